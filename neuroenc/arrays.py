@@ -1,0 +1,397 @@
+"""The contracts: what crosses from one stage to the next, and how it is checked and stored.
+
+Four kinds of `xarray.Dataset`, each one netCDF file:
+
+==========  ==================================================  =================================
+kind        main variable                                       key
+==========  ==================================================  =================================
+responses   response(presentation, neuroid[, time_bin])         stimulus_id, neuroid_id
+stimuli     pixel_index(stimulus), caption, category            stimulus_id
+features    feature(stimulus, feature) or (…, token, channel)   stimulus_id + embedding contract
+scores      score(metric, neuroid[, time_bin])                  neuroid_id
+==========  ==================================================  =================================
+
+Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
+and one-dimensional, so any `xarray.open_dataset` reads the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from neuroenc import __version__
+from neuroenc.errors import ContractError, InputError
+from neuroenc.files import atomic, existing
+
+Kind = Literal["responses", "stimuli", "features", "scores"]
+
+# coordinate -> kinds of dtype it may have (numpy's one-letter codes)
+PRESENTATION = {
+    "stimulus_id": "U", "session": "U", "run": "iu", "repetition": "iu", "split": "U", "group": "U",
+}  # fmt: skip
+NEUROID = {"neuroid_id": "U", "subject": "U", "hemisphere": "U"}
+POSITION = ({"x": "f", "y": "f", "z": "f"}, {"vertex": "iu"})
+CEILING = ({"ncsnr": "f"}, {"noise_ceiling": "f"})
+CONTRACT = ("model", "weights", "layer", "pooling", "shape", "normalisation", "pixel_range",
+            "preprocessing")  # fmt: skip
+ATTRS: dict[Kind, tuple[str, ...]] = {
+    "responses": ("dataset", "space", "units", "source"),
+    "stimuli": ("dataset", "pixels"),
+    "features": CONTRACT,
+    "scores": ("dataset", "model"),
+}
+DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
+    "responses": (
+        "response", (("presentation", "neuroid"), ("presentation", "neuroid", "time_bin"))
+    ),
+    "stimuli": ("pixel_index", (("stimulus",),)),
+    "features": ("feature", (("stimulus", "feature_index"), ("stimulus", "token", "channel"))),
+    "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
+}  # fmt: skip
+REGION_PREFIX = "roi_"
+
+
+def make_responses(
+    response: ArrayLike,
+    *,
+    presentation: Mapping[str, ArrayLike],
+    neuroid: Mapping[str, ArrayLike],
+    attrs: Mapping[str, Any],
+    time_bin: Mapping[str, ArrayLike] | None = None,
+) -> xr.Dataset:
+    """Build and check Responses.
+
+    Parameters
+    ----------
+    response : array of shape (n_presentations, n_neuroids) or (…, n_time_bins)
+        In the units named by `attrs["units"]`; stored as float32. NaN marks a missing value.
+    presentation : mapping
+        `stimulus_id`, `session`, `split`, `group` (text), `run`, `repetition` (whole numbers).
+    neuroid : mapping
+        `neuroid_id` (unique), `subject`, `hemisphere` (text); `x`, `y`, `z` or `vertex`;
+        `ncsnr` or `noise_ceiling`; one boolean `roi_<name>` per region.
+    attrs : mapping
+        `dataset`, `space`, `units`, `source`.
+    time_bin : mapping, optional
+        Coordinates of the time bins, e.g. `start`, `stop` in seconds.
+
+    Raises
+    ------
+    ContractError
+        Naming the coordinate that is wrong, and how.
+    """
+    dims = ("presentation", "neuroid", "time_bin")[: 2 + (time_bin is not None)]
+    coords = {k: ("presentation", np.asarray(v)) for k, v in presentation.items()}
+    coords |= {k: ("neuroid", np.asarray(v)) for k, v in neuroid.items()}
+    coords |= {k: ("time_bin", np.asarray(v)) for k, v in (time_bin or {}).items()}
+    return _make("responses", dims, np.asarray(response, np.float32), coords, attrs)
+
+
+def make_stimuli(
+    stimulus: Mapping[str, ArrayLike],
+    *,
+    attrs: Mapping[str, Any],
+    captions: ArrayLike | None = None,
+    categories: tuple[list[str], ArrayLike] | None = None,
+) -> xr.Dataset:
+    """Build and check a StimulusSet: the table of what was shown and where its pixels are.
+
+    Parameters
+    ----------
+    stimulus : mapping
+        `stimulus_id` (unique text) and `pixel_index` (row, or position among the sorted files,
+        in `attrs["pixels"]`), and any further coordinate.
+    attrs : mapping
+        `dataset` and `pixels`, where the pictures are: `file.h5#dataset`, `file.zip` or a folder.
+    captions : array of text, (n_stimuli, n_captions), optional
+    categories : (names, array of shape (n_stimuli, n_categories)), optional
+        Strength of each category, e.g. its area as a fraction of the picture.
+    """
+    coords = {k: ("stimulus", np.asarray(v)) for k, v in stimulus.items() if k != "pixel_index"}
+    index = np.asarray(stimulus["pixel_index"])
+    dataset = _make("stimuli", ("stimulus",), index, coords, attrs)
+    if captions is not None:
+        dataset["caption"] = (("stimulus", "caption_index"), np.asarray(captions, dtype=str))
+    if categories is not None:
+        dataset["category"] = (("stimulus", "category_index"), np.asarray(categories[1], "f4"))
+        dataset = dataset.assign_coords(category_name=("category_index", categories[0]))
+    return dataset
+
+
+def make_features(
+    feature: ArrayLike,
+    *,
+    stimulus_id: ArrayLike,
+    layer: ArrayLike,
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """Build and check Features.
+
+    Parameters
+    ----------
+    feature : array of shape (n_stimuli, n_features) or (n_stimuli, n_tokens, n_channels)
+        float16 or float32.
+    stimulus_id : array of text, (n_stimuli,)
+    layer : array of text, (n_features,) or (n_channels,)
+        The layer each feature comes from: several layers of one network share a file.
+    attrs : mapping
+        The embedding contract (`CONTRACT`).
+    """
+    values = np.asarray(feature)
+    if values.dtype not in (np.float16, np.float32):
+        raise ContractError(f"feature has dtype {values.dtype}, expected float16 or float32.")
+    dims = ("stimulus", "feature_index") if values.ndim == 2 else ("stimulus", "token", "channel")
+    coords = {
+        "stimulus_id": ("stimulus", np.asarray(stimulus_id)),
+        "layer": (dims[-1], np.asarray(layer)),
+    }
+    return _make("features", dims, values, coords, attrs)
+
+
+def make_scores(
+    score: ArrayLike,
+    *,
+    metric: list[str],
+    neuroid: xr.Dataset,
+    attrs: Mapping[str, Any],
+    per_neuroid: Mapping[str, ArrayLike],
+    fold_score: ArrayLike | None = None,
+    time_bin: Mapping[str, ArrayLike] | None = None,
+) -> xr.Dataset:
+    """Build and check Scores.
+
+    Parameters
+    ----------
+    score : array of shape (n_metrics, n_neuroids[, n_time_bins])
+    metric : list of str
+    neuroid : Dataset
+        Whose coordinates on `neuroid` are taken over (Responses).
+    attrs : mapping
+        `dataset`, `model`.
+    per_neuroid : mapping
+        `ceiling`, `p`, `q` and whatever else there is one of per neuroid (and time bin).
+    fold_score : array of shape (n_folds, n_metrics, n_neuroids[, n_time_bins]), optional
+    """
+    dims = ("metric", "neuroid", "time_bin")[: 2 + (time_bin is not None)]
+    coords: dict[str, Any] = {
+        str(k): v.variable for k, v in neuroid.coords.items() if v.dims == ("neuroid",)
+    }
+    coords |= {k: ("time_bin", np.asarray(v)) for k, v in (time_bin or {}).items()}
+    coords["metric"] = ("metric", np.asarray(metric))
+    dataset = _make("scores", dims, np.asarray(score, np.float32), coords, attrs, check_it=False)
+    for name, values in per_neuroid.items():
+        values = np.asarray(values)
+        dataset[name] = (dims[1 : 1 + values.ndim], values)
+    if fold_score is not None:
+        dataset["fold_score"] = (("fold", *dims), np.asarray(fold_score, np.float32))
+    return check(dataset, "scores")
+
+
+def _make(
+    kind: Kind,
+    dims: tuple[str, ...],
+    values: NDArray[Any],
+    coords: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    *,
+    check_it: bool = True,
+) -> xr.Dataset:
+    name = DIMS[kind][0]
+    if values.ndim != len(dims):
+        raise ContractError(
+            f"{name} has {values.ndim} dimensions {values.shape}, expected {len(dims)}: {dims}."
+        )
+    sizes = dict(zip(dims, values.shape, strict=True))
+    for coord, (dim, data) in ((k, v) for k, v in coords.items() if isinstance(v, tuple)):
+        if data.shape != (sizes.get(dim, len(data)),):
+            raise ContractError(
+                f"Coordinate {coord!r} has shape {data.shape}, expected ({sizes[dim]},): "
+                f"one value per {dim}."
+            )
+    dataset = xr.Dataset({name: (dims, values)}, dict(coords))
+    dataset.attrs = {"kind": kind, "neuroenc_version": __version__, **attrs}
+    return check(dataset, kind) if check_it else dataset
+
+
+def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
+    """Return `dataset` if it keeps the contract of its kind.
+
+    Raises
+    ------
+    ContractError
+        Naming the first thing that is wrong, what was found and what is expected.
+    """
+    name, allowed_dims = DIMS[kind]
+    if name not in dataset:
+        raise ContractError(
+            f"{kind} need the variable {name!r}; found {sorted(map(str, dataset.data_vars))}."
+        )
+    if dataset[name].dims not in allowed_dims:
+        raise ContractError(
+            f"{name} has dimensions {dataset[name].dims}, expected {' or '.join(map(str, allowed_dims))}."
+        )
+    for attr in ATTRS[kind]:
+        if attr not in dataset.attrs:
+            raise ContractError(f"{kind} lack the attribute {attr!r}.")
+    unstorable = [k for k, v in dataset.attrs.items() if isinstance(v, (dict, bool)) or v is None]
+    if unstorable:
+        raise ContractError(f"Attribute {unstorable[0]!r} must be text or numbers to be stored.")
+    for coord, dim, dtypes in _wanted(dataset, kind):
+        if coord not in dataset.coords:
+            raise ContractError(f"{kind} lack the coordinate {coord!r} on {dim}.")
+        found = dataset[coord]
+        if found.dims != (dim,):
+            raise ContractError(f"Coordinate {coord!r} lies on {found.dims}, expected ({dim!r},).")
+        if found.dtype.kind not in dtypes:
+            expected = " or ".join({"U": "text", "f": "float", "i": "int", "u": "unsigned",
+                                    "b": "bool"}[c] for c in dtypes)  # fmt: skip
+            raise ContractError(
+                f"Coordinate {coord!r} has dtype {found.dtype}, expected {expected}."
+            )
+    for coord in ("neuroid_id", *(["stimulus_id"] if kind in ("stimuli", "features") else [])):
+        if coord in dataset.coords:
+            values, counts = np.unique(dataset[coord].values, return_counts=True)
+            if (counts > 1).any():
+                twice = values[counts.argmax()]
+                raise ContractError(
+                    f"Coordinate {coord!r} must be unique; {twice!r} stands {counts.max()} times."
+                )
+    return dataset
+
+
+def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
+    """List (coordinate, dimension, dtypes) the kind requires."""
+    regions = [(str(c), "neuroid", "b") for c in dataset.coords if str(c).startswith(REGION_PREFIX)]
+    if kind == "stimuli":
+        return [("stimulus_id", "stimulus", "U")]
+    if kind == "features":
+        return [
+            ("stimulus_id", "stimulus", "U"),
+            ("layer", str(dataset["feature"].dims[-1]), "U"),
+        ]
+    position = POSITION["vertex" in dataset.coords]
+    wanted = [(k, "neuroid", v) for k, v in (NEUROID | position).items()] + regions
+    if kind == "responses":
+        ceiling = CEILING["noise_ceiling" in dataset.coords]
+        wanted += [(k, "neuroid", v) for k, v in ceiling.items()]
+        wanted += [(k, "presentation", v) for k, v in PRESENTATION.items()]
+    return wanted
+
+
+def save(dataset: xr.Dataset, path: str | Path) -> None:
+    """Check and write one netCDF file, chunked along neuroids, under a temporary name first."""
+    check(dataset, dataset.attrs["kind"])
+    encoding: dict[str, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind == "f":
+            encoding[str(name)] = {"_FillValue": None}
+        if "neuroid" in variable.dims and variable.ndim > 1 and variable.size:
+            encoding.setdefault(str(name), {})["chunksizes"] = tuple(
+                min(size, 1024) if dim == "neuroid" else size for dim, size in variable.sizes.items()
+            )
+    with atomic(path) as partial:
+        try:
+            dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
+        except RuntimeError as error:  # how HDF5 reports a disk that fills up at close
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load(path: str | Path, kind: Kind) -> xr.Dataset:
+    """Read one file into memory and check it.
+
+    Raises
+    ------
+    InputError
+        The file is missing or cannot be read (truncated, or not netCDF).
+    ContractError
+        It is of another kind or breaks its contract.
+    """
+    try:
+        dataset = xr.load_dataset(existing(path), engine="h5netcdf")
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"Cannot read {path} as netCDF ({Path(path).stat().st_size} bytes): the file is "
+            "truncated or of another format. Delete it and run the command that makes it again."
+        ) from error
+    if dataset.attrs.get("kind") != kind:
+        raise ContractError(
+            f"{path} holds {dataset.attrs.get('kind', 'no neuroenc array')!r}, expected {kind!r}."
+        )
+    return check(dataset, kind)
+
+
+def regions(dataset: xr.Dataset) -> dict[str, NDArray[np.bool_]]:
+    """Return the mask of each region, name -> (n_neuroids,)."""
+    return {
+        str(c).removeprefix(REGION_PREFIX): dataset[c].values
+        for c in dataset.coords
+        if str(c).startswith(REGION_PREFIX)
+    }
+
+
+def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Average the presentations of each stimulus.
+
+    Returns
+    -------
+    stimulus_id : ndarray of shape (n_stimuli,)
+        In order of first presentation.
+    mean : ndarray of shape (n_stimuli, n_neuroids[, n_time_bins])
+        A presentation that is NaN for a neuroid is left out of its mean; NaN if all are.
+    """
+    ids, first, inverse = np.unique(
+        responses["stimulus_id"].values, return_index=True, return_inverse=True
+    )
+    rank = np.argsort(np.argsort(first))[inverse]
+    values = responses["response"].values
+    present = np.isfinite(values)
+    total = np.zeros((len(ids), *values.shape[1:]), np.float64)
+    count = np.zeros_like(total)
+    np.add.at(total, rank, np.where(present, values, 0))
+    np.add.at(count, rank, present)
+    with np.errstate(invalid="ignore"):
+        return ids[np.argsort(first)], (total / count).astype(np.float32)
+
+
+def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.float32]:
+    """Return the features of the stimuli in the given order, flattened to (n, n_features).
+
+    Raises
+    ------
+    ContractError
+        A stimulus has no features; the first is named.
+    """
+    position = {s: i for i, s in enumerate(features["stimulus_id"].values)}
+    missing = [s for s in dict.fromkeys(stimulus_id) if s not in position]
+    if missing:
+        raise ContractError(
+            f"{len(missing)} of {len(set(stimulus_id))} stimuli have no features of "
+            f"{features.attrs['model']!r}, first {missing[0]!r}; the features hold "
+            f"{len(position)} stimuli, first {next(iter(position), None)!r}. Extract the features "
+            "from the stimuli of the same dataset."
+        )
+    values = features["feature"].values[[position[s] for s in stimulus_id]]
+    return np.asarray(values.reshape(len(values), -1), dtype=np.float32)
+
+
+def same_contract(a: xr.Dataset, b: xr.Dataset) -> None:
+    """Refuse two Features of different embedding contracts.
+
+    Raises
+    ------
+    ContractError
+        Naming both values of the first attribute that differs.
+    """
+    for key in CONTRACT:
+        if a.attrs[key] != b.attrs[key]:
+            raise ContractError(
+                f"The embedding contracts differ in {key!r}: {a.attrs[key]!r} and {b.attrs[key]!r}."
+            )

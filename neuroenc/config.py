@@ -1,0 +1,241 @@
+"""The one typed model of `config.yaml`; the schema Snakemake validates is written from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from neuroenc.errors import InputError, invalid
+from neuroenc.files import existing
+
+
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulation(Section):
+    """Sizes of the simulated NSD."""
+
+    seed: int = Field(0, ge=0, description="Of pictures, cortex and noise.")
+    n_subjects: int = Field(2, ge=1, le=8)
+    n_voxels: int = Field(
+        2000, ge=200, description="Voxels of nsdgeneral of the first subject; each next has 6 % fewer."
+    )
+    sessions: int = Field(6, ge=2, description="Sessions; every subject but the first lacks the last.")
+    n_shared: int = Field(120, ge=10, description="Pictures all subjects see, `repeats` times.")
+    repeats: int = Field(3, ge=2, le=10)
+    n_unique: int = Field(1140, ge=10, description="Pictures only one subject sees, once.")
+    picture_size: int = Field(128, ge=96, multiple_of=32, description="Side, px.")
+    ncsnr: float = Field(0.5, gt=0, description="Median noise-ceiling SNR of driven voxels.")
+    ncsnr_spread: float = Field(0.35, ge=0, description="Standard deviation of its logarithm.")
+    silent: float = Field(0.2, ge=0, lt=1, description="Share of voxels in areas without signal.")
+    drift: float = Field(0.1, ge=0, description="Log-gain and half the offset between sessions.")
+
+    @model_validator(mode="after")
+    def _whole_sessions(self) -> Self:
+        trials = self.n_shared * self.repeats + self.n_unique
+        if trials % self.sessions:
+            raise ValueError(
+                f"n_shared * repeats + n_unique = {trials} trials do not divide into "
+                f"{self.sessions} sessions"
+            )
+        return self
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects, two digits as in NSD."""
+        return [f"{s + 1:02d}" for s in range(self.n_subjects)]
+
+    @property
+    def trials_per_session(self) -> int:
+        """Trials of one session."""
+        return (self.n_shared * self.repeats + self.n_unique) // self.sessions
+
+    def sessions_of(self, index: int) -> int:
+        """Sessions recorded from a subject."""
+        return self.sessions - (index > 0)
+
+    def voxels_of(self, index: int) -> int:
+        """Voxels in a subject's nsdgeneral."""
+        return round(self.n_voxels * (1 - 0.06 * index))
+
+
+class Dataset(Section):
+    """Which recordings are read, and how."""
+
+    name: Literal["nsd", "v4", "haxby"]
+    root: str | None = Field(
+        None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
+        "and ~ are expanded."
+    )  # fmt: skip
+    space: str = Field("func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
+    preparation: str = Field("betas_fithrf_GLMdenoise_RR", description="nsd: which betas.")
+    mask: str = Field(
+        "nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
+        "all voxels with data. haxby: 'mask' or one of its masks."
+    )  # fmt: skip
+    regions: list[str] = Field(
+        default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
+    )  # fmt: skip
+    sessions: int | None = Field(None, ge=1, description="nsd: read the first so many; null: all.")
+
+
+class Split(Section):
+    """How stimuli are divided into training and test."""
+
+    kind: Literal["dataset", "stimulus", "group"] = Field(
+        "dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
+        "share of the stimuli; 'group': each group (run, story, …) is the test set once."
+    )  # fmt: skip
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    n_folds: int = Field(1, ge=1, description="Repetitions of a random split.")
+    n_inner: int = Field(5, ge=2, description="Folds within training, for alpha and layer.")
+    seed: int = Field(0, ge=0)
+
+
+class Model(Section):
+    """A source of features."""
+
+    extractor: str = Field(description="open_clip, timm, torchvision, gabor, category or caption.")
+    network: str | None = Field(
+        None, description="Name in the library, or for open_clip a JSON configuration; 'nano' is "
+        "the network that comes with neuroenc."
+    )  # fmt: skip
+    weights: str | None = Field(
+        None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
+        "shipped weights of nano."
+    )  # fmt: skip
+    sha256: str | None = Field(None, description="Expected hash of the checkpoint.")
+    layers: list[str] = Field(default_factory=list)
+    pooling: str = Field("mean", description="'mean', 'tokens', 'cls' or 'grid:<k>' (k x k).")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the library's constructor."
+    )
+    normalisation: Literal["library", "imagenet", "half"] = Field(
+        "library", description="Channel statistics: the library's own for this network, ImageNet's, "
+        "or mean and deviation 0.5 (range -1 to 1)."
+    )  # fmt: skip
+
+
+class Encoder(Section):
+    """Ridge regression."""
+
+    name: Literal["ridge"] = "ridge"
+    alphas: tuple[float, float, int] = Field(
+        (-1, 6, 15), description="log10 of the smallest and largest alpha, and how many."
+    )
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class Evaluation(Section):
+    """Ceilings and statistics."""
+
+    ceiling: Literal["ncsnr", "split_half", "explainable_variance"] = "ncsnr"
+    threshold: float = Field(
+        0.05, gt=0, lt=1, description="Ceilings below this share of variance give no normalised score."
+    )
+    n_bootstraps: int = Field(1000, ge=100)
+    n_permutations: int = Field(1000, ge=100)
+    alpha: float = Field(0.05, gt=0, lt=1, description="False discovery rate.")
+    seed: int = Field(0, ge=0)
+
+
+class Figures(Section):
+    """What is drawn."""
+
+    surface: Literal["fsaverage5", "fsaverage"] | None = Field(
+        None, description="Mesh of the maps; null: none (recordings without a cortical surface)."
+    )
+    volume: bool = Field(False, description="Write NIfTI maps on the subject's grid.")
+
+
+class Config(Section):
+    """Everything the workflow is told: science only."""
+
+    label: str = Field(pattern=r"^[a-z0-9-]+$", description="Folder of the results.")
+    dataset: Dataset
+    simulate: Simulation = Field(default_factory=Simulation)
+    subjects: list[str] = Field(min_length=1)
+    split: Split = Field(default_factory=Split)
+    models: dict[str, Model] = Field(min_length=1)
+    encoder: Encoder = Field(default_factory=Encoder)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    figures: Figures = Field(default_factory=Figures)
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for name in self.models:
+            if not name.isalnum():
+                raise ValueError(
+                    f"model name {name!r} must be letters and digits: it becomes part of file names"
+                )
+        return self
+
+
+def parse(section: type[S], data: Any, *, source: str = "") -> S:
+    """Check `data` against a section.
+
+    Raises
+    ------
+    InputError
+        In one line: the key, what was found, what is allowed.
+    """
+    try:
+        return section.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        where = f" in {source}" if source else ""
+        if first["type"] == "extra_forbidden":
+            raise invalid(f"key{where}", key, _siblings(section, first["loc"])) from None
+        found = "" if first["type"] in ("missing", "value_error") else f": {first['input']!r}"
+        message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise InputError(f"Invalid value for {key or 'config'!r}{where}{found}. {message}.") from None
+
+
+def _siblings(section: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Valid keys beside the one at `loc`, with their path."""
+    model: Any = section
+    for part in loc[:-1]:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if annotation is None:  # a key of a dictionary of sections
+            continue
+        arguments = [a for a in getattr(annotation, "__args__", ()) if _is_section(a)]
+        model = annotation if _is_section(annotation) else arguments[0]
+    prefix = ".".join(map(str, loc[:-1]))
+    return [f"{prefix}.{k}" if prefix else k for k in model.model_fields]
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    InputError
+        Missing file, broken YAML, unknown key or value out of range.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(existing(path).read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
+    return parse(Config, data, source=str(path))
+
+
+def schema() -> str:
+    """Return the JSON schema of the configuration."""
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(document | Config.model_json_schema(), indent=2) + "\n"

@@ -1,0 +1,45 @@
+"""The errors a user can meet: one line each, with what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NeuroencError(Exception):
+    """Any failure neuroenc foresees; the command line prints it and exits with `exit_status`."""
+
+    exit_status = 1
+
+
+class InputError(NeuroencError, ValueError):
+    """What the user gave is wrong: a file, a value, a key, a name."""
+
+    exit_status = 2
+
+
+class ContractError(InputError):
+    """An array breaks the contract of its kind, or two arrays do not belong together."""
+
+
+class LeakError(InputError):
+    """One stimulus (or group) stands on both sides of a split."""
+
+
+def invalid(parameter: str, found: object, allowed: Iterable[object]) -> InputError:
+    """Build the error for a value outside a known set, with the nearest valid name.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the option or key.
+    found : object
+        The value given.
+    allowed : iterable
+        The valid values.
+    """
+    names = [str(a) for a in allowed]
+    shown = ", ".join(map(repr, names if len(names) <= 8 else [*names[:3], "…", *names[-3:]]))
+    near = get_close_matches(str(found), names, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return InputError(f"Invalid value for {parameter!r}: {found!r}. Allowed: {shown}{hint}.")

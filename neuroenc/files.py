@@ -1,0 +1,85 @@
+"""Files: written whole or not at all, and known by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from neuroenc.errors import InputError
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `path` only if the block succeeds.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name, of a file or a folder. Its parents are made. A folder that stands there
+        is replaced.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written or the disk is full; nothing is left under either name.
+    """
+    path = Path(path)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        yield partial
+        if partial.is_dir():
+            _remove(path)
+        partial.replace(path)
+    except OSError as error:
+        if error.filename is not None and not _inside(error.filename, path.parent):
+            raise  # a file the block was reading, not the one it was writing
+        reason = error.strerror or str(error).splitlines()[0]
+        raise InputError(
+            f"Cannot write {path}: {reason}. Free space or choose a folder you may write to."
+        ) from error
+    finally:
+        _remove(partial)
+
+
+def _inside(name: object, folder: Path) -> bool:
+    return Path(os.fsdecode(name)).absolute().is_relative_to(folder.absolute())  # type: ignore[arg-type]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.parent.is_dir():
+        path.unlink(missing_ok=True)
+
+
+def write_json(data: Any, path: str | Path) -> None:
+    """Write `data` as indented JSON, whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def existing(path: str | Path, *, made_by: str = "") -> Path:
+    """Return `path` if it exists.
+
+    Raises
+    ------
+    InputError
+        It does not; `made_by` says what to do next.
+    """
+    if not Path(path).exists():
+        raise InputError(f"File not found: {path}. {made_by or 'Check the path.'}")
+    return Path(path)
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with existing(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
