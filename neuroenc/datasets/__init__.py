@@ -1,0 +1,30 @@
+"""Recordings and what was shown: one module per dataset, each with the same three functions.
+
+`load_stimuli(options, subjects)`, `load_responses(options, subject)` and
+`check_tree(options, subjects)`; `options` is the `dataset` section of the configuration.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from neuroenc.config import Dataset
+
+
+class DatasetModule(Protocol):
+    """What every module of a dataset offers."""
+
+    LICENCE: str
+
+    def load_stimuli(self, options: Dataset, subjects: list[str]) -> xr.Dataset: ...
+    def load_responses(self, options: Dataset, subject: str) -> xr.Dataset: ...
+    def check_tree(self, options: Dataset, subjects: list[str]) -> list[str]: ...
+
+
+def module(options: Dataset) -> DatasetModule:
+    """Return the module of the dataset the options name."""
+    return cast(DatasetModule, import_module(f"neuroenc.datasets.{options.name}"))

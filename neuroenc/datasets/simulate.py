@@ -28,6 +28,7 @@ from neuroenc.files import atomic
 
 PREPARATION = "betas_fithrf_GLMdenoise_RR"
 BETA_SCALE = 300  # int16 counts per percent signal change
+FIRST_COCO_ID, COCO_SPLIT = 100_000, "train2017"
 ROI_FILES: dict[str, tuple[str, ...]] = {
     "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
     "floc-faces": ("OFA", "FFA"),
@@ -164,7 +165,7 @@ def _write_stimuli(
     scipy.io.savemat(experiment / "nsd_expdesign.mat", design)
     n = len(pictures.scenes)
     table = pd.DataFrame({
-        "cocoId": np.arange(n) + 100_000, "cocoSplit": "simulated",
+        "cocoId": np.arange(n) + FIRST_COCO_ID, "cocoSplit": COCO_SPLIT,
         "cropBox": "(0.0, 0.0, 0.0, 0.0)", "loss": 0.0, "nsdId": np.arange(n), "flagged": False,
         "BOLD5000": False, "shared1000": np.isin(np.arange(n) + 1, design["sharedix"]),
     })  # fmt: skip
@@ -185,23 +186,34 @@ def _write_stimuli(
     stimuli.mkdir(parents=True)
     with h5py.File(stimuli / "nsd_stimuli.hdf5", "w") as file:
         file.create_dataset("imgBrick", data=pictures.pixels, chunks=(1, *pictures.pixels.shape[1:]))
-    annotations: dict[str, Any] = {
-        "images": [{"id": 100_000 + i} for i in range(n)],
-        "categories": [{"id": c, "name": name} for c, name in enumerate(grammar.CATEGORIES)],
-        "annotations": [],
-    }
-    size = options.picture_size
-    for i, (scene, captions) in enumerate(zip(pictures.scenes, pictures.captions, strict=True)):
-        for caption in captions:
-            annotations["annotations"].append({"image_id": 100_000 + i, "caption": caption})
+    _write_annotations(root / "nsddata_stimuli/annotations", pictures, options.picture_size)
+
+
+def _write_annotations(folder: Path, pictures: Pictures, size: int) -> None:
+    """Write captions and objects as COCO's annotation files have them."""
+    folder.mkdir(parents=True)
+    images = [
+        {"id": FIRST_COCO_ID + i, "height": size, "width": size}
+        for i in range(len(pictures.scenes))
+    ]
+    captions, objects = [], []
+    for i, scene in enumerate(pictures.scenes):
+        captions += [{"image_id": FIRST_COCO_ID + i, "caption": c} for c in pictures.captions[i]]
         for t in scene.things:
             x0, y0, x1, y1 = (round(size * v, 2) for v in t.box)
-            annotations["annotations"].append({
-                "image_id": 100_000 + i, "category_id": grammar.CATEGORIES.index(t.category),
+            objects.append({
+                "image_id": FIRST_COCO_ID + i,
+                "category_id": grammar.CATEGORIES.index(t.category) + 1,
                 "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
                 "area": round((size * t.size) ** 2, 2), "kind": t.kind, "colour": t.colour,
             })  # fmt: skip
-    (stimuli / "annotations.json").write_text(json.dumps(annotations))
+    categories = [{"id": c + 1, "name": name} for c, name in enumerate(grammar.CATEGORIES)]
+    for name, extra in (
+        ("captions", {"annotations": captions}),
+        ("instances", {"annotations": objects, "categories": categories}),
+    ):
+        text = json.dumps({"images": images, **extra})
+        (folder / f"{name}_{COCO_SPLIT}.json").write_text(text)
 
 
 def _subject(
