@@ -1,15 +1,18 @@
 """The contracts: what crosses from one stage to the next, and how it is checked and stored.
 
-Four kinds of `xarray.Dataset`, each one netCDF file:
+Six kinds of `xarray.Dataset`, each one netCDF file:
 
-==========  ==================================================  =================================
-kind        main variable                                       key
-==========  ==================================================  =================================
-responses   response(presentation, neuroid[, time_bin])         stimulus_id, neuroid_id
-stimuli     pixel_index(stimulus), caption, category            stimulus_id
-features    feature(stimulus, feature) or (…, token, channel)   stimulus_id + embedding contract
-scores      score(metric, neuroid[, time_bin])                  neuroid_id
-==========  ==================================================  =================================
+===========  ====================================================  ===============================
+kind         main variable                                         key
+===========  ====================================================  ===============================
+responses    response(presentation, neuroid[, time_bin])           stimulus_id, neuroid_id
+stimuli      pixel_index(stimulus), caption, category              stimulus_id
+features     feature(stimulus, feature_index) or (…, token,        stimulus_id + embedding contract
+             channel)
+splits       side(fold, stimulus), inner(fold, stimulus)           stimulus_id
+predictions  prediction(presentation, neuroid[, time_bin])         stimulus_id, fold, neuroid_id
+scores       score(metric, neuroid[, time_bin])                    neuroid_id
+===========  ====================================================  ===============================
 
 Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
 and one-dimensional, so any `xarray.open_dataset` reads the files.
@@ -29,7 +32,7 @@ from neuroenc import __version__
 from neuroenc.errors import ContractError, InputError
 from neuroenc.files import atomic, existing
 
-Kind = Literal["responses", "stimuli", "features", "scores"]
+Kind = Literal["responses", "stimuli", "features", "predictions", "scores", "splits"]
 
 # coordinate -> kinds of dtype it may have (numpy's one-letter codes)
 PRESENTATION = {
@@ -44,6 +47,8 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "responses": ("dataset", "space", "units", "source"),
     "stimuli": ("dataset", "pixels"),
     "features": CONTRACT,
+    "splits": ("dataset", "kind_of_split", "seed"),
+    "predictions": ("dataset", "model"),
     "scores": ("dataset", "model"),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
@@ -52,6 +57,10 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     ),
     "stimuli": ("pixel_index", (("stimulus",),)),
     "features": ("feature", (("stimulus", "feature_index"), ("stimulus", "token", "channel"))),
+    "splits": ("side", (("fold", "stimulus"),)),
+    "predictions": (
+        "prediction", (("presentation", "neuroid"), ("presentation", "neuroid", "time_bin"))
+    ),
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
@@ -105,8 +114,9 @@ def make_stimuli(
     Parameters
     ----------
     stimulus : mapping
-        `stimulus_id` (unique text) and `pixel_index` (row, or position among the sorted files,
-        in `attrs["pixels"]`), and any further coordinate.
+        `stimulus_id` (unique text), `split` ("train", or "test" where the dataset names its test
+        stimuli), `group` (what must not be parted: a run, a story; else the id), `pixel_index`
+        (row in `attrs["pixels"]`), and any further coordinate.
     attrs : mapping
         `dataset` and `pixels`, where the pictures are: `file.h5#dataset`, `file.zip` or a folder.
     captions : array of text, (n_stimuli, n_captions), optional
@@ -268,8 +278,10 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
 def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
     """List (coordinate, dimension, dtypes) the kind requires."""
     regions = [(str(c), "neuroid", "b") for c in dataset.coords if str(c).startswith(REGION_PREFIX)]
-    if kind == "stimuli":
-        return [("stimulus_id", "stimulus", "U")]
+    if kind in ("stimuli", "splits"):
+        return [(c, "stimulus", "U") for c in ("stimulus_id", "group")] + (
+            [("split", "stimulus", "U")] if kind == "stimuli" else []
+        )
     if kind == "features":
         return [
             ("stimulus_id", "stimulus", "U"),
@@ -281,6 +293,8 @@ def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
         ceiling = CEILING["noise_ceiling" in dataset.coords]
         wanted += [(k, "neuroid", v) for k, v in ceiling.items()]
         wanted += [(k, "presentation", v) for k, v in PRESENTATION.items()]
+    if kind == "predictions":
+        wanted += [("stimulus_id", "presentation", "U"), ("fold", "presentation", "iu")]
     return wanted
 
 

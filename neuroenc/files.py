@@ -33,10 +33,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".partial-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
+        remove(partial)
         yield partial
         if partial.is_dir():
-            _remove(path)
+            remove(path)
         partial.replace(path)
     except OSError as error:
         if error.filename is not None and not _inside(error.filename, path.parent):
@@ -46,14 +46,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
             f"Cannot write {path}: {reason}. Free space or choose a folder you may write to."
         ) from error
     finally:
-        _remove(partial)
+        remove(partial)
 
 
 def _inside(name: object, folder: Path) -> bool:
     return Path(os.fsdecode(name)).absolute().is_relative_to(folder.absolute())  # type: ignore[arg-type]
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     elif path.parent.is_dir():

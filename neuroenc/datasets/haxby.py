@@ -83,6 +83,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
         {
             "stimulus_id": np.array(list(shown)), "pixel_index": np.arange(len(shown)),
             "split": np.full(len(shown), "train"),
+            "group": np.array([s.split("-")[1] for s in shown]),
         },
         attrs={"dataset": "Haxby 2001", "pixels": "not distributed"},
         captions=np.array([[c] for c in shown.values()]),

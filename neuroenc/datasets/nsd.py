@@ -72,6 +72,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
             "stimulus_id": np.array([f"nsd-{i:05d}" for i in table["nsdId"]]),
             "pixel_index": table["nsdId"].to_numpy(np.int64),
             "split": np.where(table["shared1000"], "test", "train"),
+            "group": np.array([f"nsd-{i:05d}" for i in table["nsdId"]]),
         },
         attrs={"dataset": _record(root)["name"], "pixels": f"{root / STIMULI}#imgBrick"},
         captions=captions,

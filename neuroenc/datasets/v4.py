@@ -64,7 +64,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     return make_stimuli(
         {
             "stimulus_id": ids[first], "pixel_index": np.arange(len(first)), "file": files[first],
-            "split": np.full(len(first), "train"),
+            "split": np.full(len(first), "train"), "group": ids[first],
         },
         attrs={"dataset": "V4", "pixels": str(root / "images")},
     )  # fmt: skip

@@ -27,7 +27,7 @@ CONFIG = WEIGHTS / "nano.json"
 CHECKPOINT = WEIGHTS / "nano.safetensors"
 RECORD = WEIGHTS / "nano_training.json"
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-PROMPT = "A picture of {}."
+PROMPT = "{}."
 
 
 def tokenize(texts: list[str]) -> NDArray[np.int64]:
@@ -71,10 +71,10 @@ def training_scenes(n: int, seed: int) -> list[grammar.Scene]:
 def train(
     out: Path,
     *,
-    n_pictures: int = 24_000,
-    epochs: int = 12,
+    n_pictures: int = 40_000,
+    epochs: int = 14,
     batch_size: int = 256,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1.5e-3,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Train by the symmetric contrastive loss of CLIP (Radford et al. 2021, figure 3).
@@ -103,6 +103,7 @@ def train(
     scenes = training_scenes(n_pictures, seed)
     rng = np.random.default_rng([seed, 1])
     pixels = np.stack([grammar.draw(s, size) for s in tqdm(scenes, "drawing", disable=None)])
+    setting = np.array([grammar.SETTINGS.index(s.setting) for s in scenes])
     tokens = np.stack([tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
 
     model = build(seed).train()
@@ -120,9 +121,12 @@ def train(
     criterion = ClipLoss()
     losses: list[float] = []
     for _ in (progress := tqdm(range(epochs), "training", disable=None)):
-        order = rng.permutation(n_pictures)[: per_epoch * batch_size].reshape(per_epoch, -1)
+        # pictures of one batch share their setting, so that only the objects tell them apart
+        order = rng.permutation(n_pictures)
+        order = order[np.argsort(setting[order], kind="stable")]
+        batches = order[: per_epoch * batch_size].reshape(per_epoch, -1)
         total = 0.0
-        for rows in order:
+        for rows in rng.permutation(batches):
             caption = tokens[rows, rng.integers(tokens.shape[1], size=batch_size)]
             with torch.autocast("cpu", torch.bfloat16):
                 encoded = model(_normalise(pixels[rows]), torch.from_numpy(caption))

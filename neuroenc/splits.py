@@ -1,0 +1,142 @@
+"""Training and test sets by stimulus or group, seeded, made once, used by every model."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+
+from neuroenc import __version__
+from neuroenc.arrays import check
+from neuroenc.config import Split
+from neuroenc.errors import InputError, LeakError
+
+TRAIN, TEST = 0, 1
+
+
+def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
+    """Divide a StimulusSet.
+
+    Parameters
+    ----------
+    stimuli : Dataset
+        A StimulusSet; nothing is parted that shares a `group`.
+    options : Split
+        Kind, share, repetitions, folds within training, seed.
+
+    Returns
+    -------
+    Dataset
+        `side(fold, stimulus)`: 0 train, 1 test. `inner(fold, stimulus)`: the validation fold a
+        training stimulus belongs to, -1 for test stimuli.
+
+    Raises
+    ------
+    InputError
+        The dataset names no test stimuli, or there are too few groups.
+    """
+    group = stimuli["group"].values
+    n = len(group)
+    rows = np.arange(n)
+    if options.kind == "dataset":
+        test = stimuli["split"].values == "test"
+        if not test.any() or test.all():
+            raise InputError(
+                f"The dataset {stimuli.attrs['dataset']!r} names no test stimuli. Use split.kind "
+                "'stimulus' or 'group'."
+            )
+        tests = [np.flatnonzero(test)]
+    elif options.kind == "stimulus":
+        shuffle = GroupShuffleSplit(
+            options.n_folds, test_size=options.test_fraction, random_state=options.seed
+        )
+        tests = [test for _, test in shuffle.split(rows, groups=group)]
+    else:
+        tests = [np.flatnonzero(group == g) for g in np.unique(group)]
+    side = np.full((len(tests), n), TRAIN, np.int8)
+    inner = np.full((len(tests), n), -1, np.int16)
+    for fold, test in enumerate(tests):
+        side[fold, test] = TEST
+        train = np.setdiff1d(rows, test)
+        if len(np.unique(group[train])) < options.n_inner:
+            raise InputError(
+                f"Cannot make {options.n_inner} inner folds of {len(np.unique(group[train]))} groups "
+                f"({len(train)} training stimuli). Lower split.n_inner."
+            )
+        folds = GroupKFold(options.n_inner, shuffle=True, random_state=options.seed)
+        for number, (_, validation) in enumerate(folds.split(train, groups=group[train])):
+            inner[fold, train[validation]] = number
+    split = xr.Dataset(
+        {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)},
+        {"stimulus_id": ("stimulus", stimuli["stimulus_id"].values), "group": ("stimulus", group)},
+        {
+            "kind": "splits", "kind_of_split": options.kind, "seed": options.seed,
+            "dataset": stimuli.attrs["dataset"], "neuroenc_version": __version__,
+        },
+    )  # fmt: skip
+    for fold in range(len(tests)):
+        guard(split["stimulus_id"].values, side[fold], group)
+    return check(split, "splits")
+
+
+def guard(stimulus_id: ArrayLike, side: ArrayLike, group: ArrayLike) -> None:
+    """Refuse a split in which one stimulus or one group stands on both sides.
+
+    Parameters
+    ----------
+    stimulus_id, group : arrays of text, (n,)
+    side : array of int, (n,)
+        0 train, 1 test; other values are not used.
+
+    Raises
+    ------
+    LeakError
+        Naming the first that does.
+    """
+    side = np.asarray(side)
+    for what, values in (("stimulus", np.asarray(stimulus_id)), ("group", np.asarray(group))):
+        both = np.intersect1d(values[side == TRAIN], values[side == TEST])
+        if len(both):
+            raise LeakError(
+                f"{len(both)} {what}s stand on both sides of the split, first {both[0]!r}: its "
+                "training and test data are not independent. Split by stimulus and group."
+            )
+
+
+def sides(
+    split: xr.Dataset, fold: int, stimulus_id: NDArray[np.str_], group: NDArray[np.str_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Look up side and inner fold of presentations, and guard them.
+
+    Parameters
+    ----------
+    split : Dataset
+        Splits.
+    fold : int
+    stimulus_id, group : arrays of text, (n_presentations,)
+        Of the responses.
+
+    Returns
+    -------
+    side, inner : int arrays of shape (n_presentations,)
+
+    Raises
+    ------
+    InputError
+        A stimulus is not in the split.
+    LeakError
+        A stimulus or group stands on both sides.
+    """
+    guard(split["stimulus_id"].values, split["side"].values[fold], split["group"].values)
+    row = {s: i for i, s in enumerate(split["stimulus_id"].values)}
+    missing = [s for s in dict.fromkeys(stimulus_id) if s not in row]
+    if missing:
+        raise InputError(
+            f"{len(missing)} stimuli of the responses are not in the split, first {missing[0]!r}; the "
+            f"split holds {len(row)}, first {next(iter(row), None)!r}. Make it from the same stimuli."
+        )
+    rows = [row[s] for s in stimulus_id]
+    side, inner = split["side"].values[fold][rows], split["inner"].values[fold][rows]
+    guard(stimulus_id, side, group)
+    return side.astype(int), inner.astype(int)
