@@ -48,10 +48,14 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             )
         tests = [np.flatnonzero(test)]
     elif options.kind == "stimulus":
-        shuffle = GroupShuffleSplit(
-            options.n_folds, test_size=options.test_fraction, random_state=options.seed
-        )
-        tests = [test for _, test in shuffle.split(rows, groups=group)]
+        tests = [
+            next(
+                GroupShuffleSplit(
+                    1, test_size=options.test_fraction, random_state=options.seed + fold
+                ).split(rows, groups=group)
+            )[1]
+            for fold in range(options.n_folds)
+        ]
     else:
         tests = [np.flatnonzero(group == g) for g in np.unique(group)]
     side = np.full((len(tests), n), TRAIN, np.int8)

@@ -78,15 +78,6 @@ def make_pictures(n: int, seed: int, size: int) -> Pictures:
     return Pictures(scenes, pixels, [c for c, _ in written], np.stack([m for _, m in written]))
 
 
-def true_features(
-    area: str, field: NDArray[np.float64], energy: NDArray[np.float32], pictures: Pictures
-) -> NDArray[np.float32]:
-    """What drives a voxel of this area and receptive field, (n_pictures, n_true_features)."""
-    if area in cortex.WEDGES:
-        return cortex.pooled_energy(energy, field[None])[0]
-    return pictures.meaning if area == cortex.LANGUAGE else pictures.objects
-
-
 def noiseless_response(
     voxels: cortex.Voxels, weights: list[NDArray[np.float64]],
     energy: NDArray[np.float32], pictures: Pictures,

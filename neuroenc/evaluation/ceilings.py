@@ -89,7 +89,8 @@ def split_half(
     half : ndarray of shape (n_neuroids,)
         Mean correlation between halves.
     full : ndarray of shape (n_neuroids,)
-        Corrected to all repeats by Spearman-Brown: the ceiling of the explained variance.
+        Corrected from the size of a half to all repeats by Spearman-Brown (an odd repeat is left
+        out of the halves, so the factor is above 2): the ceiling of the explained variance.
     """
     from neuroenc.evaluation.scores import pearson_r
 
@@ -98,16 +99,16 @@ def split_half(
     present = np.isfinite(values).any(2)
     rows = present.sum(1) > 1
     values, present = values[rows], present[rows]
+    count = present.sum(1, keepdims=True)
     halves = np.zeros(values.shape[2])
     for _ in range(n_splits):
         rank = np.where(present, rng.random(present.shape), 2).argsort(1).argsort(1)
-        count = present.sum(1, keepdims=True)
         first = (rank < count // 2)[..., None]
         second = ((rank >= count // 2) & (rank < 2 * (count // 2)))[..., None]
         means = [np.nanmean(np.where(side, values, np.nan), axis=1) for side in (first, second)]
         halves += pearson_r(*means)
     half = halves / n_splits
-    return half, spearman_brown(half, 2)
+    return half, spearman_brown(half, count.mean() / (count // 2).mean())
 
 
 def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
@@ -135,3 +136,57 @@ def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
         noise = np.where(rows, (deviation**2).sum(1) / (count - 1) / count, np.nan)
         power = np.nanvar(mean, axis=0, ddof=1)
         return np.asarray(1 - np.nanmean(noise, axis=0) / power)
+
+
+def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """Arrange presentations by stimulus and repeat.
+
+    Parameters
+    ----------
+    response : array of shape (n_presentations, n_neuroids)
+    stimulus : array of shape (n_presentations,)
+
+    Returns
+    -------
+    ids : ndarray of shape (n_stimuli,)
+    trials : ndarray of shape (n_stimuli, max_repeats, n_neuroids)
+        NaN where a stimulus has fewer repeats.
+    """
+    values = np.asarray(response, np.float64)
+    ids, inverse, count = np.unique(np.asarray(stimulus), return_inverse=True, return_counts=True)
+    order = np.argsort(inverse, kind="stable")
+    start = np.repeat(np.cumsum(count) - count, count)
+    trials = np.full((len(ids), count.max(), values.shape[1]), np.nan)
+    trials[inverse[order], np.arange(len(order)) - start] = values[order]
+    return ids, trials
+
+
+def ceiling(
+    response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayLike
+) -> NDArray[np.float64]:
+    """Share of explainable variance of the mean response to each stimulus.
+
+    Parameters
+    ----------
+    response : array of shape (n_presentations, n_neuroids)
+        Test presentations.
+    stimulus : array of shape (n_presentations,)
+    method : {"ncsnr", "split_half", "explainable_variance"}
+        "ncsnr" takes the dataset's own map where it has one, else the repeats given.
+    ncsnr : array of shape (n_neuroids,)
+        NaN where unknown.
+
+    Returns
+    -------
+    ndarray of shape (n_neuroids,)
+        NaN where nothing is repeated and no map is given.
+    """
+    ncsnr = np.asarray(ncsnr, np.float64)
+    count = np.unique(np.asarray(stimulus), return_counts=True)[1]
+    if method == "ncsnr":
+        known = ncsnr if np.isfinite(ncsnr).any() else estimate_ncsnr(response, stimulus)
+        return noise_ceiling(known, count)
+    if count.max() < 2:
+        return np.full(np.asarray(response).shape[1], np.nan)
+    trials = stack_trials(response, stimulus)[1]
+    return split_half(trials)[1] if method == "split_half" else explainable_variance(trials)

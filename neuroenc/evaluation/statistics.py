@@ -22,12 +22,13 @@ def bootstrap_r(
     y: ArrayLike,
     prediction: ArrayLike,
     stimulus: ArrayLike,
+    groups: dict[str, NDArray[np.bool_]],
     *,
     n: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile interval of Pearson r, resampling stimuli.
+) -> tuple[NDArray[np.float64], dict[str, tuple[float, float]]]:
+    """Percentile intervals of Pearson r, resampling stimuli.
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ def bootstrap_r(
         Centred within folds where there are several.
     stimulus : array of shape (n_rows,)
         Rows of one stimulus are drawn together.
+    groups : mapping of name to bool array of shape (n_neuroids,)
+        Sets of neuroids whose mean r gets an interval as well.
     n : int
         Bootstrap samples, the same for every neuroid.
     level : float
@@ -42,25 +45,37 @@ def bootstrap_r(
 
     Returns
     -------
-    low, high : ndarrays of shape (n_neuroids,)
+    interval : ndarray of shape (2, n_neuroids)
+    group_interval : dict of name to (low, high)
+        Of the mean over the neuroids whose r is defined; NaN where there is none.
     """
-    y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
+    y, prediction = standardise(y), standardise(prediction)
     ids, inverse = np.unique(np.asarray(stimulus), return_inverse=True)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), n)
     weight = drawn[:, inverse] / drawn[:, inverse].sum(1, keepdims=True)
-    # unit columns first: the moments below then lose no digits
-    y, prediction = standardise(y), standardise(prediction)
-    my, mp = weight @ y, weight @ prediction
-    with np.errstate(invalid="ignore", divide="ignore"):
-        vy, vp = weight @ y**2 - my**2, weight @ prediction**2 - mp**2
-        r = (weight @ (y * prediction) - my * mp) / np.sqrt(vy * vp)
-    tail = (1 - level) / 2
-    finite = np.isfinite(r).all(0)
-    low, high = np.full((2, r.shape[1]), np.nan)
-    if finite.any():
-        low[finite], high[finite] = np.quantile(r[:, finite], [tail, 1 - tail], axis=0)
-    return low, high
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    interval = np.full((2, y.shape[1]), np.nan)
+    total = {name: np.zeros(n) for name in groups}
+    count = dict.fromkeys(groups, 0)
+    for start in range(0, y.shape[1], 4096):
+        block = slice(start, start + 4096)
+        a, b = y[:, block], prediction[:, block]
+        ma, mb = weight @ a, weight @ b
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = np.sqrt((weight @ a**2 - ma**2) * (weight @ b**2 - mb**2))
+            r = (weight @ (a * b) - ma * mb) / spread
+        finite = np.isfinite(r).all(0)
+        interval[:, start + np.flatnonzero(finite)] = np.quantile(r[:, finite], tails, axis=0)
+        for name, members in groups.items():
+            inside = members[block] & finite
+            total[name] += r[:, inside].sum(1)
+            count[name] += int(inside.sum())
+    limits = {
+        name: tuple(np.quantile(total[name] / k, tails).tolist()) if k else (np.nan, np.nan)
+        for name, k in count.items()
+    }
+    return interval, limits
 
 
 def permutation_p(
@@ -105,20 +120,6 @@ def fdr(p: ArrayLike) -> NDArray[np.float64]:
     if known.any():
         q[known] = false_discovery_control(p[known])
     return q
-
-
-def mean_interval(
-    values: ArrayLike, *, n: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean over neuroids with a percentile bootstrap over neuroids; NaN is left out."""
-    x = np.asarray(values, np.float64)
-    x = x[np.isfinite(x)]
-    if not len(x):
-        return float("nan"), float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = x[rng.integers(len(x), size=(n, len(x)))].mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(x.mean()), float(low), float(high)
 
 
 def pooled_r(y: ArrayLike, prediction: ArrayLike, fold: ArrayLike) -> NDArray[np.float64]:

@@ -24,7 +24,14 @@ TABLES: dict[str, Callable[[xr.Dataset], tuple[NDArray[np.float32], dict[str, st
     "category": classical.category_features,
     "caption": classical.caption_features,
 }
-EXTRACTORS = (*NETWORKS, "gabor", *TABLES)
+EXTRACTORS = {
+    "open_clip": "image towers of open_clip; network 'nano' comes with its weights",
+    "timm": "any network of timm, from a checkpoint file or untrained",
+    "torchvision": "any network of torchvision, from a checkpoint file or untrained",
+    "gabor": "energy of a Gabor pyramid, the classical baseline",
+    "category": "presence and size of the categories of the stimulus table",
+    "caption": "words of the captions of the stimulus table",
+}
 BLOCK = 256  # stimuli per stored block
 
 
@@ -34,7 +41,7 @@ def extract(
     out: str | Path,
     *,
     memory_gb: float = 1.0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Extract features of all stimuli into one netCDF file.
 
@@ -52,7 +59,7 @@ def extract(
     memory_gb : float
         What the activations of one batch may take.
     device : str
-        Of torch.
+        Of torch; "auto" takes a GPU where there is one.
     """
     out = Path(out)
     ids = stimuli["stimulus_id"].values

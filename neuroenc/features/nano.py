@@ -62,6 +62,12 @@ def build(seed: int) -> Any:
         return CLIP(**json.loads(CONFIG.read_text()), output_dict=True)
 
 
+def record() -> dict[str, Any]:
+    """Return the training record of the shipped weights."""
+    stored: dict[str, Any] = json.loads(RECORD.read_text())
+    return stored
+
+
 def training_scenes(n: int, seed: int) -> list[grammar.Scene]:
     """Scenes the network is trained on: a random stream no simulated subject draws from."""
     rng = np.random.default_rng([seed, 0x6E616E6F])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Network:
     model : Model
         Section of the configuration: extractor, network, weights, layers, pooling.
     device : str
-        Of torch.
+        Of torch; "auto" takes a GPU where there is one.
 
     Raises
     ------
@@ -41,7 +42,8 @@ class Network:
     def __init__(self, model: Model, *, device: str = "cpu") -> None:
         import torch
 
-        self.model, self.device = model, device
+        gpu = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model, self.device = model, gpu if device == "auto" else device
         self.weights, seed, path = _source(model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -49,7 +51,7 @@ class Network:
             self.module, self.preprocessing = build[model.extractor](model)
         if path is not None:
             _load(self.module, path)
-        self.module = self.module.eval().requires_grad_(False).to(device)
+        self.module = self.module.eval().requires_grad_(False).to(self.device)
         known = [name for name, _ in self.module.named_modules() if name]
         for layer in model.layers:
             if layer not in known:
@@ -204,7 +206,8 @@ def _source(model: Model) -> tuple[str, int, Path | None]:
         if not weights[7:].isdigit():
             raise InputError(f"Invalid value for 'weights': {weights!r}. Expected random:<seed>.")
         return weights, int(weights[7:]), None
-    path = existing(weights, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
+    path = Path(os.path.expandvars(weights)).expanduser()
+    existing(path, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
     found = sha256(path)
     if model.sha256 not in (None, found):
         raise InputError(

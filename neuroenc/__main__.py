@@ -1,0 +1,5 @@
+"""`python -m neuroenc` is the command line."""
+
+from neuroenc.cli import main
+
+main()

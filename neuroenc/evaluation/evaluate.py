@@ -1,0 +1,139 @@
+"""From predictions and Responses to Scores: raw beside normalised, with intervals and p-values."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from neuroenc.arrays import average_repeats, make_scores, regions
+from neuroenc.config import Evaluation
+from neuroenc.evaluation.ceilings import ceiling
+from neuroenc.evaluation.identification import pattern_similarity, top_k
+from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
+from neuroenc.evaluation.statistics import bootstrap_r, centre_within, fdr, permutation_p
+
+METRICS = ["pearson_r", "r2", "normalised_r"]
+
+
+def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation) -> xr.Dataset:
+    """Score held-out predictions.
+
+    Folds are pooled after centring both sides within each; scores of single folds are kept in
+    `fold_score`.
+
+    Parameters
+    ----------
+    responses, predictions : Dataset
+        Of one subject.
+    options : Evaluation
+        Ceiling, threshold, bootstraps, permutations.
+
+    Returns
+    -------
+    Dataset
+        Scores. Beside `score` and `fold_score`: `ceiling`, `r_low`, `r_high`, `p`, `q`,
+        `chosen_layer` and `validation_r2` per neuroid, `region_r` with its interval per region.
+        Attributes count neuroids without score and below the threshold, and give the
+        identification of the test stimuli, `brain_to_image_top1`, with its chance level.
+    """
+    ids, mean = average_repeats(responses)
+    row = {s: i for i, s in enumerate(ids)}
+    test = np.array([row[s] for s in predictions["stimulus_id"].values])
+    shape = mean.shape[1:]
+    y = mean[test].reshape(len(test), -1)
+    prediction = predictions["prediction"].values.reshape(len(test), -1)
+    fold = predictions["fold"].values
+    y_pooled, p_pooled = centre_within(y, fold), centre_within(prediction, fold)
+
+    r = pearson_r(y_pooled, p_pooled)
+    shown = np.isin(responses["stimulus_id"].values, ids[test])
+    ncsnr = np.full(y.shape[1], np.nan)
+    if "ncsnr" in responses.coords:
+        ncsnr = np.repeat(responses["ncsnr"].values, y.shape[1] // shape[0])
+    trials = responses["response"].values[shown].reshape(shown.sum(), -1)
+    limit = ceiling(trials, responses["stimulus_id"].values[shown], options.ceiling, ncsnr)
+    normalised, n_below = normalised_r(r, limit, threshold=options.threshold)
+    r2 = r2_score(y_pooled, p_pooled)
+    r2[~np.isfinite(r)] = np.nan
+
+    members = {"all": np.ones(shape[0], bool), **regions(responses)}
+    wide = {name: np.repeat(m, y.shape[1] // shape[0]) for name, m in members.items()}
+    interval, limits = bootstrap_r(
+        y_pooled, p_pooled, predictions["stimulus_id"].values, wide,
+        n=options.n_bootstraps, seed=options.seed,
+    )  # fmt: skip
+    p = permutation_p(y, prediction, fold, n=options.n_permutations, seed=options.seed)
+    folds = np.unique(fold)
+    fold_score = np.stack([
+        [pearson_r(y[fold == f], prediction[fold == f]), r2_score(y[fold == f], prediction[fold == f])]
+        for f in folds
+    ])  # fmt: skip
+    fold_normalised, _ = normalised_r(fold_score[:, 0].T, np.stack([limit] * len(folds), 1),
+                                      threshold=options.threshold)  # fmt: skip
+    fold_score = np.concatenate([fold_score, fold_normalised.T[:, None]], axis=1)
+    layer = predictions["chosen_layer"].values
+    chosen = np.array([max(set(c), key=list(c).count) for c in layer.reshape(len(layer), -1).T])
+    validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
+
+    per_neuroid = {
+        "ceiling": limit, "p": p, "q": fdr(p), "r_low": interval[0], "r_high": interval[1],
+        "chosen_layer": chosen,
+    }  # fmt: skip
+    scores = make_scores(
+        np.stack([r, r2, normalised]).reshape(len(METRICS), *shape),
+        metric=METRICS,
+        neuroid=responses,
+        attrs={
+            "dataset": responses.attrs["dataset"], "model": predictions.attrs["model"],
+            "weights": predictions.attrs["weights"], "encoder": predictions.attrs["encoder"],
+            "transductive": predictions.attrs["transductive"], "ceiling_method": options.ceiling,
+            "ceiling_threshold": options.threshold, "n_below_threshold": n_below,
+            "n_without_score": int(np.isnan(r).sum()), "n_test_stimuli": len(set(ids[test])),
+            **_identification(responses, predictions, y, prediction),
+        },
+        per_neuroid={k: v.reshape(shape) for k, v in per_neuroid.items()},
+        fold_score=fold_score.reshape(len(folds), len(METRICS), *shape),
+        time_bin={"bin": np.arange(shape[1])} if len(shape) > 1 else None,
+    )  # fmt: skip
+    scores["validation_r2"] = (
+        ("layer", *scores["score"].dims[1:]), validation.reshape(-1, *shape).astype(np.float32)
+    )  # fmt: skip
+    region_mean = [np.nanmean(r[m]) if np.isfinite(r[m]).any() else np.nan for m in wide.values()]
+    table = np.array([[v, *limits[k]] for v, k in zip(region_mean, wide, strict=True)])
+    scores["region_r"] = (("region", "estimate"), table)
+    return scores.assign_coords(
+        layer_name=("layer", predictions["layer_name"].values),
+        region_name=("region", list(wide)), estimate=["mean", "low", "high"],
+    )  # fmt: skip
+
+
+def _identification(
+    responses: xr.Dataset,
+    predictions: xr.Dataset,
+    y: np.ndarray,
+    prediction: np.ndarray,
+) -> dict[str, float]:
+    """Identify each fold's test stimuli; neuroids weigh by their validation R2."""
+    ids, mean = average_repeats(responses)
+    fold = predictions["fold"].values
+    top1, top5, sizes = [], [], []
+    for number, f in enumerate(np.unique(fold)):
+        rows = fold == f
+        train = mean[~np.isin(ids, predictions["stimulus_id"].values[rows])].reshape(-1, y.shape[1])
+        centre, scale = train.mean(0), train.std(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            measured, predicted = (
+                (v[rows] - centre) / np.where(scale > 0, scale, np.nan) for v in (y, prediction)
+            )
+        best = predictions["validation_r2"].values[number].max(0).ravel()
+        sizes.append(int(rows.sum()))
+        if not (best > 0).any():
+            top1.append(0.0), top5.append(0.0)
+            continue
+        similarity = pattern_similarity(measured, predicted, best)
+        top1.append(top_k(similarity, 1))
+        top5.append(top_k(similarity, 5))
+    return {
+        "brain_to_image_top1": float(np.mean(top1)), "brain_to_image_top5": float(np.mean(top5)),
+        "brain_to_image_chance": float(np.mean([1 / n for n in sizes])),
+    }  # fmt: skip

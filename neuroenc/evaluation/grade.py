@@ -1,0 +1,153 @@
+"""Hold a run on the simulated NSD against its truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.model_selection import PredefinedSplit
+
+from neuroenc import splits
+from neuroenc.arrays import average_repeats
+from neuroenc.config import Config, Encoder
+from neuroenc.datasets import cortex, nsd, simulate
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.errors import InputError
+from neuroenc.evaluation.ceilings import ceiling
+from neuroenc.evaluation.scores import pearson_r
+from neuroenc.features import nano
+from neuroenc.files import existing
+from neuroenc.records import row
+
+COMMAND = "neuroenc evaluate grade"
+KINDS = {
+    "early": tuple(cortex.WEDGES), "language": (cortex.LANGUAGE,),
+    "category": tuple(set(cortex.PATCHES) - {cortex.LANGUAGE}),
+}  # fmt: skip
+
+
+def grade(
+    config: Config,
+    responses: dict[str, xr.Dataset],
+    scores: dict[tuple[str, str], xr.Dataset],
+    split: xr.Dataset,
+) -> list[dict[str, Any]]:
+    """Grade every stage of a simulated run.
+
+    Parameters
+    ----------
+    config : Config
+        Of the run.
+    responses : dict
+        Responses by subject.
+    scores : dict
+        Scores by (subject, model).
+    split : Dataset
+
+    Returns
+    -------
+    list of dict
+        Rows: error of each ceiling, false positives among silent voxels, r of each model per kind
+        of area against the known ceiling, what ridge reaches when given the true features.
+    """
+    root = nsd.root_of(config.dataset)
+    seed = config.simulate.seed
+    n_pictures = config.simulate.n_shared + config.simulate.n_subjects * config.simulate.n_unique
+    pictures = simulate.make_pictures(n_pictures, seed, config.simulate.picture_size)
+    trained = set(map(repr, nano.training_scenes(nano.record()["n_pictures"], nano.record()["seed"])))
+    shared = sum(repr(scene) in trained for scene in pictures.scenes)
+    rows = [
+        row("pictures shared by network training and subjects", shared, unit="pictures",
+            n=n_pictures, command=COMMAND, seed=seed)
+    ]  # fmt: skip
+    energy = cortex.oriented_energy(pictures.pixels)
+    for subject, data in responses.items():
+        truth = _truth(root, subject, data)
+        silent, area = truth["silent"].values, truth["area"].values
+        known = truth["ceiling"].values
+        test = data["split"].values == "test"
+        labels: dict[str, Any] = {"command": COMMAND, "seed": seed, "subject": subject}
+        for method in ("ncsnr", "split_half", "explainable_variance"):
+            found = ceiling(data["response"].values[test], data["stimulus_id"].values[test], method,
+                            data["ncsnr"].values)  # fmt: skip
+            error = found - known
+            finite = np.isfinite(error)
+            rows += [
+                row(f"ceiling error {what}", value, unit="share of variance", n=int(finite.sum()),
+                    method=method, ceiling=float(known.mean()), **labels)
+                for what, value in (("mean", error[finite].mean()),
+                                    ("median absolute", np.median(np.abs(error[finite]))))
+            ]  # fmt: skip
+        for (who, model), s in scores.items():
+            if who != subject:
+                continue
+            p = s["p"].values[silent & np.isfinite(s["p"].values)]
+            hits = int((p < 0.05).sum())
+            exact = binomtest(hits, len(p)).proportion_ci(0.95)
+            rows.append(row("silent voxels with p < 0.05", hits / len(p), unit="share", n=len(p),
+                            interval=(exact.low, exact.high), null=0.05, model=model, **labels))  # fmt: skip
+            r = s["score"].sel(metric="pearson_r").values
+            for kind, areas in KINDS.items():
+                inside = np.isin(area, areas) & ~silent & np.isfinite(r)
+                rows.append(row("mean test r", r[inside].mean(), unit="Pearson r", n=int(inside.sum()),
+                                ceiling=float(np.sqrt(known[inside]).mean()), null=0.0,
+                                area_kind=kind, model=model, **labels))  # fmt: skip
+        rows += _true_features(data, truth, split, energy, pictures, config.encoder, labels)
+    return rows
+
+
+def _truth(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:
+    """Truth of the neuroids of `responses`, in their order."""
+    path = existing(root / "truth" / f"sub-{subject}.nc", made_by="Only simulated data can be graded.")
+    truth = xr.load_dataset(path, engine="h5netcdf")
+    place = {n: i for i, n in enumerate(truth["neuroid_id"].values)}
+    wanted = responses["neuroid_id"].values
+    if wanted[0] not in place:
+        raise InputError(
+            f"Neuroid {wanted[0]!r} is not in {path}, which knows voxels of the volume. Grade a run "
+            "with dataset.space func1pt8mm."
+        )
+    return truth.isel(neuroid=[place[n] for n in wanted])
+
+
+def _true_features(
+    responses: xr.Dataset, truth: xr.Dataset, split: xr.Dataset, energy: NDArray[np.float32],
+    pictures: simulate.Pictures, encoder: Encoder, labels: dict[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Share of the attainable r that ridge reaches from what truly drives each voxel."""
+    ids, mean = average_repeats(responses)
+    side, inner = splits.sides(split, 0, ids, ids)
+    train, test = side == splits.TRAIN, side == splits.TEST
+    picture = np.array([int(s.removeprefix("nsd-")) for s in ids])
+    area, field, silent = (truth[k].values for k in ("area", "field", "silent"))
+    folds = PredefinedSplit(inner[train])
+    low, high, number = encoder.alphas
+    alphas = np.logspace(low - 3, high, number + 4)
+    rows = []
+    for kind, areas in KINDS.items():
+        voxels = np.flatnonzero(np.isin(area, areas) & ~silent & np.isfinite(mean).all(0))
+        if kind == "early":  # each voxel has features of its own
+            pooled = cortex.pooled_energy(energy[picture], field[voxels])
+            problems = [(X, voxels[[i]]) for i, X in enumerate(pooled)]
+        else:
+            driver = pictures.meaning if kind == "language" else pictures.objects
+            problems = [(driver[picture], voxels)]
+        r = np.full(len(area), np.nan)
+        for X, members in problems:
+            X = (X - X[train].mean(0)) / np.maximum(X[train].std(0), 1e-12)
+            ridge = RidgeCV(alphas, cv=folds).fit(X[train], mean[train][:, members])
+            r[members] = pearson_r(mean[test][:, members], ridge.predict(X[test]))
+        # what the noiseless response itself would score on these very test trials
+        noiseless = truth["signal"].values
+        place = {s: i for i, s in enumerate(truth["stimulus_id"].values)}
+        rows_of = [place[s] for s in ids[test]]
+        attainable = pearson_r(mean[test][:, voxels], noiseless[rows_of][:, voxels])
+        rows.append(row("share of the attainable r from the true features",
+                        r[voxels].mean() / attainable.mean(), unit="share", n=len(voxels),
+                        area_kind=kind, ceiling=1.0, null=0.0, **labels))  # fmt: skip
+    return rows
+

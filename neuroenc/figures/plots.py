@@ -1,0 +1,117 @@
+"""Figures of scores: regions, neuroids against their ceiling, layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from neuroenc.arrays import regions
+from neuroenc.figures import style
+
+
+def _title(scores: dict[str, xr.Dataset]) -> str:
+    first = next(iter(scores.values()))
+    subject = first["subject"].values[0]
+    return f"{first.attrs['dataset']}, subject {subject}, {first.attrs['n_test_stimuli']} test stimuli"
+
+
+def draw_regions(scores: dict[str, xr.Dataset], path: str | Path) -> None:
+    """Draw mean test r per region and model with 95 % intervals over stimuli, and the ceiling."""
+    first = next(iter(scores.values()))
+    names = list(first["region_name"].values)
+    members = {"all": np.ones(first.sizes["neuroid"], bool), **regions(first)}
+    fig, ax = style.figure(figsize=(max(5.0, 1.1 + 0.72 * len(names)), 3.6))
+    ceiling = np.sqrt(np.clip(first["ceiling"].values, 0, None))
+    at = np.arange(len(names))
+    limits = [
+        np.nanmean(ceiling[members[n]]) if np.isfinite(ceiling[members[n]]).any() else np.nan
+        for n in names
+    ]
+    if np.isfinite(limits).any():
+        ax.bar(at, limits, 0.86, color="#DDDDDD", label="noise ceiling (mean)", zorder=0)
+    offsets = np.linspace(-0.32, 0.32, len(scores)) if len(scores) > 1 else [0.0]
+    for (model, s), offset, colour in zip(scores.items(), offsets, style.COLOURS, strict=False):
+        mean, low, high = s["region_r"].values.T
+        ax.errorbar(at + offset, mean, [mean - low, high - mean], fmt="o", ms=4, lw=1.2,
+                    color=colour, label=model)  # fmt: skip
+    ax.axhline(0, color="black", lw=0.6, ls=":", label="chance")
+    counts = [int(members[n].sum()) for n in names]
+    ax.set_xticks(at, [f"{n}\n{c}" for n, c in zip(names, counts, strict=True)])
+    ax.set_xlabel("region, number of voxels or sites")
+    ax.set_ylabel("test accuracy (mean Pearson r)")
+    ax.set_title(_title(scores), fontsize=9)
+    ax.legend(frameon=False, fontsize=8, ncols=1, loc="upper left", bbox_to_anchor=(1, 1))
+    style.save(fig, path)
+
+
+def draw_scatter(scores: dict[str, xr.Dataset], path: str | Path) -> None:
+    """Draw test r of every neuroid against its ceiling, a panel per model on shared axes."""
+    columns = min(3, len(scores))
+    rows = -(-len(scores) // columns)
+    fig, axes = style.figure(
+        rows, columns, figsize=(2.7 * columns + 0.4, 2.6 * rows + 0.4), sharex=True, sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    for ax in axes.flat[len(scores) :]:
+        ax.axis("off")
+    for ax, (model, s) in zip(axes.flat, scores.items(), strict=False):
+        r = s["score"].sel(metric="pearson_r").values.ravel()
+        ceiling = np.sqrt(np.clip(s["ceiling"].values.ravel(), 0, None))
+        significant = s["q"].values.ravel() < 0.05
+        if not np.isfinite(ceiling).any():
+            ax.hist(r[np.isfinite(r)], 30, color=style.COLOURS[0])
+            ax.set_xlabel("test accuracy (Pearson r); no repeats, no ceiling")
+            ax.set_ylabel("voxels or sites")
+        else:
+            for mask, colour, text in (
+                (~significant, "#999999", "n.s."), (significant, style.COLOURS[0], "q < 0.05"),
+            ):  # fmt: skip
+                ax.plot(ceiling[mask], r[mask], ".", ms=2.5, alpha=0.6, color=colour, label=text)
+            ax.plot([0, 1], [0, 1], color=style.COLOURS[5], lw=1, label="ceiling")
+            ax.axvline(np.sqrt(s.attrs["ceiling_threshold"]), color="black", lw=0.6, ls=":")
+            ax.set_xlabel("noise ceiling (r)")
+            ax.set_ylabel("test accuracy (Pearson r)")
+            ax.legend(frameon=False, fontsize=7, loc="upper left", markerscale=2)
+        ax.set_title(f"{model}: {np.nanmean(r):.3f} mean r", fontsize=9)
+        ax.label_outer()
+    fig.suptitle(_title(scores), fontsize=9)
+    style.save(fig, path)
+
+
+def draw_layers(scores: dict[str, xr.Dataset], path: str | Path) -> None:
+    """Draw validation R2 of every layer per region, or per site where there is one region.
+
+    Models of one layer get a row each as well, so that all can be compared on one colour scale.
+    """
+    first = next(iter(scores.values()))
+    members = regions(first)
+    by_site = len(members) < 2
+    columns, labels = [], []
+    for model, s in scores.items():
+        table = s["validation_r2"].values.reshape(s.sizes["layer"], s.sizes["neuroid"], -1).mean(-1)
+        for name, values in zip(s["layer_name"].values, table, strict=True):
+            labels.append(model if s.sizes["layer"] == 1 else f"{model} · {name}")
+            columns.append(values if by_site else [_mean(values[m]) for m in members.values()])
+    values = np.array(columns)
+    if by_site:
+        values = values[:, np.argsort(-np.nan_to_num(values).max(0))]
+    width = 8.0 if by_site else 2.6 + 0.55 * len(members)
+    fig, ax = style.figure(figsize=(width, 1.3 + 0.27 * len(labels)))
+    image = ax.imshow(values, aspect="auto", cmap=style.MAP, vmin=0, interpolation="nearest")
+    best = np.nan_to_num(values, nan=-np.inf).argmax(0)
+    ax.plot(np.arange(values.shape[1]), best, "w.", ms=3 if by_site else 6)
+    ax.set_yticks(range(len(labels)), labels)
+    if by_site:
+        ax.set_xlabel("sites, best predicted first (white: best layer)")
+    else:
+        ax.set_xticks(range(len(members)), members, rotation=45, ha="right")
+        ax.set_xlabel("region (white: best layer)")
+    fig.colorbar(image, ax=ax, label="validation R²")
+    ax.set_title(_title(scores), fontsize=9)
+    style.save(fig, path)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,37 @@
+"""One look for all figures: colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroenc.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MAP = "cividis"
+
+
+def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Make a figure and its axes without a display."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({
+        "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
+        "figure.constrained_layout.use": True, "savefig.dpi": 130, "figure.facecolor": "white",
+    })  # fmt: skip
+    return plt.subplots(*args, **kwargs)
+
+
+def save(fig: Figure, path: str | Path) -> None:
+    """Write a figure whole or not at all, and close it."""
+    import matplotlib.pyplot as plt
+
+    with atomic(path) as partial:
+        fig.savefig(partial, format=Path(path).suffix[1:])
+    plt.close(fig)

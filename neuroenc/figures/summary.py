@@ -1,0 +1,130 @@
+"""All scores of a run as rows of JSON and as a tidy table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from neuroenc.arrays import regions
+from neuroenc.files import atomic, existing, write_json
+from neuroenc.records import row
+
+
+def summarise(
+    scores: dict[tuple[str, str], xr.Dataset],
+    *,
+    label: str,
+    command: str,
+    seed: int,
+    out: Path,
+    table: Path,
+    page: Path,
+    grade: Path | None = None,
+) -> None:
+    """Write summary.json, the tidy table and a page.
+
+    Parameters
+    ----------
+    scores : dict
+        (subject, model) to Scores.
+    label, command : str
+        Name of the run; what makes it again.
+    seed : int
+    out : Path
+        JSON: a row per figure.
+    table : Path
+        Parquet: a row per neuroid, model and metric.
+    page : Path
+        HTML: the rows as a table.
+    grade : Path, optional
+        Rows to add.
+    """
+    rows: list[dict[str, Any]] = []
+    for (subject, model), s in scores.items():
+        made: dict[str, Any] = {"subject": subject, "model": model, "command": command, "seed": seed}
+        r = s["score"].sel(metric="pearson_r").values
+        members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
+        ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
+        for name, (mean, low, high) in zip(s["region_name"].values, s["region_r"].values, strict=True):
+            inside = members[name]
+            limit = ceiling[inside][np.isfinite(ceiling[inside])]
+            rows.append(row(
+                "mean test r", mean, unit="Pearson r", n=int(np.isfinite(r[inside]).sum()),
+                interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
+                region=str(name), **made,
+            ))  # fmt: skip
+        folds = s["fold_score"].sel(metric="pearson_r").values.reshape(s.sizes["fold"], -1)
+        rows.append(row("mean test r, mean of folds", np.nanmean(folds), unit="Pearson r",
+                        n=len(folds), null=0.0, per_fold=np.nanmean(folds, 1).round(6).tolist(),
+                        **made))  # fmt: skip
+        normalised = s["score"].sel(metric="normalised_r").values
+        kept = normalised[np.isfinite(normalised)]
+        if len(kept):
+            rows.append(row("median normalised r", np.median(kept), unit="r / ceiling", n=len(kept),
+                            null=0.0, ceiling=1.0, below_threshold=int(s.attrs["n_below_threshold"]),
+                            **made))  # fmt: skip
+        known = np.isfinite(s["q"].values)
+        rows.append(row("significant after FDR", (s["q"].values[known] < 0.05).mean(), unit="share",
+                        n=int(known.sum()), null=0.0, without_score=int(s.attrs["n_without_score"]),
+                        **made))  # fmt: skip
+        for k in ("top1", "top5"):
+            chance = s.attrs["brain_to_image_chance"] * (1 if k == "top1" else 5)
+            rows.append(row(f"brain_to_image_{k}", s.attrs[f"brain_to_image_{k}"], unit="share",
+                            n=int(s.attrs["n_test_stimuli"]), null=chance, ceiling=1.0, **made))  # fmt: skip
+    if grade is not None:
+        rows += json.loads(existing(grade).read_text())
+    write_json({"label": label, "rows": rows}, out)
+    with atomic(page) as partial:
+        partial.write_text(_page(label, rows), encoding="utf-8")
+    tidy = pd.concat([_tidy(s, subject, model) for (subject, model), s in scores.items()])
+    with atomic(table) as partial:
+        tidy.to_parquet(partial, index=False)
+
+
+def _page(label: str, rows: list[dict[str, Any]]) -> str:
+    """All rows as one HTML table."""
+    frame = pd.DataFrame(rows).drop(columns=["command", "machine", "version", "seed"])
+    front = ["name", "subject", "model", "region", "area_kind", "method"]
+    frame = frame[[*[c for c in front if c in frame], *[c for c in frame if c not in front]]]
+    body = frame.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3f}", border=0)
+    style = (
+        "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}"
+        "td,th{padding:3px 9px;text-align:left;border-bottom:1px solid #ddd}"
+    )
+    note = f"{rows[0]['command']} · {rows[0]['machine']} · neuroenc {rows[0]['version']}"
+    title = f"neuroenc: {label}"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{style}</style><h1>{title}</h1><p>{note}</p>{body}</html>\n"
+    )
+
+
+def _tidy(s: xr.Dataset, subject: str, model: str) -> pd.DataFrame:
+    wide = s["score"].to_dataset("metric")
+    for name in ("ceiling", "p", "q", "r_low", "r_high", "chosen_layer"):
+        wide[name] = s[name]
+    frame = wide.to_dataframe().reset_index(drop="time_bin" not in s.dims)
+    return frame.assign(subject=subject, model=model, encoder=s.attrs["encoder"])
+
+
+def short_table(summary: dict[str, Any]) -> str:
+    """Print what a person wants to see first: one line per subject and model."""
+    lines = [f"{'subject':>8} {'model':<14} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
+             f"{'q<.05':>6} {'top-1':>6} {'chance':>7}"]  # fmt: skip
+    rows = summary["rows"]
+    pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
+    for subject, model in pairs:
+        own = [r for r in rows if r.get("subject") == subject and r.get("model") == model]
+        mean = next(r for r in own if r.get("region") == "all")
+        share = next(r for r in own if r["name"] == "significant after FDR")
+        top1 = next(r for r in own if r["name"] == "brain_to_image_top1")
+        limits = "[{:.3f}, {:.3f}]".format(*mean["interval"]) if mean["interval"] else "–"
+        ceiling = "–" if mean["ceiling"] is None else f"{mean['ceiling']:.3f}"
+        lines.append(f"{subject:>8} {model:<14} {mean['value']:7.3f} {limits:>16} {ceiling:>8} "
+                     f"{share['value']:6.2f} {top1['value']:6.2f} {top1['null']:7.3f}")  # fmt: skip
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""Maps on the inflated surface: accuracy, ceiling, best layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from neuroenc.figures import style
+from neuroenc.figures.maps import on_surface
+
+VIEWS = (("L", "lateral"), ("L", "ventral"), ("R", "ventral"), ("R", "lateral"))
+
+
+def draw_surface(
+    responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str | Path, *, mesh: str
+) -> None:
+    """Draw test r of the model best on validation, the ceiling on the same scale, the best layer.
+
+    Parameters
+    ----------
+    responses : Dataset
+        With `surface_L` and `surface_R`.
+    scores : dict
+        Model to Scores. The model with the most layers gives the map of the best layer.
+    path : path
+    mesh : {"fsaverage5", "fsaverage"}
+    """
+    from matplotlib.colors import ListedColormap
+    from nilearn.datasets import load_fsaverage, load_fsaverage_data
+    from nilearn.plotting import plot_surf_stat_map
+
+    layered = max(scores, key=lambda m: scores[m].sizes["layer"])
+    s = scores[layered]
+    r = s["score"].sel(metric="pearson_r").values
+    ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
+    names = list(s["layer_name"].values)
+    best = np.array([names.index(c) if c else np.nan for c in s["chosen_layer"].values], float)
+    best[~(s["q"].values < 0.05)] = np.nan
+    top = float(np.nanquantile(ceiling, 0.99))
+    colours = ListedColormap(style.COLOURS[: len(names)])
+    rows = (
+        (f"test accuracy of {layered} (r)", r, style.MAP, 0.0, top),
+        ("noise ceiling (r)", ceiling, style.MAP, 0.0, top),
+        ("best layer (q < 0.05)", best, colours, -0.5, len(names) - 0.5),
+    )
+    inflated = load_fsaverage(mesh)["inflated"].parts
+    sulcal = load_fsaverage_data(mesh=mesh, data_type="sulcal").data.parts
+    fig, axes = style.figure(
+        3, 4, figsize=(9.5, 6.6), subplot_kw={"projection": "3d"}, layout="none"
+    )
+    fig.subplots_adjust(left=0.0, right=0.86, bottom=0.0, top=0.92, wspace=0, hspace=0.02)
+    for n, (title, values, cmap, low, high) in enumerate(rows):
+        for (side, view), ax in zip(VIEWS, axes[n], strict=True):
+            part = {"L": "left", "R": "right"}[side]
+            plot_surf_stat_map(
+                inflated[part], on_surface(responses, values.astype(np.float32), side),
+                hemi=part, view=view, bg_map=sulcal[part], bg_on_data=False, cmap=cmap, vmin=low,
+                vmax=high, axes=ax, figure=fig, colorbar=False, symmetric_cbar=False, alpha=1,
+            )  # fmt: skip
+            ax.set_box_aspect(None, zoom=1.55)
+            ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
+        box = axes[n, 3].get_position()
+        bar = fig.add_axes((0.88, box.y0 + 0.05, 0.015, box.height - 0.1))
+        mappable = _mappable(cmap, low, high)
+        colourbar = fig.colorbar(mappable, cax=bar)
+        if n == 2:
+            colourbar.set_ticks(range(len(names)), labels=[x.split(".")[-1] for x in names])
+        colourbar.set_label(title, fontsize=8)
+    first = next(iter(scores.values()))
+    fig.suptitle(f"{first.attrs['dataset']}, subject {first['subject'].values[0]}, {mesh}", fontsize=10)
+    style.save(fig, path)
+
+
+def _mappable(cmap: object, low: float, high: float) -> object:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(low, high), cmap)  # type: ignore[arg-type]

@@ -1,0 +1,88 @@
+import json
+import os
+import subprocess
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+
+def check_config(text):
+    """One line about the first thing that is wrong, where neuroenc can be imported here.
+
+    The launcher may live in an environment without it; the schema is checked in either case.
+    """
+    try:
+        from neuroenc.config import Config, parse
+        from neuroenc.errors import InputError
+    except ImportError:
+        return
+    try:
+        parse(Config, json.loads(text), source="the configuration")
+    except InputError as error:
+        print(f"neuroenc: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)  # Snakemake would wrap any exception in a traceback of its own
+
+
+check_config(json.dumps(config))
+
+
+def section(*keys):
+    """A part of the configuration as JSON, so that a job reruns when just that part changes."""
+    found = config
+    for key in keys:
+        found = found.get(key, {})
+    return json.dumps(found)
+
+
+def model_section(wildcards):
+    return section("models", wildcards.model)
+
+
+def memory(factor, base=1000):
+    """Forecast of a job's memory in MB from the size of its inputs."""
+
+    def forecast(wildcards, input):
+        return int(base + factor * input.size_mb)
+
+    return forecast
+
+
+def subject_flags(wildcards):
+    return " ".join(f"--subject {s}" for s in SUBJECTS)
+
+
+def responses_flags(wildcards, input):
+    return " ".join(f"--responses {s}={f}" for s, f in zip(SUBJECTS, input.responses))
+
+
+def scores_flags(wildcards, input):
+    """Name the files of scores: by model within a subject, else by subject and model."""
+    names = MODELS
+    if "subject" not in wildcards.keys():
+        names = [f"{s}:{m}" for s in SUBJECTS for m in MODELS]
+    return " ".join(f"--scores {n}={f}" for n, f in zip(names, input.scores))
+
+
+SUBJECTS = config["subjects"]
+MODELS = list(config["models"])
+RUN = f"<results>/{config['label']}"
+SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"
+LOGS = f"<logs>/{config['label']}"
+BENCHMARKS = f"{LOGS}/benchmarks"
+SURFACE = config.get("figures", {}).get("surface")
+VOLUME = config.get("figures", {}).get("volume", False)
+FIGURES = ["regions", "scatter", "layers"]
+ROOT = config["dataset"].get("root")
+SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
+DATASET_ROOT = "<resources>/nsd-simulated" if SIMULATED else os.path.expandvars(ROOT or "")
+CHECKPOINTS = [
+    os.path.expandvars(m["weights"])
+    for m in config["models"].values()
+    if m.get("weights") and not m["weights"].startswith("random:")
+]
+
+
+wildcard_constraints:
+    subject="[A-Za-z0-9]+",
+    model="[A-Za-z0-9]+",

@@ -1,0 +1,73 @@
+rule encode_fit:
+    """Fit one ridge encoder per subject and model; predict the held-out stimuli."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        features=f"{RUN}/feat-{{model}}_features.nc",
+        split=f"{RUN}/splits.nc",
+    output:
+        predictions=f"{SUB}_enc-ridge_feat-{{model}}_desc-predictions.nc",
+        weights=f"{SUB}_enc-ridge_feat-{{model}}_weights.safetensors",
+        sidecar=f"{SUB}_enc-ridge_feat-{{model}}_weights.json",
+    log:
+        f"{LOGS}/encode_fit/sub-{{subject}}_{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{model}}.jsonl"
+    threads: 2
+    resources:
+        mem_mb=memory(10),
+        runtime=120,
+    params:
+        options=section("encoder"),
+    shell:
+        "neuroenc encode fit --responses {input.responses:q} --features {input.features:q} "
+        "--split {input.split:q} --options {params.options:q} --out {output.predictions:q} "
+        "--weights {output.weights:q} > {log} 2>&1"
+
+
+rule evaluate:
+    """Score predictions against the ceiling, with intervals and p-values."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        predictions=f"{SUB}_enc-ridge_feat-{{model}}_desc-predictions.nc",
+    output:
+        f"{SUB}_feat-{{model}}_desc-scores.nc",
+    log:
+        f"{LOGS}/evaluate/sub-{{subject}}_{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/sub-{{subject}}_{{model}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(10),
+        runtime=30,
+    params:
+        options=section("evaluation"),
+    shell:
+        "neuroenc evaluate score --responses {input.responses:q} "
+        "--predictions {input.predictions:q} --options {params.options:q} --out {output:q} "
+        "> {log} 2>&1"
+
+
+rule grade:
+    """Hold a simulated run against its truth."""
+    input:
+        root=ancient(DATASET_ROOT),
+        split=f"{RUN}/splits.nc",
+        responses=collect(f"{SUB}_responses.nc", subject=SUBJECTS),
+        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS),
+    output:
+        f"{RUN}/grade.json",
+    log:
+        f"{LOGS}/grade.log",
+    benchmark:
+        f"{BENCHMARKS}/grade.jsonl"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=30,
+    params:
+        options=section(),
+        responses=responses_flags,
+        scores=scores_flags,
+    shell:
+        "neuroenc evaluate grade --options {params.options:q} --root {input.root:q} "
+        "--split {input.split:q} {params.responses} {params.scores} --out {output:q} > {log} 2>&1"

@@ -1,0 +1,143 @@
+rule maps_volume:
+    """Write scores as NIfTI on the subject's grid."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+    output:
+        f"{SUB}_desc-scores_maps.nii.gz",
+        f"{SUB}_desc-scores_maps.json",
+    log:
+        f"{LOGS}/maps_volume/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/maps_volume/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(5),
+        runtime=10,
+    params:
+        scores=scores_flags,
+    shell:
+        "neuroenc results maps --responses {input.responses:q} {params.scores} "
+        "--nifti {output[0]:q} > {log} 2>&1"
+
+
+rule maps_surface:
+    """Write scores as GIFTI on the surface."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+    output:
+        left=f"{SUB}_hemi-L_desc-scores.func.gii",
+        right=f"{SUB}_hemi-R_desc-scores.func.gii",
+    log:
+        f"{LOGS}/maps_surface/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/maps_surface/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(5),
+        runtime=10,
+    params:
+        scores=scores_flags,
+    shell:
+        "neuroenc results maps --responses {input.responses:q} {params.scores} "
+        "--left {output.left:q} --right {output.right:q} > {log} 2>&1"
+
+
+rule figures:
+    """Draw accuracy against ceiling by region and neuroid, and the layers."""
+    input:
+        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+    output:
+        regions=report(
+            f"{SUB}_regions.png",
+            caption="../report/regions.rst",
+            category="Accuracy by region",
+            labels={"subject": "{subject}"},
+        ),
+        scatter=report(
+            f"{SUB}_scatter.png",
+            caption="../report/scatter.rst",
+            category="Accuracy against ceiling",
+            labels={"subject": "{subject}"},
+        ),
+        layers=report(
+            f"{SUB}_layers.png",
+            caption="../report/layers.rst",
+            category="Layers",
+            labels={"subject": "{subject}"},
+        ),
+    log:
+        f"{LOGS}/figures/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/figures/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(5),
+        runtime=10,
+    params:
+        scores=scores_flags,
+    shell:
+        "neuroenc results figures {params.scores} --regions {output.regions:q} "
+        "--scatter {output.scatter:q} --layers {output.layers:q} > {log} 2>&1"
+
+
+rule surface:
+    """Draw accuracy, ceiling and best layer on the inflated surface."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+    output:
+        report(
+            f"{SUB}_surface.png",
+            caption="../report/surface.rst",
+            category="Surface maps",
+            labels={"subject": "{subject}"},
+        ),
+    log:
+        f"{LOGS}/surface/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/surface/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(5, base=2000),
+        runtime=20,
+    params:
+        scores=scores_flags,
+        mesh=SURFACE,
+    shell:
+        "neuroenc results surface --responses {input.responses:q} {params.scores} "
+        "--mesh {params.mesh} --out {output:q} > {log} 2>&1"
+
+
+rule summary:
+    """Gather all scores: a row per figure, a tidy table, a page for the report."""
+    input:
+        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS),
+        grade=f"{RUN}/grade.json" if SIMULATED else [],
+    output:
+        summary=f"{RUN}/summary.json",
+        table=f"{RUN}/scores.parquet",
+        page=report(
+            f"{RUN}/summary.html",
+            caption="../report/summary.rst",
+            category="Summary",
+        ),
+    log:
+        f"{LOGS}/summary.log",
+    benchmark:
+        f"{BENCHMARKS}/summary.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(5),
+        runtime=10,
+    params:
+        scores=scores_flags,
+        label=config["label"],
+        seed=config.get("evaluation", {}).get("seed", 0),
+        grade="--grade" if SIMULATED else "",
+        command=f"snakemake --configfile {workflow.configfiles[-1]}",
+    shell:
+        "neuroenc results summary {params.scores} --label {params.label} --seed {params.seed} "
+        "--command {params.command:q} {params.grade} {input.grade:q} --out {output.summary:q} "
+        "--table {output.table:q} --page {output.page:q} > {log} 2>&1"
