@@ -189,9 +189,7 @@ def make_scores(
     fold_score : array of shape (n_folds, n_metrics, n_neuroids[, n_time_bins]), optional
     """
     dims = ("metric", "neuroid", "time_bin")[: 2 + (time_bin is not None)]
-    coords: dict[str, Any] = {
-        str(k): v.variable for k, v in neuroid.coords.items() if v.dims == ("neuroid",)
-    }
+    coords: dict[str, Any] = {str(k): v.variable for k, v in neuroid.coords.items() if v.dims == ("neuroid",)}
     coords |= {k: ("time_bin", np.asarray(v)) for k, v in (time_bin or {}).items()}
     coords["metric"] = ("metric", np.asarray(metric))
     dataset = _make("scores", dims, np.asarray(score, np.float32), coords, attrs, check_it=False)
@@ -221,8 +219,7 @@ def _make(
     for coord, (dim, data) in ((k, v) for k, v in coords.items() if isinstance(v, tuple)):
         if data.shape != (sizes.get(dim, len(data)),):
             raise ContractError(
-                f"Coordinate {coord!r} has shape {data.shape}, expected ({sizes[dim]},): "
-                f"one value per {dim}."
+                f"Coordinate {coord!r} has shape {data.shape}, expected ({sizes[dim]},): one value per {dim}."
             )
     dataset = xr.Dataset({name: (dims, values)}, dict(coords))
     dataset.attrs = {"kind": kind, "neuroenc_version": __version__, **attrs}
@@ -261,9 +258,7 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
         if found.dtype.kind not in dtypes:
             expected = " or ".join({"U": "text", "f": "float", "i": "int", "u": "unsigned",
                                     "b": "bool"}[c] for c in dtypes)  # fmt: skip
-            raise ContractError(
-                f"Coordinate {coord!r} has dtype {found.dtype}, expected {expected}."
-            )
+            raise ContractError(f"Coordinate {coord!r} has dtype {found.dtype}, expected {expected}.")
     for coord in ("neuroid_id", *(["stimulus_id"] if kind in ("stimuli", "features") else [])):
         if coord in dataset.coords:
             values, counts = np.unique(dataset[coord].values, return_counts=True)
@@ -361,9 +356,7 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
     mean : ndarray of shape (n_stimuli, n_neuroids[, n_time_bins])
         A presentation that is NaN for a neuroid is left out of its mean; NaN if all are.
     """
-    ids, first, inverse = np.unique(
-        responses["stimulus_id"].values, return_index=True, return_inverse=True
-    )
+    ids, first, inverse = np.unique(responses["stimulus_id"].values, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
     values = responses["response"].values
     present = np.isfinite(values)

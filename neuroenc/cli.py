@@ -258,6 +258,14 @@ def _named(files: list[str]) -> dict[str, Any]:
     return {name: load(path, "scores") for name, _, path in pairs}
 
 
+def _by_subject(files: list[str]) -> dict[tuple[str, str], Any]:
+    named = _named(files)
+    wrong = [k for k in named if k.count(":") != 1]
+    if wrong:
+        raise InputError(f"Invalid value for '--scores': {wrong[0]!r}. Expected SUBJECT:MODEL=FILE.nc.")
+    return {(k.partition(":")[0], k.partition(":")[2]): s for k, s in named.items()}
+
+
 @evaluate.command("grade")
 def evaluate_grade(
     options: Annotated[str, typer.Option(help="The whole configuration: JSON or FILE.yaml.")],
@@ -278,8 +286,8 @@ def evaluate_grade(
         dataset = section.dataset.model_copy(update={"root": str(root)})
         section = section.model_copy(update={"dataset": dataset})
     recorded = {s.partition("=")[0]: load(s.partition("=")[2], "responses") for s in responses}
-    scored = {tuple(k.split(":")): s for k, s in _named(scores).items()}
-    write_json(grade(section, recorded, scored, load(split, "splits")), out)  # type: ignore[arg-type]
+    scored = _by_subject(scores)
+    write_json(grade(section, recorded, scored, load(split, "splits")), out)
 
 
 @results.command("maps")
@@ -346,10 +354,17 @@ def results_summary(
     """Gather all scores into summary.json and a tidy table."""
     from neuroenc.figures.summary import summarise
 
-    scored = {tuple(k.split(":")): s for k, s in _named(scores).items()}
+    scored = _by_subject(scores)
     summarise(
-        scored, label=label, command=command, seed=seed, out=out, table=table, page=page, grade=grade
-    )  # type: ignore[arg-type]
+        scored,
+        label=label,
+        command=command,
+        seed=seed,
+        out=out,
+        table=table,
+        page=page,
+        grade=grade,
+    )
 
 
 @results.command("show")
@@ -359,6 +374,16 @@ def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a
     from neuroenc.files import existing
 
     typer.echo(short_table(json.loads(existing(summary).read_text())))
+
+
+@results.command("times")
+def results_times(
+    folder: Annotated[Path, typer.Argument(help="Snakemake's benchmark files (.jsonl).")],
+) -> None:
+    """Print the seconds each stage took, its jobs summed."""
+    from neuroenc.figures.summary import stage_times
+
+    typer.echo(stage_times(folder))
 
 
 @nano.command("train")

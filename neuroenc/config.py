@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing
 
-
 S = TypeVar("S", bound="Section")
 
 
@@ -24,28 +23,29 @@ class Section(BaseModel):
 class Simulation(Section):
     """Sizes of the simulated NSD."""
 
-    seed: int = Field(0, ge=0, description="Of pictures, cortex and noise.")
-    n_subjects: int = Field(2, ge=1, le=8)
+    seed: int = Field(default=0, ge=0, description="Of pictures, cortex and noise.")
+    n_subjects: int = Field(default=2, ge=1, le=8)
     n_voxels: int = Field(
-        2000, ge=200, description="Voxels of nsdgeneral of the first subject; each next has 6 % fewer."
+        default=2000,
+        ge=200,
+        description="Voxels of nsdgeneral of the first subject; each next has 6 % fewer.",
     )
-    sessions: int = Field(6, ge=2, description="Sessions; every subject but the first lacks the last.")
-    n_shared: int = Field(120, ge=10, description="Pictures all subjects see, `repeats` times.")
-    repeats: int = Field(3, ge=2, le=10)
-    n_unique: int = Field(1140, ge=10, description="Pictures only one subject sees, once.")
-    picture_size: int = Field(128, ge=96, multiple_of=32, description="Side, px.")
-    ncsnr: float = Field(0.5, gt=0, description="Median noise-ceiling SNR of driven voxels.")
-    ncsnr_spread: float = Field(0.35, ge=0, description="Standard deviation of its logarithm.")
-    silent: float = Field(0.2, ge=0, lt=1, description="Share of voxels in areas without signal.")
-    drift: float = Field(0.1, ge=0, description="Log-gain and half the offset between sessions.")
+    sessions: int = Field(default=6, ge=2, description="Sessions; all but the first subject lack the last.")
+    n_shared: int = Field(default=120, ge=10, description="Pictures all subjects see, `repeats` times.")
+    repeats: int = Field(default=3, ge=2, le=10)
+    n_unique: int = Field(default=1140, ge=10, description="Pictures only one subject sees, once.")
+    picture_size: int = Field(default=128, ge=96, multiple_of=32, description="Side, px.")
+    ncsnr: float = Field(default=0.5, gt=0, description="Median noise-ceiling SNR of driven voxels.")
+    ncsnr_spread: float = Field(default=0.35, ge=0, description="Standard deviation of its logarithm.")
+    silent: float = Field(default=0.2, ge=0, lt=1, description="Share of voxels in areas without signal.")
+    drift: float = Field(default=0.1, ge=0, description="Log-gain and half the offset between sessions.")
 
     @model_validator(mode="after")
     def _whole_sessions(self) -> Self:
         trials = self.n_shared * self.repeats + self.n_unique
         if trials % self.sessions:
             raise ValueError(
-                f"n_shared * repeats + n_unique = {trials} trials do not divide into "
-                f"{self.sessions} sessions"
+                f"n_shared * repeats + n_unique = {trials} trials do not divide into {self.sessions} sessions"
             )
         return self
 
@@ -73,32 +73,32 @@ class Dataset(Section):
 
     name: Literal["nsd", "v4", "haxby"]
     root: str | None = Field(
-        None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
+        default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."
     )  # fmt: skip
-    space: str = Field("func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
-    preparation: str = Field("betas_fithrf_GLMdenoise_RR", description="nsd: which betas.")
+    space: str = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
+    preparation: str = Field(default="betas_fithrf_GLMdenoise_RR", description="nsd: which betas.")
     mask: str = Field(
-        "nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
+        default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
         "all voxels with data. haxby: 'mask' or one of its masks."
     )  # fmt: skip
     regions: list[str] = Field(
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
     )  # fmt: skip
-    sessions: int | None = Field(None, ge=1, description="nsd: read the first so many; null: all.")
+    sessions: int | None = Field(default=None, ge=1, description="nsd: read the first so many; null: all.")
 
 
 class Split(Section):
     """How stimuli are divided into training and test."""
 
     kind: Literal["dataset", "stimulus", "group"] = Field(
-        "dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
+        default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
         "share of the stimuli; 'group': each group (run, story, …) is the test set once."
     )  # fmt: skip
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    n_folds: int = Field(1, ge=1, description="Repetitions of a random split.")
-    n_inner: int = Field(5, ge=2, description="Folds within training, for alpha and layer.")
-    seed: int = Field(0, ge=0)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split.")
+    n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
+    seed: int = Field(default=0, ge=0)
 
 
 class Model(Section):
@@ -106,21 +106,21 @@ class Model(Section):
 
     extractor: str = Field(description="open_clip, timm, torchvision, gabor, category or caption.")
     network: str | None = Field(
-        None, description="Name in the library, or for open_clip a JSON configuration; 'nano' is "
+        default=None, description="Name in the library, or for open_clip a JSON configuration; 'nano' is "
         "the network that comes with neuroenc."
     )  # fmt: skip
     weights: str | None = Field(
-        None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
+        default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
         "shipped weights of nano."
     )  # fmt: skip
-    sha256: str | None = Field(None, description="Expected hash of the checkpoint.")
+    sha256: str | None = Field(default=None, description="Expected hash of the checkpoint.")
     layers: list[str] = Field(default_factory=list)
-    pooling: str = Field("mean", description="'mean', 'tokens', 'cls' or 'grid:<k>' (k x k).")
+    pooling: str = Field(default="mean", description="'mean', 'tokens', 'cls' or 'grid:<k>' (k x k).")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the library's constructor."
     )
     normalisation: Literal["library", "imagenet", "half"] = Field(
-        "library", description="Channel statistics: the library's own for this network, ImageNet's, "
+        default="library", description="Channel statistics: the library's own for this network, ImageNet's, "
         "or mean and deviation 0.5 (range -1 to 1)."
     )  # fmt: skip
 
@@ -130,7 +130,7 @@ class Encoder(Section):
 
     name: Literal["ridge"] = "ridge"
     alphas: tuple[float, float, int] = Field(
-        (-1, 6, 15), description="log10 of the smallest and largest alpha, and how many."
+        default=(-1, 6, 15), description="log10 of the smallest and largest alpha, and how many."
     )
     dtype: Literal["float32", "float64"] = "float32"
 
@@ -140,21 +140,24 @@ class Evaluation(Section):
 
     ceiling: Literal["ncsnr", "split_half", "explainable_variance"] = "ncsnr"
     threshold: float = Field(
-        0.05, gt=0, lt=1, description="Ceilings below this share of variance give no normalised score."
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Ceilings below this share of variance give no normalised score.",
     )
-    n_bootstraps: int = Field(1000, ge=100)
-    n_permutations: int = Field(1000, ge=100)
-    alpha: float = Field(0.05, gt=0, lt=1, description="False discovery rate.")
-    seed: int = Field(0, ge=0)
+    n_bootstraps: int = Field(default=1000, ge=100)
+    n_permutations: int = Field(default=1000, ge=100)
+    alpha: float = Field(default=0.05, gt=0, lt=1, description="False discovery rate.")
+    seed: int = Field(default=0, ge=0)
 
 
 class Figures(Section):
     """What is drawn."""
 
     surface: Literal["fsaverage5", "fsaverage"] | None = Field(
-        None, description="Mesh of the maps; null: none (recordings without a cortical surface)."
+        default=None, description="Mesh of the maps; null: none (recordings without a cortical surface)."
     )
-    volume: bool = Field(False, description="Write NIfTI maps on the subject's grid.")
+    volume: bool = Field(default=False, description="Write NIfTI maps on the subject's grid.")
 
 
 class Config(Section):
@@ -162,13 +165,13 @@ class Config(Section):
 
     label: str = Field(pattern=r"^[a-z0-9-]+$", description="Folder of the results.")
     dataset: Dataset
-    simulate: Simulation = Field(default_factory=Simulation)
+    simulate: Simulation = Simulation()
     subjects: list[str] = Field(min_length=1)
-    split: Split = Field(default_factory=Split)
+    split: Split = Split()
     models: dict[str, Model] = Field(min_length=1)
-    encoder: Encoder = Field(default_factory=Encoder)
-    evaluation: Evaluation = Field(default_factory=Evaluation)
-    figures: Figures = Field(default_factory=Figures)
+    encoder: Encoder = Encoder()
+    evaluation: Evaluation = Evaluation()
+    figures: Figures = Figures()
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -202,7 +205,7 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
 
 
 def _siblings(section: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """Valid keys beside the one at `loc`, with their path."""
+    """List the valid keys beside the one at `loc`, with their path."""
     model: Any = section
     for part in loc[:-1]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None

@@ -50,9 +50,9 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     elif options.kind == "stimulus":
         tests = [
             next(
-                GroupShuffleSplit(
-                    1, test_size=options.test_fraction, random_state=options.seed + fold
-                ).split(rows, groups=group)
+                GroupShuffleSplit(1, test_size=options.test_fraction, random_state=options.seed + fold).split(
+                    rows, groups=group
+                )
             )[1]
             for fold in range(options.n_folds)
         ]

@@ -20,9 +20,14 @@ class DatasetModule(Protocol):
 
     LICENCE: str
 
-    def load_stimuli(self, options: Dataset, subjects: list[str]) -> xr.Dataset: ...
-    def load_responses(self, options: Dataset, subject: str) -> xr.Dataset: ...
-    def check_tree(self, options: Dataset, subjects: list[str]) -> list[str]: ...
+    def load_stimuli(self, options: Dataset, subjects: list[str]) -> xr.Dataset:
+        """Return the StimulusSet of the subjects."""
+
+    def load_responses(self, options: Dataset, subject: str) -> xr.Dataset:
+        """Return the Responses of one subject."""
+
+    def check_tree(self, options: Dataset, subjects: list[str]) -> list[str]:
+        """Compare the tree with its record; raise on the first difference."""
 
 
 def module(options: Dataset) -> DatasetModule:

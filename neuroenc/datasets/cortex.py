@@ -86,7 +86,10 @@ def place_voxels(n_voxels: int, rng: np.random.Generator, *, silent: float = 0.2
     meshes = load_fsaverage("fsaverage5")
     side = 2.6 * (2000 / n_voxels) ** 0.5  # a ribbon: voxels grow with the square of 1 / side
     hemispheres = {"L": "left", "R": "right"}
-    points, where, sphere, vertex_count = [], [], [], {}
+    points: list[NDArray[np.float64]] = []
+    sphere: list[NDArray[np.float64]] = []
+    where: list[NDArray[np.str_]] = []
+    vertex_count: dict[str, int] = {}
     for key, name in hemispheres.items():
         pial, white, ball = (meshes[m].parts[name] for m in ("pial", "white_matter", "sphere"))
         middle = (pial.coordinates + white.coordinates) / 2
@@ -122,8 +125,7 @@ def place_voxels(n_voxels: int, rng: np.random.Generator, *, silent: float = 0.2
     area, field = area[first[chosen]], field[first[chosen]]
     start = {"L": 0, "R": len(points[0])}
     vertex_voxel = {
-        key: voxel_of_cell[inverse[start[key] : start[key] + vertex_count[key]]]
-        for key in hemispheres
+        key: voxel_of_cell[inverse[start[key] : start[key] + vertex_count[key]]] for key in hemispheres
     }
     return Voxels(
         grid=grid, hemisphere=hemi[first[chosen]], general=order < n_voxels, area=area,
@@ -219,7 +221,7 @@ def receptive_field(field: NDArray[np.float64]) -> NDArray[np.float32]:
     across = np.exp(-((ticks - x) ** 2) / (2 * sigma**2))
     down = np.exp(-((-ticks - y) ** 2) / (2 * sigma**2))
     weight = (down[:, :, None] * across[:, None, :]).reshape(len(field), -1)
-    return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(weight / weight.sum(1, keepdims=True), np.float32)
 
 
 def pooled_energy(energy: NDArray[np.float32], field: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -107,9 +107,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         if any(_overlap((x, y, x + side, y + side), t.box) > 0.02 for t in things):
             continue
         colour = tuple(COLOURS)[rng.integers(len(COLOURS))]
-        things.append(
-            Thing(category, kind, colour, (x, y, x + side, y + side), int(rng.integers(1 << 30)))
-        )
+        things.append(Thing(category, kind, colour, (x, y, x + side, y + side), int(rng.integers(1 << 30))))
     setting = SETTINGS[rng.integers(len(SETTINGS))]
     return Scene(setting, tuple(things), int(rng.integers(1 << 30)))
 
@@ -261,9 +259,7 @@ def _background(setting: str, side: int, rng: np.random.Generator) -> Image.Imag
         for x, y, r in zip(*rng.random((2, 70)), rng.uniform(0.004, 0.011, 70), strict=True):
             pen.ellipse(x - r, y - r, x + r, y + r, (255, 255, 255))
         for x in rng.random(3):
-            pen.polygon(
-                [(x - 0.07, horizon), (x, horizon - 0.28), (x + 0.07, horizon)], (60, 100, 80)
-            )
+            pen.polygon([(x - 0.07, horizon), (x, horizon - 0.28), (x + 0.07, horizon)], (60, 100, 80))
     return image
 
 
@@ -276,25 +272,32 @@ class Pen:
     side: int
 
     def at(self, x: float, y: float) -> tuple[float, float]:
+        """Turn a point of the unit square into pixels."""
         x0, y0, x1, y1 = self.frame
         return (x0 + x * (x1 - x0)) * self.side, (y0 + y * (y1 - y0)) * self.side
 
     def scale(self, width: float) -> int:
+        """Turn a width into pixels."""
         return max(1, round(width * (self.frame[2] - self.frame[0]) * self.side))
 
     def ellipse(self, x0: float, y0: float, x1: float, y1: float, fill: Colour) -> None:
+        """Fill an ellipse."""
         self.canvas.ellipse([self.at(x0, y0), self.at(x1, y1)], fill=fill)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, fill: Any) -> None:
+        """Fill a rectangle."""
         self.canvas.rectangle([self.at(x0, y0), self.at(x1, y1)], fill=fill)
 
     def polygon(self, points: list[tuple[float, float]], fill: Colour) -> None:
+        """Fill a polygon."""
         self.canvas.polygon([self.at(*p) for p in points], fill=fill)
 
     def line(self, points: list[tuple[float, float]], fill: Colour, width: float) -> None:
+        """Draw a line of several points."""
         self.canvas.line([self.at(*p) for p in points], fill, self.scale(width), joint="curve")
 
     def arc(self, box: tuple[float, ...], start: int, end: int, fill: Colour, w: float) -> None:
+        """Draw a part of an ellipse's outline, angles in degrees."""
         corners = [self.at(*box[:2]), self.at(*box[2:])]
         self.canvas.arc(corners, start, end, fill, self.scale(w))
 
@@ -303,7 +306,7 @@ def _dark(colour: Colour, by: float = 0.6) -> Colour:
     return (int(colour[0] * by), int(colour[1] * by), int(colour[2] * by))
 
 
-def _face(pen: Pen, colour: Colour, rng: np.random.Generator, *, long_hair: bool) -> None:
+def _face(pen: Pen, rng: np.random.Generator, *, long_hair: bool) -> None:
     skin = SKIN[rng.integers(len(SKIN))]
     hair = ((50, 35, 25), (120, 75, 35), (215, 180, 95), (90, 90, 95))[rng.integers(4)]
     if long_hair:
@@ -327,11 +330,11 @@ def _face(pen: Pen, colour: Colour, rng: np.random.Generator, *, long_hair: bool
 
 
 def _man(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
-    _face(pen, colour, rng, long_hair=False)
+    _face(pen, rng, long_hair=False)
 
 
 def _woman(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
-    _face(pen, colour, rng, long_hair=True)
+    _face(pen, rng, long_hair=True)
 
 
 def _person(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
@@ -430,18 +433,18 @@ def _cat(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
 
 
 def _fish(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
-    flip = (lambda x: 1 - x) if rng.random() < 0.5 else (lambda x: x)
+    turned = rng.random() < 0.5
 
     def p(x: float, y: float) -> tuple[float, float]:
-        return flip(x), y
+        return (1 - x if turned else x), y
 
     pen.polygon([p(0.68, 0.5), p(1.0, 0.22), p(1.0, 0.78)], _dark(colour, 0.75))
     pen.polygon([p(0.3, 0.32), p(0.5, 0.08), p(0.66, 0.34)], _dark(colour, 0.75))
-    x0, x1 = sorted((flip(0.0), flip(0.78)))
+    x0, x1 = sorted((p(0.0, 0)[0], p(0.78, 0)[0]))
     pen.ellipse(x0, 0.24, x1, 0.76, colour)
     for x in (0.34, 0.46, 0.58):
         pen.line([p(x, 0.34), p(x + 0.05, 0.5), p(x, 0.66)], _dark(colour, 0.6), 0.025)
-    ex = flip(0.16)
+    ex = p(0.16, 0)[0]
     pen.ellipse(ex - 0.06, 0.36, ex + 0.06, 0.48, (250, 250, 250))
     pen.ellipse(ex - 0.03, 0.39, ex + 0.03, 0.45, (15, 15, 15))
 

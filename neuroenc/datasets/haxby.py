@@ -104,7 +104,9 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     folder = folder_of(options, subject)
     table = labels(folder)
     bold = read_image(folder / "bold.nii.gz")
-    masks = {p.name.removesuffix(".nii.gz"): p for f in (folder, folder.parent) for p in f.glob("mask*.nii.gz")}  # noqa: E501
+    masks = {
+        p.name.removesuffix(".nii.gz"): p for f in (folder, folder.parent) for p in f.glob("mask*.nii.gz")
+    }
     if options.mask not in masks:
         raise invalid("dataset.mask", options.mask, sorted(masks))
     if len(table) != bold.shape[3]:
@@ -151,9 +153,7 @@ def _mask(path: Path, bold: nib.Nifti1Image) -> NDArray[np.bool_]:
     data = np.asarray(image.dataobj)
     data = data[..., 0] if data.ndim == 4 else data
     if data.shape != bold.shape[:3]:
-        raise InputError(
-            f"The mask {path.name} has the grid {data.shape}, bold.nii.gz {bold.shape[:3]}."
-        )
+        raise InputError(f"The mask {path.name} has the grid {data.shape}, bold.nii.gz {bold.shape[:3]}.")
     return np.asarray(data > 0)
 
 
@@ -176,8 +176,6 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
         }  # fmt: skip
         for what, expected in EXPECTED.items():
             if found[what] != expected:
-                raise InputError(
-                    f"Subject {subject} {what}: found {found[what]}, expected {expected}."
-                )
+                raise InputError(f"Subject {subject} {what}: found {found[what]}, expected {expected}.")
         done.append(f"subject {subject}: {found['volumes']} volumes, {found['runs']} runs")
     return done

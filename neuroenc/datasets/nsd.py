@@ -204,9 +204,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     return dataset
 
 
-def _zscore(
-    values: NDArray[np.float32], session: NDArray[np.str_], training: NDArray[np.bool_]
-) -> None:
+def _zscore(values: NDArray[np.float32], session: NDArray[np.str_], training: NDArray[np.bool_]) -> None:
     """Scale each session in place; a voxel that never changes becomes NaN."""
     for s in np.unique(session):
         rows = session == s
@@ -248,7 +246,10 @@ class _Volume:
         return self._atlas(atlas), read_names(self.root, self.subject, atlas)
 
     def sessions(self) -> list[int]:
-        files = [*self.folder.glob("betas_session*.hdf5"), *self.folder.glob("betas_session*.nii.gz")]
+        files = [
+            *self.folder.glob("betas_session*.hdf5"),
+            *self.folder.glob("betas_session*.nii.gz"),
+        ]
         if not files:
             raise InputError(f"No betas_session*.hdf5 or .nii.gz in {self.folder}.")
         return sorted({int(p.name.removeprefix("betas_session")[:2]) for p in files})
@@ -265,7 +266,7 @@ class _Volume:
                 values = np.asanyarray(image.dataobj)[mask].T
             except (OSError, EOFError, zlib_error) as error:
                 raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-            return values.astype(np.float32) / BETA_SCALE, path
+            return values.astype(np.float32) / np.float32(BETA_SCALE), path
         try:
             with h5py.File(path) as file:
                 stored = file["betas"]
@@ -280,7 +281,7 @@ class _Volume:
             raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
         # mask.T walks the voxels z first; bring them to the order of the mask itself
         order = np.argsort(np.arange(mask.size).reshape(mask.shape).T[mask.T])
-        return np.concatenate(blocks)[:, order].astype(np.float32) / BETA_SCALE, path
+        return np.concatenate(blocks)[:, order].astype(np.float32) / np.float32(BETA_SCALE), path
 
     def ncsnr(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         return self.reference[mask]
@@ -326,8 +327,7 @@ class _Surface:
         parts = []
         for side in ("lh", "rh"):
             folders = [
-                self.root / f"nsddata/freesurfer/{who}/label"
-                for who in (f"subj{self.subject}", "fsaverage")
+                self.root / f"nsddata/freesurfer/{who}/label" for who in (f"subj{self.subject}", "fsaverage")
             ]
             files = [f / f"{side}.{name}.mgz" for f in folders]
             found = [p for p in files if p.exists()]
@@ -346,7 +346,7 @@ class _Surface:
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         if name == "brain":
-            return np.isfinite(np.concatenate(list(self.reference.values())))
+            return np.asarray(np.isfinite(np.concatenate(list(self.reference.values()))))
         return np.asarray(self._atlas(name) > 0)
 
     def labels(self, atlas: str) -> tuple[NDArray[np.int64], dict[int, str]]:
@@ -383,9 +383,7 @@ class _Surface:
         side = np.repeat(["L", "R"], n)[mask]
         vertex = np.concatenate([np.arange(m) for m in n])[mask]
         return {
-            "neuroid_id": np.array(
-                [f"{self.subject}_{h}-{v}" for h, v in zip(side, vertex, strict=True)]
-            ),
+            "neuroid_id": np.array([f"{self.subject}_{h}-{v}" for h, v in zip(side, vertex, strict=True)]),
             "hemisphere": side,
             "vertex": vertex.astype(np.int32),
         }

@@ -54,9 +54,7 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64]) -> list[NDArray[np
 def _decode(folder: Path, name: str) -> NDArray[np.uint8]:
     archive, inside, member = name.partition(".zip/")
     data = (
-        _open_zip(folder / f"{archive}.zip").read(member)
-        if inside
-        else existing(folder / name).read_bytes()
+        _open_zip(folder / f"{archive}.zip").read(member) if inside else existing(folder / name).read_bytes()
     )
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))

@@ -97,7 +97,8 @@ def noiseless_response(
     signal -= signal.mean(0)
     signal[:, voxels.silent] = 0
     spread = signal.std(0)
-    return np.divide(signal, spread, out=signal, where=spread > 0)
+    np.divide(signal, spread, out=signal, where=spread > 0)
+    return signal
 
 
 def simulate(out: str | Path, options: Simulation) -> None:
@@ -122,9 +123,7 @@ def simulate(out: str | Path, options: Simulation) -> None:
             "trials_per_session": options.trials_per_session, "subjects": {},
         }  # fmt: skip
         for index, subject in enumerate(tqdm(options.subjects, "subjects", disable=None)):
-            record["subjects"][subject] = _subject(
-                root, subject, index, pictures, energy, design, options
-            )
+            record["subjects"][subject] = _subject(root, subject, index, pictures, energy, design, options)
         (root / "expected.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -183,10 +182,7 @@ def _write_stimuli(
 def _write_annotations(folder: Path, pictures: Pictures, size: int) -> None:
     """Write captions and objects as COCO's annotation files have them."""
     folder.mkdir(parents=True)
-    images = [
-        {"id": FIRST_COCO_ID + i, "height": size, "width": size}
-        for i in range(len(pictures.scenes))
-    ]
+    images = [{"id": FIRST_COCO_ID + i, "height": size, "width": size} for i in range(len(pictures.scenes))]
     captions, objects = [], []
     for i, scene in enumerate(pictures.scenes):
         captions += [{"image_id": FIRST_COCO_ID + i, "caption": c} for c in pictures.captions[i]]
@@ -280,9 +276,7 @@ def _zscore(values: NDArray[np.float32], session: NDArray[np.int64]) -> NDArray[
     return out
 
 
-def _published_ncsnr(
-    values: NDArray[np.float32], picture: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _published_ncsnr(values: NDArray[np.float32], picture: NDArray[np.int64]) -> NDArray[np.float64]:
     """Map of ncsnr as NSD's own release has it: total variance one, noise from the repeats."""
     within, freedom = np.zeros(values.shape[1]), 0
     for p in np.unique(picture):
@@ -301,7 +295,7 @@ def _padded(weights: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _labels(voxels: cortex.Voxels, name: str) -> NDArray[np.int16]:
-    """Number of the region of an atlas each voxel belongs to, 0 for none."""
+    """Give the number of the region of an atlas each voxel belongs to, 0 for none."""
     labels = np.zeros(len(voxels.area), np.int16)
     for number, region in enumerate(ROI_FILES[name], 1):
         members = STREAMS.get(region, ()) if name == "streams" else (region,)

@@ -56,9 +56,7 @@ def pictures(root: Path, session: str) -> tuple[NDArray[np.str_], NDArray[np.str
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     """List the distinct pictures of the sessions."""
     root = root_of(options)
-    ids, files = map(
-        np.concatenate, zip(*(pictures(root, s) for s in subjects), strict=True)
-    )
+    ids, files = map(np.concatenate, zip(*(pictures(root, s) for s in subjects), strict=True))
     _, first = np.unique(ids, return_index=True)
     first.sort()
     return make_stimuli(

@@ -1,0 +1,1 @@
+"""From features to responses: exact ridge, and what chooses its layer."""

@@ -157,7 +157,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def __init__(
         self,
-        alphas: Sequence[float] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+        alphas: Sequence[float] | NDArray[np.float64] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
         *,
         cv: Any = 5,
         fit_intercept: bool = True,
@@ -188,7 +188,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         ValueError
             As scikit-learn: shapes that do not match, NaN or infinite values.
         """
-        self._template = None
+        self._template: dict[str, Any] | None = None
         if isinstance(y, xr.DataArray):
             self._template = {
                 "dims": y.dims[1:],
@@ -238,7 +238,10 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         shape = tuple(self.coef_.shape[:-1])
         out = flat.reshape(X.shape[0], *shape) + self._compute(self.intercept_, like=coef)
         if isinstance(source, xr.DataArray):
-            template = self._template or {"dims": [f"target_{i}" for i in range(len(shape))], "coords": {}}
+            template = self._template or {
+                "dims": [f"target_{i}" for i in range(len(shape))],
+                "coords": {},
+            }
             rows = {k: c.variable for k, c in source.coords.items() if c.dims == source.dims[:1]}
             dims = (source.dims[0], *template["dims"])
             return xr.DataArray(_numpy(out), dims=dims, coords=rows | template["coords"])

@@ -97,7 +97,7 @@ def split_half(
     values = np.asarray(trials, np.float64)
     rng = np.random.default_rng(seed)
     present = np.isfinite(values).any(2)
-    rows = present.sum(1) > 1
+    rows: NDArray[np.bool_] = np.asarray(present.sum(1)) > 1
     values, present = values[rows], present[rows]
     count = present.sum(1, keepdims=True)
     halves = np.zeros(values.shape[2])
@@ -161,9 +161,7 @@ def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.s
     return ids, trials
 
 
-def ceiling(
-    response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayLike
-) -> NDArray[np.float64]:
+def ceiling(response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayLike) -> NDArray[np.float64]:
     """Share of explainable variance of the mean response to each stimulus.
 
     Parameters

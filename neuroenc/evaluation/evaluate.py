@@ -128,7 +128,8 @@ def _identification(
         best = predictions["validation_r2"].values[number].max(0).ravel()
         sizes.append(int(rows.sum()))
         if not (best > 0).any():
-            top1.append(0.0), top5.append(0.0)
+            top1.append(0.0)
+            top5.append(0.0)
             continue
         similarity = pattern_similarity(measured, predicted, best)
         top1.append(top_k(similarity, 1))

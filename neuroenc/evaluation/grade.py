@@ -150,4 +150,3 @@ def _true_features(
                         r[voxels].mean() / attainable.mean(), unit="share", n=len(voxels),
                         area_kind=kind, ceiling=1.0, null=0.0, **labels))  # fmt: skip
     return rows
-

@@ -29,7 +29,7 @@ def pattern_similarity(
     known = np.isfinite(a).all(0) & np.isfinite(b).all(0) & np.isfinite(w) & (w > 0)
     w = w[known] / w[known].sum()
     a, b = (x[:, known] - (x[:, known] @ w)[:, None] for x in (a, b))
-    a, b = (x * np.sqrt(w) / np.sqrt((x**2 @ w))[:, None] for x in (a, b))
+    a, b = (x * np.sqrt(w) / np.sqrt(x**2 @ w)[:, None] for x in (a, b))
     return np.asarray(a @ b.T)
 
 

@@ -44,9 +44,7 @@ def r2_score(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(np.where(np.isfinite(standardise(y)[0]), 1 - residual / total, np.nan))
 
 
-def normalised_r(
-    r: ArrayLike, ceiling: ArrayLike, *, threshold: float
-) -> tuple[NDArray[np.float64], int]:
+def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple[NDArray[np.float64], int]:
     """Divide r by its ceiling.
 
     Parameters

@@ -1,0 +1,1 @@
+"""What networks and classical models make of the stimuli."""

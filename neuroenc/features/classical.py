@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.fft
@@ -60,7 +60,7 @@ class Gabor:
             parts.append((sums / area).reshape(len(pixels), -1))
         return {"energy": np.concatenate(parts, 1).astype(np.float32)}
 
-    contract = {
+    contract: ClassVar[dict[str, str]] = {
         "model": "gabor/pyramid", "weights": "none", "pooling": "grid per scale",
         "normalisation": "mean of the picture subtracted", "pixel_range": "0 to 1",
         "preprocessing": f"grey, bicubic resize to {SIDE}; wavelength and grid {json.dumps(PYRAMID)}",

@@ -16,8 +16,8 @@ from neuroenc.arrays import make_features, save
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.errors import InputError, invalid
-from neuroenc.files import atomic, remove
 from neuroenc.features import classical
+from neuroenc.files import atomic, remove
 
 NETWORKS = ("open_clip", "timm", "torchvision")
 TABLES: dict[str, Callable[[xr.Dataset], tuple[NDArray[np.float32], dict[str, str]]]] = {
@@ -95,7 +95,7 @@ def extract(
             rows = np.arange(i, min(i + batch, start + BLOCK, len(ids)))
             parts.append(extractor(read_pixels(stimuli, rows)))
         with atomic(block) as partial, partial.open("wb") as file:
-            np.savez(file, **{n: np.concatenate([p[n] for p in parts]) for n in parts[0]})
+            np.savez(file, **{n: np.concatenate([p[n] for p in parts]) for n in parts[0]})  # type: ignore[arg-type]
     blocks = [np.load(folder / f"{start:07d}.npz") for start in starts]
     values = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0].files}
     _save(out, ids, values, extractor.contract)
@@ -103,7 +103,10 @@ def extract(
 
 
 def _save(
-    out: Path, ids: NDArray[np.str_], values: dict[str, NDArray[np.float32]], contract: dict[str, str]
+    out: Path,
+    ids: NDArray[np.str_],
+    values: dict[str, NDArray[np.float32]],
+    contract: dict[str, str],
 ) -> None:
     if len({v.shape[1:-1] for v in values.values()}) > 1:
         shapes = {name: v.shape[1:] for name, v in values.items()}

@@ -47,7 +47,8 @@ def tokenize(texts: list[str]) -> NDArray[np.int64]:
                 f"The nano network does not know the word {unknown[0]!r} of {text!r}; its "
                 f"{len(ids)} words are listed by `neuroenc nano words`."
             )
-        row_ids = [ids[w] for w in words][: tokens.shape[1] - 1] + [text_cfg["vocab_size"] - 1]
+        kept = words[: tokens.shape[1] - 1]
+        row_ids = [*(ids[w] for w in kept), text_cfg["vocab_size"] - 1]
         tokens[row, : len(row_ids)] = row_ids
     return tokens
 

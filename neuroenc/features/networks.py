@@ -121,8 +121,7 @@ class Network:
             return hook
 
         handles = [
-            self.module.get_submodule(name).register_forward_hook(keep(name))
-            for name in self.model.layers
+            self.module.get_submodule(name).register_forward_hook(keep(name)) for name in self.model.layers
         ]
         try:
             with torch.inference_mode():
@@ -137,14 +136,14 @@ class Network:
         }
 
     def _prepare(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        from torchvision.transforms import functional as F  # noqa: N812
+        import torch
         from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as F  # noqa: N812
 
         size, crop, interpolation, (mean, std) = self.preprocessing
-        image = F.resize(
-            Image.fromarray(pixels), [math.floor(size / crop)], InterpolationMode(interpolation)
-        )
-        return F.normalize(F.to_tensor(F.center_crop(image, [size, size])), list(mean), list(std))
+        image = F.resize(Image.fromarray(pixels), [math.floor(size / crop)], InterpolationMode(interpolation))
+        tensor: torch.Tensor = F.to_tensor(F.center_crop(image, [size, size]))
+        return tensor.sub(torch.tensor(mean)[:, None, None]).div(torch.tensor(std)[:, None, None])
 
     def _tokens(self, output: torch.Tensor, n: int) -> torch.Tensor:
         """Bring any layer's output to (n, tokens, channels)."""
@@ -175,7 +174,7 @@ class Network:
         if not pooling.startswith("grid:") or not pooling[5:].isdigit():
             raise invalid("pooling", pooling, ("mean", "tokens", "cls", "grid:4"))
         side = math.isqrt(n - prefix)
-        grid = tokens[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
+        grid = tokens[:, prefix:].transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
         pooled = torch.nn.functional.adaptive_avg_pool2d(grid, min(int(pooling[5:]), side))
         return pooled.flatten(2).transpose(1, 2).flatten(1)
 
@@ -232,9 +231,7 @@ def _load(module: Any, path: Path) -> None:
     # counters that only training reads; some checkpoints leave them out
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    wrong = sorted(set(wanted) ^ set(state)) or [
-        k for k, v in wanted.items() if v.shape != state[k].shape
-    ]
+    wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
     if wrong:
         raise InputError(
             f"The checkpoint {path} does not fit: {len(wrong)} tensors differ, first {wrong[0]!r}. "
@@ -296,4 +293,9 @@ def _open_clip(model: Model) -> tuple[Any, Preprocessing]:
     if name == "nano":
         data = {**data, "mean": nano.MEAN, "std": nano.STD}
     size = data["size"][0] if isinstance(data["size"], (tuple, list)) else data["size"]
-    return module, (size, 1.0, data["interpolation"], _statistics(model, (data["mean"], data["std"])))
+    return module, (
+        size,
+        1.0,
+        data["interpolation"],
+        _statistics(model, (data["mean"], data["std"])),
+    )

@@ -37,9 +37,7 @@ def volume(responses: xr.Dataset, values: NDArray[np.float32]) -> NDArray[np.flo
     return grid
 
 
-def on_surface(
-    responses: xr.Dataset, values: NDArray[np.float32], hemisphere: str
-) -> NDArray[np.float32]:
+def on_surface(responses: xr.Dataset, values: NDArray[np.float32], hemisphere: str) -> NDArray[np.float32]:
     """Put one value per neuroid on the vertices of a hemisphere, 'L' or 'R'; NaN elsewhere."""
     name = f"surface_{hemisphere}"
     if name not in responses:

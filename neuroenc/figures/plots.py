@@ -26,8 +26,7 @@ def draw_regions(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     ceiling = np.sqrt(np.clip(first["ceiling"].values, 0, None))
     at = np.arange(len(names))
     limits = [
-        np.nanmean(ceiling[members[n]]) if np.isfinite(ceiling[members[n]]).any() else np.nan
-        for n in names
+        np.nanmean(ceiling[members[n]]) if np.isfinite(ceiling[members[n]]).any() else np.nan for n in names
     ]
     if np.isfinite(limits).any():
         ax.bar(at, limits, 0.86, color="#DDDDDD", label="noise ceiling (mean)", zorder=0)

@@ -25,7 +25,8 @@ def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
         "figure.constrained_layout.use": True, "savefig.dpi": 130, "figure.facecolor": "white",
     })  # fmt: skip
-    return plt.subplots(*args, **kwargs)
+    fig, axes = plt.subplots(*args, **kwargs)
+    return fig, axes
 
 
 def save(fig: Figure, path: str | Path) -> None:

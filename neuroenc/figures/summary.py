@@ -46,7 +46,12 @@ def summarise(
     """
     rows: list[dict[str, Any]] = []
     for (subject, model), s in scores.items():
-        made: dict[str, Any] = {"subject": subject, "model": model, "command": command, "seed": seed}
+        made: dict[str, Any] = {
+            "subject": subject,
+            "model": model,
+            "command": command,
+            "seed": seed,
+        }
         r = s["score"].sel(metric="pearson_r").values
         members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
         ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
@@ -127,4 +132,15 @@ def short_table(summary: dict[str, Any]) -> str:
         ceiling = "–" if mean["ceiling"] is None else f"{mean['ceiling']:.3f}"
         lines.append(f"{subject:>8} {model:<14} {mean['value']:7.3f} {limits:>16} {ceiling:>8} "
                      f"{share['value']:6.2f} {top1['value']:6.2f} {top1['null']:7.3f}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def stage_times(folder: Path) -> str:
+    """Sum the seconds of the jobs of each stage."""
+    seconds: dict[str, list[float]] = {}
+    for path in sorted(existing(folder).rglob("*.jsonl")):
+        stage = path.relative_to(folder).parts[0].removesuffix(".jsonl")
+        seconds.setdefault(stage, []).append(json.loads(path.read_text().splitlines()[-1])["s"])
+    lines = [f"{'stage':<14} {'jobs':>4} {'seconds':>8}"]
+    lines += [f"{k:<14} {len(v):>4} {sum(v):8.1f}" for k, v in seconds.items()]
     return "\n".join(lines)

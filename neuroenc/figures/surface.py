@@ -47,9 +47,7 @@ def draw_surface(
     )
     inflated = load_fsaverage(mesh)["inflated"].parts
     sulcal = load_fsaverage_data(mesh=mesh, data_type="sulcal").data.parts
-    fig, axes = style.figure(
-        3, 4, figsize=(9.5, 6.6), subplot_kw={"projection": "3d"}, layout="none"
-    )
+    fig, axes = style.figure(3, 4, figsize=(9.5, 6.6), subplot_kw={"projection": "3d"}, layout="none")
     fig.subplots_adjust(left=0.0, right=0.86, bottom=0.0, top=0.92, wspace=0, hspace=0.02)
     for n, (title, values, cmap, low, high) in enumerate(rows):
         for (side, view), ax in zip(VIEWS, axes[n], strict=True):
@@ -77,4 +75,4 @@ def _mappable(cmap: object, low: float, high: float) -> object:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    return ScalarMappable(Normalize(low, high), cmap)  # type: ignore[arg-type]
+    return ScalarMappable(Normalize(low, high), cmap)

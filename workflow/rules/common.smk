@@ -1,10 +1,6 @@
 import json
 import os
-import subprocess
 import sys
-
-from snakemake.exceptions import WorkflowError
-
 
 def check_config(text):
     """One line about the first thing that is wrong, where neuroenc can be imported here.
@@ -28,15 +24,22 @@ check_config(json.dumps(config))
 
 
 def section(*keys):
-    """A part of the configuration as JSON, so that a job reruns when just that part changes."""
-    found = config
-    for key in keys:
-        found = found.get(key, {})
-    return json.dumps(found)
+    """A part of the configuration as JSON, so that a job reruns when just that part changes.
+
+    A function, because Snakemake reads wildcards into the braces of plain text.
+    """
+
+    def text(wildcards):
+        found = config
+        for key in keys:
+            found = found.get(key, {})
+        return json.dumps(found)
+
+    return text
 
 
 def model_section(wildcards):
-    return section("models", wildcards.model)
+    return json.dumps(config["models"][wildcards.model])
 
 
 def memory(factor, base=1000):
@@ -75,7 +78,9 @@ VOLUME = config.get("figures", {}).get("volume", False)
 FIGURES = ["regions", "scatter", "layers"]
 ROOT = config["dataset"].get("root")
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
-DATASET_ROOT = "<resources>/nsd-simulated" if SIMULATED else os.path.expandvars(ROOT or "")
+DATASET_ROOT = (
+    "<resources>/nsd-simulated" if SIMULATED else os.path.expandvars(ROOT or "")
+)
 CHECKPOINTS = [
     os.path.expandvars(m["weights"])
     for m in config["models"].values()

@@ -12,7 +12,8 @@ rule simulate:
         runtime=20,
     params:
         flags=" ".join(
-            f"--{k.replace('_', '-')} {v}" for k, v in config.get("simulate", {}).items()
+            f"--{k.replace('_', '-')} {v}"
+            for k, v in config.get("simulate", {}).items()
         ),
     shell:
         "neuroenc simulate {output:q} {params.flags} > {log} 2>&1"

@@ -53,7 +53,9 @@ rule grade:
         root=ancient(DATASET_ROOT),
         split=f"{RUN}/splits.nc",
         responses=collect(f"{SUB}_responses.nc", subject=SUBJECTS),
-        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS),
+        scores=collect(
+            f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS
+        ),
     output:
         f"{RUN}/grade.json",
     log:

@@ -2,10 +2,12 @@ rule maps_volume:
     """Write scores as NIfTI on the subject's grid."""
     input:
         responses=f"{SUB}_responses.nc",
-        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+        scores=collect(
+            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
+        ),
     output:
-        f"{SUB}_desc-scores_maps.nii.gz",
-        f"{SUB}_desc-scores_maps.json",
+        maps=f"{SUB}_desc-scores_maps.nii.gz",
+        sidecar=f"{SUB}_desc-scores_maps.json",
     log:
         f"{LOGS}/maps_volume/sub-{{subject}}.log",
     benchmark:
@@ -18,14 +20,16 @@ rule maps_volume:
         scores=scores_flags,
     shell:
         "neuroenc results maps --responses {input.responses:q} {params.scores} "
-        "--nifti {output[0]:q} > {log} 2>&1"
+        "--nifti {output.maps:q} > {log} 2>&1"
 
 
 rule maps_surface:
     """Write scores as GIFTI on the surface."""
     input:
         responses=f"{SUB}_responses.nc",
-        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+        scores=collect(
+            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
+        ),
     output:
         left=f"{SUB}_hemi-L_desc-scores.func.gii",
         right=f"{SUB}_hemi-R_desc-scores.func.gii",
@@ -47,7 +51,9 @@ rule maps_surface:
 rule figures:
     """Draw accuracy against ceiling by region and neuroid, and the layers."""
     input:
-        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+        scores=collect(
+            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
+        ),
     output:
         regions=report(
             f"{SUB}_regions.png",
@@ -86,7 +92,9 @@ rule surface:
     """Draw accuracy, ceiling and best layer on the inflated surface."""
     input:
         responses=f"{SUB}_responses.nc",
-        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True),
+        scores=collect(
+            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
+        ),
     output:
         report(
             f"{SUB}_surface.png",
@@ -113,7 +121,9 @@ rule surface:
 rule summary:
     """Gather all scores: a row per figure, a tidy table, a page for the report."""
     input:
-        scores=collect(f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS),
+        scores=collect(
+            f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS
+        ),
         grade=f"{RUN}/grade.json" if SIMULATED else [],
     output:
         summary=f"{RUN}/summary.json",
@@ -136,7 +146,7 @@ rule summary:
         label=config["label"],
         seed=config.get("evaluation", {}).get("seed", 0),
         grade="--grade" if SIMULATED else "",
-        command=f"snakemake --configfile {workflow.configfiles[-1]}",
+        command=f"snakemake --configfile {os.path.relpath(workflow.configfiles[-1])}",
     shell:
         "neuroenc results summary {params.scores} --label {params.label} --seed {params.seed} "
         "--command {params.command:q} {params.grade} {input.grade:q} --out {output.summary:q} "

@@ -1,0 +1,62 @@
+# make demo | test | real | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
+.DELETE_ON_ERROR:
+.PHONY: demo test lint real bench lock clean readme
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+NEUROENC_REAL_DATA ?= ../shared/data
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export HF_HUB_OFFLINE := 1
+export NEUROENC_REAL_DATA
+export UV_LINK_MODE := copy
+
+demo: .venv/.ready
+	@start=$$(date +%s); \
+	snakemake --quiet rules progress && \
+	snakemake --quiet all --report results/demo/report.html && \
+	echo && neuroenc results times logs/demo/benchmarks && \
+	echo "demo: $$(($$(date +%s) - start)) s in all" && \
+	echo && neuroenc results show results/demo/summary.json && \
+	echo && echo "Report: results/demo/report.html    Figures and maps: results/demo/sub-*/"
+
+test: .venv/.ready lint
+	pytest
+
+lint: .venv/.ready
+	ruff check .
+	ruff format --check .
+	codespell neuroenc workflow config tests benchmarks README.md CONTRIBUTING.md CHANGELOG.md
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	mypy
+
+real: .venv/.ready
+	@neuroenc data check --options config/v4.yaml#dataset --subject 201025 --subject 210325
+	@neuroenc data check --options config/haxby.yaml#dataset --subject 1
+	snakemake --quiet rules progress --configfile config/v4.yaml
+	snakemake --quiet rules progress --configfile config/haxby.yaml
+	python benchmarks/real.py
+
+bench: .venv/.ready
+	python benchmarks/ridge.py
+	python benchmarks/simulation.py
+
+readme: .venv/.ready
+	python benchmarks/readme.py
+
+lock: .venv/.ready
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  --all-extras -c envs/constraints.txt -o envs/requirements.txt pyproject.toml
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  -o envs/uv.txt envs/uv.in
+
+.venv/.ready: envs/requirements.txt envs/uv.txt pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'neuroenc needs python 3.11 or newer')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
+	$(BIN)/uv pip install --quiet --require-hashes -r envs/requirements.txt
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf results resources logs .snakemake

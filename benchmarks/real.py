@@ -1,0 +1,97 @@
+"""What the two real inputs show, beyond their runs of the workflow: `make real`.
+
+Reads results/v4 and results/haxby, adds the shuffled control and the decoding of categories, and
+writes results/real.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import LeaveOneGroupOut, PredefinedSplit
+
+from neuroenc.arrays import load
+from neuroenc.config import load_config
+from neuroenc.encoders.encode import encode
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.files import write_json
+from neuroenc.records import row
+
+COMMAND = "make real"
+V4, HAXBY = Path("results/v4"), Path("results/haxby")
+
+
+def v4_rows() -> list[dict]:
+    rows = [
+        r | {"command": COMMAND, "recording": "v4"}
+        for r in json.loads((V4 / "summary.json").read_text())["rows"]
+    ]
+    # the same pipeline after the pictures have been dealt anew to the responses
+    config = load_config("config/v4.yaml")
+    responses = load(V4 / "sub-201025/sub-201025_responses.nc", "responses")
+    features = load(V4 / "feat-mobilenetv2_features.nc", "features")
+    shown = np.isin(features["stimulus_id"].values, responses["stimulus_id"].values)
+    ids = features["stimulus_id"].values.copy()
+    ids[shown] = np.random.default_rng(0).permutation(ids[shown])
+    shuffled = features.assign_coords(stimulus_id=("stimulus", ids))
+    predictions, _ = encode(responses, shuffled, load(V4 / "splits.nc", "splits"), config.encoder)
+    scores = evaluate(responses, predictions, config.evaluation)
+    r = scores["fold_score"].sel(metric="pearson_r").values
+    rows.append(
+        row("mean test r, pictures shuffled", np.nanmean(r), unit="Pearson r", n=r.shape[1], null=0.0,
+            command=COMMAND, seed=0, recording="v4", subject="201025", model="mobilenetv2")
+    )  # fmt: skip
+    return rows
+
+
+def haxby_rows() -> list[dict]:
+    rows = [
+        r | {"command": COMMAND, "recording": "haxby"}
+        for r in json.loads((HAXBY / "summary.json").read_text())["rows"]
+    ]
+    responses = load(HAXBY / "sub-1/sub-1_responses.nc", "responses")
+    X = np.nan_to_num(responses["response"].values)
+    run = responses["run"].values
+    category = np.array([s.split("-")[-1] for s in responses["stimulus_id"].values])
+    names, truth = np.unique(category, return_inverse=True)
+    correct, correct_shuffled = np.zeros(len(X), bool), np.zeros(len(X), bool)
+    rng = np.random.default_rng(0)
+    shuffled = truth.copy()
+    for r in np.unique(run):
+        shuffled[run == r] = rng.permutation(shuffled[run == r])
+    for labels, hits in ((truth, correct), (shuffled, correct_shuffled)):
+        indicator = np.eye(len(names))[labels]
+        for train, test in LeaveOneGroupOut().split(X, groups=run):
+            folds = PredefinedSplit(np.unique(run[train], return_inverse=True)[1])
+            ridge = RidgeCV(np.logspace(0, 6, 13), cv=folds).fit(X[train], indicator[train])
+            hits[test] = ridge.predict(X[test]).argmax(1) == labels[test]
+    for name, hits in (("", correct), (", categories shuffled", correct_shuffled)):
+        draws = rng.binomial(len(hits), hits.mean(), 10_000) / len(hits)
+        rows.append(
+            row(f"8-way decoding, leave one run out{name}", hits.mean(), unit="accuracy", n=len(hits),
+                interval=tuple(np.quantile(draws, [0.025, 0.975]).tolist()), null=1 / len(names),
+                ceiling=1.0, command=COMMAND, seed=0, recording="haxby", subject="1",
+                transductive=responses.attrs["transductive"])
+        )  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    rows = v4_rows() + haxby_rows()
+    write_json({"label": "real", "rows": rows}, "results/real.json")
+    wanted = [
+        r for r in rows
+        if r["name"].startswith(("mean test r,", "8-way", "brain_to_image_top1", "median normalised"))
+    ]  # fmt: skip
+    for r in wanted:
+        chance = "" if r["null"] is None else f"  (chance {r['null']:.3f})"
+        who = f"{r['recording']} {r['subject']} {r.get('model', '')}"
+        print(f"{who:26s} {r['name']:48s} {r['value']:.3f}{chance}")
+    print("written: results/real.json")
+
+
+if __name__ == "__main__":
+    main()
