@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
 from neuroenc.errors import ContractError, InputError
-from neuroenc.files import atomic, existing
+from neuroenc.files import atomic, existing, reserve
 
 Kind = Literal["responses", "stimuli", "features", "predictions", "scores", "splits"]
 
@@ -265,7 +265,7 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
             if (counts > 1).any():
                 twice = values[counts.argmax()]
                 raise ContractError(
-                    f"Coordinate {coord!r} must be unique; {twice!r} stands {counts.max()} times."
+                    f"Coordinate {coord!r} must be unique; {str(twice)!r} stands {counts.max()} times."
                 )
     return dataset
 
@@ -305,10 +305,8 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
                 min(size, 1024) if dim == "neuroid" else size for dim, size in variable.sizes.items()
             )
     with atomic(path) as partial:
-        try:
-            dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
-        except RuntimeError as error:  # how HDF5 reports a disk that fills up at close
-            raise OSError(str(error).splitlines()[0]) from error
+        reserve(partial, dataset.nbytes + 2**16)
+        dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
 
 
 def load(path: str | Path, kind: Kind) -> xr.Dataset:
@@ -381,8 +379,8 @@ def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.floa
     if missing:
         raise ContractError(
             f"{len(missing)} of {len(set(stimulus_id))} stimuli have no features of "
-            f"{features.attrs['model']!r}, first {missing[0]!r}; the features hold "
-            f"{len(position)} stimuli, first {next(iter(position), None)!r}. Extract the features "
+            f"{features.attrs['model']!r}, first {str(missing[0])!r}; the features hold "
+            f"{len(position)} stimuli, first {str(next(iter(position), None))!r}. Extract the features "
             "from the stimuli of the same dataset."
         )
     values = features["feature"].values[[position[s] for s in stimulus_id]]

@@ -147,7 +147,7 @@ class Evaluation(Section):
     )
     n_bootstraps: int = Field(default=1000, ge=100)
     n_permutations: int = Field(default=1000, ge=100)
-    alpha: float = Field(default=0.05, gt=0, lt=1, description="False discovery rate.")
+    fdr_level: float = Field(default=0.05, gt=0, lt=1, description="Of what is called significant.")
     seed: int = Field(default=0, ge=0)
 
 

@@ -61,6 +61,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def reserve(path: Path, size: int) -> None:
+    """Make sure that `size` bytes can be written to `path`, and leave it empty.
+
+    HDF5 cannot recover when the disk fills up under it: it may bring the process down.
+
+    Raises
+    ------
+    OSError
+        They cannot: the disk is full, or a quota or limit is met.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(0)
+
+
 def write_json(data: Any, path: str | Path) -> None:
     """Write `data` as indented JSON, whole or not at all."""
     with atomic(path) as partial:

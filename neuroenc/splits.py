@@ -99,11 +99,11 @@ def guard(stimulus_id: ArrayLike, side: ArrayLike, group: ArrayLike) -> None:
         Naming the first that does.
     """
     side = np.asarray(side)
-    for what, values in (("stimulus", np.asarray(stimulus_id)), ("group", np.asarray(group))):
+    for what, values in (("stimuli", np.asarray(stimulus_id)), ("groups", np.asarray(group))):
         both = np.intersect1d(values[side == TRAIN], values[side == TEST])
         if len(both):
             raise LeakError(
-                f"{len(both)} {what}s stand on both sides of the split, first {both[0]!r}: its "
+                f"{what} on both sides of the split: {len(both)}, first {str(both[0])!r}. Its "
                 "training and test data are not independent. Split by stimulus and group."
             )
 
@@ -137,8 +137,8 @@ def sides(
     missing = [s for s in dict.fromkeys(stimulus_id) if s not in row]
     if missing:
         raise InputError(
-            f"{len(missing)} stimuli of the responses are not in the split, first {missing[0]!r}; the "
-            f"split holds {len(row)}, first {next(iter(row), None)!r}. Make it from the same stimuli."
+            f"{len(missing)} stimuli of the responses are not in the split, first {str(missing[0])!r}; the "
+            f"split holds {len(row)}, first {str(next(iter(row), None))!r}. Make it from the same stimuli."
         )
     rows = [row[s] for s in stimulus_id]
     side, inner = split["side"].values[fold][rows], split["inner"].values[fold][rows]

@@ -190,7 +190,8 @@ def oriented_energy(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         Root of the energy of the quadrature pair, averaged in the cells of the grid.
     """
     side = pixels.shape[1]
-    fy, fx = np.meshgrid(*(scipy.fft.fftfreq(side),) * 2, indexing="ij")
+    margin = side // 8  # reflected, so that no edge sees the opposite one
+    fy, fx = np.meshgrid(*(scipy.fft.fftfreq(side + 2 * margin),) * 2, indexing="ij")
     radius = np.hypot(fx, fy)
     radius[0, 0] = 1
     angle = np.arctan2(fy, fx)
@@ -207,8 +208,11 @@ def oriented_energy(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     for i in range(0, len(pixels), 16):
         grey = pixels[i : i + 16].mean(-1, dtype=np.float32) / 255
         # one-sided filters: the modulus of the complex answer is the root of the energy
-        spectrum = scipy.fft.fft2(grey)[:, None] * bank
+        padded = np.pad(grey, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
+        spectrum = scipy.fft.fft2(padded)[:, None] * bank
         energy = 2 * np.abs(scipy.fft.ifft2(spectrum, overwrite_x=True, workers=2))
+        inside = slice(margin, margin + side)
+        energy = energy[..., inside, inside]
         cells = energy.reshape(*energy.shape[:2], GRID, cell, GRID, cell)
         out[i : i + 16] = cells.mean((3, 5))
     return out

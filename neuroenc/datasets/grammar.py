@@ -201,15 +201,6 @@ def draw(scene: Scene, size: int = 128) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def category_table(scenes: list[Scene]) -> NDArray[np.float32]:
-    """Area of each category in each scene, (n_scenes, n_categories), fraction of the picture."""
-    table = np.zeros((len(scenes), len(CATEGORIES)), np.float32)
-    for row, scene in enumerate(scenes):
-        for thing in scene.things:
-            table[row, CATEGORIES.index(thing.category)] += thing.size**2
-    return table
-
-
 def _background(setting: str, side: int, rng: np.random.Generator) -> Image.Image:
     """Sky or wall above, ground below, a few things that belong there, and grain over all."""
     sky, ground = {

@@ -39,8 +39,8 @@ def decompose(X: Array, Y: Array, *, fit_intercept: bool = True) -> Decompositio
     """Decompose a ridge problem so that the solution for every alpha is a product of matrices.
 
     The prediction of new rows is `(X_new - x_mean) @ basis @ (loading / (eigenvalues + alpha))`,
-    plus `y_mean`. The smaller Gram matrix is used, and always in float64: squaring doubles the
-    digits a condition number eats.
+    plus `y_mean`. The smaller Gram matrix is used. All is float64, whatever X is: squaring
+    doubles the digits a condition number eats.
 
     Parameters
     ----------
@@ -50,21 +50,18 @@ def decompose(X: Array, Y: Array, *, fit_intercept: bool = True) -> Decompositio
         Centre both; otherwise their means are taken as 0.
     """
     xp = array_namespace(X, Y)
+    X, Y = xp.astype(X, xp.float64), xp.astype(Y, xp.float64)
     x_mean, y_mean = xp.mean(X, axis=0), xp.mean(Y, axis=0)
     if not fit_intercept:
         x_mean, y_mean = xp.zeros_like(x_mean), xp.zeros_like(y_mean)
     X, Y = X - x_mean, Y - y_mean
-    X64 = xp.astype(X, xp.float64)
     if X.shape[0] >= X.shape[1]:
-        eigenvalues, basis = xp.linalg.eigh(X64.T @ X64)
-        basis = xp.astype(basis, X.dtype)
+        eigenvalues, basis = xp.linalg.eigh(X.T @ X)
         loading = basis.T @ (X.T @ Y)
     else:
-        eigenvalues, vectors = xp.linalg.eigh(X64 @ X64.T)
-        vectors = xp.astype(vectors, X.dtype)
+        eigenvalues, vectors = xp.linalg.eigh(X @ X.T)
         basis, loading = X.T @ vectors, vectors.T @ Y
-    eigenvalues = xp.astype(xp.clip(eigenvalues, 0.0, None), X.dtype)
-    return Decomposition(eigenvalues, loading, basis, x_mean, y_mean)
+    return Decomposition(xp.clip(eigenvalues, 0.0, None), loading, basis, x_mean, y_mean)
 
 
 def solve(problem: Decomposition, alpha: Array) -> tuple[Array, Array]:
@@ -80,8 +77,7 @@ def solve(problem: Decomposition, alpha: Array) -> tuple[Array, Array]:
     coef : array of shape (n_features, n_targets)
     intercept : array of shape (n_targets,)
     """
-    shrunk = problem.loading / (problem.eigenvalues[:, None] + alpha[None, :])
-    coef = problem.basis @ shrunk
+    coef = problem.basis @ (problem.loading / (problem.eigenvalues[:, None] + alpha[None, :]))
     return coef, problem.y_mean - problem.x_mean @ coef
 
 
@@ -111,14 +107,14 @@ def cross_validate(
     total, n_folds = xp.zeros((alphas.shape[0], Y.shape[1]), dtype=X.dtype), 0
     for train, validation in folds:
         problem = decompose(X[train], Y[train], fit_intercept=fit_intercept)
-        projected = (X[validation] - problem.x_mean) @ problem.basis
+        projected = xp.astype((X[validation] - problem.x_mean) @ problem.basis, X.dtype)
         truth = Y[validation]
         spread = xp.sum((truth - xp.mean(truth, axis=0)) ** 2, axis=0)
-        truth = truth - problem.y_mean
+        truth = xp.astype(truth - problem.y_mean, X.dtype)
         varies = spread > 0
         spread = xp.where(varies, spread, xp.ones_like(spread))
         for i in range(alphas.shape[0]):
-            shrunk = problem.loading / (problem.eigenvalues + alphas[i])[:, None]
+            shrunk = xp.astype(problem.loading / (problem.eigenvalues + alphas[i])[:, None], X.dtype)
             residual = xp.sum((truth - projected @ shrunk) ** 2, axis=0)
             total[i] += xp.where(varies, 1 - residual / spread, xp.zeros_like(spread))
         n_folds += 1
@@ -219,8 +215,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         alpha = grid[best]
         coef, intercept = solve(decompose(X, Y, fit_intercept=self.fit_intercept), alpha)
         best_score = array_namespace(X).take_along_axis(scores, best[None], axis=0)[0]
-        self.coef_ = self._leave(coef.T).reshape(*shape, X.shape[1])
-        self.intercept_ = self._leave(intercept).reshape(shape)
+        self.coef_ = self._leave(self._compute(coef, like=X).T).reshape(*shape, X.shape[1])
+        self.intercept_ = self._leave(self._compute(intercept, like=X)).reshape(shape)
         self.alpha_ = self._leave(alpha).reshape(shape)
         self.best_score_ = self._leave(best_score).reshape(shape)
         self.cv_scores_ = self._leave(scores).reshape(len(alphas), *shape)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from neuroenc.errors import ContractError
 
-SIDE, N_ORIENTATIONS = 128, 6
+SIDE, MARGIN, N_ORIENTATIONS = 128, 16, 6  # px: reflected margin, so that no edge sees the opposite one
 PYRAMID = ((4, 12), (8, 12), (16, 8), (32, 4))  # wavelength in px, cells of the pooling grid
 N_WORDS = 512
 
@@ -28,7 +28,7 @@ class Gabor:
     layers = ("energy",)
 
     def __init__(self) -> None:
-        fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE),) * 2, indexing="ij")
+        fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE + 2 * MARGIN),) * 2, indexing="ij")
         self.bank = {}
         for wavelength, _ in PYRAMID:
             frequency = 1 / wavelength
@@ -48,10 +48,14 @@ class Gabor:
             )
             for p in pixels
         ]) / 255  # fmt: skip
-        spectrum = scipy.fft.fft2(grey - grey.mean((1, 2), keepdims=True))[:, None]
+        margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
+        padded = np.pad(grey - grey.mean((1, 2), keepdims=True), margin, mode="reflect")
+        spectrum = scipy.fft.fft2(padded)[:, None]
+        inside = slice(MARGIN, MARGIN + SIDE)
         parts = []
         for wavelength, cells in PYRAMID:
             energy = np.abs(scipy.fft.ifft2(spectrum * self.bank[wavelength], workers=2))
+            energy = energy[..., inside, inside]
             # cells of unequal width where the side does not divide
             edges = np.linspace(0, SIDE, cells + 1).round().astype(int)
             rows = np.add.reduceat(energy, edges[:-1], axis=2)

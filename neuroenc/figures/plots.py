@@ -58,14 +58,15 @@ def draw_scatter(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     for ax, (model, s) in zip(axes.flat, scores.items(), strict=False):
         r = s["score"].sel(metric="pearson_r").values.ravel()
         ceiling = np.sqrt(np.clip(s["ceiling"].values.ravel(), 0, None))
-        significant = s["q"].values.ravel() < 0.05
+        level = s.attrs["fdr_level"]
+        significant = s["q"].values.ravel() < level
         if not np.isfinite(ceiling).any():
             ax.hist(r[np.isfinite(r)], 30, color=style.COLOURS[0])
             ax.set_xlabel("test accuracy (Pearson r); no repeats, no ceiling")
             ax.set_ylabel("voxels or sites")
         else:
             for mask, colour, text in (
-                (~significant, "#999999", "n.s."), (significant, style.COLOURS[0], "q < 0.05"),
+                (~significant, "#999999", "n.s."), (significant, style.COLOURS[0], f"q < {level:g}"),
             ):  # fmt: skip
                 ax.plot(ceiling[mask], r[mask], ".", ms=2.5, alpha=0.6, color=colour, label=text)
             ax.plot([0, 1], [0, 1], color=style.COLOURS[5], lw=1, label="ceiling")

@@ -74,7 +74,7 @@ def summarise(
                             null=0.0, ceiling=1.0, below_threshold=int(s.attrs["n_below_threshold"]),
                             **made))  # fmt: skip
         known = np.isfinite(s["q"].values)
-        rows.append(row("significant after FDR", (s["q"].values[known] < 0.05).mean(), unit="share",
+        rows.append(row("significant after FDR", (s["q"].values[known] < s.attrs["fdr_level"]).mean(), unit="share",
                         n=int(known.sum()), null=0.0, without_score=int(s.attrs["n_without_score"]),
                         **made))  # fmt: skip
         for k in ("top1", "top5"):
@@ -120,7 +120,7 @@ def _tidy(s: xr.Dataset, subject: str, model: str) -> pd.DataFrame:
 def short_table(summary: dict[str, Any]) -> str:
     """Print what a person wants to see first: one line per subject and model."""
     lines = [f"{'subject':>8} {'model':<14} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
-             f"{'q<.05':>6} {'top-1':>6} {'chance':>7}"]  # fmt: skip
+             f"{'signif':>6} {'top-1':>6} {'chance':>7}"]  # fmt: skip
     rows = summary["rows"]
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
     for subject, model in pairs:

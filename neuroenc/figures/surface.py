@@ -37,13 +37,14 @@ def draw_surface(
     ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
     names = list(s["layer_name"].values)
     best = np.array([names.index(c) if c else np.nan for c in s["chosen_layer"].values], float)
-    best[~(s["q"].values < 0.05)] = np.nan
+    level = s.attrs["fdr_level"]
+    best[~(s["q"].values < level)] = np.nan
     top = float(np.nanquantile(ceiling, 0.99))
     colours = ListedColormap(style.COLOURS[: len(names)])
     rows = (
         (f"test accuracy of {layered} (r)", r, style.MAP, 0.0, top),
         ("noise ceiling (r)", ceiling, style.MAP, 0.0, top),
-        ("best layer (q < 0.05)", best, colours, -0.5, len(names) - 0.5),
+        (f"best layer (q < {level:g})", best, colours, -0.5, len(names) - 0.5),
     )
     inflated = load_fsaverage(mesh)["inflated"].parts
     sulcal = load_fsaverage_data(mesh=mesh, data_type="sulcal").data.parts

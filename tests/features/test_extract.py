@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from neuroenc import datasets
+from neuroenc.arrays import CONTRACT, load, make_stimuli
+from neuroenc.config import Model
+from neuroenc.errors import InputError
+from neuroenc.features import extract as module
+from neuroenc.features.classical import Gabor
+from neuroenc.features.extract import extract
+
+LAYERS = ["visual.transformer.resblocks.1", "visual"]
+NANO = Model(extractor="open_clip", network="nano", weights="random:0", layers=LAYERS)
+
+
+@pytest.fixture(scope="module")
+def stimuli(nsd_options):
+    return datasets.module(nsd_options).load_stimuli(nsd_options, ["01"])
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [(NANO, 128 + 64), (Model(extractor="gabor"), 2208), (Model(extractor="category"), 16),
+     (Model(extractor="caption"), 512)],
+)  # fmt: skip
+def test_one_file_with_the_contract(stimuli, tmp_path, model, size):
+    extract(stimuli, model, tmp_path / "f.nc")
+    found = load(tmp_path / "f.nc", "features")
+    assert found["feature"].shape == (140, size)
+    assert set(CONTRACT) <= set(found.attrs)
+    np.testing.assert_array_equal(found["stimulus_id"].values, stimuli["stimulus_id"].values)
+    assert [p.name for p in tmp_path.iterdir()] == ["f.nc"]
+
+
+def test_tokens_keep_their_dimension(stimuli, tmp_path):
+    model = NANO.model_copy(update={"pooling": "tokens", "layers": LAYERS[:1]})
+    extract(stimuli, model, tmp_path / "f.nc")
+    assert load(tmp_path / "f.nc", "features")["feature"].dims == ("stimulus", "token", "channel")
+    with pytest.raises(InputError, match="different numbers of tokens"):
+        extract(stimuli, NANO.model_copy(update={"pooling": "tokens"}), tmp_path / "g.nc")
+
+
+def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 32)
+    extract(stimuli, NANO, tmp_path / "whole.nc")
+    from neuroenc.features.networks import Network
+
+    calls = []
+    real = Network.__call__
+
+    def count(self, pixels, limit=None):
+        calls.append(len(pixels))
+        if limit is not None and sum(calls) > limit:
+            raise KeyboardInterrupt
+        return real(self, pixels)
+
+    monkeypatch.setattr(Network, "__call__", lambda s, p: count(s, p, limit=100))
+    with pytest.raises(KeyboardInterrupt):
+        extract(stimuli, NANO, tmp_path / "part.nc")
+    assert not (tmp_path / "part.nc").exists()
+    calls.clear()
+    monkeypatch.setattr(Network, "__call__", lambda s, p: count(s, p))
+    extract(stimuli, NANO, tmp_path / "part.nc")
+    assert sum(calls) < 80  # of 140, one of which sizes the batch
+    assert load(tmp_path / "part.nc", "features").identical(load(tmp_path / "whole.nc", "features"))
+
+
+def test_blocks_of_another_contract_are_not_taken_up(stimuli, tmp_path, monkeypatch):
+    folder = tmp_path / ".blocks-f.nc"
+    folder.mkdir()
+    (folder / "contract.json").write_text("other")
+    np.savez(folder / "0000000.npz", **{k: np.zeros((140, 1)) for k in LAYERS})
+    extract(stimuli, NANO, tmp_path / "f.nc")
+    assert load(tmp_path / "f.nc", "features")["feature"].shape == (140, 192)
+
+
+def test_folder_of_pictures_and_a_broken_one(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(tmp_path / name)
+    ids = np.array(["a", "b"])
+    table = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": [0, 1], "split": ids, "group": ids,
+         "file": np.array(["a.png", "b.png"])},
+        attrs={"dataset": "mine", "pixels": str(tmp_path)},
+    )  # fmt: skip
+    extract(table, Model(extractor="gabor"), tmp_path / "f.nc")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"Cannot decode the picture b\.png"):
+        extract(table, Model(extractor="gabor"), tmp_path / "f.nc")
+
+
+def test_unknown_extractor(stimuli, tmp_path):
+    with pytest.raises(InputError, match="did you mean 'gabor'"):
+        extract(stimuli, Model(extractor="gabour"), tmp_path / "f.nc")
+
+
+def test_gabor_energy_finds_orientation_scale_and_place():
+    x = np.arange(128)
+    gabor = Gabor()
+    for scale, wavelength in enumerate((4, 8, 16, 32)):
+        wave = 127 + 100 * np.sin(2 * np.pi * x / wavelength)
+        upright = np.broadcast_to(wave[None, :, None], (128, 128, 3)).astype(np.uint8)
+        energy = gabor([upright, upright.transpose(1, 0, 2)])["energy"]
+        sizes = [6 * 144, 6 * 144, 6 * 64, 6 * 16]
+        parts = np.split(energy, np.cumsum(sizes)[:-1], axis=1)
+        by_scale = [p.reshape(2, 6, -1).mean(2) for p in parts]
+        assert np.argmax([b[0].max() for b in by_scale]) == scale
+        assert by_scale[scale][0].argmax() == 0
+        assert by_scale[scale][1].argmax() == 3
+    half = np.full((128, 128, 3), 128, np.uint8)
+    half[:, 64:] = np.random.default_rng(0).integers(0, 255, (128, 64, 1))
+    fine = gabor([half])["energy"][0, : 6 * 144].reshape(6, 12, 12).sum(0)
+    assert fine[:, 7:].min() > 5 * fine[:, :5].max()

@@ -1,0 +1,177 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from neuroenc.config import Model
+from neuroenc.errors import InputError, NeuroencError
+from neuroenc.features.networks import Network, layer_names
+
+PIXELS = [np.random.default_rng(i).integers(0, 255, (150, 130, 3), dtype=np.uint8) for i in range(3)]
+TIMM = {"extractor": "timm", "network": "resnet10t", "weights": "random:0", "layers": ["layer1", "layer3.0.conv1"]}
+CLIP = {
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
+    "embed_dim": 12,
+}  # fmt: skip
+
+
+def network(**changes):
+    return Network(Model(**TIMM | changes))
+
+
+def test_layers_equal_a_plain_forward_pass():
+    found = network(pooling="tokens", layers=["layer1"])
+    batch = torch.stack([found._prepare(p) for p in PIXELS])
+    plain = {}
+    found.module.layer1.register_forward_hook(lambda m, i, o: plain.update(out=o))
+    with torch.no_grad():
+        found.module(batch)
+    expected = plain["out"].flatten(2).transpose(1, 2).numpy()
+    np.testing.assert_allclose(found(PIXELS)["layer1"], expected, atol=1e-6)
+
+
+def test_several_layers_in_one_pass_and_poolings():
+    both = network(pooling="mean")(PIXELS)
+    one = network(pooling="mean", layers=["layer3.0.conv1"])(PIXELS)
+    np.testing.assert_array_equal(both["layer3.0.conv1"], one["layer3.0.conv1"])
+    tokens = network(pooling="tokens", layers=["layer1"])(PIXELS)["layer1"]
+    np.testing.assert_allclose(both["layer1"], tokens.mean(1), atol=1e-6)
+    side = int(tokens.shape[1] ** 0.5)
+    grid = network(pooling="grid:2", layers=["layer1"])(PIXELS)["layer1"]
+    quarter = tokens.reshape(3, side, side, -1)[:, : side // 2, side // 2 :].mean((1, 2))
+    np.testing.assert_allclose(grid.reshape(3, 4, -1)[:, 1], quarter, atol=1e-5)
+
+
+@pytest.mark.parametrize("extractor", ["timm", "torchvision", "open_clip"])
+def test_preprocessing_is_the_librarys_own(extractor):
+    image = Image.fromarray(PIXELS[0])
+    if extractor == "timm":
+        found = network(layers=["layer1"])
+        import timm
+
+        data = timm.data.resolve_model_data_config(found.module)
+        transform = timm.data.create_transform(**data, is_training=False)
+    elif extractor == "torchvision":
+        found = Network(Model(extractor="torchvision", network="squeezenet1_0", weights="random:0",
+                              layers=["features.3"]))  # fmt: skip
+        from torchvision.models import SqueezeNet1_0_Weights
+
+        transform = SqueezeNet1_0_Weights.DEFAULT.transforms()
+    else:
+        found = Network(Model(extractor="open_clip", network="RN50", weights="random:0", layers=["visual"]))
+        import open_clip
+
+        transform = open_clip.image_transform(224, is_train=False)
+    np.testing.assert_allclose(found._prepare(PIXELS[0]), transform(image), atol=1e-6)
+
+
+@pytest.fixture
+def tiny_clip(tmp_path):
+    (tmp_path / "tinyclip.json").write_text(json.dumps(CLIP))
+    return str(tmp_path / "tinyclip.json")
+
+
+def test_open_clip_from_a_configuration_file(tiny_clip):
+    layers = ["visual.transformer.resblocks.1", "visual"]
+    spec = {"extractor": "open_clip", "network": tiny_clip, "weights": "random:3", "layers": layers}
+    found = Network(Model(**spec, pooling="cls" if False else "mean"))(PIXELS)
+    assert found["visual"].shape == (3, 12)
+    assert found["visual.transformer.resblocks.1"].shape == (3, 32)
+    cls = Network(Model(**spec | {"layers": layers[:1]}, pooling="cls"))(PIXELS)[layers[0]]
+    tokens = Network(Model(**spec | {"layers": layers[:1]}, pooling="tokens"))(PIXELS)[layers[0]]
+    assert tokens.shape == (3, 17, 32)
+    np.testing.assert_array_equal(cls, tokens[:, 0])
+    np.testing.assert_allclose(found[layers[0]], tokens[:, 1:].mean(1), atol=1e-6)
+
+
+def test_random_weights_are_seeded_and_leave_torchs_seed_alone():
+    torch.manual_seed(1)
+    before = torch.rand(1)
+    torch.manual_seed(1)
+    a, b, c = (network(weights=f"random:{s}")(PIXELS)["layer1"] for s in (0, 0, 1))
+    assert torch.rand(1) == before
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any()
+
+
+def test_checkpoint_is_loaded_and_its_hash_recorded(tmp_path):
+    source = network(weights="random:7")
+    path = tmp_path / "net.safetensors"
+    save_file(source.module.state_dict(), path)
+    torch.save(source.module.state_dict(), tmp_path / "net.pt")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = network(weights=str(path), sha256=digest)
+    assert loaded.contract["weights"] == f"net.safetensors:{digest}"
+    np.testing.assert_array_equal(loaded(PIXELS)["layer1"], source(PIXELS)["layer1"])
+    other = network(weights=str(tmp_path / "net.pt"))
+    np.testing.assert_array_equal(other(PIXELS)["layer1"], source(PIXELS)["layer1"])
+
+
+def test_frozen_and_in_eval_mode():
+    found = network()
+    assert not any(p.requires_grad for p in found.module.parameters())
+    found.module.layer1.train()
+    with pytest.raises(NeuroencError, match="eval mode"):
+        found(PIXELS)
+
+
+def test_batches_are_sized_to_memory():
+    found = network()
+    small, large = found.batch_size(0.05), found.batch_size(0.5)
+    assert 1 <= small < large <= 256
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": ["layer3.0.conv"]}, r"'layer': 'layer3.0.conv'.*did you mean 'layer3.0.conv.'"),
+        ({"network": "resnet10"}, r"'network': 'resnet10'.*did you mean 'resnet1"),
+        ({"weights": "nowhere.pt"}, "File not found: nowhere.pt"),
+        ({"weights": "random:x"}, "Expected random:<seed>"),
+        ({"weights": None}, "No weights named for 'resnet10t'"),
+        ({"layers": []}, "No layers named"),
+    ],
+)
+def test_mistakes_are_explained(changes, message):
+    with pytest.raises(InputError, match=message):
+        network(**changes)
+
+
+def test_a_checkpoint_of_another_hash_or_network_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"has sha256 [0-9a-f]{64}, expected 00"):
+        network(weights=str(path), sha256="00")
+    with pytest.raises(InputError, match=r"does not fit: \d+ tensors differ, first"):
+        network(weights=str(path))
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match="Cannot read the checkpoint"):
+        network(weights=str(path))
+
+
+def test_pooling_that_a_layer_cannot_give():
+    with pytest.raises(InputError, match="no class token"):
+        network(pooling="cls")(PIXELS)
+    with pytest.raises(InputError, match="'pooling': 'max'"):
+        network(pooling="max")(PIXELS)
+
+
+def test_layer_names_need_no_weights():
+    names = layer_names(Model(extractor="torchvision", network="alexnet"))
+    assert names["features.0"] == "Conv2d"
+
+
+@pytest.mark.real
+def test_real_weights_load(real):
+    spec = Model(
+        extractor="timm", network="mobilenetv2_100", normalisation="half", layers=["classifier"],
+        options={"pad_type": "same"}, pooling="mean",
+        weights=str(real / "weights/mobilenetv2_100.tf_in1k.safetensors"),
+    )  # fmt: skip
+    logits = Network(spec)(PIXELS)["classifier"]
+    assert logits.shape == (3, 1000) and np.isfinite(logits).all()

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from neuroenc import arrays
+from neuroenc.errors import ContractError, InputError
+from tests.conftest import toy_responses
+
+
+def test_round_trip_is_bit_exact_for_every_kind(toy, tmp_path):
+    stimuli, features, responses = toy
+    responses["response"].values[0, 0] = np.nan
+    with_time = toy_responses(np.random.default_rng(1), np.array(["a", "b"]), np.zeros((2, 3, 4)))
+    for kind, dataset in (
+        ("stimuli", stimuli), ("features", features), ("responses", responses), ("responses", with_time),
+    ):  # fmt: skip
+        arrays.save(dataset, tmp_path / "x.nc")
+        back = arrays.load(tmp_path / "x.nc", kind)
+        assert back.identical(dataset)
+        name = arrays.DIMS[kind][0]
+        assert back[name].values.tobytes() == dataset[name].values.tobytes()
+
+
+def test_plain_xarray_opens_the_file(toy, tmp_path):
+    arrays.save(toy[2], tmp_path / "x.nc")
+    with xr.open_dataset(tmp_path / "x.nc") as plain:
+        assert plain["response"].dims == ("presentation", "neuroid")
+        assert plain["roi_A"].dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.drop_vars("run"), "lack the coordinate 'run' on presentation"),
+        (lambda d: d.assign_coords(run=("presentation", np.full(120, "1"))), "'run' has dtype .* expected int"),
+        (lambda d: d.assign_coords(roi_A=("neuroid", np.ones(6))), "'roi_A' has dtype float64, expected bool"),
+        (lambda d: d.assign_coords(neuroid_id=("neuroid", np.array(["a"] * 6))), "'neuroid_id' must be unique"),
+        (lambda d: d.assign_coords(ncsnr=("presentation", np.ones(120))), "'ncsnr' lies on"),
+        (lambda d: d.rename(response="beta"), "need the variable 'response'"),
+        (lambda d: d.rename(neuroid="voxel"), "has dimensions"),
+    ],
+)  # fmt: skip
+def test_check_names_the_coordinate_and_what_is_wrong(toy, change, message):
+    with pytest.raises(ContractError, match=message):
+        arrays.check(change(toy[2]), "responses")
+
+
+def test_wrong_length_is_named():
+    with pytest.raises(ContractError, match=r"'stimulus_id' has shape \(3,\), expected \(2,\)"):
+        toy_responses(np.random.default_rng(0), np.array(["a", "b", "c"]), np.zeros((2, 2)))
+
+
+def test_load_refuses_other_kinds_and_broken_files(toy, tmp_path):
+    arrays.save(toy[1], tmp_path / "f.nc")
+    with pytest.raises(ContractError, match="holds 'features', expected 'responses'"):
+        arrays.load(tmp_path / "f.nc", "responses")
+    data = (tmp_path / "f.nc").read_bytes()
+    (tmp_path / "cut.nc").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"Cannot read .*cut\.nc as netCDF .* truncated"):
+        arrays.load(tmp_path / "cut.nc", "features")
+    with pytest.raises(InputError, match="File not found"):
+        arrays.load(tmp_path / "none.nc", "features")
+
+
+def test_average_repeats_keeps_order_and_leaves_out_missing():
+    ids = np.array(["b", "a", "b", "c"])
+    values = np.array([[1.0, np.nan], [2, 5], [3, 7], [np.nan, 1]])
+    found, mean = arrays.average_repeats(toy_responses(np.random.default_rng(0), ids, values))
+    assert found.tolist() == ["b", "a", "c"]
+    np.testing.assert_array_equal(mean, [[2, 7], [2, 5], [np.nan, 1]])
+
+
+def test_join_names_the_stimulus_without_features(toy):
+    with pytest.raises(ContractError, match="1 of 2 stimuli have no features of 'toy', first 'zzz'"):
+        arrays.join(toy[1], np.array(["p001", "zzz"]))
+    np.testing.assert_array_equal(arrays.join(toy[1], np.array(["p003"])), toy[1]["feature"].values[[3]])
+
+
+def test_contracts_that_differ_are_both_named(toy):
+    other = toy[1].assign_attrs(weights="random:1")
+    with pytest.raises(ContractError, match="'weights': 'toy' and 'random:1'"):
+        arrays.same_contract(toy[1], other)
+    arrays.same_contract(toy[1], toy[1].copy())
