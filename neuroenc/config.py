@@ -194,7 +194,8 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
     try:
         return section.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key first: it explains a missing one
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(map(str, first["loc"]))
         where = f" in {source}" if source else ""
         if first["type"] == "extra_forbidden":

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 def standardise(values: ArrayLike) -> NDArray[np.float64]:
     """Centre and scale columns to unit length; NaN where a column is constant or not finite."""
     x = np.asarray(values, np.float64)
-    x = x - x.mean(0)
-    norm = np.sqrt((x**2).sum(0))
+    with np.errstate(invalid="ignore"):
+        x = x - x.mean(0)
+        norm = np.sqrt((x**2).sum(0))
     # rounding leaves a constant column a little off zero
     tiny = 1e-7 * np.abs(np.asarray(values, np.float64)).max(0, initial=0) * np.sqrt(len(x))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -41,7 +42,8 @@ def r2_score(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     residual = ((y - prediction) ** 2).sum(0)
     total = ((y - y.mean(0)) ** 2).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(np.isfinite(standardise(y)[0]), 1 - residual / total, np.nan))
+        known = np.isfinite(standardise(y)[0]) & np.isfinite(residual)
+        return np.asarray(np.where(known, 1 - residual / total, np.nan))
 
 
 def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple[NDArray[np.float64], int]:

@@ -79,7 +79,7 @@ def tiny_clip(tmp_path):
 def test_open_clip_from_a_configuration_file(tiny_clip):
     layers = ["visual.transformer.resblocks.1", "visual"]
     spec = {"extractor": "open_clip", "network": tiny_clip, "weights": "random:3", "layers": layers}
-    found = Network(Model(**spec, pooling="cls" if False else "mean"))(PIXELS)
+    found = Network(Model(**spec, pooling="mean"))(PIXELS)
     assert found["visual"].shape == (3, 12)
     assert found["visual.transformer.resblocks.1"].shape == (3, 32)
     cls = Network(Model(**spec | {"layers": layers[:1]}, pooling="cls"))(PIXELS)[layers[0]]

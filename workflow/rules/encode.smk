@@ -12,7 +12,7 @@ rule encode_fit:
         f"{LOGS}/encode_fit/sub-{{subject}}_{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{model}}.jsonl"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=memory(10),
         runtime=120,
@@ -62,7 +62,7 @@ rule grade:
         f"{LOGS}/grade.log",
     benchmark:
         f"{BENCHMARKS}/grade.jsonl"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=6000,
         runtime=30,

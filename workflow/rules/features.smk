@@ -8,7 +8,7 @@ rule features:
         f"{LOGS}/features/{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/features/{{model}}.jsonl"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=memory(20, base=4000),
         runtime=120,

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from neuroenc import splits
+from neuroenc.arrays import load, save
+from neuroenc.config import Encoder, Evaluation, Split
+from neuroenc.encoders.encode import encode
+from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.evaluation.scores import pearson_r
+from tests.conftest import toy_responses
+
+OPTIONS = Evaluation(n_bootstraps=200, n_permutations=200)
+
+
+@pytest.fixture
+def scored(toy):
+    stimuli, features, responses = toy
+    responses["response"].values[:, 4] = 3.0
+    split = splits.make(stimuli, Split(kind="stimulus", n_folds=2))
+    predictions, _ = encode(responses, features, split, Encoder(alphas=(-1, 4, 8)))
+    return responses, predictions, evaluate(responses, predictions, OPTIONS)
+
+
+def test_scores_keep_their_contract(scored, tmp_path):
+    _, _, scores = scored
+    save(scores, tmp_path / "s.nc")
+    assert load(tmp_path / "s.nc", "scores").identical(scores)
+
+
+def test_fold_scores_are_plain_correlations(scored):
+    responses, predictions, scores = scored
+    row = {s: i for i, s in enumerate(responses["stimulus_id"].values)}
+    for fold in (0, 1):
+        rows = predictions["fold"].values == fold
+        y = responses["response"].values[[row[s] for s in predictions["stimulus_id"].values[rows]]]
+        expected = pearson_r(y, predictions["prediction"].values[rows])
+        np.testing.assert_allclose(
+            scores["fold_score"].sel(metric="pearson_r").values[fold], expected, rtol=1e-5
+        )
+
+
+def test_constant_neuroid_is_kept_as_nan_and_counted(scored):
+    scores = scored[2]
+    assert scores.sizes["neuroid"] == 6
+    assert np.isnan(scores["score"].values[:, 4]).all()
+    assert np.isnan(scores["q"].values[4])
+    assert scores.attrs["n_without_score"] == 1
+    assert np.isfinite(scores["region_r"].values).all()
+
+
+def test_raw_beside_normalised(scored):
+    scores = scored[2]
+    raw, normalised = (scores["score"].sel(metric=m).values for m in ("pearson_r", "normalised_r"))
+    # ncsnr is 1 and nothing is repeated: the ceiling is a half
+    np.testing.assert_allclose(normalised, raw / np.sqrt(0.5), rtol=1e-5)
+    low, high = scores["r_low"].values, scores["r_high"].values
+    good = np.isfinite(raw)
+    assert (low[good] < raw[good]).all() and (raw[good] < high[good]).all()
+    assert (scores["p"].values[good] == pytest.approx(1 / 201))
+
+
+def test_identification_is_above_chance(scored):
+    attrs = scored[2].attrs
+    assert attrs["brain_to_image_chance"] == pytest.approx(1 / 24)
+    assert attrs["brain_to_image_top1"] > 0.3
+
+
+def test_time_bins(toy):
+    stimuli, features, responses = toy
+    values = responses["response"].values
+    timed = toy_responses(np.random.default_rng(0), stimuli["stimulus_id"].values,
+                          np.stack([values, values[::-1]], 2))  # fmt: skip
+    split = splits.make(stimuli, Split(kind="stimulus"))
+    predictions, _ = encode(timed, features, split, Encoder(alphas=(-1, 4, 8)))
+    scores = evaluate(timed, predictions, OPTIONS)
+    assert scores["score"].dims == ("metric", "neuroid", "time_bin")
+    r = scores["score"].sel(metric="pearson_r").values
+    assert r[:, 0].min() > 0.7 and np.abs(r[:, 1]).mean() < 0.3

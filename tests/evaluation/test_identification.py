@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from neuroenc.evaluation.identification import pattern_similarity, top_k
+
+
+def test_similarity_is_pearsons_without_weights():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 8, 30))
+    np.testing.assert_allclose(pattern_similarity(a, b), np.corrcoef(a, b)[:8, 8:], atol=1e-12)
+
+
+def test_neuroids_of_weight_zero_or_without_value_have_no_say():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 8, 30))
+    weight = np.r_[np.ones(20), np.zeros(5), -np.ones(5)]
+    expected = pattern_similarity(a[:, :20], b[:, :20])
+    np.testing.assert_allclose(pattern_similarity(a, b, weight), expected)
+    b[2, 25] = np.nan
+    np.testing.assert_allclose(pattern_similarity(a, b, weight), expected)
+
+
+def test_chance_and_perfection():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(200, 50))
+    assert top_k(pattern_similarity(a, a), 1) == 1
+    shuffled = pattern_similarity(a, rng.normal(size=(200, 50)))
+    assert top_k(shuffled, 1) == pytest.approx(1 / 200, abs=0.02)
+    assert top_k(shuffled, 50) == pytest.approx(0.25, abs=0.1)
+
+
+def test_constant_similarity_earns_nothing():
+    assert top_k(np.ones((10, 10)), 1) == 0
+    assert top_k(np.ones((10, 10)), 10) == 1

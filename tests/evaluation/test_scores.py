@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr
+from sklearn.metrics import r2_score as sklearn_r2
+from torchmetrics.functional import pearson_corrcoef
+
+from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(50, 7)) * np.geomspace(1e-4, 1e4, 7) + 100
+    return y, y + rng.normal(size=(50, 7)) * np.geomspace(1e-4, 1e4, 7)
+
+
+def test_pearson_is_scipys_and_torchmetrics(pair):
+    found = pearson_r(*pair)
+    np.testing.assert_allclose(found, [pearsonr(a, b)[0] for a, b in zip(*(v.T for v in pair), strict=True)])
+    np.testing.assert_allclose(found, pearson_corrcoef(*map(torch.tensor, pair)), rtol=1e-9)
+
+
+def test_r2_is_scikit_learns(pair):
+    np.testing.assert_allclose(r2_score(*pair), sklearn_r2(*pair, multioutput="raw_values"), rtol=1e-12)
+
+
+@pytest.mark.parametrize("score", [pearson_r, r2_score])
+def test_what_has_no_score_is_nan_and_the_rest_untouched(pair, score):
+    y, prediction = (v.copy() for v in pair)
+    whole = score(y, prediction)
+    y[:, 1], y[3, 2], prediction[4, 5] = 0.1, np.nan, np.inf
+    found = score(y, prediction)
+    assert np.isnan(found[[1, 2, 5]]).all()
+    np.testing.assert_array_equal(found[[0, 3, 4, 6]], whole[[0, 3, 4, 6]])
+
+
+def test_normalised_never_turns_a_low_ceiling_into_a_perfect_score():
+    ceiling = np.array([0.64, 0.04, 0.0, np.nan, 0.25])
+    found, below = normalised_r([0.4, 0.4, 0.4, 0.4, 0.6], ceiling, threshold=0.05)
+    assert below == 3
+    np.testing.assert_allclose(found, [0.5, np.nan, np.nan, np.nan, 1.2])  # above 1 is not clipped

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, kstest, pearsonr, permutation_test
+
+from neuroenc.evaluation import statistics
+from neuroenc.evaluation.scores import pearson_r
+
+RNG = np.random.default_rng(0)
+N, V = 60, 200
+TRUTH = RNG.normal(size=(N, V))
+
+
+def test_permutation_p_is_uniform_without_signal():
+    p = statistics.permutation_p(RNG.normal(size=(N, 500)), RNG.normal(size=(N, 500)), np.zeros(N), n=400)
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert p.min() > 0
+
+
+def test_permutation_p_is_scipys():
+    y, prediction = TRUTH[:, 0], TRUTH[:, 0] * 0.3 + TRUTH[:, 1]
+    expected = permutation_test(
+        (y,), lambda a: pearsonr(a, prediction)[0], permutation_type="pairings", n_resamples=2000,
+        alternative="greater", rng=0,
+    ).pvalue  # fmt: skip
+    found = statistics.permutation_p(y[:, None], prediction[:, None], np.zeros(N), n=2000)[0]
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_smallest_p_is_one_over_n_plus_one():
+    p = statistics.permutation_p(TRUTH, TRUTH, np.zeros(N), n=99)
+    np.testing.assert_allclose(p, 0.01)
+
+
+def test_permutations_stay_within_folds():
+    """A difference between folds alone is no prediction."""
+    fold = np.repeat([0, 1], N // 2)
+    step = fold[:, None] * 100.0
+    p = statistics.permutation_p(TRUTH + step, RNG.normal(size=(N, V)) + step, fold, n=200)
+    assert (p < 0.05).mean() < 0.15
+    assert abs(statistics.pooled_r(TRUTH + step, RNG.normal(size=(N, V)) + step, fold).mean()) < 0.05
+
+
+def test_bootstrap_interval_is_scipys():
+    y, prediction = TRUTH[:, :3], TRUTH[:, :3] + RNG.normal(size=(N, 3))
+    found, _ = statistics.bootstrap_r(y, prediction, np.arange(N), {}, n=4000)
+    for v in range(3):
+        expected = bootstrap(
+            (y[:, v], prediction[:, v]), lambda a, b: pearsonr(a, b)[0], paired=True, vectorized=False,
+            method="percentile", n_resamples=4000, rng=1,
+        ).confidence_interval  # fmt: skip
+        np.testing.assert_allclose(found[:, v], [expected.low, expected.high], atol=0.02)
+
+
+def test_interval_of_a_group_covers_its_mean_and_is_narrower():
+    y = TRUTH + RNG.normal(size=(N, 1))
+    prediction = TRUTH + 2 * RNG.normal(size=(N, V))
+    members = np.arange(V) < 100
+    each, groups = statistics.bootstrap_r(y, prediction, np.arange(N), {"half": members, "none": members & False})
+    low, high = groups["half"]
+    assert low < pearson_r(y, prediction)[members].mean() < high
+    assert high - low < 0.8 * (each[1] - each[0])[members].mean()
+    assert np.isnan(groups["none"]).all()
+
+
+def test_rows_of_one_stimulus_are_drawn_together():
+    once, _ = statistics.bootstrap_r(TRUTH, TRUTH + 1.5 * RNG.normal(size=(N, V)), np.arange(N), {})
+    doubled = [np.concatenate([v, v]) for v in (TRUTH, TRUTH[:, ::-1] + TRUTH)]
+    ids = np.tile(np.arange(N), 2)
+    together, _ = statistics.bootstrap_r(*doubled, ids, {})
+    apart, _ = statistics.bootstrap_r(*doubled, np.arange(2 * N), {})
+    width = [(v[1] - v[0]).mean() for v in (together, apart)]
+    assert width[0] > 1.3 * width[1]  # twice the rows are not twice the evidence
+    assert np.isfinite(once).all()
+
+
+def test_fdr_is_benjamini_hochberg_and_skips_nan():
+    p = np.array([0.01, np.nan, 0.02, 0.03, 0.5])
+    np.testing.assert_allclose(statistics.fdr(p), [0.04, np.nan, 0.04, 0.04, 0.5])
+    assert np.isnan(statistics.fdr([np.nan])).all()

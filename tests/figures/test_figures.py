@@ -1,0 +1,104 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from neuroenc import datasets, splits
+from neuroenc.arrays import make_features
+from neuroenc.config import Encoder, Evaluation, Split
+from neuroenc.encoders.encode import encode
+from neuroenc.errors import ContractError
+from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.figures import maps, plots, summary, surface
+
+
+@pytest.fixture(scope="module")
+def scored(nsd_options):
+    """Responses of the small NSD and the scores of two models of noise."""
+    module = datasets.module(nsd_options)
+    stimuli, responses = module.load_stimuli(nsd_options, ["01"]), module.load_responses(nsd_options, "01")
+    split = splits.make(stimuli, Split(n_inner=3))
+    rng, scores = np.random.default_rng(0), {}
+    contract = dict.fromkeys(
+        ("model", "weights", "layer", "pooling", "shape", "normalisation", "pixel_range", "preprocessing"), "x"
+    )
+    for model, layers in (("one", ["a"] * 8), ("two", ["a"] * 4 + ["b"] * 4)):
+        features = make_features(
+            rng.normal(size=(140, 8)).astype("f4"), stimulus_id=stimuli["stimulus_id"].values,
+            layer=np.array(layers), attrs=contract,
+        )  # fmt: skip
+        predictions, _ = encode(responses, features, split, Encoder(alphas=(0, 3, 3)))
+        scores[model] = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
+    return responses, scores
+
+
+def test_nifti_has_every_value_where_its_voxel_is(scored, tmp_path, tree):
+    responses, scores = scored
+    maps.write_nifti(responses, scores, tmp_path / "m.nii.gz")
+    image = nib.load(tmp_path / "m.nii.gz")
+    names = json.loads((tmp_path / "m.json").read_text())["volumes"]
+    assert image.shape[3] == len(names) == 7
+    roi = nib.load(tree / "nsddata/ppdata/subj01/func1pt8mm/roi/nsdgeneral.nii.gz")
+    np.testing.assert_array_equal(image.affine, roi.affine)
+    volume = image.get_fdata()[..., names.index("two_r")]
+    mask = roi.get_fdata() > 0
+    np.testing.assert_allclose(volume[mask], scores["two"]["score"].sel(metric="pearson_r"), rtol=1e-6)
+    assert np.isnan(volume[~mask]).all()
+
+
+def test_gifti_has_the_values_of_the_voxel_below_each_vertex(scored, tmp_path):
+    responses, scores = scored
+    for side in "LR":
+        maps.write_gifti(responses, scores, side, tmp_path / "m.func.gii")
+        image = nib.load(tmp_path / "m.func.gii")
+        arrays = {a.meta["Name"]: a.data for a in image.darrays}
+        index = responses[f"surface_{side}"].values
+        r = scores["one"]["score"].sel(metric="pearson_r").values
+        np.testing.assert_array_equal(arrays["one_r"][index >= 0], r[index[index >= 0]])
+        assert np.isnan(arrays["one_r"][index < 0]).all()
+
+
+def test_maps_that_cannot_be_are_explained(scored, tmp_path):
+    responses, scores = scored
+    with pytest.raises(ContractError, match="no mapping from the volume to the surface"):
+        maps.write_gifti(responses.drop_vars("surface_L"), scores, "L", tmp_path / "x.func.gii")
+    flat = responses.copy()
+    del flat.attrs["grid_shape"]
+    with pytest.raises(ContractError, match="no grid; use GIFTI"):
+        maps.write_nifti(flat, scores, tmp_path / "x.nii.gz")
+
+
+@pytest.mark.parametrize("draw", [plots.draw_regions, plots.draw_scatter, plots.draw_layers])
+def test_figures_are_drawn(scored, tmp_path, draw):
+    draw(scored[1], tmp_path / "f.png")
+    pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB"))
+    assert min(pixels.shape[:2]) > 200
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_surface_shows_both_hemispheres(scored, tmp_path):
+    surface.draw_surface(*scored, tmp_path / "f.png", mesh="fsaverage5")
+    pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB")).astype(int)
+    brain = (np.ptp(pixels, axis=2) > 40)[: len(pixels) // 3]  # coloured, not grey
+    columns = np.array_split(brain[:, : int(0.86 * brain.shape[1])], 4, axis=1)
+    assert all(c.sum() > 100 for c in columns)
+
+
+def test_summary_and_tidy_table(scored, tmp_path):
+    scores = {("01", m): s for m, s in scored[1].items()}
+    summary.summarise(
+        scores, label="toy", command="cmd", seed=0, out=tmp_path / "s.json", table=tmp_path / "t.parquet",
+        page=tmp_path / "p.html",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "s.json").read_text())["rows"]
+    for key in ("name", "value", "unit", "n", "interval", "null", "ceiling", "command", "seed", "machine"):
+        assert all(key in r for r in rows)
+    table = pd.read_parquet(tmp_path / "t.parquet")
+    assert len(table) == 2 * 400
+    mean = next(r for r in rows if r.get("region") == "all" and r["model"] == "two")
+    assert table[table["model"] == "two"]["pearson_r"].mean() == pytest.approx(mean["value"], abs=1e-5)
+    assert "two" in summary.short_table({"rows": rows})
+    assert "<table" in (tmp_path / "p.html").read_text()

@@ -1,0 +1,108 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from neuroenc import __version__
+from neuroenc.arrays import save
+
+
+def fastest(*command):
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_import_and_help_are_quick():
+    assert fastest(sys.executable, "-c", "import neuroenc") < 0.5
+    assert fastest(sys.executable, "-m", "neuroenc", "--help") < 0.5
+
+
+def test_the_library_imports_neither_torch_nor_snakemake_before_it_must():
+    code = (
+        "import sys, neuroenc.cli, neuroenc.evaluation.evaluate, neuroenc.encoders.encode, neuroenc.splits\n"
+        "assert not {'torch', 'snakemake', 'diffusers'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_version_and_help(run):
+    assert run("--version")[:2] == (0, f"{__version__}\n")
+    status, out, _ = run("features", "--help")
+    assert status == 0 and "extract" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["split", "make", "--stimuli", "no.nc", "--options", "{}", "--out", "x.nc"], "File not found: no.nc"),
+        (["features", "layers", "--options", '{"extractor": "tim"}'], "did you mean 'timm'"),
+        (["features", "layers", "--options", '{"extractr": "timm"}'], "did you mean 'extractor'"),
+        (["features", "layers", "--options", "{"], "not JSON"),
+        (["data", "show", "--options", "config.yaml#datset"], "File not found: config.yaml"),
+        (["config", "check", "no.yaml"], "File not found: no.yaml"),
+        (["results", "show", "no.json"], "File not found: no.json"),
+        (["simulate", "x", "--n-shared", "121"], "do not divide"),
+        (["simulate", "x", "--picture-size", "50"], "picture_size"),
+    ],
+)
+def test_mistakes_are_one_line_with_status_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert message in err and len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_section_of_a_file_and_its_nearest_name(run, tmp_path):
+    (tmp_path / "c.yaml").write_text("dataset: {name: haxby}\n")
+    status, out, _ = run("data", "show", "--options", f"{tmp_path}/c.yaml#dataset")
+    assert status == 0 and "CC-BY-SA" in out
+    status, _, err = run("data", "show", "--options", f"{tmp_path}/c.yaml#datset")
+    assert status == 2 and "did you mean 'dataset'" in err
+
+
+def test_unwritable_folder(run, toy, tmp_path):
+    save(toy[0], tmp_path / "s.nc")
+    (tmp_path / "file").write_text("")
+    status, _, err = run(
+        "split", "make", "--stimuli", tmp_path / "s.nc", "--options", '{"kind": "stimulus"}',
+        "--out", tmp_path / "file/split.nc",
+    )  # fmt: skip
+    assert status == 2 and err.startswith("neuroenc: Cannot write") and len(err.splitlines()) == 1
+
+
+def test_stimuli_of_another_dataset_and_leaks(run, toy, tmp_path):
+    stimuli, features, responses = toy
+    renamed = responses.assign_coords(
+        stimulus_id=("presentation", [f"q{i}" for i in range(120)]),
+    )
+    for name, dataset in (("s", stimuli), ("f", features), ("r", responses), ("other", renamed)):
+        save(dataset, tmp_path / f"{name}.nc")
+    run("split", "make", "--stimuli", tmp_path / "s.nc", "--options", '{"kind": "stimulus"}', "--out",
+        tmp_path / "split.nc")  # fmt: skip
+
+    def fit(responses, split="split"):
+        return run(
+            "encode", "fit", "--responses", tmp_path / f"{responses}.nc", "--features", tmp_path / "f.nc",
+            "--split", tmp_path / f"{split}.nc", "--options", "{}", "--out", tmp_path / "p.nc",
+            "--weights", tmp_path / "w.safetensors",
+        )  # fmt: skip
+
+    status, _, err = fit("other")
+    assert status == 2 and "have no features of 'toy', first 'q0'" in err
+    from neuroenc.arrays import load
+
+    leaky = load(tmp_path / "split.nc", "splits")
+    ids = leaky["stimulus_id"].values.copy()
+    train, test = (int((leaky["side"].values[0] == s).argmax()) for s in (0, 1))
+    ids[test] = ids[train]  # one picture, once in training and once in the test set
+    save(leaky.assign_coords(stimulus_id=("stimulus", ids)), tmp_path / "leaky.nc")
+    status, _, err = fit("r", "leaky")
+    assert status == 2 and "stimuli on both sides of the split: 1" in err
+    assert not (tmp_path / "p.nc").exists() and not (tmp_path / "w.safetensors").exists()
+    assert fit("r")[0] == 0

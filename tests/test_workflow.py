@@ -1,0 +1,160 @@
+"""The workflow as people run it: dry runs, a small run, a kill in the middle."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+
+from tests.conftest import REGIONS, ROOT
+
+pytest.importorskip("snakemake")
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+CONFIG = {
+    "label": "small",
+    "dataset": {"name": "nsd", "regions": REGIONS},
+    "simulate": {"n_voxels": 300, "sessions": 3, "n_shared": 20, "n_unique": 120, "picture_size": 96},
+    "subjects": ["01", "02"],
+    "split": {"n_inner": 3},
+    "models": {"category": {"extractor": "category"}, "gabor": {"extractor": "gabor"}},
+    "encoder": {"alphas": [0, 5, 4]},
+    "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
+    "figures": {"surface": "fsaverage5", "volume": True},
+}
+
+
+def snakemake(folder, *arguments, **options):
+    environment = os.environ | {"PATH": f"{SNAKEMAKE.parent}:{os.environ['PATH']}"}
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", folder, "--cores", "2",
+               "--workflow-profile", "none", *arguments]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
+
+
+def configure(folder, **changes):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(CONFIG | changes))
+    return "--configfile", path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    done = snakemake(folder, *configure(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["config", "v4", "haxby"])
+def test_dry_run_of_every_configuration_in_under_5_seconds(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_REAL_DATA", str(tmp_path / "data"))
+    for folder in ("v4", "haxby"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    start = time.perf_counter()
+    done = snakemake(tmp_path, "--dry-run", "--configfile", ROOT / f"config/{name}.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.perf_counter() - start < 5
+    assert "encode_fit" in done.stdout + done.stderr
+
+
+def test_outputs(finished):
+    run = finished / "results/small"
+    rows = json.loads((run / "summary.json").read_text())["rows"]
+    assert {r["name"] for r in rows} >= {"mean test r", "ceiling error mean", "brain_to_image_top1"}
+    for subject in ("01", "02"):
+        names = {p.name.removeprefix(f"sub-{subject}_") for p in (run / f"sub-{subject}").iterdir()}
+        assert names >= {
+            "responses.nc", "feat-gabor_desc-scores.nc", "enc-ridge_feat-gabor_weights.safetensors",
+            "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
+            "hemi-L_desc-scores.func.gii",
+        }  # fmt: skip
+    assert not list(finished.rglob(".partial*"))
+    assert list((finished / "logs/small/benchmarks/encode_fit").glob("*.jsonl"))
+
+
+def test_second_run_has_nothing_to_do(finished):
+    done = snakemake(finished, *configure(finished))
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
+    models = CONFIG["models"] | {"caption": {"extractor": "caption"}}
+    done = snakemake(finished, "--dry-run", *configure(finished, models=models))
+    text = done.stdout + done.stderr
+    assert "rule features:" in text and text.count("rule encode_fit:") == 2
+    assert "rule responses:" not in text and "rule simulate:" not in text
+    configure(finished)
+    responses = finished / "results/small/sub-01/sub-01_responses.nc"
+    os.utime(responses)
+    with xr.open_dataset(responses) as dataset:
+        changed = dataset.load()
+    changed["response"][0, 0] += 1
+    changed.to_netcdf(responses, engine="h5netcdf")
+    text = "".join((d := snakemake(finished, "--dry-run", *configure(finished))).stdout + d.stderr)
+    assert text.count("rule encode_fit:") == 2 and "rule features:" not in text
+    encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
+    assert all("subject=01" in b for b in encode_jobs)
+
+
+def test_report(finished):
+    done = snakemake(finished, *configure(finished), "--report", "report.html", "--rerun-triggers", "mtime")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (finished / "report.html").stat().st_size > 500_000
+
+
+def test_mistake_in_the_configuration_is_one_line_and_status_2(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", *configure(tmp_path, splitt={"kind": "group"}))
+    assert done.returncode == 2
+    message = [line for line in done.stderr.splitlines() if line.startswith("neuroenc:")]
+    assert len(message) == 1 and "did you mean 'split'" in message[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_killed_simulation_leaves_nothing_and_the_same_command_finishes(finished, tmp_path):
+    options = [f"--{k.replace('_', '-')}={v}" for k, v in CONFIG["simulate"].items()]
+    command = [sys.executable, "-m", "neuroenc", "simulate", tmp_path / "tree", *options]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / ".partial-tree").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (tmp_path / "tree").exists()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["tree"]
+    for name in ("truth/sub-01.nc", "truth/sub-02.nc"):
+        reference = finished / "resources/nsd-simulated" / name
+        with xr.open_dataset(tmp_path / "tree" / name) as a, xr.open_dataset(reference) as b:
+            assert a.identical(b)
+
+
+def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
+    """kill -9 of everything while a stage runs; then the same command."""
+    name = "sub-02/sub-02_feat-gabor_desc-scores.nc"
+    configuration = (f"results/small/{name}", *configure(tmp_path))
+    # what profiles/default sets; the profile itself would use all cores
+    flags = ("--nolock", "--rerun-incomplete")
+    assert "nolock: true" in (ROOT / "profiles/default/profile.yaml").read_text()
+    environment = os.environ | {"PATH": f"{SNAKEMAKE.parent}:{os.environ['PATH']}"}
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2",
+               "--workflow-profile", "none", *flags, *configuration]  # fmt: skip
+    child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    log = tmp_path / "logs/small/encode_fit/sub-02_gabor.log"
+    deadline = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert log.exists() and not (tmp_path / "results/small" / name).exists()
+    done = snakemake(tmp_path, *flags, *configuration)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(tmp_path.rglob(".partial*"))
+    run = Path("results/small")
+    with xr.open_dataset(tmp_path / run / name) as a, xr.open_dataset(finished / run / name) as b:
+        assert a["score"].identical(b["score"])
