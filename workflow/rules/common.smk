@@ -2,6 +2,7 @@ import json
 import os
 import sys
 
+
 def check_config(text):
     """One line about the first thing that is wrong, where neuroenc can be imported here.
 
