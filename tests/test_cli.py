@@ -39,7 +39,10 @@ def test_version_and_help(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["split", "make", "--stimuli", "no.nc", "--options", "{}", "--out", "x.nc"], "File not found: no.nc"),
+        (
+            ["split", "make", "--stimuli", "no.nc", "--options", "{}", "--out", "x.nc"],
+            "File not found: no.nc",
+        ),
         (["features", "layers", "--options", '{"extractor": "tim"}'], "did you mean 'timm'"),
         (["features", "layers", "--options", '{"extractr": "timm"}'], "did you mean 'extractor'"),
         (["features", "layers", "--options", "{"], "not JSON"),

@@ -117,7 +117,9 @@ def _save(
     feature = np.concatenate(list(values.values()), axis=-1)
     bad = ~np.isfinite(feature).reshape(len(feature), -1).all(1)
     if bad.any():
-        raise InputError(f"{bad.sum()} stimuli have features that are not finite, first {str(ids[bad][0])!r}.")
+        raise InputError(
+            f"{bad.sum()} stimuli have features that are not finite, first {str(ids[bad][0])!r}."
+        )
     layer = np.repeat(list(values), [v.shape[-1] for v in values.values()])
     attrs = contract | {
         "layer": ",".join(values),

@@ -46,9 +46,7 @@ def test_surface_and_volume_give_the_same(tree, responses):
         np.testing.assert_allclose(
             surface["response"].values[:, here], responses["response"].values[:, voxel], atol=2e-5
         )
-        np.testing.assert_array_equal(
-            surface["roi_FFA"].values[here], responses["roi_FFA"].values[voxel]
-        )
+        np.testing.assert_array_equal(surface["roi_FFA"].values[here], responses["roi_FFA"].values[voxel])
 
 
 def test_loaded_responses_are_the_simulated_ones(tree, responses):

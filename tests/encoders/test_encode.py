@@ -78,9 +78,7 @@ def test_time_bins_pass_through(toy, split):
     predictions, _ = encode(timed, features, split, OPTIONS)
     flat, _ = encode(responses, features, split, OPTIONS)
     assert predictions["prediction"].dims == ("presentation", "neuroid", "time_bin")
-    np.testing.assert_allclose(
-        predictions["prediction"].values[..., 0], flat["prediction"].values, atol=1e-5
-    )
+    np.testing.assert_allclose(predictions["prediction"].values[..., 0], flat["prediction"].values, atol=1e-5)
 
 
 def test_leaks_and_strangers_are_refused(toy, split):

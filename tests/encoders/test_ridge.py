@@ -81,7 +81,13 @@ def test_every_alpha_is_scored_as_by_refitting():
 
 @pytest.mark.parametrize(
     "splitter",
-    [4, GroupKFold(3), LeaveOneGroupOut(), PredefinedSplit(np.arange(60) % 4), list(KFold(3).split(np.zeros(60)))],
+    [
+        4,
+        GroupKFold(3),
+        LeaveOneGroupOut(),
+        PredefinedSplit(np.arange(60) % 4),
+        list(KFold(3).split(np.zeros(60))),
+    ],
 )
 def test_any_splitter(splitter):
     X, Y = problem(60, 10)
@@ -102,7 +108,9 @@ def test_numpy_torch_and_xarray_in_and_out(device):
     assert isinstance(on_device.coef_, np.ndarray) and isinstance(on_device.predict(X), np.ndarray)
     np.testing.assert_allclose(on_device.coef_, plain.coef_, rtol=1e-7, atol=1e-10)
     arrays = (
-        xr.DataArray(X, dims=("stimulus", "feature_index"), coords={"stimulus_id": ("stimulus", np.arange(60))}),
+        xr.DataArray(
+            X, dims=("stimulus", "feature_index"), coords={"stimulus_id": ("stimulus", np.arange(60))}
+        ),
         xr.DataArray(Y, dims=("presentation", "neuroid"), coords={"roi": ("neuroid", np.arange(12))}),
     )
     labelled = RidgeCV(ALPHAS, device=device).fit(*arrays).predict(arrays[0])

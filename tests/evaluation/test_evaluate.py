@@ -56,7 +56,7 @@ def test_raw_beside_normalised(scored):
     low, high = scores["r_low"].values, scores["r_high"].values
     good = np.isfinite(raw)
     assert (low[good] < raw[good]).all() and (raw[good] < high[good]).all()
-    assert (scores["p"].values[good] == pytest.approx(1 / 201))
+    assert scores["p"].values[good] == pytest.approx(1 / 201)
 
 
 def test_identification_is_above_chance(scored):

@@ -55,7 +55,9 @@ def test_interval_of_a_group_covers_its_mean_and_is_narrower():
     y = TRUTH + RNG.normal(size=(N, 1))
     prediction = TRUTH + 2 * RNG.normal(size=(N, V))
     members = np.arange(V) < 100
-    each, groups = statistics.bootstrap_r(y, prediction, np.arange(N), {"half": members, "none": members & False})
+    each, groups = statistics.bootstrap_r(
+        y, prediction, np.arange(N), {"half": members, "none": members & False}
+    )
     low, high = groups["half"]
     assert low < pearson_r(y, prediction)[members].mean() < high
     assert high - low < 0.8 * (each[1] - each[0])[members].mean()

@@ -12,7 +12,12 @@ from neuroenc.errors import InputError, NeuroencError
 from neuroenc.features.networks import Network, layer_names
 
 PIXELS = [np.random.default_rng(i).integers(0, 255, (150, 130, 3), dtype=np.uint8) for i in range(3)]
-TIMM = {"extractor": "timm", "network": "resnet10t", "weights": "random:0", "layers": ["layer1", "layer3.0.conv1"]}
+TIMM = {
+    "extractor": "timm",
+    "network": "resnet10t",
+    "weights": "random:0",
+    "layers": ["layer1", "layer3.0.conv1"],
+}
 CLIP = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},

@@ -23,7 +23,8 @@ def scored(nsd_options):
     split = splits.make(stimuli, Split(n_inner=3))
     rng, scores = np.random.default_rng(0), {}
     contract = dict.fromkeys(
-        ("model", "weights", "layer", "pooling", "shape", "normalisation", "pixel_range", "preprocessing"), "x"
+        ("model", "weights", "layer", "pooling", "shape", "normalisation", "pixel_range", "preprocessing"),
+        "x",
     )
     for model, layers in (("one", ["a"] * 8), ("two", ["a"] * 4 + ["b"] * 4)):
         features = make_features(

@@ -1,0 +1,138 @@
+"""Put the figures of the last runs into README.md: `make readme`, after `make demo real bench`.
+
+Between `<!-- numbers:NAME -->` and `<!-- /numbers -->` stands what these functions return; the
+picture is the demo's own. Figures of the demo and the real inputs are kept in benchmarks/results,
+so that the README can be checked against them without a run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from neuroenc.features import nano
+from neuroenc.files import write_json
+
+RESULTS = Path("benchmarks/results")
+Rows = list[dict]
+
+
+def rows_of(name: str) -> Rows:
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
+def pick(rows: Rows, name: str, **labels: str) -> dict:
+    return next(r for r in rows if r["name"] == name and all(r.get(k) == v for k, v in labels.items()))
+
+
+def demo() -> str:
+    rows = rows_of("demo")
+    models = list(dict.fromkeys(r["model"] for r in rows if r.get("area_kind") and "model" in r))
+    kinds = ("early", "category", "language")
+    lines = ["| features | V1–hV4 | category areas | language area | all voxels [95 %] | picture found, top-1 |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for model in models:
+        cells = [pick(rows, "mean test r", subject="01", model=model, area_kind=k)["value"] for k in kinds]
+        mean = pick(rows, "mean test r", subject="01", model=model, region="all")
+        top = pick(rows, "brain_to_image_top1", subject="01", model=model)["value"]
+        low, high = mean["interval"]
+        lines.append(f"| {model} | " + " | ".join(f"{v:.2f}" for v in cells)
+                     + f" | {mean['value']:.3f} [{low:.3f}, {high:.3f}] | {top:.2f} |")  # fmt: skip
+    limits = [pick(rows, "mean test r", subject="01", model=models[0], area_kind=k)["ceiling"] for k in kinds]
+    all_voxels = pick(rows, "mean test r", subject="01", model=models[0], region="all")["ceiling"]
+    lines.append(
+        "| *noise ceiling* | " + " | ".join(f"*{v:.2f}*" for v in limits) + f" | *{all_voxels:.3f}* | |"
+    )
+    chance = pick(rows, "brain_to_image_top1", subject="01", model=models[0])["null"]
+    lines.append(f"\nMean test Pearson r, subject 01; chance is 0 for r and {chance:.3f} for top-1. The first "
+                 "three columns count voxels that truly carry signal; *all voxels* counts silent ones too.")  # fmt: skip
+    return "\n".join(lines)
+
+
+def graded() -> str:
+    rows = rows_of("demo")
+    subjects = dict.fromkeys(r["subject"] for r in rows if "subject" in r)
+
+    def span(name: str, **labels: str) -> str:
+        values = [
+            r["value"] for r in rows if r["name"] == name and all(r.get(k) == v for k, v in labels.items())
+        ]
+        return f"{min(values):.3f} to {max(values):.3f}"
+
+    record = nano.record()
+    lines = [
+        f"- ceilings against the known ones ({len(subjects)} subjects): median absolute error "
+        + "; ".join(f"{m} {span('ceiling error median absolute', method=m)}"
+                    for m in ("ncsnr", "split_half", "explainable_variance"))
+        + " of the variance",
+        f"- silent voxels with p < 0.05: {span('silent voxels with p < 0.05')} (nominal 0.05)",
+        "- ridge given the true features reaches "
+        + span("share of the attainable r from the true features") + " of the attainable r",
+        f"- the network it brings ({record['parameters']:,} parameters) names the category of "
+        f"{record['zero_shot_pictures']:,} unseen pictures without training on labels: accuracy "
+        f"{record['zero_shot_accuracy']:.3f}, chance {record['zero_shot_chance']:.3f}; trained in "
+        f"{record['seconds'] / 60:.0f} minutes on 2 cores",
+        f"- pictures shared by that training and the subjects: "
+        f"{pick(rows, 'pictures shared by network training and subjects')['value']:.0f}",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def real() -> str:
+    rows = rows_of("real")
+    v4 = {"recording": "v4", "subject": "201025", "model": "mobilenetv2"}
+    r = pick(rows, "mean test r, mean of folds", **v4)
+    top = pick(rows, "brain_to_image_top1", **v4)
+    other = {"recording": "v4", "subject": "210325", "model": "mobilenetv2"}
+    normalised = pick(rows, "median normalised r", **other)
+    shuffled = pick(rows, "mean test r, pictures shuffled")
+    haxby = pick(rows, "8-way decoding, leave one run out")
+    null = pick(rows, "8-way decoding, leave one run out, categories shuffled")
+    seeds = ", ".join(f"{v:.3f}" for v in r["per_fold"])
+    return "\n".join([
+        "| recording | figure | value | chance or control |",
+        "|---|---|---|---|",
+        f"| macaque V4, 201025, MobileNetV2 | mean test r, three seeds ({seeds}) | {r['value']:.3f} | "
+        f"pictures shuffled {shuffled['value']:.3f} |",
+        f"| | picture found among 240, top-1 | {top['value']:.3f} | {top['null']:.3f} |",
+        f"| macaque V4, 210325 | median r / ceiling (split-half) | {normalised['value']:.3f} | 0 |",
+        f"| human, Haxby 2001 | 8 categories, leave one run out | {haxby['value']:.3f} | "
+        f"{haxby['null']:.3f}; shuffled {null['value']:.3f} |",
+    ])  # fmt: skip
+
+
+def bench() -> str:
+    rows = rows_of("ridge")
+    ratio, same = pick(rows, "himalaya / neuroenc"), pick(rows, "targets with himalaya's alpha")
+    seconds = pick(rows, "neuroenc RidgeCV")["value"]
+    return (
+        f"Ridge ({ratio['shape']}; {ratio['machine']}): {seconds:.2f} s, {ratio['value']:.2f} times as fast as "
+        f"himalaya's RidgeCV, the same alpha for {100 * same['value']:.1f} % of the targets."
+    )
+
+
+def main() -> None:
+    if "--check" not in sys.argv:
+        for name, source in (("demo", "results/demo/summary.json"), ("real", "results/real.json")):
+            write_json(json.loads(Path(source).read_text()), RESULTS / f"{name}.json")
+        Path("docs").mkdir(exist_ok=True)
+        for figure in ("surface", "regions"):
+            shutil.copyfile(f"results/demo/sub-01/sub-01_{figure}.png", f"docs/demo_{figure}.png")
+    text = Path("README.md").read_text()
+    for name in ("demo", "graded", "real", "bench"):
+        text = re.sub(
+            rf"(<!-- numbers:{name} -->\n).*?(<!-- /numbers -->)",
+            lambda m, name=name: f"{m[1]}{globals()[name]()}\n{m[2]}", text, flags=re.DOTALL,
+        )  # fmt: skip
+    if "--check" in sys.argv:
+        sys.exit(
+            text != Path("README.md").read_text() and "README.md is not what the figures say: make readme"
+        )
+    Path("README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
