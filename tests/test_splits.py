@@ -40,7 +40,7 @@ def test_dataset_kind_needs_named_test_stimuli(toy):
 def test_guard_names_the_stimulus_on_both_sides():
     with pytest.raises(LeakError, match="stimuli on both sides of the split: 1, first 'b'"):
         splits.guard(["a", "b", "b"], [0, 0, 1], ["a", "b", "b"])
-    with pytest.raises(LeakError, match="groups on both sides.* first 'story'"):
+    with pytest.raises(LeakError, match=r"groups on both sides.* first 'story'"):
         splits.guard(["a", "b"], [0, 1], ["story", "story"])
     splits.guard(["a", "b", "a"], [0, 1, 0], ["a", "b", "a"])
 

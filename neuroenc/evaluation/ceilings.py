@@ -97,7 +97,7 @@ def split_half(
     values = np.asarray(trials, np.float64)
     rng = np.random.default_rng(seed)
     present = np.isfinite(values).any(2)
-    rows: NDArray[np.bool_] = np.asarray(present.sum(1)) > 1
+    rows = np.flatnonzero(present.sum(1) > 1)
     values, present = values[rows], present[rows]
     count = present.sum(1, keepdims=True)
     halves = np.zeros(values.shape[2])

@@ -74,7 +74,8 @@ def summarise(
                             null=0.0, ceiling=1.0, below_threshold=int(s.attrs["n_below_threshold"]),
                             **made))  # fmt: skip
         known = np.isfinite(s["q"].values)
-        rows.append(row("significant after FDR", (s["q"].values[known] < s.attrs["fdr_level"]).mean(), unit="share",
+        significant = s["q"].values[known] < s.attrs["fdr_level"]
+        rows.append(row("significant after FDR", significant.mean(), unit="share",
                         n=int(known.sum()), null=0.0, without_score=int(s.attrs["n_without_score"]),
                         **made))  # fmt: skip
         for k in ("top1", "top5"):

@@ -30,7 +30,7 @@ def test_the_layer_that_drives_the_responses_is_chosen(toy, split):
 
 
 def test_predictions_are_those_of_scikit_learn(toy, split):
-    stimuli, features, responses = toy
+    _, features, responses = toy
     predictions, _ = encode(responses, features, split, OPTIONS)
     X, Y = features["feature"].values[:, 10:], responses["response"].values
     train, test = (split["side"].values[0] == s for s in (splits.TRAIN, splits.TEST))
@@ -82,7 +82,7 @@ def test_time_bins_pass_through(toy, split):
 
 
 def test_leaks_and_strangers_are_refused(toy, split):
-    stimuli, features, responses = toy
+    _, features, responses = toy
     leaking = responses.assign_coords(group=("presentation", np.full(120, "one story")))
     with pytest.raises(LeakError, match="groups on both sides"):
         encode(leaking, features, split, OPTIONS)
@@ -92,7 +92,7 @@ def test_leaks_and_strangers_are_refused(toy, split):
 
 
 def test_stored_weights_predict_again(toy, split, tmp_path):
-    stimuli, features, responses = toy
+    _, features, responses = toy
     predictions, weights = encode(responses, features, split, OPTIONS)
     save_weights(weights, features.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
     stored = load_file(tmp_path / "w.safetensors")

@@ -32,7 +32,7 @@ def test_known_ceiling_is_recovered(method, repeats):
 
 
 def test_ceiling_is_what_the_noiseless_response_scores():
-    response, stimulus, signal = simulated(KNOWN, n_stimuli=3000)
+    response, _, signal = simulated(KNOWN, n_stimuli=3000)
     mean = response.reshape(3000, 3, -1).mean(1)
     r = pearson_r(mean, signal)
     limit = np.sqrt(ceilings.noise_ceiling(KNOWN, 3))
