@@ -4,6 +4,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 NEUROENC_REAL_DATA ?= ../shared/data
+QUIET := --quiet rules host reason
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
@@ -12,7 +13,7 @@ export UV_LINK_MODE := copy
 
 demo: .venv/.ready
 	@start=$$(date +%s); \
-	snakemake --quiet rules progress && \
+	snakemake $(QUIET) && \
 	snakemake --quiet all --report results/demo/report.html && \
 	echo && neuroenc results times logs/demo/benchmarks && \
 	echo "demo: $$(($$(date +%s) - start)) s in all" && \
@@ -33,8 +34,8 @@ lint: .venv/.ready
 real: .venv/.ready
 	@neuroenc data check --options config/v4.yaml#dataset --subject 201025 --subject 210325
 	@neuroenc data check --options config/haxby.yaml#dataset --subject 1
-	snakemake --quiet rules progress --configfile config/v4.yaml
-	snakemake --quiet rules progress --configfile config/haxby.yaml
+	snakemake $(QUIET) --configfile config/v4.yaml
+	snakemake $(QUIET) --configfile config/haxby.yaml
 	python benchmarks/real.py
 
 bench: .venv/.ready

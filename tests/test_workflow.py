@@ -128,7 +128,7 @@ def test_killed_simulation_leaves_nothing_and_the_same_command_finishes(finished
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert [p.name for p in tmp_path.iterdir()] == ["tree"]
     for name in ("truth/sub-01.nc", "truth/sub-02.nc"):
-        reference = finished / "resources/nsd-simulated" / name
+        reference = finished / "resources/small/nsd" / name
         with xr.open_dataset(tmp_path / "tree" / name) as a, xr.open_dataset(reference) as b:
             assert a.identical(b)
 

@@ -155,12 +155,13 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
 
     sessions = reader.sessions()[: options.sessions]
     n_trials = _record(root)["trials_per_session"]
-    response, session, source, trial = [], [], {}, []
+    source: dict[str, str] = {}
+    response, session, trial = [], [], []
     for number in tqdm(sessions, f"betas of subj{subject}", disable=None):
-        values, path = reader.betas(number, mask)
+        values, paths = reader.betas(number, mask)
         if len(values) != n_trials:
-            raise InputError(f"{path} holds {len(values)} trials, expected {n_trials}.")
-        source[path.name] = sha256(path)
+            raise InputError(f"{paths[0]} holds {len(values)} trials, expected {n_trials}.")
+        source |= {path.name: sha256(path) for path in paths}
         response.append(values)
         session += [f"{number:02d}"] * n_trials
         trial.append(np.arange((number - 1) * n_trials, number * n_trials))
@@ -254,7 +255,7 @@ class _Volume:
             raise InputError(f"No betas_session*.hdf5 or .nii.gz in {self.folder}.")
         return sorted({int(p.name.removeprefix("betas_session")[:2]) for p in files})
 
-    def betas(self, session: int, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Path]:
+    def betas(self, session: int, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], list[Path]]:
         path = self.folder / f"betas_session{session:02d}.hdf5"
         if not path.exists():
             path = self.folder / f"betas_session{session:02d}.nii.gz"
@@ -266,7 +267,7 @@ class _Volume:
                 values = np.asanyarray(image.dataobj)[mask].T
             except (OSError, EOFError, zlib_error) as error:
                 raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-            return values.astype(np.float32) / np.float32(BETA_SCALE), path
+            return values.astype(np.float32) / np.float32(BETA_SCALE), [path]
         try:
             with h5py.File(path) as file:
                 stored = file["betas"]
@@ -281,7 +282,7 @@ class _Volume:
             raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
         # mask.T walks the voxels z first; bring them to the order of the mask itself
         order = np.argsort(np.arange(mask.size).reshape(mask.shape).T[mask.T])
-        return np.concatenate(blocks)[:, order].astype(np.float32) / np.float32(BETA_SCALE), path
+        return np.concatenate(blocks)[:, order].astype(np.float32) / np.float32(BETA_SCALE), [path]
 
     def ncsnr(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         return self.reference[mask]
@@ -358,8 +359,8 @@ class _Surface:
             raise InputError(f"No lh.betas_session*.mgh in {self.folder}.")
         return [int(p.name.removeprefix("lh.betas_session")[:2]) for p in files]
 
-    def betas(self, session: int, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Path]:
-        parts = []
+    def betas(self, session: int, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], list[Path]]:
+        parts, paths = [], []
         for side in ("lh", "rh"):
             path = existing(self.folder / f"{side}.betas_session{session:02d}.mgh")
             image = read_image(path)
@@ -373,7 +374,8 @@ class _Surface:
             except (OSError, EOFError, ValueError) as error:
                 raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
             parts.append(values.reshape(values.shape[0], -1))
-        return np.ascontiguousarray(np.concatenate(parts)[mask].T), path
+            paths.append(path)
+        return np.ascontiguousarray(np.concatenate(parts)[mask].T), paths
 
     def ncsnr(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         return np.concatenate(list(self.reference.values()))[mask]
@@ -480,6 +482,6 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
         found = float(np.nanmedian(reader.ncsnr(general)))
         digits = len(str(expected["median_ncsnr"]).split(".")[1])
         same(f"subj{subject} median ncsnr", round(found, digits), expected["median_ncsnr"])
-        values, path = reader.betas(reader.sessions()[-1], general)
-        same(f"subj{subject} trials of {path.name}", len(values), record["trials_per_session"])
+        values, paths = reader.betas(reader.sessions()[-1], general)
+        same(f"subj{subject} trials of {paths[0].name}", len(values), record["trials_per_session"])
     return done

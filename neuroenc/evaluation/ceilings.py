@@ -96,7 +96,7 @@ def split_half(
 
     values = np.asarray(trials, np.float64)
     rng = np.random.default_rng(seed)
-    present = np.isfinite(values).any(2)
+    present = np.asarray(np.isfinite(values).any(2))
     rows = np.flatnonzero(present.sum(1) > 1)
     values, present = values[rows], present[rows]
     count = present.sum(1, keepdims=True)

@@ -47,7 +47,8 @@ def memory(factor, base=1000):
     """Forecast of a job's memory in MB from the size of its inputs."""
 
     def forecast(wildcards, input):
-        return int(base + factor * input.size_mb)
+        # a file that is still to be made raises FileNotFoundError, and Snakemake asks again later
+        return int(base + factor * sum(map(os.path.getsize, input)) / 1e6)
 
     return forecast
 
@@ -80,7 +81,9 @@ FIGURES = ["regions", "scatter", "layers"]
 ROOT = config["dataset"].get("root")
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
-    "<resources>/nsd-simulated" if SIMULATED else os.path.expandvars(ROOT or "")
+    f"<resources>/{config['label']}/nsd"
+    if SIMULATED
+    else os.path.expandvars(ROOT or "")
 )
 CHECKPOINTS = [
     os.path.expandvars(m["weights"])

@@ -1,11 +1,11 @@
 rule simulate:
     """Simulate pictures and cortex in NSD's own layout."""
     output:
-        directory("<resources>/nsd-simulated"),
+        directory(f"<resources>/{config['label']}/nsd"),
     log:
-        "<logs>/simulate.log",
+        f"{LOGS}/simulate.log",
     benchmark:
-        "<logs>/benchmarks/simulate.jsonl"
+        f"{BENCHMARKS}/simulate.jsonl"
     threads: 2
     resources:
         mem_mb=6000,
