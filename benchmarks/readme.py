@@ -84,7 +84,7 @@ def graded() -> str:
 def real() -> str:
     rows = rows_of("real")
     v4 = {"recording": "v4", "subject": "201025", "model": "mobilenetv2"}
-    r = pick(rows, "mean test r, mean of folds", **v4)
+    r = pick(rows, "mean test r", region="all", **v4)
     top = pick(rows, "brain_to_image_top1", **v4)
     other = {"recording": "v4", "subject": "210325", "model": "mobilenetv2"}
     normalised = pick(rows, "median normalised r", **other)

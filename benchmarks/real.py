@@ -39,9 +39,9 @@ def v4_rows() -> list[dict]:
     shuffled = features.assign_coords(stimulus_id=("stimulus", ids))
     predictions, _ = encode(responses, shuffled, load(V4 / "splits.nc", "splits"), config.encoder)
     scores = evaluate(responses, predictions, config.evaluation)
-    r = scores["fold_score"].sel(metric="pearson_r").values
+    r = scores["score"].sel(metric="pearson_r").values
     rows.append(
-        row("mean test r, pictures shuffled", np.nanmean(r), unit="Pearson r", n=r.shape[1], null=0.0,
+        row("mean test r, pictures shuffled", np.nanmean(r), unit="Pearson r", n=len(r), null=0.0,
             command=COMMAND, seed=0, recording="v4", subject="201025", model="mobilenetv2")
     )  # fmt: skip
     return rows
@@ -85,6 +85,7 @@ def main() -> None:
     wanted = [
         r for r in rows
         if r["name"].startswith(("mean test r,", "8-way", "brain_to_image_top1", "median normalised"))
+        or r.get("region") == "all"
     ]  # fmt: skip
     for r in wanted:
         chance = "" if r["null"] is None else f"  (chance {r['null']:.3f})"

@@ -10,7 +10,7 @@ from neuroenc.config import Evaluation
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import pattern_similarity, top_k
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
-from neuroenc.evaluation.statistics import bootstrap_r, centre_within, fdr, permutation_p
+from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
 
 METRICS = ["pearson_r", "r2", "normalised_r"]
 
@@ -18,8 +18,7 @@ METRICS = ["pearson_r", "r2", "normalised_r"]
 def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation) -> xr.Dataset:
     """Score held-out predictions.
 
-    Folds are pooled after centring both sides within each; scores of single folds are kept in
-    `fold_score`.
+    A score is the mean over folds; those of single folds are kept in `fold_score`.
 
     Parameters
     ----------
@@ -43,9 +42,9 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     y = mean[test].reshape(len(test), -1)
     prediction = predictions["prediction"].values.reshape(len(test), -1)
     fold = predictions["fold"].values
-    y_pooled, p_pooled = centre_within(y, fold), centre_within(prediction, fold)
-
-    r = pearson_r(y_pooled, p_pooled)
+    fold_r, fold_r2 = (per_fold(score, y, prediction, fold) for score in (pearson_r, r2_score))
+    fold_r2[~np.isfinite(fold_r)] = np.nan
+    r = fold_r.mean(0)
     shown = np.isin(responses["stimulus_id"].values, ids[test])
     ncsnr = np.full(y.shape[1], np.nan)
     if "ncsnr" in responses.coords:
@@ -53,24 +52,16 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     trials = responses["response"].values[shown].reshape(shown.sum(), -1)
     limit = ceiling(trials, responses["stimulus_id"].values[shown], options.ceiling, ncsnr)
     normalised, n_below = normalised_r(r, limit, threshold=options.threshold)
-    r2 = r2_score(y_pooled, p_pooled)
-    r2[~np.isfinite(r)] = np.nan
+    fold_normalised = np.stack([normalised_r(f, limit, threshold=options.threshold)[0] for f in fold_r])
+    fold_score = np.stack([fold_r, fold_r2, fold_normalised], axis=1)
 
     members = {"all": np.ones(shape[0], bool), **regions(responses)}
     wide = {name: np.repeat(m, y.shape[1] // shape[0]) for name, m in members.items()}
     interval, limits = bootstrap_r(
-        y_pooled, p_pooled, predictions["stimulus_id"].values, wide,
-        n=options.n_bootstraps, seed=options.seed,
+        y, prediction, predictions["stimulus_id"].values, fold, wide, n=options.n_bootstraps,
+        seed=options.seed,
     )  # fmt: skip
     p = permutation_p(y, prediction, fold, n=options.n_permutations, seed=options.seed)
-    folds = np.unique(fold)
-    fold_score = np.stack([
-        [pearson_r(y[fold == f], prediction[fold == f]), r2_score(y[fold == f], prediction[fold == f])]
-        for f in folds
-    ])  # fmt: skip
-    fold_normalised, _ = normalised_r(fold_score[:, 0].T, np.stack([limit] * len(folds), 1),
-                                      threshold=options.threshold)  # fmt: skip
-    fold_score = np.concatenate([fold_score, fold_normalised.T[:, None]], axis=1)
     layer = predictions["chosen_layer"].values
     chosen = np.array([max(set(c), key=list(c).count) for c in layer.reshape(len(layer), -1).T])
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
@@ -80,7 +71,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         "chosen_layer": chosen,
     }  # fmt: skip
     scores = make_scores(
-        np.stack([r, r2, normalised]).reshape(len(METRICS), *shape),
+        np.stack([r, fold_r2.mean(0), normalised]).reshape(len(METRICS), *shape),
         metric=METRICS,
         neuroid=responses,
         attrs={
@@ -93,7 +84,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
             **_identification(responses, predictions, y, prediction),
         },
         per_neuroid={k: v.reshape(shape) for k, v in per_neuroid.items()},
-        fold_score=fold_score.reshape(len(folds), len(METRICS), *shape),
+        fold_score=fold_score.reshape(-1, len(METRICS), *shape),
         time_bin={"bin": np.arange(shape[1])} if len(shape) > 1 else None,
     )  # fmt: skip
     scores["validation_r2"] = (

@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
 
 from neuroenc.evaluation.scores import pearson_r, standardise
 
+Score = Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]
 
-def centre_within(values: ArrayLike, fold: ArrayLike) -> NDArray[np.float64]:
-    """Subtract each fold's mean, so that folds can be pooled."""
-    out = np.array(values, np.float64)
-    for f in np.unique(np.asarray(fold)):
-        rows = np.asarray(fold) == f
-        out[rows] -= out[rows].mean(0)
-    return out
+
+def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike) -> NDArray[np.float64]:
+    """Score each fold by itself.
+
+    Folds are never pooled: a training mean leans away from the held-out values, so that pooled
+    predictions of pure noise correlate with it negatively.
+
+    Parameters
+    ----------
+    score : callable
+        From (y, prediction), each (n, n_neuroids), to (n_neuroids,).
+    y, prediction : arrays of shape (n_rows, n_neuroids)
+    fold : array of shape (n_rows,)
+
+    Returns
+    -------
+    ndarray of shape (n_folds, n_neuroids)
+    """
+    y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
+    return np.stack([score(y[fold == f], prediction[fold == f]) for f in np.unique(fold)])
 
 
 def bootstrap_r(
     y: ArrayLike,
     prediction: ArrayLike,
     stimulus: ArrayLike,
+    fold: ArrayLike,
     groups: dict[str, NDArray[np.bool_]],
     *,
     n: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], dict[str, tuple[float, float]]]:
-    """Percentile intervals of Pearson r, resampling stimuli.
+    """Percentile intervals of Pearson r, the mean over folds.
+
+    Stimuli are resampled; where each is tested in one of several folds (runs, stories), the folds
+    are, because what is held out together is not independent.
 
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
-        Centred within folds where there are several.
-    stimulus : array of shape (n_rows,)
+    stimulus, fold : arrays of shape (n_rows,)
         Rows of one stimulus are drawn together.
     groups : mapping of name to bool array of shape (n_neuroids,)
         Sets of neuroids whose mean r gets an interval as well.
@@ -46,29 +65,32 @@ def bootstrap_r(
     Returns
     -------
     interval : ndarray of shape (2, n_neuroids)
+        NaN where r is.
     group_interval : dict of name to (low, high)
         Of the mean over the neuroids whose r is defined; NaN where there is none.
     """
-    y, prediction = standardise(y), standardise(prediction)
+    y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
     ids, inverse = np.unique(np.asarray(stimulus), return_inverse=True)
+    folds = np.unique(fold)
+    rows = [np.flatnonzero(fold == f) for f in folds]
+    by_fold = len(folds) > 1 and len(ids) == sum(len(set(inverse[r])) for r in rows)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), n)
-    weight = drawn[:, inverse] / drawn[:, inverse].sum(1, keepdims=True)
+    units = len(folds) if by_fold else len(ids)
+    drawn = rng.multinomial(units, np.full(units, 1 / units), n).astype(np.float64)
     tails = [(1 - level) / 2, (1 + level) / 2]
     interval = np.full((2, y.shape[1]), np.nan)
     total = {name: np.zeros(n) for name in groups}
     count = dict.fromkeys(groups, 0)
     for start in range(0, y.shape[1], 4096):
-        block = slice(start, start + 4096)
-        a, b = y[:, block], prediction[:, block]
-        ma, mb = weight @ a, weight @ b
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = np.sqrt((weight @ a**2 - ma**2) * (weight @ b**2 - mb**2))
-            r = (weight @ (a * b) - ma * mb) / spread
+        a, b = y[:, start : start + 4096], prediction[:, start : start + 4096]
+        if by_fold:
+            r = drawn @ per_fold(pearson_r, a, b, fold) / units
+        else:
+            r = np.mean([_weighted_r(a[k], b[k], drawn[:, inverse[k]]) for k in rows], axis=0)
         finite = np.isfinite(r).all(0)
         interval[:, start + np.flatnonzero(finite)] = np.quantile(r[:, finite], tails, axis=0)
         for name, members in groups.items():
-            inside = members[block] & finite
+            inside = members[start : start + 4096] & finite
             total[name] += r[:, inside].sum(1)
             count[name] += int(inside.sum())
     limits = {
@@ -78,10 +100,22 @@ def bootstrap_r(
     return interval, limits
 
 
+def _weighted_r(
+    y: NDArray[np.float64], prediction: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Pearson r under each row of weights, (n_samples, n_neuroids)."""
+    y, prediction = standardise(y), standardise(prediction)  # unit columns: the moments lose no digits
+    weight = weight / weight.sum(1, keepdims=True)
+    my, mp = weight @ y, weight @ prediction
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.sqrt((weight @ y**2 - my**2) * (weight @ prediction**2 - mp**2))
+        return np.asarray((weight @ (y * prediction) - my * mp) / spread)
+
+
 def permutation_p(
     y: ArrayLike, prediction: ArrayLike, fold: ArrayLike, *, n: int = 1000, seed: int = 0
 ) -> NDArray[np.float64]:
-    """One-sided p of Pearson r above 0, permuting responses within folds.
+    """One-sided p of Pearson r above 0, the mean over folds, permuting responses within folds.
 
     Parameters
     ----------
@@ -99,10 +133,14 @@ def permutation_p(
         NaN where r is.
     """
     fold = np.asarray(fold)
-    zy, zp = (standardise(centre_within(v, fold)).astype(np.float32) for v in (y, prediction))
-    observed = (zy * zp).sum(0)
-    rng = np.random.default_rng(seed)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    y, prediction = np.asarray(y), np.asarray(prediction)
+    zy, zp = np.empty((2, *y.shape), np.float32)
+    for members in rows:  # the sum of products is then the sum of the folds' r
+        zy[members] = standardise(y[members])
+        zp[members] = standardise(prediction[members])
+    observed = np.einsum("nv,nv->v", zy, zp)
+    rng = np.random.default_rng(seed)
     above = np.zeros(zy.shape[1])
     order = np.arange(len(fold))
     for _ in range(n):
@@ -120,8 +158,3 @@ def fdr(p: ArrayLike) -> NDArray[np.float64]:
     if known.any():
         q[known] = false_discovery_control(p[known])
     return q
-
-
-def pooled_r(y: ArrayLike, prediction: ArrayLike, fold: ArrayLike) -> NDArray[np.float64]:
-    """Pearson r over all folds after centring both sides within each."""
-    return pearson_r(centre_within(y, fold), centre_within(prediction, fold))

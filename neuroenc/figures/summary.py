@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
 from neuroenc.files import atomic, existing, write_json
@@ -53,6 +54,7 @@ def summarise(
             "seed": seed,
         }
         r = s["score"].sel(metric="pearson_r").values
+        fold_r = s["fold_score"].sel(metric="pearson_r").values.reshape(s.sizes["fold"], -1)
         members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
         ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
         for name, (mean, low, high) in zip(s["region_name"].values, s["region_r"].values, strict=True):
@@ -61,12 +63,8 @@ def summarise(
             rows.append(row(
                 "mean test r", mean, unit="Pearson r", n=int(np.isfinite(r[inside]).sum()),
                 interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
-                region=str(name), **made,
+                region=str(name), per_fold=_means(fold_r[:, inside]), **made,
             ))  # fmt: skip
-        folds = s["fold_score"].sel(metric="pearson_r").values.reshape(s.sizes["fold"], -1)
-        rows.append(row("mean test r, mean of folds", np.nanmean(folds), unit="Pearson r",
-                        n=len(folds), null=0.0, per_fold=np.nanmean(folds, 1).round(6).tolist(),
-                        **made))  # fmt: skip
         normalised = s["score"].sel(metric="normalised_r").values
         kept = normalised[np.isfinite(normalised)]
         if len(kept):
@@ -92,21 +90,42 @@ def summarise(
         tidy.to_parquet(partial, index=False)
 
 
+def _means(values: NDArray[np.float64]) -> list[float]:
+    """Mean of each row over what is finite."""
+    known = values[:, np.isfinite(values).all(0)]
+    return [round(float(v), 6) for v in known.mean(1)] if known.size else []
+
+
 def _page(label: str, rows: list[dict[str, Any]]) -> str:
-    """All rows as one HTML table."""
-    frame = pd.DataFrame(rows).drop(columns=["command", "machine", "version", "seed"])
-    front = ["name", "subject", "model", "region", "area_kind", "method"]
-    frame = frame[[*[c for c in front if c in frame], *[c for c in frame if c not in front]]]
-    body = frame.to_html(index=False, na_rep="", float_format=lambda v: f"{v:.3f}", border=0)
+    """Write the short table and all rows as a page."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}"
+
+    table = pd.DataFrame(
+        {
+            "figure": r["name"],
+            "subject": r.get("subject", ""),
+            "model": r.get("model", ""),
+            "of": r.get("region") or r.get("area_kind") or r.get("method") or "",
+            "value": number(r["value"]),
+            "95 % interval": "" if r["interval"] is None else "{:.3f} to {:.3f}".format(*r["interval"]),
+            "chance": number(r["null"]),
+            "ceiling": number(r["ceiling"]),
+            "unit": r["unit"],
+            "n": r["n"],
+        }
+        for r in rows
+    ).to_html(index=False, border=0)
     style = (
-        "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}"
-        "td,th{padding:3px 9px;text-align:left;border-bottom:1px solid #ddd}"
+        "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}pre{font-size:13px}"
+        "td,th{padding:3px 10px;text-align:left;border-bottom:1px solid #ddd;white-space:nowrap}"
     )
     note = f"{rows[0]['command']} · {rows[0]['machine']} · neuroenc {rows[0]['version']}"
     title = f"neuroenc: {label}"
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{style}</style><h1>{title}</h1><p>{note}</p>{body}</html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
+        f"<h1>{title}</h1><p>{note}</p><pre>{short_table({'rows': rows})}</pre>{table}</html>\n"
     )
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from neuroenc.figures import style
 from neuroenc.figures.maps import on_surface
 
-VIEWS = (("L", "lateral"), ("L", "ventral"), ("R", "ventral"), ("R", "lateral"))
+VIEWS = (("L", "lateral"), ("L", "ventral"), ("R", "ventral"), ("R", "medial"))
 
 
 def draw_surface(
@@ -58,7 +58,7 @@ def draw_surface(
                 hemi=part, view=view, bg_map=sulcal[part], bg_on_data=False, cmap=cmap, vmin=low,
                 vmax=high, axes=ax, figure=fig, colorbar=False, symmetric_cbar=False, alpha=1,
             )  # fmt: skip
-            ax.set_box_aspect(None, zoom=1.55)
+            ax.set_box_aspect(None, zoom=1.38)
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
         box = axes[n, 3].get_position()
         bar = fig.add_axes((0.88, box.y0 + 0.05, 0.015, box.height - 0.1))

@@ -35,14 +35,40 @@ def test_permutations_stay_within_folds():
     """A difference between folds alone is no prediction."""
     fold = np.repeat([0, 1], N // 2)
     step = fold[:, None] * 100.0
-    p = statistics.permutation_p(TRUTH + step, RNG.normal(size=(N, V)) + step, fold, n=200)
+    y, noise = TRUTH + step, RNG.normal(size=(N, V)) + step
+    p = statistics.permutation_p(y, noise, fold, n=200)
     assert (p < 0.05).mean() < 0.15
-    assert abs(statistics.pooled_r(TRUTH + step, RNG.normal(size=(N, V)) + step, fold).mean()) < 0.05
+    assert abs(statistics.per_fold(pearson_r, y, noise, fold).mean()) < 0.05
+
+
+def test_p_is_of_the_mean_over_folds():
+    fold = np.repeat([0, 1, 2], N // 3)
+    y, prediction = TRUTH[:, :1], TRUTH[:, :1] + 3 * RNG.normal(size=(N, 1))
+    found = statistics.permutation_p(y, prediction, fold, n=1000)[0]
+    observed = statistics.per_fold(pearson_r, y, prediction, fold).mean()
+    rng, count = np.random.default_rng(9), 0
+    for _ in range(1000):
+        order = np.concatenate([rng.permutation(np.flatnonzero(fold == f)) for f in range(3)])
+        count += statistics.per_fold(pearson_r, y[order], prediction, fold).mean() >= observed
+    assert found == pytest.approx((1 + count) / 1001, abs=0.04)
+
+
+def test_leave_one_out_of_noise_scores_zero_not_less():
+    """Predicting each run by the mean of the others: pooled over runs this leans below 0."""
+    runs, items = 12, 8
+    noise = RNG.normal(size=(runs, items, 500))
+    prediction = (noise.sum(0) - noise) / (runs - 1)
+    fold = np.repeat(np.arange(runs), items)
+    flat = [v.reshape(runs * items, -1) for v in (noise, prediction)]
+    assert pearson_r(*flat).mean() < -0.04
+    assert abs(statistics.per_fold(pearson_r, *flat, fold).mean()) < 0.02
+    p = statistics.permutation_p(*flat, fold, n=200)
+    assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.03)
 
 
 def test_bootstrap_interval_is_scipys():
     y, prediction = TRUTH[:, :3], TRUTH[:, :3] + RNG.normal(size=(N, 3))
-    found, _ = statistics.bootstrap_r(y, prediction, np.arange(N), {}, n=4000)
+    found, _ = statistics.bootstrap_r(y, prediction, np.arange(N), np.zeros(N), {}, n=4000)
     for v in range(3):
         expected = bootstrap(
             (y[:, v], prediction[:, v]), lambda a, b: pearsonr(a, b)[0], paired=True, vectorized=False,
@@ -56,7 +82,7 @@ def test_interval_of_a_group_covers_its_mean_and_is_narrower():
     prediction = TRUTH + 2 * RNG.normal(size=(N, V))
     members = np.arange(V) < 100
     each, groups = statistics.bootstrap_r(
-        y, prediction, np.arange(N), {"half": members, "none": members & False}
+        y, prediction, np.arange(N), np.zeros(N), {"half": members, "none": members & False}
     )
     low, high = groups["half"]
     assert low < pearson_r(y, prediction)[members].mean() < high
@@ -65,14 +91,21 @@ def test_interval_of_a_group_covers_its_mean_and_is_narrower():
 
 
 def test_rows_of_one_stimulus_are_drawn_together():
-    once, _ = statistics.bootstrap_r(TRUTH, TRUTH + 1.5 * RNG.normal(size=(N, V)), np.arange(N), {})
     doubled = [np.concatenate([v, v]) for v in (TRUTH, TRUTH[:, ::-1] + TRUTH)]
-    ids = np.tile(np.arange(N), 2)
-    together, _ = statistics.bootstrap_r(*doubled, ids, {})
-    apart, _ = statistics.bootstrap_r(*doubled, np.arange(2 * N), {})
+    one_fold = np.zeros(2 * N)
+    together, _ = statistics.bootstrap_r(*doubled, np.tile(np.arange(N), 2), one_fold, {})
+    apart, _ = statistics.bootstrap_r(*doubled, np.arange(2 * N), one_fold, {})
     width = [(v[1] - v[0]).mean() for v in (together, apart)]
     assert width[0] > 1.3 * width[1]  # twice the rows are not twice the evidence
-    assert np.isfinite(once).all()
+
+
+def test_runs_are_drawn_where_each_stimulus_has_its_own():
+    fold = np.repeat(np.arange(12), N // 12)
+    y, prediction = TRUTH, TRUTH + RNG.normal(size=(N, V))
+    interval, _ = statistics.bootstrap_r(y, prediction, np.arange(N), fold, {}, n=2000)
+    r = statistics.per_fold(pearson_r, y, prediction, fold)
+    half = 1.96 * r.std(0, ddof=1) / np.sqrt(12)
+    np.testing.assert_allclose((interval[1] - interval[0]).mean(), 2 * half.mean(), rtol=0.1)
 
 
 def test_fdr_is_benjamini_hochberg_and_skips_nan():
