@@ -61,7 +61,8 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         y, prediction, predictions["stimulus_id"].values, fold, wide, n=options.n_bootstraps,
         seed=options.seed,
     )  # fmt: skip
-    p = permutation_p(y, prediction, fold, n=options.n_permutations, seed=options.seed)
+    shown_ids = predictions["stimulus_id"].values
+    p = permutation_p(y, prediction, shown_ids, fold, n=options.n_permutations, seed=options.seed)
     layer = predictions["chosen_layer"].values
     chosen = np.array([max(set(c), key=list(c).count) for c in layer.reshape(len(layer), -1).T])
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])

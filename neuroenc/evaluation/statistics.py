@@ -73,7 +73,7 @@ def bootstrap_r(
     ids, inverse = np.unique(np.asarray(stimulus), return_inverse=True)
     folds = np.unique(fold)
     rows = [np.flatnonzero(fold == f) for f in folds]
-    by_fold = len(folds) > 1 and len(ids) == sum(len(set(inverse[r])) for r in rows)
+    by_fold = len(folds) > 1 and _tested_once(np.asarray(stimulus), rows)
     rng = np.random.default_rng(seed)
     units = len(folds) if by_fold else len(ids)
     drawn = rng.multinomial(units, np.full(units, 1 / units), n).astype(np.float64)
@@ -113,14 +113,27 @@ def _weighted_r(
 
 
 def permutation_p(
-    y: ArrayLike, prediction: ArrayLike, fold: ArrayLike, *, n: int = 1000, seed: int = 0
+    y: ArrayLike,
+    prediction: ArrayLike,
+    stimulus: ArrayLike,
+    fold: ArrayLike,
+    *,
+    n: int = 1000,
+    seed: int = 0,
 ) -> NDArray[np.float64]:
     """One-sided p of Pearson r above 0, the mean over folds, permuting responses within folds.
+
+    With one fold the test is exact: the prediction has not seen the test responses. With several,
+    test responses of one fold are training responses of others, so that r of the folds are
+    correlated, which permuting finished predictions does not show. The null is then widened by
+    the largest factor this correlation can cause: where each stimulus is tested once, the variance
+    of the sum over pairs of folds at most doubles, because (a + b)² <= 2 (a² + b²); where folds
+    are repeated draws, it grows at most by their number.
 
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
-    fold : array of shape (n_rows,)
+    stimulus, fold : arrays of shape (n_rows,)
         Rows are exchanged within a fold only.
     n : int
         Permutations, the same for every neuroid, so that correlation between neuroids is kept.
@@ -132,14 +145,16 @@ def permutation_p(
         (1 + number of permuted r at least as large) / (1 + n), never 0 (Phipson & Smyth 2010);
         NaN where r is.
     """
-    fold = np.asarray(fold)
+    y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    y, prediction = np.asarray(y), np.asarray(prediction)
+    widening = 1.0
+    if len(rows) > 1:
+        widening = np.sqrt(2 if _tested_once(np.asarray(stimulus), rows) else len(rows))
     zy, zp = np.empty((2, *y.shape), np.float32)
     for members in rows:  # the sum of products is then the sum of the folds' r
         zy[members] = standardise(y[members])
         zp[members] = standardise(prediction[members])
-    observed = np.einsum("nv,nv->v", zy, zp)
+    observed = np.einsum("nv,nv->v", zy, zp) / widening
     rng = np.random.default_rng(seed)
     above = np.zeros(zy.shape[1])
     order = np.arange(len(fold))
@@ -148,6 +163,10 @@ def permutation_p(
             order[members] = rng.permutation(members)
         above += np.einsum("nv,nv->v", zy[order], zp) >= observed
     return np.asarray(np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan))
+
+
+def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:
+    return len(set(stimulus)) == sum(len(set(stimulus[r])) for r in rows)
 
 
 def fdr(p: ArrayLike) -> NDArray[np.float64]:

@@ -11,7 +11,9 @@ TRUTH = RNG.normal(size=(N, V))
 
 
 def test_permutation_p_is_uniform_without_signal():
-    p = statistics.permutation_p(RNG.normal(size=(N, 500)), RNG.normal(size=(N, 500)), np.zeros(N), n=400)
+    p = statistics.permutation_p(
+        RNG.normal(size=(N, 500)), RNG.normal(size=(N, 500)), np.arange(N), np.zeros(N), n=400
+    )
     assert kstest(p, "uniform").pvalue > 0.01
     assert p.min() > 0
 
@@ -22,12 +24,12 @@ def test_permutation_p_is_scipys():
         (y,), lambda a: pearsonr(a, prediction)[0], permutation_type="pairings", n_resamples=2000,
         alternative="greater", rng=0,
     ).pvalue  # fmt: skip
-    found = statistics.permutation_p(y[:, None], prediction[:, None], np.zeros(N), n=2000)[0]
+    found = statistics.permutation_p(y[:, None], prediction[:, None], np.arange(N), np.zeros(N), n=2000)[0]
     assert found == pytest.approx(expected, abs=0.02)
 
 
 def test_smallest_p_is_one_over_n_plus_one():
-    p = statistics.permutation_p(TRUTH, TRUTH, np.zeros(N), n=99)
+    p = statistics.permutation_p(TRUTH, TRUTH, np.arange(N), np.zeros(N), n=99)
     np.testing.assert_allclose(p, 0.01)
 
 
@@ -36,21 +38,9 @@ def test_permutations_stay_within_folds():
     fold = np.repeat([0, 1], N // 2)
     step = fold[:, None] * 100.0
     y, noise = TRUTH + step, RNG.normal(size=(N, V)) + step
-    p = statistics.permutation_p(y, noise, fold, n=200)
-    assert (p < 0.05).mean() < 0.15
+    p = statistics.permutation_p(y, noise, np.arange(N), fold, n=200)
+    assert (p < 0.05).mean() < 0.1
     assert abs(statistics.per_fold(pearson_r, y, noise, fold).mean()) < 0.05
-
-
-def test_p_is_of_the_mean_over_folds():
-    fold = np.repeat([0, 1, 2], N // 3)
-    y, prediction = TRUTH[:, :1], TRUTH[:, :1] + 3 * RNG.normal(size=(N, 1))
-    found = statistics.permutation_p(y, prediction, fold, n=1000)[0]
-    observed = statistics.per_fold(pearson_r, y, prediction, fold).mean()
-    rng, count = np.random.default_rng(9), 0
-    for _ in range(1000):
-        order = np.concatenate([rng.permutation(np.flatnonzero(fold == f)) for f in range(3)])
-        count += statistics.per_fold(pearson_r, y[order], prediction, fold).mean() >= observed
-    assert found == pytest.approx((1 + count) / 1001, abs=0.04)
 
 
 def test_leave_one_out_of_noise_scores_zero_not_less():
@@ -62,7 +52,16 @@ def test_leave_one_out_of_noise_scores_zero_not_less():
     flat = [v.reshape(runs * items, -1) for v in (noise, prediction)]
     assert pearson_r(*flat).mean() < -0.04
     assert abs(statistics.per_fold(pearson_r, *flat, fold).mean()) < 0.02
-    p = statistics.permutation_p(*flat, fold, n=200)
+    # r of the runs are correlated here; the widened null rejects no more than the nominal rate
+    p = statistics.permutation_p(*flat, np.arange(runs * items), fold, n=200)
+    assert 0.01 < (p < 0.05).mean() < 0.055
+
+
+def test_repeated_draws_of_one_split_are_no_further_evidence():
+    y, prediction = RNG.normal(size=(2, N, 400))
+    three = [np.concatenate([v] * 3) for v in (y, prediction)]
+    ids, fold = np.tile(np.arange(N), 3), np.repeat([0, 1, 2], N)
+    p = statistics.permutation_p(*three, ids, fold, n=300)
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.03)
 
 
