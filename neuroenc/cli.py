@@ -331,13 +331,12 @@ def results_surface(
     responses: ResponsesFile,
     scores: ScoresFiles,
     out: Out,
-    mesh: Annotated[str, typer.Option(help="fsaverage5 or fsaverage.")] = "fsaverage5",
 ) -> None:
     """Draw accuracy, ceiling and best layer of one subject on the inflated surface."""
     from neuroenc.arrays import load
     from neuroenc.figures.surface import draw_surface
 
-    draw_surface(load(responses, "responses"), _named(scores), out, mesh=mesh)
+    draw_surface(load(responses, "responses"), _named(scores), out)
 
 
 @results.command("summary")

@@ -154,8 +154,8 @@ class Evaluation(Section):
 class Figures(Section):
     """What is drawn."""
 
-    surface: Literal["fsaverage5", "fsaverage"] | None = Field(
-        default=None, description="Mesh of the maps; null: none (recordings without a cortical surface)."
+    surface: bool = Field(
+        default=False, description="Draw and write maps on the fsaverage surface; nsd only."
     )
     volume: bool = Field(default=False, description="Write NIfTI maps on the subject's grid.")
 

@@ -25,7 +25,7 @@ CONFIG = {
     "models": {"category": {"extractor": "category"}, "gabor": {"extractor": "gabor"}},
     "encoder": {"alphas": [0, 5, 4]},
     "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
-    "figures": {"surface": "fsaverage5", "volume": True},
+    "figures": {"surface": True, "volume": True},
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from tqdm import tqdm
 
 from neuroenc.datasets.grammar import CATEGORIES
 
@@ -205,7 +206,7 @@ def oriented_energy(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     bank = np.stack(filters).astype(np.float32)
     out = np.empty((len(pixels), len(bank), GRID, GRID), np.float32)
     cell = side // GRID
-    for i in range(0, len(pixels), 16):
+    for i in tqdm(range(0, len(pixels), 16), "oriented energy", disable=None, delay=2):
         grey = pixels[i : i + 16].mean(-1, dtype=np.float32) / 255
         # one-sided filters: the modulus of the complex answer is the root of the energy
         padded = np.pad(grey, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")

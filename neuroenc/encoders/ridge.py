@@ -194,8 +194,13 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         times = tuple(y.shape[1:]) if getattr(y, "ndim", 0) == 3 else None
         if times:  # every (neuroid, time) is a target
             y = y.reshape(len(y), -1)
-        if _is_torch(X):
+        keep = _is_torch(X)
+        if keep:
             self.n_features_in_ = X.shape[1]
+            if len(X) != len(y):
+                raise ValueError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
+            if not all(np.isfinite(_numpy(v).sum(dtype=np.float64)) for v in (X, y)):
+                raise ValueError("X or y contains NaN or infinite values.")
         else:
             X, y = validate_data(
                 self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2,
@@ -215,11 +220,12 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         alpha = grid[best]
         coef, intercept = solve(decompose(X, Y, fit_intercept=self.fit_intercept), alpha)
         best_score = array_namespace(X).take_along_axis(scores, best[None], axis=0)[0]
-        self.coef_ = self._leave(self._compute(coef, like=X).T).reshape(*shape, X.shape[1])
-        self.intercept_ = self._leave(self._compute(intercept, like=X)).reshape(shape)
-        self.alpha_ = self._leave(alpha).reshape(shape)
-        self.best_score_ = self._leave(best_score).reshape(shape)
-        self.cv_scores_ = self._leave(scores).reshape(len(alphas), *shape)
+        leave = _same if keep else _numpy  # attributes are of the kind of the input
+        self.coef_ = leave(self._compute(coef, like=X).T).reshape(*shape, X.shape[1])
+        self.intercept_ = leave(self._compute(intercept, like=X)).reshape(shape)
+        self.alpha_ = leave(alpha).reshape(shape)
+        self.best_score_ = leave(best_score).reshape(shape)
+        self.cv_scores_ = leave(scores).reshape(len(alphas), *shape)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -256,10 +262,6 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         device = self.device or target.device
         return torch.as_tensor(values, device=device).to(dtype)
 
-    def _leave(self, values: Any) -> Any:
-        """Attributes are of the kind of the input: torch tensors stay, all else is NumPy."""
-        return values if _is_torch(values) and self.device is None else _numpy(values)
-
 
 def _values(X: Any) -> Any:
     return X.values if isinstance(X, xr.DataArray) else X
@@ -267,6 +269,10 @@ def _values(X: Any) -> Any:
 
 def _is_torch(values: Any) -> bool:
     return type(values).__module__.partition(".")[0] == "torch"
+
+
+def _same(values: Any) -> Any:
+    return values
 
 
 def _numpy(values: Any) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.model_selection import PredefinedSplit
+from tqdm import tqdm
 
 from neuroenc import splits
 from neuroenc.arrays import average_repeats
@@ -137,7 +138,7 @@ def _true_features(
             driver = pictures.meaning if kind == "language" else pictures.objects
             problems = [(driver[picture], voxels)]
         r = np.full(len(area), np.nan)
-        for X, members in problems:
+        for X, members in tqdm(problems, f"true features, {kind}", disable=None, delay=2):
             X = (X - X[train].mean(0)) / np.maximum(X[train].std(0), 1e-12)
             ridge = RidgeCV(alphas, cv=folds).fit(X[train], mean[train][:, members])
             r[members] = pearson_r(mean[test][:, members], ridge.predict(X[test]))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
+from tqdm import tqdm
 
 from neuroenc.evaluation.scores import pearson_r, standardise
 
@@ -158,7 +159,7 @@ def permutation_p(
     rng = np.random.default_rng(seed)
     above = np.zeros(zy.shape[1])
     order = np.arange(len(fold))
-    for _ in range(n):
+    for _ in tqdm(range(n), "permutations", disable=None, delay=2):
         for members in rows:
             order[members] = rng.permutation(members)
         above += np.einsum("nv,nv->v", zy[order], zp) >= observed

@@ -10,22 +10,25 @@ import xarray as xr
 from neuroenc.figures import style
 from neuroenc.figures.maps import on_surface
 
+MESH = "fsaverage5"
 VIEWS = (("L", "lateral"), ("L", "ventral"), ("R", "ventral"), ("R", "medial"))
 
 
-def draw_surface(
-    responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str | Path, *, mesh: str
-) -> None:
-    """Draw test r of the model best on validation, the ceiling on the same scale, the best layer.
+def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str | Path) -> None:
+    """Draw test r of the model with the most layers, the ceiling on the same scale, the best layer.
 
     Parameters
     ----------
     responses : Dataset
         With `surface_L` and `surface_R`.
     scores : dict
-        Model to Scores. The model with the most layers gives the map of the best layer.
+        Model to Scores; of models with equally many layers the first.
     path : path
-    mesh : {"fsaverage5", "fsaverage"}
+
+    Notes
+    -----
+    The mesh is fsaverage5, which nilearn brings; its vertices are the first of fsaverage, so that
+    maps of the finer mesh are drawn on it without resampling.
     """
     from matplotlib.colors import ListedColormap
     from nilearn.datasets import load_fsaverage, load_fsaverage_data
@@ -46,15 +49,16 @@ def draw_surface(
         ("noise ceiling (r)", ceiling, style.MAP, 0.0, top),
         (f"best layer (q < {level:g})", best, colours, -0.5, len(names) - 0.5),
     )
-    inflated = load_fsaverage(mesh)["inflated"].parts
-    sulcal = load_fsaverage_data(mesh=mesh, data_type="sulcal").data.parts
+    inflated = load_fsaverage(MESH)["inflated"].parts
+    sulcal = load_fsaverage_data(mesh=MESH, data_type="sulcal").data.parts
     fig, axes = style.figure(3, 4, figsize=(9.5, 6.6), subplot_kw={"projection": "3d"}, layout="none")
     fig.subplots_adjust(left=0.0, right=0.86, bottom=0.0, top=0.92, wspace=0, hspace=0.02)
     for n, (title, values, cmap, low, high) in enumerate(rows):
         for (side, view), ax in zip(VIEWS, axes[n], strict=True):
             part = {"L": "left", "R": "right"}[side]
             plot_surf_stat_map(
-                inflated[part], on_surface(responses, values.astype(np.float32), side),
+                inflated[part],
+                on_surface(responses, values.astype(np.float32), side)[: inflated[part].n_vertices],
                 hemi=part, view=view, bg_map=sulcal[part], bg_on_data=False, cmap=cmap, vmin=low,
                 vmax=high, axes=ax, figure=fig, colorbar=False, symmetric_cbar=False, alpha=1,
             )  # fmt: skip
@@ -68,7 +72,7 @@ def draw_surface(
             colourbar.set_ticks(range(len(names)), labels=[x.split(".")[-1] for x in names])
         colourbar.set_label(title, fontsize=8)
     first = next(iter(scores.values()))
-    fig.suptitle(f"{first.attrs['dataset']}, subject {first['subject'].values[0]}, {mesh}", fontsize=10)
+    fig.suptitle(f"{first.attrs['dataset']}, subject {first['subject'].values[0]}, {MESH}", fontsize=10)
     style.save(fig, path)
 
 

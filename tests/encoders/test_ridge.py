@@ -119,6 +119,17 @@ def test_numpy_torch_and_xarray_in_and_out(device):
     np.testing.assert_allclose(labelled, plain.predict(X), rtol=1e-8)
 
 
+def test_torch_in_keeps_torch_with_a_device_and_refuses_nan():
+    X, Y = map(torch.tensor, problem(60, 15))
+    fitted = RidgeCV(ALPHAS, device="cpu").fit(X, Y)
+    assert isinstance(fitted.coef_, torch.Tensor)
+    with pytest.raises(ValueError, match="X has 60 rows, y has 59"):
+        RidgeCV(ALPHAS).fit(X, Y[1:])
+    Y[3, 2] = torch.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        RidgeCV(ALPHAS).fit(X, Y)
+
+
 def test_time_bins_are_targets_of_their_own():
     X, Y = problem(60, 15)
     flat, bins = RidgeCV(ALPHAS).fit(X, Y), RidgeCV(ALPHAS).fit(X, Y.reshape(60, 4, 3))

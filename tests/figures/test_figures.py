@@ -81,11 +81,26 @@ def test_figures_are_drawn(scored, tmp_path, draw):
 
 
 def test_surface_shows_both_hemispheres(scored, tmp_path):
-    surface.draw_surface(*scored, tmp_path / "f.png", mesh="fsaverage5")
+    surface.draw_surface(*scored, tmp_path / "f.png")
     pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB")).astype(int)
     brain = (np.ptp(pixels, axis=2) > 40)[: len(pixels) // 3]  # coloured, not grey
     columns = np.array_split(brain[:, : int(0.86 * brain.shape[1])], 4, axis=1)
     assert all(c.sum() > 100 for c in columns)
+
+
+def test_a_finer_mesh_is_drawn_on_the_coarse_one(scored, tmp_path):
+    """fsaverage has 163,842 vertices per hemisphere, fsaverage5 the first 10,242 of them."""
+    responses, scores = scored
+    fine = responses.drop_vars(["surface_L", "surface_R"])
+    for side in "LR":
+        index = np.full(163_842, -1)
+        index[:10_242] = responses[f"surface_{side}"].values
+        index[10_242:] = 0
+        fine[f"surface_{side}"] = (f"vertex_{side}", index)
+    for name, dataset in (("a", responses), ("b", fine)):
+        surface.draw_surface(dataset, scores, tmp_path / f"{name}.png")
+    a, b = (np.asarray(Image.open(tmp_path / f"{n}.png")) for n in "ab")
+    np.testing.assert_array_equal(a, b)
 
 
 def test_summary_and_tidy_table(scored, tmp_path):

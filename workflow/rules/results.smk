@@ -112,10 +112,9 @@ rule surface:
         runtime=20,
     params:
         scores=scores_flags,
-        mesh=SURFACE,
     shell:
         "neuroenc results surface --responses {input.responses:q} {params.scores} "
-        "--mesh {params.mesh} --out {output:q} > {log} 2>&1"
+        "--out {output:q} > {log} 2>&1"
 
 
 rule summary:
