@@ -1,0 +1,70 @@
+"""Hold the figures of `make demo` and `make real` against what they must reach; exit 1 if one does not.
+
+`python benchmarks/bars.py [demo] [real]`
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+Rows = list[dict]
+FILES = {"demo": "results/demo/summary.json", "real": "results/real.json"}
+
+
+def values(rows: Rows, name: str, **labels: str) -> list[float]:
+    found = [r["value"] for r in rows if r["name"] == name and all(r.get(k) == v for k, v in labels.items())]
+    assert found, f"no figure {name} {labels}"
+    return found
+
+
+def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
+    def r(model: str, kind: str) -> list[float]:
+        return values(rows, "mean test r", model=model, area_kind=kind)
+
+    silent = values(rows, "silent voxels with p < 0.05")
+    limits = [x["interval"] for x in rows if x["name"] == "silent voxels with p < 0.05"]
+    pairs = list(zip(r("gabor", "early"), r("nano", "early"), strict=True))
+    trained = list(
+        zip(r("nano", "category"), r("gabor", "category"), r("untrained", "category"), strict=True)
+    )
+    nominal = sum(low <= 0.05 <= high for low, high in limits) / len(silent)
+    return [
+        ("share of the attainable r from the true features, least",
+         min(values(rows, "share of the attainable r from the true features")), ">=", 0.9),
+        ("early areas: gabor minus nano, least", min(a - b for a, b in pairs), ">=", 0.0),
+        ("category areas: nano minus gabor, least", min(a - b for a, b, _ in trained), ">=", 0.0),
+        ("category areas: nano minus its untrained twin, least", min(a - c for a, _, c in trained), ">=", 0.0),
+        ("silent voxels: runs whose 95 % interval holds the nominal rate", nominal, ">=", 0.8),
+        ("ceiling error of ncsnr, mean, largest",
+         max(map(abs, values(rows, "ceiling error mean", method="ncsnr"))), "<=", 0.03),
+        ("pictures shared with the network's training",
+         values(rows, "pictures shared by network training and subjects")[0], "<=", 0.0),
+    ]  # fmt: skip
+
+
+def real(rows: Rows) -> list[tuple[str, float, str, float]]:
+    v4 = {"recording": "v4", "subject": "201025", "model": "mobilenetv2"}
+    shuffled = values(rows, "mean test r, pictures shuffled")[0]
+    return [
+        ("V4 201025: mean test r", values(rows, "mean test r", region="all", **v4)[0], ">=", 0.58),
+        ("V4 201025: 240-way retrieval, top-1", values(rows, "brain_to_image_top1", **v4)[0], ">=", 0.78),
+        ("V4 201025: pictures shuffled, |r|", abs(shuffled), "<=", 0.03),
+        ("Haxby: 8-way decoding", values(rows, "8-way decoding, leave one run out")[0], ">=", 0.60),
+    ]
+
+
+def main() -> None:
+    failed = False
+    for name in sys.argv[1:] or FILES:
+        rows = json.loads(Path(FILES[name]).read_text())["rows"]
+        for what, value, sign, bar in {"demo": demo, "real": real}[name](rows):
+            met = value >= bar if sign == ">=" else value <= bar
+            failed |= not met
+            print(f"{'met   ' if met else 'MISSED'} {what}: {value:.3f} (to reach: {sign} {bar})")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
