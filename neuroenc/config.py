@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, suggest
 from neuroenc.files import existing
 
 S = TypeVar("S", bound="Section")
@@ -199,7 +199,8 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
         key = ".".join(map(str, first["loc"]))
         where = f" in {source}" if source else ""
         if first["type"] == "extra_forbidden":
-            raise invalid(f"key{where}", key, _siblings(section, first["loc"])) from None
+            allowed = suggest(key, _siblings(section, first["loc"]))
+            raise InputError(f"Unknown key {key!r}{where}. {allowed}") from None
         found = "" if first["type"] in ("missing", "value_error") else f": {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise InputError(f"Invalid value for {key or 'config'!r}{where}{found}. {message}.") from None

@@ -38,8 +38,13 @@ def invalid(parameter: str, found: object, allowed: Iterable[object]) -> InputEr
     allowed : iterable
         The valid values.
     """
+    return InputError(f"Invalid value for {parameter!r}: {found!r}. {suggest(found, allowed)}")
+
+
+def suggest(found: object, allowed: Iterable[object]) -> str:
+    """Name the allowed values, and the one nearest to what was found."""
     names = [str(a) for a in allowed]
-    shown = ", ".join(map(repr, names if len(names) <= 8 else [*names[:3], "…", *names[-3:]]))
+    shown = ", ".join(map(repr, names if len(names) <= 12 else [*names[:3], "…", *names[-3:]]))
     near = get_close_matches(str(found), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return InputError(f"Invalid value for {parameter!r}: {found!r}. Allowed: {shown}{hint}.")
+    return f"Allowed: {shown.replace(repr('…'), '…')}{hint}."

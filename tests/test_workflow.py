@@ -115,6 +115,17 @@ def test_mistake_in_the_configuration_is_one_line_and_status_2(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_what_a_failed_job_says_is_shown_at_the_end(finished):
+    root = finished / "resources/small/nsd"
+    wrong = configure(finished, subjects=["03"], label="wrong", dataset={"name": "nsd", "root": str(root)})
+    done = snakemake(finished, *wrong, "--quiet", "rules")
+    configure(finished)
+    assert done.returncode != 0
+    message = [line for line in done.stderr.splitlines() if line.startswith("neuroenc: Invalid value")]
+    assert message and "'subject': '03'. Allowed: '01', '02'" in message[0]
+    assert not list((finished / "results/wrong").rglob("*.nc"))
+
+
 def test_killed_simulation_leaves_nothing_and_the_same_command_finishes(finished, tmp_path):
     options = [f"--{k.replace('_', '-')}={v}" for k, v in CONFIG["simulate"].items()]
     command = [sys.executable, "-m", "neuroenc", "simulate", tmp_path / "tree", *options]

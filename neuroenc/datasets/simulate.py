@@ -246,6 +246,7 @@ def _subject(
             "area": ("neuroid", voxels.area), "silent": ("neuroid", voxels.silent),
             "field": (("neuroid", "field_parameter"), voxels.field),
             "weight": (("neuroid", "true_feature"), _padded(weights)),
+            "preferred": ("neuroid", _preferred(voxels, weights)),
         },
         {
             "stimulus_id": ("stimulus", [f"nsd-{i:05d}" for i in seen]),
@@ -285,6 +286,15 @@ def _published_ncsnr(values: NDArray[np.float32], picture: NDArray[np.int64]) ->
         freedom += len(repeats) - 1
     noise = within / freedom
     return np.asarray(np.sqrt(np.maximum(1 - noise, 0) / noise))
+
+
+def _preferred(voxels: cortex.Voxels, weights: list[NDArray[np.float64]]) -> NDArray[np.str_]:
+    """Name the category a voxel of a category area answers to most; '' elsewhere."""
+    category = np.isin(voxels.area, list(cortex.PATCHES)) & (voxels.area != cortex.LANGUAGE)
+    return np.array([
+        grammar.CATEGORIES[w.argmax()] if c and not s else ""
+        for w, c, s in zip(weights, category, voxels.silent, strict=True)
+    ])  # fmt: skip
 
 
 def _padded(weights: list[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -66,6 +66,9 @@ def test_truth_has_signal_where_it_should(tree):
     assert (truth["ncsnr"].values[silent] == 0).all()
     driven = truth["ncsnr"].values[~silent]
     assert np.median(driven) == pytest.approx(SMALL.ncsnr, rel=0.15)
+    preferred, area = truth["preferred"].values, truth["area"].values
+    assert set(preferred[(area == "PPA") & ~silent]) == {"place"}
+    assert set(preferred[(area == "LO") & ~silent]) <= {"food", "animal", "vehicle", "tool"}
     assert {"V1v", "V1d", "hV4", "FFA", "PPA", "EBA", "VWFA", "TPJ"} <= set(truth["area"].values)
 
 

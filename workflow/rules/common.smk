@@ -1,6 +1,9 @@
+import atexit
 import json
 import os
 import sys
+import time
+from pathlib import Path
 
 
 def check_config(text):
@@ -22,6 +25,23 @@ def check_config(text):
 
 
 check_config(json.dumps(config))
+
+
+STARTED, WHERE = time.time(), Path("logs").absolute()
+
+
+def show_errors():
+    """Print the one line in which each failed job says what is wrong."""
+    for path in sorted(WHERE.rglob("*.log")):
+        if path.stat().st_mtime >= STARTED:
+            for line in path.read_text().splitlines():
+                if line.startswith("neuroenc: "):
+                    print(f"{line}  [{os.path.relpath(path)}]", file=sys.stderr)
+
+
+atexit.register(
+    show_errors
+)  # onerror: is not taken over by those who use this as a module
 
 
 def section(*keys):
