@@ -387,6 +387,29 @@ def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.floa
     return np.asarray(values.reshape(len(values), -1), dtype=np.float32)
 
 
+def same_neuroids(a: xr.Dataset, b: xr.Dataset) -> None:
+    """Refuse two arrays of different neuroids.
+
+    Raises
+    ------
+    ContractError
+        Naming the first that differs.
+    """
+    one, other = a["neuroid_id"].values, b["neuroid_id"].values
+    if len(one) != len(other):
+        raise ContractError(
+            f"The {a.attrs['kind']} have {len(one)} neuroids, the {b.attrs['kind']} {len(other)}. Use "
+            "files of one subject and one mask."
+        )
+    differ = np.flatnonzero(one != other)
+    if len(differ):
+        first = differ[0]
+        raise ContractError(
+            f"The {a.attrs['kind']} and the {b.attrs['kind']} differ in {len(differ)} neuroids, first "
+            f"{str(one[first])!r} and {str(other[first])!r}. Use files of one subject and one mask."
+        )
+
+
 def same_contract(a: xr.Dataset, b: xr.Dataset) -> None:
     """Refuse two Features of different embedding contracts.
 

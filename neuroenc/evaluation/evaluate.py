@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from neuroenc.arrays import average_repeats, make_scores, regions
+from neuroenc.arrays import average_repeats, make_scores, regions, same_neuroids
 from neuroenc.config import Evaluation
+from neuroenc.errors import ContractError
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import pattern_similarity, top_k
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
@@ -35,9 +36,17 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         Attributes count neuroids without score and below the threshold, and give the
         identification of the test stimuli, `brain_to_image_top1`, with its chance level.
     """
+    same_neuroids(responses, predictions)
     ids, mean = average_repeats(responses)
     row = {s: i for i, s in enumerate(ids)}
-    test = np.array([row[s] for s in predictions["stimulus_id"].values])
+    tested = predictions["stimulus_id"].values
+    missing = [s for s in tested if s not in row]
+    if missing:
+        raise ContractError(
+            f"{len(missing)} predicted stimuli have no response, first {str(missing[0])!r}; the responses "
+            f"hold {len(ids)} stimuli, first {str(ids[0])!r}. Score the responses that were fitted."
+        )
+    test = np.array([row[s] for s in tested])
     shape = mean.shape[1:]
     y = mean[test].reshape(len(test), -1)
     prediction = predictions["prediction"].values.reshape(len(test), -1)
@@ -58,11 +67,10 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     members = {"all": np.ones(shape[0], bool), **regions(responses)}
     wide = {name: np.repeat(m, y.shape[1] // shape[0]) for name, m in members.items()}
     interval, limits = bootstrap_r(
-        y, prediction, predictions["stimulus_id"].values, fold, wide, n=options.n_bootstraps,
+        y, prediction, tested, fold, wide, n=options.n_bootstraps,
         seed=options.seed,
     )  # fmt: skip
-    shown_ids = predictions["stimulus_id"].values
-    p = permutation_p(y, prediction, shown_ids, fold, n=options.n_permutations, seed=options.seed)
+    p = permutation_p(y, prediction, tested, fold, n=options.n_permutations, seed=options.seed)
     layer = predictions["chosen_layer"].values
     chosen = np.array([max(set(c), key=list(c).count) for c in layer.reshape(len(layer), -1).T])
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
@@ -71,6 +79,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         "ceiling": limit, "p": p, "q": fdr(p), "r_low": interval[0], "r_high": interval[1],
         "chosen_layer": chosen,
     }  # fmt: skip
+    bins = {str(k): c.values for k, c in responses.coords.items() if c.dims == ("time_bin",)}
     scores = make_scores(
         np.stack([r, fold_r2.mean(0), normalised]).reshape(len(METRICS), *shape),
         metric=METRICS,
@@ -86,7 +95,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         },
         per_neuroid={k: v.reshape(shape) for k, v in per_neuroid.items()},
         fold_score=fold_score.reshape(-1, len(METRICS), *shape),
-        time_bin={"bin": np.arange(shape[1])} if len(shape) > 1 else None,
+        time_bin=bins if len(shape) > 1 else None,
     )  # fmt: skip
     scores["validation_r2"] = (
         ("layer", *scores["score"].dims[1:]), validation.reshape(-1, *shape).astype(np.float32)

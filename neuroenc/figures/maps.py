@@ -10,12 +10,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuroenc.arrays import same_neuroids
 from neuroenc.errors import ContractError
 from neuroenc.files import atomic
 
 
-def layers_of_map(scores: dict[str, xr.Dataset]) -> dict[str, NDArray[np.float32]]:
+def layers_of_map(responses: xr.Dataset, scores: dict[str, xr.Dataset]) -> dict[str, NDArray[np.float32]]:
     """Name the values of a map: ceiling once, r, normalised r and q per model."""
+    for s in scores.values():
+        same_neuroids(responses, s)
     first = next(iter(scores.values()))
     found = {"ceiling_r": np.sqrt(np.clip(first["ceiling"].values, 0, None))}
     for model, s in scores.items():
@@ -51,7 +54,7 @@ def on_surface(responses: xr.Dataset, values: NDArray[np.float32], hemisphere: s
 
 def write_nifti(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str | Path) -> None:
     """Write a 4-D NIfTI, one volume per value; the JSON beside it names them."""
-    values = layers_of_map(scores)
+    values = layers_of_map(responses, scores)
     data = np.stack([volume(responses, v) for v in values.values()], axis=-1)
     image = nib.Nifti1Image(data, np.reshape(responses.attrs["affine"], (4, 4)))
     image.header.set_xyzt_units("mm")
@@ -68,7 +71,7 @@ def write_gifti(
     """Write a functional GIFTI, one named array per value."""
     structure = {"L": "CortexLeft", "R": "CortexRight"}[hemisphere]
     image = nib.gifti.GiftiImage(meta=nib.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure))
-    for name, values in layers_of_map(scores).items():
+    for name, values in layers_of_map(responses, scores).items():
         image.add_gifti_data_array(
             nib.gifti.GiftiDataArray(
                 on_surface(responses, values, hemisphere), intent="NIFTI_INTENT_NONE",

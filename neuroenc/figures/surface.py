@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from neuroenc.arrays import same_neuroids
 from neuroenc.figures import style
 from neuroenc.figures.maps import on_surface
 
@@ -36,6 +37,7 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
 
     layered = max(scores, key=lambda m: scores[m].sizes["layer"])
     s = scores[layered]
+    same_neuroids(responses, s)
     r = s["score"].sel(metric="pearson_r").values
     ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
     names = list(s["layer_name"].values)

@@ -5,6 +5,7 @@ from neuroenc import splits
 from neuroenc.arrays import load, save
 from neuroenc.config import Encoder, Evaluation, Split
 from neuroenc.encoders.encode import encode
+from neuroenc.errors import ContractError
 from neuroenc.evaluation.evaluate import evaluate
 from neuroenc.evaluation.scores import pearson_r
 from tests.conftest import toy_responses
@@ -76,3 +77,15 @@ def test_time_bins(toy):
     assert scores["score"].dims == ("metric", "neuroid", "time_bin")
     r = scores["score"].sel(metric="pearson_r").values
     assert r[:, 0].min() > 0.7 and np.abs(r[:, 1]).mean() < 0.3
+    np.testing.assert_array_equal(scores["start"].values, timed["start"].values)
+
+
+def test_files_that_do_not_belong_together_are_refused(scored):
+    responses, predictions, _ = scored
+    other = predictions.assign_coords(neuroid_id=("neuroid", [f"m{i}" for i in range(6)]))
+    with pytest.raises(ContractError, match="differ in 6 neuroids, first 'n0' and 'm0'"):
+        evaluate(responses, other, OPTIONS)
+    with pytest.raises(ContractError, match="have 5 neuroids, the predictions 6"):
+        evaluate(responses.isel(neuroid=slice(5)), predictions, OPTIONS)
+    with pytest.raises(ContractError, match="predicted stimuli have no response, first 'p0"):
+        evaluate(responses.isel(presentation=slice(60)), predictions, OPTIONS)
