@@ -31,9 +31,10 @@ def draw_regions(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     if np.isfinite(limits).any():
         ax.bar(at, limits, 0.86, color="#DDDDDD", label="noise ceiling (mean)", zorder=0)
     offsets = np.linspace(-0.32, 0.32, len(scores)) if len(scores) > 1 else [0.0]
-    for (model, s), offset, colour in zip(scores.items(), offsets, style.COLOURS, strict=False):
+    for n, ((model, s), offset) in enumerate(zip(scores.items(), offsets, strict=True)):
+        colour, marker = style.COLOURS[n % 8], "os^Dv"[n // 8 % 5]
         mean, low, high = s["region_r"].values.T
-        ax.errorbar(at + offset, mean, [mean - low, high - mean], fmt="o", ms=4, lw=1.2,
+        ax.errorbar(at + offset, mean, [mean - low, high - mean], fmt=marker, ms=4, lw=1.2,
                     color=colour, label=model)  # fmt: skip
     ax.axhline(0, color="black", lw=0.6, ls=":", label="chance")
     counts = [int(members[n].sum()) for n in names]
@@ -68,7 +69,8 @@ def draw_scatter(scores: dict[str, xr.Dataset], path: str | Path) -> None:
             for mask, colour, text in (
                 (~significant, "#999999", "n.s."), (significant, style.COLOURS[0], f"q < {level:g}"),
             ):  # fmt: skip
-                ax.plot(ceiling[mask], r[mask], ".", ms=2.5, alpha=0.6, color=colour, label=text)
+                size = 2.5 if r.size > 500 else 5
+                ax.plot(ceiling[mask], r[mask], ".", ms=size, alpha=0.6, color=colour, label=text)
             ax.plot([0, 1], [0, 1], color=style.COLOURS[5], lw=1, label="ceiling")
             ax.axvline(np.sqrt(s.attrs["ceiling_threshold"]), color="black", lw=0.6, ls=":")
             ax.set_xlabel("noise ceiling (r)")

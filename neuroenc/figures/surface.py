@@ -31,6 +31,7 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
     The mesh is fsaverage5, which nilearn brings; its vertices are the first of fsaverage, so that
     maps of the finer mesh are drawn on it without resampling.
     """
+    from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
     from nilearn.datasets import load_fsaverage, load_fsaverage_data
     from nilearn.plotting import plot_surf_stat_map
@@ -46,6 +47,8 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
     best[~(s["q"].values < level)] = np.nan
     top = float(np.nanquantile(ceiling, 0.99))
     colours = ListedColormap(style.COLOURS[: len(names)])
+    if len(names) > len(style.COLOURS):  # layers have an order: a sequence of shades
+        colours = ListedColormap(colormaps[style.MAP](np.linspace(0, 1, len(names))))
     rows = (
         (f"test accuracy of {layered} (r)", r, style.MAP, 0.0, top),
         ("noise ceiling (r)", ceiling, style.MAP, 0.0, top),

@@ -88,6 +88,21 @@ def test_surface_shows_both_hemispheres(scored, tmp_path):
     assert all(c.sum() > 100 for c in columns)
 
 
+def test_no_model_is_left_out_of_a_figure(scored, tmp_path, monkeypatch):
+    """More models than colours: each is still drawn, and named in the legend."""
+    drawn = []
+    monkeypatch.setattr(plots.style, "save", lambda figure, path: drawn.append(figure))
+    many = {f"m{i}": scored[1]["one"] for i in range(11)}
+    plots.draw_regions(many, tmp_path / "f.png")
+    (ax,) = drawn[0].axes
+    names = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert set(many) <= set(names)
+    looks = {
+        (c.lines[0].get_color(), c.lines[0].get_marker()) for c in ax.containers if c.get_label() in many
+    }
+    assert len(looks) == 11
+
+
 def test_a_finer_mesh_is_drawn_on_the_coarse_one(scored, tmp_path):
     """fsaverage has 163,842 vertices per hemisphere, fsaverage5 the first 10,242 of them."""
     responses, scores = scored

@@ -103,7 +103,7 @@ SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
     f"<resources>/{config['label']}/nsd"
     if SIMULATED
-    else os.path.expandvars(ROOT or "")
+    else os.path.expanduser(os.path.expandvars(ROOT or ""))
 )
 CHECKPOINTS = [
     os.path.expandvars(m["weights"])
