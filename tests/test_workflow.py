@@ -118,6 +118,13 @@ def test_mistake_in_the_configuration_is_one_line_and_status_2(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_missing_recordings_are_one_line_and_status_2(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", *configure(tmp_path, dataset={"name": "nsd", "root": "/no/nsd"}))
+    assert done.returncode == 2
+    assert "neuroenc: File not found: /no/nsd. Point dataset.root at the recordings." in done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
 def test_what_a_failed_job_says_is_shown_at_the_end(finished):
     root = finished / "resources/small/nsd"
     wrong = configure(finished, subjects=["03"], label="wrong", dataset={"name": "nsd", "root": str(root)})

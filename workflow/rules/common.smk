@@ -105,6 +105,13 @@ DATASET_ROOT = (
     if SIMULATED
     else os.path.expanduser(os.path.expandvars(ROOT or ""))
 )
+if not SIMULATED and not os.path.exists(DATASET_ROOT):
+    print(
+        f"neuroenc: File not found: {DATASET_ROOT or 'null'}. Point dataset.root at the recordings.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)
 CHECKPOINTS = [
     os.path.expandvars(m["weights"])
     for m in config["models"].values()
