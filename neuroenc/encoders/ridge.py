@@ -1,124 +1,141 @@
 """Exact ridge regression with one alpha per target, chosen by cross-validation.
 
-The functional core works on NumPy arrays and torch tensors alike; `RidgeCV` wraps it in
-scikit-learn's interface. alpha is scikit-learn's: the objective is ||Y - XW||² + alpha ||W||².
+The work is in `factorise`; here are the estimator and the forecast of its memory. alpha is
+scikit-learn's: the objective is ||Y - XW||² + alpha ||W||².
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import xarray as xr
 from array_api_compat import array_namespace
+from array_api_compat import device as device_of
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from neuroenc.encoders.factorise import (
+    BLOCK_BYTES,
+    ROUNDING,
+    Array,
+    Factors,
+    Fold,
+    blocks,
+    factorise,
+    prepare,
+    project,
+    read,
+    score,
+)  # fmt: skip
 from neuroenc.errors import InputError
 
-Array = Any  # numpy.ndarray or torch.Tensor
+BLAS_BYTES = 32 * 2**20  # what the matrix library keeps for itself
 
 
-class Decomposition(NamedTuple):
-    """Eigendecomposition of the centred Gram matrix of the rows or of the columns of X."""
+class Fitted(NamedTuple):
+    """Ridge for a block of targets."""
 
-    eigenvalues: Array
-    """(rank,)"""
-    loading: Array
-    """(rank, n_targets): Y in the eigenbasis."""
-    basis: Array
-    """(n_features, rank): from features to the eigenbasis."""
-    x_mean: Array
+    coef: Array
+    """(n_targets, p), or (n_targets, n) where the solution is in the rows of X"""
     y_mean: Array
+    alpha: Array
+    scores: Array
+    """(n_alphas, n_targets)"""
 
 
-def decompose(X: Array, Y: Array, *, fit_intercept: bool = True) -> Decomposition:
-    """Decompose a ridge problem so that the solution for every alpha is a product of matrices.
-
-    The prediction of new rows is `(X_new - x_mean) @ basis @ (loading / (eigenvalues + alpha))`,
-    plus `y_mean`. The smaller Gram matrix is used. All is float64, whatever X is: squaring
-    doubles the digits a condition number eats.
+def fit_block(
+    factors: Factors, folds: list[Fold], alphas: Array, Y: Array, *, fit_intercept: bool = True
+) -> Fitted:
+    """Choose the alpha of each target by cross-validation and solve.
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-    Y : array of shape (n_samples, n_targets)
+    factors : Factors
+    folds : list of Fold
+    alphas : array of shape (n_alphas,), float64
+    Y : array of shape (n, n_targets)
     fit_intercept : bool
-        Centre both; otherwise their means are taken as 0.
     """
-    xp = array_namespace(X, Y)
-    X, Y = xp.astype(X, xp.float64), xp.astype(Y, xp.float64)
-    x_mean, y_mean = xp.mean(X, axis=0), xp.mean(Y, axis=0)
-    if not fit_intercept:
-        x_mean, y_mean = xp.zeros_like(x_mean), xp.zeros_like(y_mean)
-    X, Y = X - x_mean, Y - y_mean
-    if X.shape[0] >= X.shape[1]:
-        eigenvalues, basis = xp.linalg.eigh(X.T @ X)
-        loading = basis.T @ (X.T @ Y)
-    else:
-        eigenvalues, vectors = xp.linalg.eigh(X @ X.T)
-        basis, loading = X.T @ vectors, vectors.T @ Y
-    return Decomposition(xp.clip(eigenvalues, 0.0, None), loading, basis, x_mean, y_mean)
+    xp = array_namespace(Y)
+    y_mean = xp.mean(Y, axis=0) if fit_intercept else xp.zeros_like(Y[0])
+    Y = Y - y_mean
+    projected, held = project(folds, factors.left, Y)
+    total: Any = 0.0
+    for fold, rows in zip(folds, held, strict=True):
+        total = total + score(fold, factors.left, Y, projected, rows, fit_intercept=fit_intercept)
+    scores = xp.astype(total / len(folds), Y.dtype)
+    alpha = alphas[xp.argmax(scores, axis=0)]
+    return Fitted(solve(factors, projected, alpha), y_mean, alpha, scores)
 
 
-def solve(problem: Decomposition, alpha: Array) -> tuple[Array, Array]:
-    """Weights and intercepts at one alpha per target.
+def solve(factors: Factors, projected: Array, alpha: Array) -> Array:
+    """Weights at one alpha per target.
 
     Parameters
     ----------
-    problem : Decomposition
+    factors : Factors
+    projected : array of shape (rank, n_targets)
+        left' Y of the centred responses.
     alpha : array of shape (n_targets,)
 
     Returns
     -------
-    coef : array of shape (n_features, n_targets)
-    intercept : array of shape (n_targets,)
+    array of shape (n_targets, p), or (n_targets, n) of the rows of the centred X if p >= n
     """
-    coef = problem.basis @ (problem.loading / (problem.eigenvalues[:, None] + alpha[None, :]))
-    return coef, problem.y_mean - problem.x_mean @ coef
+    xp = array_namespace(projected)
+    singular = factors.singular[:, None]
+    shrunk = 1.0 if factors.right is None else singular
+    shrunk = projected * xp.astype(shrunk / (singular**2 + alpha), projected.dtype)
+    basis = factors.left if factors.right is None else xp.astype(factors.right, projected.dtype)
+    return shrunk.T @ basis.T
 
 
-def cross_validate(
-    X: Array,
-    Y: Array,
-    alphas: Array,
-    folds: Iterable[tuple[Array, Array]],
-    *,
-    fit_intercept: bool = True,
-) -> Array:
-    """Score every alpha for every target by cross-validation.
+def forecast(
+    n: int, p: int, n_targets: int, n_alphas: int, n_folds: int, *, itemsize: int = 4,
+    coef_in_memory: bool = True,
+) -> int:  # fmt: skip
+    """Forecast the bytes `RidgeCV` takes at its peak, over what X and y occupy if in memory.
 
     Parameters
     ----------
-    X : array of shape (n_samples, n_features)
-    Y : array of shape (n_samples, n_targets)
-    alphas : array of shape (n_alphas,)
-    folds : iterable of (train rows, validation rows)
-
-    Returns
-    -------
-    array of shape (n_alphas, n_targets)
-        R2 on the validation rows, mean over folds; 0 in a fold where the target is constant.
+    n, p, n_targets, n_alphas, n_folds : int
+        Rows, features, targets, alphas, folds.
+    itemsize : int
+        4 for float32, 8 for float64.
+    coef_in_memory : bool
+        False where the weights are written to `coef_out` on disk.
     """
-    xp = array_namespace(X, Y)
-    total, n_folds = xp.zeros((alphas.shape[0], Y.shape[1]), dtype=X.dtype), 0
-    for train, validation in folds:
-        problem = decompose(X[train], Y[train], fit_intercept=fit_intercept)
-        projected = xp.astype((X[validation] - problem.x_mean) @ problem.basis, X.dtype)
-        truth = Y[validation]
-        spread = xp.sum((truth - xp.mean(truth, axis=0)) ** 2, axis=0)
-        truth = xp.astype(truth - problem.y_mean, X.dtype)
-        varies = spread > 0
-        spread = xp.where(varies, spread, xp.ones_like(spread))
-        for i in range(alphas.shape[0]):
-            shrunk = xp.astype(problem.loading / (problem.eigenvalues + alphas[i])[:, None], X.dtype)
-            residual = xp.sum((truth - projected @ shrunk) ** 2, axis=0)
-            total[i] += xp.where(varies, 1 - residual / spread, xp.zeros_like(spread))
-        n_folds += 1
-    return total / n_folds
+    rank = min(n, p)
+    n_held = -(-n // n_folds)
+    n_train = n - n_held
+    k = min(rank, n_train)
+    runs = max(1, min(6, k // 200))
+    per_run = min(n_alphas, 14 if runs == 1 else 9 if runs < 4 else 6)
+    block = min(n_targets, target_block(n_held, min(n_alphas, per_run) * runs, itemsize))
+    source = min(BLOCK_BYTES, 8 * n * p)
+    gram = 8 * rank**2
+    left = itemsize * n * rank
+    right = 0 if p >= n else gram
+    fold = itemsize * (min(rank, n_train) * k + k * per_run * n_held)
+    factorising = max(2 * gram + 5 * source // 2, 5 * gram)
+    projecting = left + 3 * gram + 3 * source
+    preparing = left + right + (n_folds - 1) * fold + 8 * (n * rank + 5 * k**2)
+    out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
+    parts = itemsize * block * (per_run * runs + 1) * n_held
+    each = parts + itemsize * block * (3 * n + (n_folds + 3) * rank) + 16 * block * (per_run * runs) ** 2
+    scoring = left + right + n_folds * fold + each + out
+    return BLAS_BYTES + max(factorising, projecting, preparing, scoring)
+
+
+def target_block(n_held: int, n_parts: int, itemsize: int) -> int:
+    """Targets done at a time, so that the parts of their predictions stay in a few megabytes."""
+    return int(np.clip(BLOCK_BYTES // (itemsize * n_held * n_parts), 64, 2048))
 
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -133,22 +150,27 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         stimulus or group where rows depend on each other.
     fit_intercept : bool
     dtype : {"float32", "float64"} or None
-        Of the computation; None keeps that of X. The eigenproblem is always float64.
-    device : str or None
-        Of torch, e.g. "cuda"; None computes where the input lives.
+        Of the computation; None keeps that of X. The eigenproblems are always float64.
+    device : str, sequence of str or None
+        Of torch, e.g. "cuda"; several share the targets in blocks; None computes where the input lives.
 
     Attributes
     ----------
     coef_ : array of shape (n_targets, n_features), (n_neuroids, n_time_bins, n_features) for a
         response with time bins, (n_features,) for a single target
+        With more features than rows it is made from `dual_coef_` each time it is asked for.
+    dual_coef_ : array of shape (n_targets, n_samples)
+        Only with more features than rows: weights of the centred rows of `X_fit_`; `predict` never
+        forms `coef_`.
     intercept_, alpha_, best_score_ : arrays of shape (n_targets,), (n_neuroids, n_time_bins) or ()
         `best_score_` is the validation R2 of the chosen alpha, mean over folds.
     cv_scores_ : array of shape (n_alphas, …)
 
     Notes
     -----
-    X and y may be NumPy arrays, torch tensors or DataArrays; predictions are of the kind of X. Of
-    equal scores the first alpha wins.
+    X and y may be NumPy arrays, torch tensors or DataArrays; predictions are of the kind of X. Memory
+    maps, HDF5 datasets and DataArrays opened from a file are read in blocks and never whole. Of equal
+    scores the first alpha wins.
     """
 
     def __init__(
@@ -158,7 +180,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         cv: Any = 5,
         fit_intercept: bool = True,
         dtype: str | None = None,
-        device: str | None = None,
+        device: str | Sequence[str] | None = None,
     ) -> None:
         self.alphas = alphas
         self.cv = cv
@@ -166,7 +188,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         self.dtype = dtype
         self.device = device
 
-    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None, *, coef_out: Any = None) -> Self:
         """Choose alphas and solve.
 
         Parameters
@@ -176,11 +198,14 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             (n_samples,)
         groups : array of shape (n_samples,), optional
             Handed to the splitter.
+        coef_out : array of shape (n_targets, n_features), optional
+            Where the weights are written block by block, e.g. a memory map or an HDF5 dataset; with
+            more features than rows (n_targets, n_samples), for `dual_coef_`.
 
         Raises
         ------
         InputError
-            An alpha is not above 0.
+            An alpha is not above 0; fewer rows than folds; every target constant; X or y not finite.
         ValueError
             As scikit-learn: shapes that do not match, NaN or infinite values.
         """
@@ -190,90 +215,195 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
                 "dims": y.dims[1:],
                 "coords": {k: c.variable for k, c in y.coords.items() if y.dims[0] not in c.dims},
             }
-        X, y = _values(X), _values(y)
-        times = tuple(y.shape[1:]) if getattr(y, "ndim", 0) == 3 else None
-        if times:  # every (neuroid, time) is a target
-            y = y.reshape(len(y), -1)
-        keep = _is_torch(X)
-        if keep:
-            self.n_features_in_ = X.shape[1]
-            if len(X) != len(y):
-                raise ValueError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
-            if not all(np.isfinite(_numpy(v).sum(dtype=np.float64)) for v in (X, y)):
-                raise ValueError("X or y contains NaN or infinite values.")
-        else:
-            X, y = validate_data(
-                self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2,
-                dtype=[self.dtype] if self.dtype else [np.float64, np.float32],
-            )  # fmt: skip
-        shape = times or tuple(y.shape[1:])
-        X = self._compute(X)
-        Y = self._compute(y, like=X).reshape(X.shape[0], -1)
         alphas = np.sort(np.asarray(self.alphas, dtype=float).ravel())
         if not len(alphas) or alphas[0] <= 0:
             raise InputError(f"Invalid value for 'alphas': {self.alphas!r}. All must be above 0.")
-        rows = np.zeros((X.shape[0], 1))
-        folds = list(check_cv(self.cv).split(rows, rows[:, 0], groups))
-        grid = self._compute(alphas, like=X)
-        scores = cross_validate(X, Y, grid, folds, fit_intercept=self.fit_intercept)
-        best = array_namespace(X).argmax(scores, axis=0)
-        alpha = grid[best]
-        coef, intercept = solve(decompose(X, Y, fit_intercept=self.fit_intercept), alpha)
-        best_score = array_namespace(X).take_along_axis(scores, best[None], axis=0)[0]
-        leave = _same if keep else _numpy  # attributes are of the kind of the input
-        self.coef_ = leave(self._compute(coef, like=X).T).reshape(*shape, X.shape[1])
-        self.intercept_ = leave(self._compute(intercept, like=X)).reshape(shape)
-        self.alpha_ = leave(alpha).reshape(shape)
-        self.best_score_ = leave(best_score).reshape(shape)
-        self.cv_scores_ = leave(scores).reshape(len(alphas), *shape)
+        X, y, keep = self._checked(X, y)
+        n, p = X.shape
+        shape = tuple(y.shape[1:])
+        if len(shape) != 1:  # every (neuroid, time) is a target; a single one stands in a column
+            y = y.values if isinstance(y, xr.DataArray) else y
+            y = y.reshape(n, -1)
+        n_targets = y.shape[1]
+        folds = self._folds(n, groups)
+        devices = [self.device] if isinstance(self.device, str) or self.device is None else self.device
+        likes = [self._like(X, device) for device in devices]
+        xp = array_namespace(likes[0])
+        grid = xp.asarray(alphas, device=device_of(likes[0]))
+        factors = factorise(X, likes[0], fit_intercept=self.fit_intercept)
+        largest = float(max(factors.singular, default=0.0)) ** 2
+        if alphas[0] < largest * min(n, p) * ROUNDING:
+            warnings.warn(
+                f"The smallest alpha, {alphas[0]:g}, is below the rounding of X'X, whose largest eigenvalue "
+                f"is {largest:.3g}: weights at it are not exact. Scale X or raise alpha.", stacklevel=2,
+            )  # fmt: skip
+        prepared = []
+        for train, validation in folds:
+            rows, held = (
+                xp.asarray(r, device=getattr(likes[0], "device", None)) for r in (train, validation)
+            )
+            prepared.append(prepare(factors, rows, held, grid, fit_intercept=self.fit_intercept))
+        n_held, n_parts = (max(len(v) for _, v in folds), max(f.mixing.shape[1] for f in prepared))
+        cuts = blocks(n_targets, target_block(n_held, n_parts, likes[0].itemsize))
+        copies = [(factors, prepared, grid)] + [_moved((factors, prepared, grid), k) for k in likes[1:]]
+        coef = coef_out
+        if coef is None:
+            coef = np.empty((n_targets, n if p >= n else p), str(likes[0].dtype).split(".")[-1])
+        self.cv_scores_ = np.empty((len(alphas), n_targets), coef.dtype)
+        alpha, y_mean, intercept = np.empty((3, n_targets))
+
+        def work(number: int) -> None:
+            like, (parts, operators, candidates) = likes[number], copies[number]
+            for cut in cuts[number :: len(likes)]:
+                Y = read(y, (slice(None), cut), like)
+                if not bool(array_namespace(Y).isfinite(array_namespace(Y).sum(Y))):
+                    raise InputError(
+                        f"y contains NaN or infinite values in targets {cut.start} to {cut.stop - 1}. "
+                        "Leave these out."
+                    )
+                fitted = fit_block(parts, operators, candidates, Y, fit_intercept=self.fit_intercept)
+                coef[cut] = _numpy(fitted.coef)
+                moved = parts.mean if parts.right is not None else parts.origin
+                alpha[cut], y_mean[cut] = _numpy(fitted.alpha), _numpy(fitted.y_mean)
+                intercept[cut] = y_mean[cut] - _numpy(fitted.coef @ read(moved, slice(None), like))
+                self.cv_scores_[:, cut] = _numpy(fitted.scores)
+
+        with ThreadPoolExecutor(len(likes)) as pool:
+            list(pool.map(work, range(len(likes))))
+        if not self.cv_scores_.any():
+            raise InputError(f"All {n_targets} targets are constant in every fold. Leave constant ones out.")
+        best = np.take_along_axis(self.cv_scores_, np.searchsorted(alphas, alpha)[None], axis=0)[0]
+        self._y_mean = y_mean
+        self._shape = shape
+        self._x_mean = _numpy(factors.mean)
+        if p >= n:
+            self.dual_coef_, self.X_fit_ = coef, X
+        else:
+            self._coef = coef
+        self._kept = likes[0] if keep else None  # attributes are of the kind of the input
+        self.intercept_ = self._leave(intercept.astype(coef.dtype).reshape(shape))
+        self.alpha_ = self._leave(alpha.reshape(shape))
+        self.best_score_ = self._leave(best.reshape(shape))
+        self.cv_scores_ = self._leave(self.cv_scores_.reshape(len(alphas), *shape))
         return self
+
+    @property
+    def coef_(self) -> Any:
+        """Weights, (n_targets, n_features) with the targets' own dimensions."""
+        check_is_fitted(self)
+        if not hasattr(self, "X_fit_"):
+            flat = len(self._shape) == 1  # weights on disk are left there
+            return self._leave(self._coef if flat else self._coef.reshape(*self._shape, -1))
+        coef = np.empty((self.dual_coef_.shape[0], self.n_features_in_), self.dual_coef_.dtype)
+        for columns in blocks(self.n_features_in_, max(1, BLOCK_BYTES // (8 * self.X_fit_.shape[0]))):
+            rows = read(self.X_fit_, (slice(None), columns), np.zeros(1)) - self._x_mean[columns]
+            coef[:, columns] = self.dual_coef_[:] @ rows.astype(coef.dtype)
+        return self._leave(coef.reshape(*self._shape, -1))
 
     def predict(self, X: Any) -> Any:
         """Predict, (n_samples, …) with the targets' own dimensions, of the kind of X."""
         check_is_fitted(self)
-        source, X = X, _values(X)
-        if not _is_torch(X):
-            X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        coef = self._compute(self.coef_, like=X)
-        X = self._compute(X, like=coef)
-        flat = X @ coef.reshape(-1, X.shape[1]).T
-        shape = tuple(self.coef_.shape[:-1])
-        out = flat.reshape(X.shape[0], *shape) + self._compute(self.intercept_, like=coef)
+        source = X
+        if _is_whole(X):
+            X = X.values if isinstance(X, xr.DataArray) else X
+            if not _is_torch(X):
+                X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        device = self.device if isinstance(self.device, str) or self.device is None else self.device[0]
+        like = self._like(X, device)
+        if self.dtype is None:
+            like = like.to(_dtype_of(self._weights)) if _is_torch(like) else like.astype(self._weights.dtype)
+        xp = array_namespace(like)
+        n, p = X.shape
+        mean = read(self._x_mean, slice(None), like)
+        if hasattr(self, "X_fit_"):
+            rows = blocks(p, max(1, BLOCK_BYTES // (8 * self.X_fit_.shape[0])))
+            design: Any = 0
+            for cut in rows:
+                fitted = read(self.X_fit_, (slice(None), cut), like) - mean[cut]
+                design = design + (read(X, (slice(None), cut), like) - mean[cut]) @ fitted.T
+        else:
+            design = read(X, slice(None), like) - mean
+        out = design @ read(self._weights, slice(None), like).T + read(self._y_mean, slice(None), like)
+        out = xp.reshape(out, (n, *self._shape))
         if isinstance(source, xr.DataArray):
             template = self._template or {
-                "dims": [f"target_{i}" for i in range(len(shape))],
+                "dims": [f"target_{i}" for i in range(len(self._shape))],
                 "coords": {},
             }
-            rows = {k: c.variable for k, c in source.coords.items() if c.dims == source.dims[:1]}
+            labels = {k: c.variable for k, c in source.coords.items() if c.dims == source.dims[:1]}
             dims = (source.dims[0], *template["dims"])
-            return xr.DataArray(_numpy(out), dims=dims, coords=rows | template["coords"])
+            return xr.DataArray(_numpy(out), dims=dims, coords=labels | template["coords"])
         return out if _is_torch(source) else _numpy(out)
 
-    def _compute(self, values: Any, like: Any = None) -> Any:
-        """Bring an array to where and how it is computed."""
-        target = values if like is None else like
-        if self.device is None and not _is_torch(target):
-            dtype = self.dtype or (target.dtype if target.dtype.kind == "f" else np.float64)
-            return np.asarray(_numpy(values), dtype=dtype)
+    @property
+    def _weights(self) -> Any:
+        return self.dual_coef_ if hasattr(self, "X_fit_") else self._coef
+
+    def _checked(self, X: Any, y: Any) -> tuple[Any, Any, bool]:
+        """Check shapes and values; say whether tensors came in."""
+        if _is_whole(X) and _is_whole(y) and not _is_torch(X):
+            X, y = (v.values if isinstance(v, xr.DataArray) else v for v in (X, y))
+            times = y.shape[1:] if getattr(y, "ndim", 0) == 3 else None
+            y = y.reshape(len(y), -1) if times else y
+            X, y = validate_data(
+                self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2,
+                dtype=[self.dtype] if self.dtype else [np.float64, np.float32],
+            )  # fmt: skip
+            return X, y.reshape(len(y), *times) if times else y, False
+        self.n_features_in_ = X.shape[1]
+        if len(X) != len(y):
+            raise ValueError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
+        return X, y, _is_torch(X)
+
+    def _folds(self, n: int, groups: ArrayLike | None) -> list[tuple[Any, Any]]:
+        rows = np.zeros((n, 1))
+        splitter = check_cv(self.cv)
+        if (wanted := getattr(splitter, "n_splits", 0) or 0) > n:
+            raise InputError(f"{n} rows cannot be cut into {wanted} folds (n_samples={n}). Use fewer folds.")
+        return list(splitter.split(rows, rows[:, 0], groups))
+
+    def _like(self, X: Any, device: str | None) -> Any:
+        """Return an empty array of the kind, dtype and device that is computed with."""
+        name = self.dtype or str(X.dtype).split(".")[-1]
+        name = name if name in ("float32", "float64") else "float64"
+        if device is None and not _is_torch(X):
+            return np.zeros(0, name)
         import torch
 
-        name = self.dtype or str(target.dtype).split(".")[-1]
-        dtype = getattr(torch, name if name.startswith("float") else "float64")
-        device = self.device or target.device
-        return torch.as_tensor(values, device=device).to(dtype)
+        return torch.zeros(0, dtype=getattr(torch, name), device=device or X.device)
+
+    def _leave(self, values: NDArray[Any]) -> Any:
+        if self._kept is None:
+            return values
+        return read(values, slice(None) if values.ndim else (), self._kept)
 
 
-def _values(X: Any) -> Any:
-    return X.values if isinstance(X, xr.DataArray) else X
+def _is_whole(X: Any) -> bool:
+    """Say whether an array is in memory, and not a file that is read in parts."""
+    if isinstance(X, xr.DataArray):
+        return bool(X.variable._in_memory)
+    return not isinstance(X, np.memmap) and not type(X).__module__.startswith("h5py")
 
 
 def _is_torch(values: Any) -> bool:
     return type(values).__module__.partition(".")[0] == "torch"
 
 
-def _same(values: Any) -> Any:
-    return values
+def _dtype_of(values: NDArray[Any]) -> Any:
+    import torch
+
+    return getattr(torch, str(values.dtype))
 
 
 def _numpy(values: Any) -> NDArray[Any]:
     return values.detach().cpu().numpy() if _is_torch(values) else np.asarray(values)
+
+
+def _moved(values: Any, like: Any) -> Any:
+    """Copy all tensors in nested tuples and lists to the device of `like`."""
+    if _is_torch(values):
+        return values.to(like.device)
+    if isinstance(values, (tuple, list)):
+        made = [_moved(v, like) for v in values]
+        return type(values)(*made) if hasattr(values, "_fields") else type(values)(made)
+    return values
