@@ -37,7 +37,7 @@ def v4_rows() -> list[dict]:
     ids = features["stimulus_id"].values.copy()
     ids[shown] = np.random.default_rng(0).permutation(ids[shown])
     shuffled = features.assign_coords(stimulus_id=("stimulus", ids))
-    predictions, _ = encode(responses, shuffled, load(V4 / "splits.nc", "splits"), config.encoder)
+    predictions, _ = encode(responses, shuffled, load(V4 / "splits.nc", "splits"), config.encoders["ridge"])
     scores = evaluate(responses, predictions, config.evaluation)
     r = scores["score"].sel(metric="pearson_r").values
     rows.append(

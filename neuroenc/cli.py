@@ -15,6 +15,7 @@ from neuroenc.errors import InputError, NeuroencError
 
 if TYPE_CHECKING:
     from neuroenc import config
+    from neuroenc.arrays import Kind
 
     S = TypeVar("S", bound=config.Section)
 
@@ -49,15 +50,14 @@ ResponsesFile = Annotated[Path, typer.Option(help="Responses (.nc).")]
 StimuliFile = Annotated[Path, typer.Option(help="StimulusSet (.nc).")]
 
 
-def _section(kind: type[S], text: str) -> S:
-    """Read a section given as JSON or as FILE.yaml#path."""
-    from neuroenc.config import parse
+def _read(text: str) -> tuple[Any, str]:
+    """Read options given as JSON or as FILE.yaml#path; say where they are from."""
     from neuroenc.errors import invalid
     from neuroenc.files import existing
 
     if text.lstrip().startswith("{"):
         try:
-            return parse(kind, json.loads(text))
+            return json.loads(text), ""
         except json.JSONDecodeError as error:
             raise InputError(f"--options is not JSON: {error}.") from None
     import yaml
@@ -68,7 +68,24 @@ def _section(kind: type[S], text: str) -> S:
         if not isinstance(found, dict) or key not in found:
             raise invalid(f"section in {name}", path, found if isinstance(found, dict) else [])
         found = found[key]
-    return parse(kind, found, source=text)
+    return found, text
+
+
+def _section(kind: type[S], text: str) -> S:
+    from neuroenc.config import parse
+
+    found, source = _read(text)
+    return parse(kind, found, source=source)
+
+
+def _encoder(text: str) -> Any:
+    """Read the options of one encoder; its label in the configuration may be its name."""
+    from neuroenc.config import EncoderChoice, parse
+
+    found, source = _read(text)
+    if isinstance(found, dict) and "#" in text:
+        found = {"name": text.rpartition(".")[2]} | found
+    return parse(EncoderChoice, {"encoder": found}, source=source).encoder
 
 
 def _dataset(options: str, root: Path | None) -> Any:
@@ -207,18 +224,92 @@ def encode_fit(
     out: Annotated[Path, typer.Option(help="Predictions of the test stimuli (.nc).")],
     weights: Annotated[Path, typer.Option(help="Fitted weights (.safetensors).")],
 ) -> None:
-    """Fit one encoder; predict the held-out stimuli."""
+    """Fit one encoder; predict the held-out stimuli.
+
+    An encoder trained by gradient leaves its state beside WEIGHTS after each epoch; a run that is
+    killed goes on from there.
+    """
     from neuroenc.arrays import load, save
-    from neuroenc.config import Encoder
     from neuroenc.encoders.encode import encode as run
-    from neuroenc.encoders.store import save_weights
+    from neuroenc.encoders.store import save_fits
+    from neuroenc.files import remove
+
+    features_of, chosen = load(features, "features"), _encoder(options)
+    resume = weights.with_name(f".{weights.stem}")
+    predictions, fits = run(
+        load(responses, "responses"), features_of, load(split, "splits"), chosen,
+        checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
+    )  # fmt: skip
+    save_fits(fits, features_of.attrs, predictions["neuroid_id"].values, weights)
+    save(predictions, out)
+    remove(resume)
+
+
+@encode.command("predict")
+def encode_predict(
+    weights: Annotated[Path, typer.Option(help="Fitted weights (.safetensors).")],
+    features: Annotated[Path, typer.Option(help="Features of any stimuli, of the same contract (.nc).")],
+    out: Annotated[Path, typer.Option(help="Predictions of all these stimuli (.nc).")],
+    fold: Annotated[int, typer.Option(help="Whose training stimuli the weights were fitted to.")] = 0,
+) -> None:
+    """Predict new stimuli by weights that were fitted before."""
+    import numpy as np
+    import xarray as xr
+
+    from neuroenc.arrays import load
+    from neuroenc.encoders.store import predict_fits
+    from neuroenc.files import atomic
 
     features_of = load(features, "features")
-    predictions, fitted = run(
-        load(responses, "responses"), features_of, load(split, "splits"), _section(Encoder, options)
-    )
-    save_weights(fitted, features_of.attrs, predictions["neuroid_id"].values, weights)
-    save(predictions, out)
+    predicted, neuroid_id = predict_fits(weights, features_of, fold)
+    dataset = xr.Dataset(
+        {"prediction": (("presentation", "neuroid"), predicted)},
+        {"stimulus_id": ("presentation", features_of["stimulus_id"].values),
+         "neuroid_id": ("neuroid", np.array(neuroid_id))},
+        {"model": features_of.attrs["model"], "neuroenc_version": __version__, "fold": fold},
+    )  # fmt: skip
+    with atomic(out) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
+
+
+@encode.command("stack")
+def encode_stack(
+    responses: ResponsesFile,
+    predictions: Annotated[list[str], typer.Option(help="NAME=FILE.nc; once for each member.")],
+    out: Annotated[Path, typer.Option(help="Predictions of the stack (.nc).")],
+    options: Annotated[str, typer.Option(help="Section `stack`: JSON, or FILE.yaml#stack.")] = "{}",
+) -> None:
+    """Mix encoders for each neuroid by weights learned on validation stimuli."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Stack
+    from neuroenc.encoders.encode import stack_predictions
+
+    chosen = _section(Stack, options)
+    members = _named(predictions, "predictions")
+    wanted = {k: members[k] for k in chosen.members or members}
+    save(stack_predictions(load(responses, "responses"), wanted, select=chosen.select), out)
+
+
+@encode.command("partition")
+def encode_partition(
+    responses: ResponsesFile,
+    features: Annotated[list[str], typer.Option(help="NAME=FILE.nc; two to five feature spaces.")],
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    out: Annotated[Path, typer.Option(help="Scores: R2 of all subsets, unique and shared (.nc).")],
+    options: Annotated[str, typer.Option(help="Options of banded ridge: JSON, or FILE.yaml#path.")] = "{}",
+) -> None:
+    """Split the variance that feature spaces explain into unique and shared parts."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Banded
+    from neuroenc.evaluation.partition import partition
+
+    save(
+        partition(
+            load(responses, "responses"), _named(features, "features"), load(split, "splits"),
+            _section(Banded, options),
+        ),
+        out,
+    )  # fmt: skip
 
 
 @evaluate.command("score")
@@ -248,14 +339,14 @@ ScoresFiles = Annotated[
 ]
 
 
-def _named(files: list[str]) -> dict[str, Any]:
+def _named(files: list[str], kind: Kind = "scores") -> dict[str, Any]:
     from neuroenc.arrays import load
 
     pairs = [f.partition("=") for f in files]
     wrong = [f for f, (_, equals, _) in zip(files, pairs, strict=True) if not equals]
     if wrong:
-        raise InputError(f"Invalid value for '--scores': {wrong[0]!r}. Expected MODEL=FILE.nc.")
-    return {name: load(path, "scores") for name, _, path in pairs}
+        raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected NAME=FILE.nc.")
+    return {name: load(path, kind) for name, _, path in pairs}
 
 
 def _by_subject(files: list[str]) -> dict[tuple[str, str], Any]:

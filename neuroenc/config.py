@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -125,14 +125,134 @@ class Model(Section):
     )  # fmt: skip
 
 
-class Encoder(Section):
-    """Ridge regression."""
+Alphas = Annotated[
+    tuple[float, float, int], Field(description="log10 of the smallest and largest alpha, and how many.")
+]
+
+
+class EncoderSection(Section):
+    """What all encoders share."""
+
+    models: list[str] = Field(default_factory=list, description="Sources of features it reads; empty: all.")
+
+
+class Layerwise(EncoderSection):
+    """An encoder that is fitted to each layer."""
+
+    layers: Literal["select", "stack"] = Field(
+        default="select", description="Keep the layer with the best validation R2 of each neuroid, or mix "
+        "all layers by weights learned on validation."
+    )  # fmt: skip
+
+
+class Ridge(Layerwise):
+    """Exact ridge, one alpha per neuroid."""
 
     name: Literal["ridge"] = "ridge"
-    alphas: tuple[float, float, int] = Field(
-        default=(-1, 6, 15), description="log10 of the smallest and largest alpha, and how many."
-    )
+    alphas: Alphas = (-1, 6, 15)
     dtype: Literal["float32", "float64"] = "float32"
+
+
+class PLS(Layerwise):
+    """Partial least squares."""
+
+    name: Literal["pls"] = "pls"
+    n_components: int = Field(default=25, ge=1)
+
+
+class Factorised(Layerwise):
+    """A spatial mask times feature weights; needs features on a grid of tokens."""
+
+    name: Literal["factorised"] = "factorised"
+    alphas: Alphas = (0, 4, 5)
+    n_alternations: int = Field(default=4, ge=1)
+
+
+class Gaussian(Layerwise):
+    """Ridge under the best Gaussian receptive field; needs features on a grid of tokens."""
+
+    name: Literal["gaussian"] = "gaussian"
+    alphas: Alphas = (-1, 5, 7)
+    n_positions: int = Field(default=8, ge=1, description="Centres along each side of the picture.")
+    sizes: tuple[float, ...] = Field(default=(0.06, 0.12, 0.24), description="Sigmas in picture widths.")
+
+
+class Banded(EncoderSection):
+    """Ridge with one strength for each layer and neuroid."""
+
+    name: Literal["banded"] = "banded"
+    alphas: Alphas = (-1, 6, 15)
+    n_candidates: int = Field(default=20, ge=1, description="Mixtures of the layers that are tried.")
+    n_gradient_steps: int = Field(default=0, ge=0, description="Steps of descent from the best mixture.")
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = Field(default=0, ge=0)
+
+
+class Trained(EncoderSection):
+    """What readouts trained by gradient share."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    max_epochs: int = Field(default=60, ge=1)
+    patience: int = Field(default=10, ge=1, description="Epochs without a better validation r.")
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+class SemanticTransformer(Trained, Layerwise):
+    """Masks and channels that move with the picture; needs features on a grid of tokens."""
+
+    name: Literal["semantic_transformer"] = "semantic_transformer"
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    n_hidden: int = Field(default=32, ge=1)
+
+
+class Attention(Trained):
+    """Attention routing over all layers together; needs features on a grid of tokens."""
+
+    name: Literal["attention"] = "attention"
+    queries: Literal["region", "hemisphere", "all", "voxel"] = Field(
+        default="region", description="What asks: each region, each region of each hemisphere, all neuroids "
+        "together, or each neuroid."
+    )  # fmt: skip
+    networks: dict[str, list[str]] = Field(
+        default_factory=dict, description="Regions that ask together; those named in none ask alone."
+    )
+    overlap: Literal["learned", "sum"] = Field(
+        default="learned", description="How a neuroid of several regions takes their tokens: a learned "
+        "mixture that starts at the mean, or the published sum."
+    )  # fmt: skip
+    readout: Literal["best", "gradient", "ridge"] = Field(
+        default="best", description="Of the routed tokens: as trained, solved by ridge, or the better one."
+    )
+    n_dimensions: int = Field(default=128, ge=8)
+    n_heads: int = Field(default=8, ge=1)
+    n_hidden: int = Field(default=256, ge=1)
+    mlp: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+Encoder = Annotated[
+    Ridge | Banded | PLS | Factorised | Gaussian | SemanticTransformer | Attention,
+    Field(discriminator="name"),
+]
+
+
+class EncoderChoice(Section):
+    """One encoder with its options, by itself."""
+
+    encoder: Encoder
+
+
+class Stack(Section):
+    """A mixture of encoders for each neuroid, chosen on validation predictions."""
+
+    members: list[str] = Field(
+        default_factory=list, description="MODEL for the first encoder, MODEL-ENCODER for others; empty: all."
+    )
+    select: bool = Field(default=False, description="Take the single best member instead of a mixture.")
 
 
 class Evaluation(Section):
@@ -169,18 +289,47 @@ class Config(Section):
     subjects: list[str] = Field(min_length=1)
     split: Split = Split()
     models: dict[str, Model] = Field(min_length=1)
-    encoder: Encoder = Encoder()
+    encoders: dict[str, Encoder] = Field(
+        default={"ridge": Ridge()}, min_length=1,
+        description="Encoders by a label of your own; `name` says which, and may be left out where the label "
+        "is the name."
+    )  # fmt: skip
+    stack: Stack | None = None
     evaluation: Evaluation = Evaluation()
     figures: Figures = Figures()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels(cls, data: Any) -> Any:
+        """Let the label of an encoder be its name."""
+        encoders = data.get("encoders") if isinstance(data, dict) else None
+        if not isinstance(encoders, dict):
+            return data
+        named = {k: {"name": k} | v if isinstance(v, dict) else v for k, v in encoders.items()}
+        return data | {"encoders": named}
+
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for name in self.models:
+        for name in [*self.models, *self.encoders]:
             if not name.isalnum():
-                raise ValueError(
-                    f"model name {name!r} must be letters and digits: it becomes part of file names"
-                )
+                raise ValueError(f"name {name!r} must be letters and digits: it becomes part of file names")
+        for label, encoder in self.encoders.items():
+            for name in set(encoder.models) - set(self.models):
+                raise ValueError(f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
+        known = self.fits()
+        for name in set(self.stack.members if self.stack else []) - set(known):
+            raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self
+
+    def fits(self) -> dict[str, tuple[str, str]]:
+        """List what is fitted: name -> (encoder, model); the first encoder's go by the model alone."""
+        first = next(iter(self.encoders))
+        return {
+            model if label == first else f"{model}-{label}": (label, model)
+            for label, encoder in self.encoders.items()
+            for model in self.models
+            if not encoder.models or model in encoder.models
+        }
 
 
 def parse(section: type[S], data: Any, *, source: str = "") -> S:
@@ -211,12 +360,30 @@ def _siblings(section: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]
     model: Any = section
     for part in loc[:-1]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if annotation is None:  # a key of a dictionary of sections
+        if annotation is None:  # a key of a dictionary of sections, or the tag of a union
+            tagged = [k for k in getattr(model, "choices", ()) if k.model_fields["name"].default == part]
+            model = tagged[0] if tagged else model
             continue
-        arguments = [a for a in getattr(annotation, "__args__", ()) if _is_section(a)]
-        model = annotation if _is_section(annotation) else arguments[0]
+        found = _sections(annotation)
+        model = found[0] if len(found) == 1 else _Choices(found)
     prefix = ".".join(map(str, loc[:-1]))
     return [f"{prefix}.{k}" if prefix else k for k in model.model_fields]
+
+
+class _Choices:
+    """A union of sections on the way to one of them."""
+
+    model_fields: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, choices: list[Any]) -> None:
+        self.choices = choices
+
+
+def _sections(annotation: Any) -> list[Any]:
+    """List the sections inside an annotation."""
+    if _is_section(annotation):
+        return [annotation]
+    return [s for a in getattr(annotation, "__args__", ()) for s in _sections(a)]
 
 
 def _is_section(annotation: Any) -> bool:

@@ -1,126 +1,377 @@
-"""From Responses and Features to predictions of held-out stimuli: the layer is chosen per neuroid."""
+"""From Responses and Features to predictions of held-out stimuli, by any encoder."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuroenc import __version__, splits
-from neuroenc.arrays import average_repeats, check, join
-from neuroenc.config import Encoder
-from neuroenc.encoders.ridge import RidgeCV
+from neuroenc import __version__, config, splits
+from neuroenc.arrays import average_repeats, check, join, regions
+from neuroenc.encoders.stack import stack, stack_weights
+from neuroenc.errors import InputError
+
+Floats = NDArray[Any]
+TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
+
+
+class Fit(NamedTuple):
+    """A fitted model, as it is stored."""
+
+    fold: int
+    layers: list[str]
+    model: Any
+    neuroid: NDArray[np.int64]
+    """Which neuroids the targets of the model are."""
+    weight: Floats
+    """Share of each target's prediction that this model gives."""
+    centre: Floats
+    scale: Floats
+    """Of the features: (feature - centre) / scale."""
+
+
+def make(
+    options: config.Encoder, folds: list[Any], *, bands: Any = None, membership: Any = None,
+    layer_channels: tuple[int, ...] | None = None, checkpoint: Any = None,
+) -> Any:  # fmt: skip
+    """Build the estimator an encoder's options describe.
+
+    Parameters
+    ----------
+    options : Encoder
+    folds : list of (train, validation)
+    bands : array of text, (n_features,), optional
+        For banded ridge.
+    membership : array of shape (n_targets, n_queries), optional
+        For attention routing.
+    layer_channels : tuple of int, optional
+        Channels of the layers that stand side by side; for attention routing.
+    checkpoint : path, optional
+        From which a run trained by gradient is resumed.
+    """
+    values = options.model_dump(exclude={"name", "models", "layers"})
+    if "alphas" in values:
+        low, high, number = values["alphas"]
+        values["alphas"] = np.logspace(low, high, number)
+    values["cv"] = folds
+    if "device" in values:
+        import torch
+
+        if values["device"] == "auto":
+            values["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+        values["checkpoint"] = checkpoint
+    match options.name:
+        case "ridge":
+            from neuroenc.encoders.ridge import RidgeCV
+
+            return RidgeCV(**values)
+        case "banded":
+            from neuroenc.encoders.banded import BandedRidgeCV
+
+            return BandedRidgeCV(bands=bands, **values)
+        case "pls":
+            from neuroenc.encoders.pls import PLS
+
+            return PLS(**values)
+        case "factorised":
+            from neuroenc.encoders.factorised import FactorisedCV
+
+            return FactorisedCV(**values)
+        case "gaussian":
+            from neuroenc.encoders.gaussian import GaussianFieldCV
+
+            return GaussianFieldCV(**values)
+        case "semantic_transformer":
+            from neuroenc.encoders.semantic_transformer import SemanticTransformer
+
+            return SemanticTransformer(**values)
+        case "attention":
+            from neuroenc.encoders.attention import AttentionRouting
+
+            for key in ("queries", "networks"):
+                values.pop(key)
+            return AttentionRouting(membership, layer_channels=layer_channels, **values)
+
+
+def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[np.bool_], list[str]]:
+    """Say which neuroids read which query.
+
+    Returns
+    -------
+    membership : array of shape (n_neuroids, n_queries)
+    names : list of str
+    """
+    n = responses.sizes["neuroid"]
+    if options.queries == "voxel":
+        return np.eye(n, dtype=bool), [str(v) for v in responses["neuroid_id"].values]
+    masks = regions(responses) if options.queries != "all" else {}
+    unknown = {r for members in options.networks.values() for r in members} - set(masks)
+    if unknown:
+        raise InputError(
+            f"Invalid value for 'networks': no region {min(unknown)!r}. Regions: {', '.join(masks)}."
+        )
+    joined = {k: np.any([masks[r] for r in members], 0) for k, members in options.networks.items()}
+    alone = set(masks) - {r for members in options.networks.values() for r in members}
+    masks = joined | {k: v for k, v in masks.items() if k in alone}
+    if options.queries == "hemisphere":
+        sides = responses["hemisphere"].values
+        masks = {f"{side} {k}": v & (sides == side) for side in np.unique(sides) for k, v in masks.items()}
+    masks = {k: v for k, v in masks.items() if v.any()}
+    outside = ~np.any([*masks.values(), np.zeros(n, bool)], axis=0)
+    if outside.any():
+        masks["none"] = outside
+    return np.stack(list(masks.values()), 1), list(masks)
 
 
 def encode(
-    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: Encoder
-) -> tuple[xr.Dataset, dict[str, NDArray[Any]]]:
-    """Fit ridge on the training stimuli of each fold and predict its test stimuli.
+    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Encoder,
+    *, checkpoint: Callable[[int, str], Any] | None = None,
+) -> tuple[xr.Dataset, list[Fit]]:  # fmt: skip
+    """Fit an encoder on the training stimuli of each fold and predict its test stimuli.
 
-    Repeats are averaged. Each layer is standardised by the training stimuli. Alpha and layer of
-    each neuroid are those with the best R2 on the inner validation folds.
+    Repeats are averaged. Features are standardised by the training stimuli. What an encoder chooses it
+    chooses on the inner validation folds, the layer of each neuroid included. The stimuli of the first
+    inner fold are also predicted by a model that was not fitted to them: stacks learn from these.
 
     Parameters
     ----------
     responses, features, split : Dataset
         Responses, Features, Splits.
     options : Encoder
+    checkpoint : callable, optional
+        From fold and layer to the file a training run is resumed from.
 
     Returns
     -------
     predictions : Dataset
         `prediction(presentation, neuroid[, time_bin])` for the test stimuli of all folds;
-        `layer`, `alpha`, `validation_r2` per fold. A neuroid that is not finite or constant in
-        training is NaN throughout.
-    weights : dict of ndarray
-        Per fold and layer the coefficients of the neuroids that chose it, with mean and scale of
-        the features and the intercepts.
+        `validation(held, …)` for those of the first inner folds; `chosen_layer`, `alpha`,
+        `validation_r2` per fold. A neuroid that is not finite or constant in training is NaN throughout.
+    fits : list of Fit
+
+    Raises
+    ------
+    InputError
+        No neuroid varies; a layer does not vary; features are no grid of tokens where one is needed.
     """
     ids, mean = average_repeats(responses)
     first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
     group = responses["group"].values[[first[s] for s in ids]]
     dims = responses["response"].dims[1:]
+    shape = mean.shape[1:]
     layer_of = features["layer"].values
     layers = list(dict.fromkeys(layer_of))
-    tokens = features["feature"].ndim == 3
-    X_all = join(features, ids)
-    column_layer = np.tile(layer_of, features.sizes["token"]) if tokens else layer_of
-    low, high, number = options.alphas
-    alphas = np.logspace(low, high, number)
+    n_tokens = features.sizes.get("token", 1)
+    if options.name in TOKENS and n_tokens < 4:
+        raise InputError(
+            f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
+            f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
+        )
+    X_all = join(features, ids).reshape(len(ids), n_tokens, -1)
+    membership, names = (None, ["all"])
+    if isinstance(options, config.Attention):
+        if len(shape) > 1:
+            raise InputError("Encoder 'attention' reads responses without time bins. Average them first.")
+        membership, names = queries(responses, options)
 
-    predictions, fold_of, shown, weights = [], [], [], {}
+    together = options.name in ("attention", "banded")
+    members = [layers] if together else [[name] for name in layers]
     n_folds = split.sizes["fold"]
-    chosen_layer = np.zeros((n_folds, *mean.shape[1:]), "<U80")
-    chosen_alpha = np.full((n_folds, *mean.shape[1:]), np.nan, np.float32)
-    validation = np.full((n_folds, len(layers), *mean.shape[1:]), np.nan, np.float32)
-    steps = tqdm(total=n_folds * len(layers), desc="ridge", disable=None)
+    chosen_layer = np.zeros((n_folds, *shape), "<U80")
+    chosen_alpha = np.full((n_folds, *shape), np.nan, np.float32)
+    score = np.full((n_folds, len(members), *shape), np.nan, np.float32)
+    out: dict[str, list[Any]] = {
+        k: [] for k in ("prediction", "fold", "id", "validation", "held_fold", "held_id")
+    }
+    fits: list[Fit] = []
+    steps = tqdm(total=n_folds * len(members), desc=options.name, disable=None)
     for fold in range(n_folds):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
         Y = mean[train].reshape(train.sum(), -1)
         usable = np.isfinite(Y).all(0)
         usable[usable] = np.ptp(Y[:, usable], axis=0) > 0
-        folds = [(inner[train] != k, inner[train] == k) for k in np.unique(inner[train])]
-        folds = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in folds]
-        best = np.full(Y.shape[1], -np.inf)
-        predicted = np.full((test.sum(), Y.shape[1]), np.nan, np.float32)
-        name, alpha = np.full(Y.shape[1], "", "<U80"), np.full(Y.shape[1], np.nan)
-        kept: dict[str, dict[str, NDArray[Any]]] = {}
-        for number, layer in enumerate(layers):
-            X = X_all[:, column_layer == layer]
-            centre, scale = X[train].mean(0), X[train].std(0)
-            X = (X - centre) / np.where(scale > 0, scale, 1)
-            ridge = RidgeCV(alphas, cv=folds, dtype=options.dtype).fit(X[train], Y[:, usable])
-            score = np.full(Y.shape[1], -np.inf)
-            score[usable] = ridge.best_score_
-            validation[fold, number].reshape(-1)[usable] = ridge.best_score_
-            better = score > best
-            best[better] = score[better]
-            among = better[usable]
-            predicted[:, better] = ridge.predict(X[test])[:, among]
-            name[better], alpha[better] = layer, ridge.alpha_[among]
-            kept[layer] = {
-                "neuroid": np.flatnonzero(better), "coef": ridge.coef_[among].astype(np.float32),
-                "intercept": ridge.intercept_[among].astype(np.float32),
-                "centre": centre, "scale": np.where(scale > 0, scale, 1),
-            }  # fmt: skip
+        if not usable.any():
+            raise InputError(
+                f"None of {Y.shape[1]} neuroids is finite and varies over the training stimuli of fold {fold}."
+                " Check the responses."
+            )
+        target = np.flatnonzero(usable)
+        numbers = np.unique(inner[train])
+        folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+        held = folds[0][1]
+        found = []
+        for number, group_of_layers in enumerate(members):
+            columns = np.isin(layer_of, group_of_layers)
+            X = X_all[:, :, columns]
+            centre, scale = _standardise(X[train], group_of_layers, tokens=options.name in TOKENS)
+            X = (X - centre) / scale
+            channels = tuple(int((layer_of[columns] == name).sum()) for name in group_of_layers)
+            model = make(
+                options, folds, bands=np.tile(layer_of[columns], n_tokens), layer_channels=channels,
+                membership=None if membership is None else membership[target],
+                checkpoint=checkpoint and checkpoint(fold, group_of_layers[0]),
+            )  # fmt: skip
+            seen = X if options.name in TOKENS else X.reshape(len(X), -1)
+            model.fit(seen[train], Y[:, target])
+            if hasattr(model, "validation_"):
+                order = np.argsort(model.validation_rows_)
+                shown = model.validation_[order]
+            else:
+                rows = folds[0][0]
+                shown = model.refit(seen[train][rows], Y[rows][:, target]).predict(seen[train][held])
+            score[fold, number].reshape(-1)[target] = model.best_score_
+            found.append((model, model.predict(seen[test]), shown, model.best_score_, centre, scale))
             steps.update()
-        for layer, parts in kept.items():
-            still = name[parts["neuroid"]] == layer
-            for key, values in parts.items():
-                per_target = key not in ("centre", "scale")
-                weights[f"fold{fold}/{layer}/{key}"] = values[still] if per_target else values
-        predictions.append(predicted.reshape(-1, *mean.shape[1:]))
-        chosen_layer[fold] = name.reshape(mean.shape[1:])
-        chosen_alpha[fold] = alpha.reshape(mean.shape[1:])
-        fold_of.append(np.full(test.sum(), fold))
-        shown.append(ids[test])
+        validation = np.stack([f[2] for f in found])
+        if getattr(options, "layers", "select") == "stack":
+            weight = stack_weights(validation, Y[held][:, target])
+        else:
+            weight = np.asarray(np.eye(len(found))[np.argmax([f[3] for f in found], 0)].T)
+        predicted: Floats = np.full((test.sum(), Y.shape[1]), np.nan, np.float32)
+        predicted[:, target] = stack(np.stack([f[1] for f in found]), weight)
+        mixed = np.full((len(held), Y.shape[1]), np.nan, np.float32)
+        mixed[:, target] = stack(validation, weight)
+        best = weight.argmax(0)
+        names_of = np.array(["all" if together else m[0] for m in members])
+        chosen_layer[fold].reshape(-1)[target] = names_of[best]
+        for number, (model, _, _, _, centre, scale) in enumerate(found):
+            if hasattr(model, "alpha_"):
+                among = best == number
+                chosen_alpha[fold].reshape(-1)[target[among]] = model.alpha_[among]
+            fits.append(Fit(fold, members[number], model, target, weight[number], centre, scale))
+        for key, values in (
+            ("prediction", predicted.reshape(-1, *shape)), ("fold", np.full(test.sum(), fold)),
+            ("id", ids[test]), ("validation", mixed.reshape(-1, *shape)),
+            ("held_fold", np.full(len(held), fold)), ("held_id", ids[train][held]),
+        ):  # fmt: skip
+            out[key].append(values)
     steps.close()
+    joined = {k: np.concatenate(v) for k, v in out.items()}
     coords = {k: c.variable for k, c in responses.coords.items() if set(c.dims) <= set(dims)}
     dataset = xr.Dataset(
         {
-            "prediction": (("presentation", *dims), np.concatenate(predictions)),
+            "prediction": (("presentation", *dims), joined["prediction"]),
+            "validation": (("held", *dims), joined["validation"]),
             "chosen_layer": (("fold", *dims), chosen_layer),
             "alpha": (("fold", *dims), chosen_alpha),
-            "validation_r2": (("fold", "layer", *dims), validation),
+            "validation_r2": (("fold", "layer", *dims), score),
         },
         coords
         | {
-            "stimulus_id": ("presentation", np.concatenate(shown)),
-            "fold": ("presentation", np.concatenate(fold_of)),
-            "layer_name": ("layer", np.array(layers)),
+            "stimulus_id": ("presentation", joined["id"]),
+            "fold": ("presentation", joined["fold"]),
+            "held_stimulus_id": ("held", joined["held_id"]),
+            "held_fold": ("held", joined["held_fold"]),
+            "layer_name": ("layer", np.array(["all"] if together else layers)),
         },
         {
             "kind": "predictions", "neuroenc_version": __version__,
             "dataset": responses.attrs["dataset"], "model": features.attrs["model"],
-            "weights": features.attrs["weights"], "encoder": options.name,
+            "weights": features.attrs["weights"], "encoder": options.name, "queries": ", ".join(names),
             "transductive": _transductive(responses, split),
         },
     )  # fmt: skip
-    return check(dataset, "predictions"), weights
+    return check(dataset, "predictions"), fits
+
+
+def _standardise(X: Floats, layers: list[str], *, tokens: bool) -> tuple[Floats, Floats]:
+    """Mean and scale of the features over the training stimuli.
+
+    A readout that takes tokens sees one scale per channel, so that the grid stays even.
+
+    Raises
+    ------
+    InputError
+        No column of these layers varies.
+    """
+    over = (0, 1) if tokens else 0
+    centre, scale = X.mean(over, keepdims=True)[0], X.std(over, keepdims=True)[0]
+    still = ~(scale > 0)
+    if still.all():
+        raise InputError(
+            f"All {still.size} feature columns of {', '.join(layers)} are constant over the training "
+            "stimuli. Choose other layers."
+        )
+    if still.any():
+        named = ", ".join(map(str, np.flatnonzero(still.ravel())[:5])) + (", …" if still.sum() > 5 else "")
+        tqdm.write(
+            f"{still.sum()} of {still.size} feature columns of {', '.join(layers)} are constant over the "
+            f"training stimuli and get no weight: {named}"
+        )
+    return centre, np.where(scale > 0, scale, 1)
+
+
+def stack_predictions(
+    responses: xr.Dataset, members: dict[str, xr.Dataset], *, select: bool = False
+) -> xr.Dataset:
+    """Mix the predictions of several encoders, by weights learned on their validation stimuli.
+
+    Parameters
+    ----------
+    responses : Dataset
+        Responses the members were fitted to.
+    members : mapping
+        Name -> predictions of the same splits.
+    select : bool
+        Take the best member of each neuroid instead of a mixture.
+
+    Returns
+    -------
+    Dataset
+        Predictions; the members stand where layers do, `weight(fold, layer, …)` are the mixtures.
+
+    Raises
+    ------
+    InputError
+        Members of other stimuli, neuroids or folds.
+    """
+    names, datasets = list(members), list(members.values())
+    base = datasets[0]
+    for name, other in members.items():
+        for coord in ("stimulus_id", "fold", "held_stimulus_id", "held_fold", "neuroid_id"):
+            if not np.array_equal(base[coord].values, other[coord].values):
+                raise InputError(
+                    f"Predictions {names[0]!r} and {name!r} differ in {coord!r}. Fit both with the same "
+                    "split and responses."
+                )
+    ids, mean = average_repeats(responses)
+    row = {s: i for i, s in enumerate(ids)}
+    shape = base["prediction"].shape[1:]
+    truth = mean[[row[s] for s in base["held_stimulus_id"].values]].reshape(base.sizes["held"], -1)
+    validation = np.stack([d["validation"].values.reshape(len(truth), -1) for d in datasets])
+    tested = np.stack([d["prediction"].values.reshape(base.sizes["presentation"], -1) for d in datasets])
+    out = base.copy(deep=True)
+    n_folds = base["chosen_layer"].shape[0]
+    weights, score = np.empty((2, n_folds, len(names), truth.shape[1]), np.float32)
+    prediction, held = np.empty_like(tested[0]), np.empty_like(validation[0])
+    for fold in range(n_folds):
+        rows, test = base["held_fold"].values == fold, base["fold"].values == fold
+        weight = stack_weights(validation[:, rows], truth[rows], select=select)
+        weights[fold] = weight
+        spread = ((truth[rows] - truth[rows].mean(0)) ** 2).sum(0)
+        error = ((validation[:, rows] - truth[rows]) ** 2).sum(1)
+        score[fold] = 1 - error / np.where(spread > 0, spread, np.nan)
+        prediction[test], held[rows] = stack(tested[:, test], weight), stack(validation[:, rows], weight)
+    out["prediction"] = (base["prediction"].dims, prediction.reshape(-1, *shape))
+    out["validation"] = (base["validation"].dims, held.reshape(-1, *shape))
+    dims = base["prediction"].dims[1:]
+    out = out.drop_vars(["validation_r2", "layer_name"]).assign_coords(layer_name=("layer", np.array(names)))
+    for name, values in (("weight", weights), ("validation_r2", score)):
+        out[name] = (("fold", "layer", *dims), values.reshape(n_folds, len(names), *shape))
+    out["alpha"] = out["alpha"] * np.nan
+    best = np.array(names)[np.nan_to_num(weights).argmax(1)].reshape(n_folds, *shape).astype("<U80")
+    out["chosen_layer"] = (base["chosen_layer"].dims, best)
+    out.attrs |= {
+        "encoder": "select" if select else "stack",
+        "model": " + ".join(names),
+        "weights": "of the members",
+    }
+    return check(out, "predictions")
 
 
 def _transductive(responses: xr.Dataset, split: xr.Dataset) -> str:

@@ -17,7 +17,6 @@ from neuroenc.errors import InputError
 
 Array = Any  # numpy.ndarray or torch.Tensor
 BLOCK_BYTES = 32 * 2**20  # of X read at a time
-TOLERANCE = 4.0  # times the precision, of what the mixtures may miss
 ROUNDING = float(np.finfo(np.float64).eps)
 
 
@@ -176,34 +175,59 @@ def prepare(
     else:
         towards, away = factors.singular[:, None] * vectors, held @ vectors
     del fitted, held, vectors
+    return operators(
+        Fold(train, validation, dual, xp.astype(centre, left.dtype), towards, [], away),
+        values,
+        alphas,
+        left.dtype,
+    )
+
+
+def operators(fold: Fold, values: Array, alphas: Array, dtype: Any, tolerance: float | None = None) -> Fold:
+    """Complete a fold that knows its eigenbasis.
+
+    Parameters
+    ----------
+    fold : Fold
+        With `mixing` the validation rows in the eigenbasis, (n_validation, n_directions).
+    values : array of shape (n_directions,)
+        Eigenvalues of the training rows, ascending.
+    alphas : array of shape (n_alphas,), float64
+    dtype : dtype
+        Of the computation.
+    tolerance : float, optional
+        Share of the predictions that the mixtures may miss; None: the precision of `dtype`.
+    """
+    away, towards = fold.mixing, fold.towards
+    xp = array_namespace(away)
     n = values.shape[0]
     seen = values > (values[-1] if n else 0.0) * (n * ROUNDING)
     values = xp.where(seen, values, xp.zeros_like(values))
     shrink = xp.astype(seen, xp.float64)[:, None] / (values[:, None] + alphas)
     # how much a unit of response along each direction moves the validation predictions
-    weight = xp.linalg.vector_norm(away, axis=0) * (1.0 if dual else values**0.5)
+    weight = xp.linalg.vector_norm(away, axis=0) * (1.0 if fold.dual else values**0.5)
     weighted = weight[:, None] * shrink
-    tolerance = TOLERANCE * float(xp.finfo(left.dtype).eps) * float(xp.linalg.vector_norm(weighted))
-    towards, away = xp.astype(towards, left.dtype), xp.astype(away, left.dtype)
-    operators, mixings = [], []
+    tolerance = tolerance or 4 * float(xp.finfo(dtype).eps)
+    least = tolerance * float(xp.linalg.vector_norm(weighted))
+    towards, away = xp.astype(towards, dtype), xp.astype(away, dtype)
+    made, mixings = [], []
     for run in blocks(n, max(1, -(-n // max(1, min(6, n // 200))))):
         _, size, mixing = xp.linalg.svd(weighted[run], full_matrices=False)
-        mixing = mixing[: max(1, int(xp.sum(size > tolerance)))].T
-        parts = xp.astype(shrink[run] @ mixing, left.dtype)
-        operators.append(xp.reshape(parts[:, :, None] * away.T[run][:, None, :], (parts.shape[0], -1)))
+        mixing = mixing[: max(1, int(xp.sum(size > least)))].T
+        parts = xp.astype(shrink[run] @ mixing, dtype)
+        made.append(xp.reshape(parts[:, :, None] * away.T[run][:, None, :], (parts.shape[0], -1)))
         mixings.append(mixing)
-    return Fold(
-        train, validation, dual, xp.astype(centre, left.dtype), towards, operators,
-        xp.concat([*mixings, -xp.ones_like(alphas)[:, None]], axis=1),
-    )  # fmt: skip
+    mixing = xp.concat([*mixings, -xp.ones_like(alphas)[:, None]], axis=1)
+    return fold._replace(towards=towards, operators=made, mixing=mixing)
 
 
-def project(folds: list[Fold], left: Array, Y: Array) -> tuple[Array, list[Array]]:
+def project(validation: list[Array], left: Array, Y: Array) -> tuple[Array, list[Array]]:
     """Project a block of targets on U, and the validation rows of each fold alone.
 
     Parameters
     ----------
-    folds : list of Fold
+    validation : list of arrays of int
+        Rows of each fold.
     left : array of shape (n, rank)
     Y : array of shape (n, n_targets)
 
@@ -212,11 +236,11 @@ def project(folds: list[Fold], left: Array, Y: Array) -> tuple[Array, list[Array
     total : array of shape (rank, n_targets)
     held : list of arrays of shape (rank, n_targets)
     """
-    held = [left[f.validation].T @ Y[f.validation] for f in folds]
+    held = [left[rows].T @ Y[rows] for rows in validation]
     count = np.zeros(Y.shape[0], int)
-    for f in folds:
-        count[np.asarray(f.validation.tolist())] += 1
-    return (sum(held) if folds and (count == 1).all() else left.T @ Y), held
+    for rows in validation:
+        count[np.asarray(rows.tolist())] += 1
+    return (sum(held) if (count == 1).all() else left.T @ Y), held
 
 
 def score(

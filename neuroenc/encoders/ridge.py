@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -65,7 +66,7 @@ def fit_block(
     xp = array_namespace(Y)
     y_mean = xp.mean(Y, axis=0) if fit_intercept else xp.zeros_like(Y[0])
     Y = Y - y_mean
-    projected, held = project(folds, factors.left, Y)
+    projected, held = project([f.validation for f in folds], factors.left, Y)
     total: Any = 0.0
     for fold, rows in zip(folds, held, strict=True):
         total = total + score(fold, factors.left, Y, projected, rows, fit_intercept=fit_intercept)
@@ -286,6 +287,35 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         self.best_score_ = self._leave(best.reshape(shape))
         self.cv_scores_ = self._leave(self.cv_scores_.reshape(len(alphas), *shape))
         return self
+
+    def refit(self, X: Any, y: Any) -> RidgeCV:
+        """Fit a copy to other rows, at the alphas that were chosen here.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        y : array of shape (n_samples, n_targets)
+        """
+        check_is_fitted(self)
+        made = copy(self)
+        like = self._like(X, self.device if isinstance(self.device, str) else None)
+        xp = array_namespace(like)
+        Y = xp.reshape(read(y, slice(None), like), (len(y), -1))
+        factors = factorise(X, like, fit_intercept=self.fit_intercept)
+        y_mean = xp.mean(Y, axis=0) if self.fit_intercept else xp.zeros_like(Y[0])
+        alpha = xp.asarray(_numpy(self.alpha_).ravel(), device=device_of(like))
+        coef = solve(factors, factors.left.T @ (Y - y_mean), alpha)
+        moved = factors.mean if factors.right is not None else factors.origin
+        intercept = _numpy(y_mean - coef @ read(moved, slice(None), like))
+        for name in ("dual_coef_", "X_fit_", "_coef"):
+            made.__dict__.pop(name, None)
+        if factors.right is None:
+            made.dual_coef_, made.X_fit_ = _numpy(coef), X
+        else:
+            made._coef = _numpy(coef)
+        made._x_mean, made._y_mean = _numpy(factors.mean), _numpy(y_mean)
+        made.intercept_ = made._leave(intercept.reshape(self._shape))
+        return made
 
     @property
     def coef_(self) -> Any:

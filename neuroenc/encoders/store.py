@@ -1,7 +1,9 @@
-"""Fitted weights on disk: safetensors beside a JSON that says what they are."""
+"""Fitted encoders on disk: safetensors beside a JSON that says what they are."""
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +11,208 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc import __version__
-from neuroenc.files import atomic, write_json
+from neuroenc.encoders.encode import Fit
+from neuroenc.errors import ContractError, InputError
+from neuroenc.files import atomic, existing, write_json
+
+HOMES = {
+    "RidgeCV": "ridge", "BandedRidgeCV": "banded", "PLS": "pls", "FactorisedCV": "factorised",
+    "GaussianFieldCV": "gaussian", "SemanticTransformer": "semantic_transformer",
+    "AttentionRouting": "attention",
+}  # fmt: skip
+NOT_STORED = {
+    "cv",
+    "checkpoint",
+    "cv_scores_",
+    "X_fit_",
+    "dual_coef_",
+    "validation_",
+    "validation_rows_",
+    "module_",
+}
 
 
-def save_weights(
-    weights: dict[str, NDArray[Any]],
-    contract: dict[str, Any],
-    neuroid_id: NDArray[np.str_],
-    path: str | Path,
-) -> None:
-    """Write fitted weights.
+def pack(model: Any, keep: NDArray[Any] | None = None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Take a fitted encoder apart.
 
     Parameters
     ----------
-    weights : dict of ndarray
-        As `encode` returns them: `fold<k>/<layer>/<coef|intercept|centre|scale|neuroid>`.
+    model : estimator
+    keep : array of bool, (n_targets,), optional
+        Targets that are stored; of a network all are.
+
+    Returns
+    -------
+    description : dict
+        JSON: class, parameters, fitted attributes that are no arrays.
+    arrays : dict of ndarray
+    """
+    values = model.get_params(deep=False) | vars(model)
+    if hasattr(model, "dual_coef_"):
+        values["_coef"] = model.coef_.reshape(-1, model.n_features_in_)
+    plain: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    network = getattr(model, "module_", None)
+    n_targets = np.size(model.best_score_)
+    for name, value in values.items():
+        if name in NOT_STORED or value is None:
+            continue
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            if keep is not None and network is None and value.ndim and len(value) == n_targets:
+                value = value[keep]
+            arrays[name] = np.ascontiguousarray(value)
+        elif isinstance(value, np.ndarray):
+            plain[name] = value.tolist()
+        elif isinstance(value, (str, int, float, bool, list, tuple)):
+            plain[name] = value
+    if network is not None:
+        arrays |= {f"module_/{k}": v.detach().cpu().numpy() for k, v in network.state_dict().items()}
+    if keep is not None and "_shape" in plain:
+        plain["_shape"] = [int(keep.sum())]
+    return {"class": type(model).__name__, "values": plain}, arrays
+
+
+def unpack(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Any:
+    """Put an encoder together again."""
+    kind = getattr(import_module(f"neuroenc.encoders.{HOMES[description['class']]}"), description["class"])
+    values = description["values"] | {k: v for k, v in arrays.items() if not k.startswith("module_/")}
+    parameters = set(kind._get_param_names())
+    model = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in parameters})
+    for name, value in values.items():
+        if name not in parameters:
+            setattr(model, name, tuple(value) if isinstance(value, list) and name == "_shape" else value)
+    if description["class"] == "RidgeCV":
+        model._kept = model._template = None
+    if any(k.startswith("module_/") for k in arrays):
+        import torch
+
+        model.device = "cpu"
+        n_targets = len(arrays["best_score_"])
+        model.module_ = model._module(model.n_tokens_, model.n_channels_, n_targets)
+        state = {
+            k.removeprefix("module_/"): torch.from_numpy(v)
+            for k, v in arrays.items()
+            if k.startswith("module_/")
+        }
+        model.module_.load_state_dict(state)
+        model.module_.eval()
+    return model
+
+
+def save_model(model: Any, path: str | Path) -> None:
+    """Write one fitted encoder: `path`, a .safetensors, and the JSON of the same name."""
+    from safetensors.numpy import save_file
+
+    description, arrays = pack(model)
+    with atomic(path) as partial:
+        save_file(arrays, partial)
+    write_json({"neuroenc_version": __version__, **description}, Path(path).with_suffix(".json"))
+
+
+def load_model(path: str | Path) -> Any:
+    """Read one fitted encoder."""
+    from safetensors.numpy import load_file
+
+    return unpack(
+        json.loads(existing(Path(path).with_suffix(".json")).read_text()), load_file(existing(path))
+    )
+
+
+def save_fits(
+    fits: list[Fit], contract: dict[str, Any], neuroid_id: NDArray[np.str_], path: str | Path
+) -> None:
+    """Write all fitted models of a run.
+
+    Parameters
+    ----------
+    fits : list of Fit
+        As `encode` returns them.
     contract : dict
         The embedding contract of the features they read.
     neuroid_id : array of text, (n_neuroids,)
-        What the `neuroid` rows count.
     path : path
         `.safetensors`; the JSON has the same name.
     """
     from safetensors.numpy import save_file
 
+    arrays: dict[str, NDArray[Any]] = {}
+    described = []
+    for number, fit in enumerate(fits):
+        used = fit.weight > 0
+        if not used.any():
+            continue
+        description, parts = pack(fit.model, used)
+        whole = hasattr(fit.model, "module_")
+        parts |= {
+            "neuroid": fit.neuroid if whole else fit.neuroid[used],
+            "weight": fit.weight if whole else fit.weight[used],
+            "centre": fit.centre, "scale": fit.scale,
+        }  # fmt: skip
+        arrays |= {f"{number}/{k}": np.ascontiguousarray(v) for k, v in parts.items()}
+        described.append({"number": number, "fold": fit.fold, "layers": fit.layers, **description})
     with atomic(path) as partial:
-        save_file({k: np.ascontiguousarray(v) for k, v in weights.items()}, partial)
-    described = {k: v for k, v in contract.items() if isinstance(v, (str, int, float))}
+        save_file(arrays, partial)
     write_json(
-        {"neuroenc_version": __version__, "contract": described, "neuroid_id": neuroid_id.tolist(),
-         "standardise": "(feature - centre) / scale, then coef and intercept"},
+        {"neuroenc_version": __version__,
+         "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
+         "neuroid_id": neuroid_id.tolist(), "models": described,
+         "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight"},
         Path(path).with_suffix(".json"),
     )  # fmt: skip
+
+
+def predict_fits(path: str | Path, features: Any, fold: int) -> tuple[NDArray[np.float32], list[str]]:
+    """Predict stimuli by the stored models of one fold.
+
+    Parameters
+    ----------
+    path : path
+        As `save_fits` wrote it.
+    features : Dataset
+        Features of the same embedding contract.
+    fold : int
+
+    Returns
+    -------
+    prediction : array of shape (n_stimuli, n_neuroids)
+    neuroid_id : list of str
+
+    Raises
+    ------
+    ContractError
+        The features are not those the models were fitted to.
+    InputError
+        No such fold.
+    """
+    from safetensors import safe_open
+
+    described = json.loads(existing(Path(path).with_suffix(".json")).read_text())
+    for key, expected in described["contract"].items():
+        found = features.attrs.get(key)
+        if key in ("model", "weights", "pooling", "preprocessing", "normalisation") and found != expected:
+            raise ContractError(
+                f"Features disagree with the weights in {key!r}: found {found!r}, fitted to {expected!r}. "
+                "Extract them with the same model section."
+            )
+    models = [m for m in described["models"] if m["fold"] == fold]
+    if not models:
+        folds = sorted({m["fold"] for m in described["models"]})
+        raise InputError(f"No models of fold {fold} in {path}. Folds: {', '.join(map(str, folds))}.")
+    values = features["feature"].values
+    values = values.reshape(len(values), -1, values.shape[-1])
+    layer = features["layer"].values
+    out = np.full((len(values), len(described["neuroid_id"])), np.nan, np.float32)
+    with safe_open(existing(path), "np") as file:
+        names = list(file.keys())
+        for m in models:
+            prefix = f"{m['number']}/"
+            arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
+            neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
+            model = unpack(m, arrays)
+            X = (values[:, :, np.isin(layer, m["layers"])] - centre) / scale
+            if not hasattr(model, "n_tokens_"):
+                X = X.reshape(len(X), -1)
+            used = weight > 0
+            part = model.predict(X.astype(np.float32)).reshape(len(X), -1)[:, used] * weight[used]
+            out[:, neuroid[used]] = np.nan_to_num(out[:, neuroid[used]]) + part
+    return out, described["neuroid_id"]

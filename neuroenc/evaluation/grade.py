@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from neuroenc import splits
 from neuroenc.arrays import average_repeats
-from neuroenc.config import Config, Encoder
+from neuroenc.config import Config, Ridge
 from neuroenc.datasets import cortex, nsd, simulate
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
@@ -97,7 +97,15 @@ def grade(
                 rows.append(row("mean test r", r[inside].mean(), unit="Pearson r", n=int(inside.sum()),
                                 ceiling=float(np.sqrt(known[inside]).mean()), null=0.0,
                                 area_kind=kind, model=model, **labels))  # fmt: skip
-        rows += _true_features(data, truth, split, energy, pictures, config.encoder, labels)
+        rows += _true_features(
+            data,
+            truth,
+            split,
+            energy,
+            pictures,
+            next(e for e in config.encoders.values() if e.name == "ridge"),
+            labels,
+        )
     return rows
 
 
@@ -117,7 +125,7 @@ def _truth(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:
 
 def _true_features(
     responses: xr.Dataset, truth: xr.Dataset, split: xr.Dataset, energy: NDArray[np.float32],
-    pictures: simulate.Pictures, encoder: Encoder, labels: dict[str, Any],
+    pictures: simulate.Pictures, encoder: Ridge, labels: dict[str, Any],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Share of the attainable r that ridge reaches from what truly drives each voxel."""
     ids, mean = average_repeats(responses)

@@ -82,15 +82,54 @@ def responses_flags(wildcards, input):
 
 
 def scores_flags(wildcards, input):
-    """Name the files of scores: by model within a subject, else by subject and model."""
-    names = MODELS
+    """Name the files of scores: by fit within a subject, else by subject and fit."""
+    names = NAMES
     if "subject" not in wildcards.keys():
-        names = [f"{s}:{m}" for s in SUBJECTS for m in MODELS]
+        names = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
     return " ".join(f"--scores {n}={f}" for n, f in zip(names, input.scores))
+
+
+def stem(name):
+    """The part of a file name that says encoder and model."""
+    encoder, model = FITS.get(name, ("stack", "all"))
+    return f"enc-{encoder}_feat-{model}"
+
+
+def all_scores(subjects="{subject}"):
+    """Files of scores of all fits, for one subject or a list of them."""
+    each = [subjects] if isinstance(subjects, str) else subjects
+    return [
+        f"{RUN}/sub-{s}/sub-{s}_{stem(n)}_desc-scores.nc" for s in each for n in NAMES
+    ]
+
+
+def encoder_section(wildcards):
+    return json.dumps(config["encoders"][wildcards.encoder])
+
+
+def members_flags(wildcards, input):
+    return " ".join(f"--predictions {n}={f}" for n, f in zip(STACK, input.predictions))
 
 
 SUBJECTS = config["subjects"]
 MODELS = list(config["models"])
+config.setdefault("encoders", {"ridge": {}})
+for label, options in config["encoders"].items():
+    options.setdefault("name", label)
+# what is fitted, name -> (encoder, model): as in neuroenc.config.Config.fits
+FITS = {
+    model if label == next(iter(config["encoders"])) else f"{model}-{label}": (
+        label,
+        model,
+    )
+    for label, options in config["encoders"].items()
+    for model in MODELS
+    if not options.get("models") or model in options["models"]
+}
+STACK = (
+    (config["stack"] or {}).get("members") or list(FITS) if "stack" in config else []
+)
+NAMES = list(FITS) + (["stack"] if STACK else [])
 RUN = f"<results>/{config['label']}"
 SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"
 LOGS = f"<logs>/{config['label']}"
@@ -122,3 +161,4 @@ CHECKPOINTS = [
 wildcard_constraints:
     subject="[A-Za-z0-9]+",
     model="[A-Za-z0-9]+",
+    encoder="[A-Za-z0-9]+",

@@ -1,40 +1,66 @@
 rule encode_fit:
-    """Fit one ridge encoder per subject and model; predict the held-out stimuli."""
+    """Fit one encoder to one subject and model; predict the held-out stimuli."""
     input:
         responses=f"{SUB}_responses.nc",
         features=f"{RUN}/feat-{{model}}_features.nc",
         split=f"{RUN}/splits.nc",
     output:
-        predictions=f"{SUB}_enc-ridge_feat-{{model}}_desc-predictions.nc",
-        weights=f"{SUB}_enc-ridge_feat-{{model}}_weights.safetensors",
-        sidecar=f"{SUB}_enc-ridge_feat-{{model}}_weights.json",
+        predictions=f"{SUB}_enc-{{encoder}}_feat-{{model}}_desc-predictions.nc",
+        weights=f"{SUB}_enc-{{encoder}}_feat-{{model}}_weights.safetensors",
+        sidecar=f"{SUB}_enc-{{encoder}}_feat-{{model}}_weights.json",
     log:
-        f"{LOGS}/encode_fit/sub-{{subject}}_{{model}}.log",
+        f"{LOGS}/encode_fit/sub-{{subject}}_{{encoder}}_{{model}}.log",
     benchmark:
-        f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{model}}.jsonl"
+        f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
     threads: 1
     resources:
         mem_mb=memory(10),
-        runtime=120,
+        runtime=240,
     params:
-        options=section("encoder"),
+        options=encoder_section,
     shell:
         "neuroenc encode fit --responses {input.responses:q} --features {input.features:q} "
         "--split {input.split:q} --options {params.options:q} --out {output.predictions:q} "
         "--weights {output.weights:q} > {log} 2>&1"
 
 
+rule encode_stack:
+    """Mix encoders for each neuroid by weights learned on validation stimuli."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        predictions=[f"{SUB}_{stem(n)}_desc-predictions.nc" for n in STACK],
+    output:
+        f"{SUB}_enc-stack_feat-all_desc-predictions.nc",
+    log:
+        f"{LOGS}/encode_stack/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/encode_stack/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(10),
+        runtime=30,
+    params:
+        options=section("stack"),
+        members=members_flags,
+    shell:
+        "neuroenc encode stack --responses {input.responses:q} {params.members} "
+        "--options {params.options:q} --out {output:q} > {log} 2>&1"
+
+
+ruleorder: encode_stack > encode_fit
+
+
 rule evaluate:
     """Score predictions against the ceiling, with intervals and p-values."""
     input:
         responses=f"{SUB}_responses.nc",
-        predictions=f"{SUB}_enc-ridge_feat-{{model}}_desc-predictions.nc",
+        predictions=f"{SUB}_enc-{{encoder}}_feat-{{model}}_desc-predictions.nc",
     output:
-        f"{SUB}_feat-{{model}}_desc-scores.nc",
+        f"{SUB}_enc-{{encoder}}_feat-{{model}}_desc-scores.nc",
     log:
-        f"{LOGS}/evaluate/sub-{{subject}}_{{model}}.log",
+        f"{LOGS}/evaluate/sub-{{subject}}_{{encoder}}_{{model}}.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate/sub-{{subject}}_{{model}}.jsonl"
+        f"{BENCHMARKS}/evaluate/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
     threads: 1
     resources:
         mem_mb=memory(10),
@@ -53,9 +79,7 @@ rule grade:
         root=ancient(DATASET_ROOT),
         split=f"{RUN}/splits.nc",
         responses=collect(f"{SUB}_responses.nc", subject=SUBJECTS),
-        scores=collect(
-            f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS
-        ),
+        scores=all_scores(SUBJECTS),
     output:
         f"{RUN}/grade.json",
     log:

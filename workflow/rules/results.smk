@@ -2,9 +2,7 @@ rule maps_volume:
     """Write scores as NIfTI on the subject's grid."""
     input:
         responses=f"{SUB}_responses.nc",
-        scores=collect(
-            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
-        ),
+        scores=all_scores(),
     output:
         maps=f"{SUB}_desc-scores_maps.nii.gz",
         sidecar=f"{SUB}_desc-scores_maps.json",
@@ -27,9 +25,7 @@ rule maps_surface:
     """Write scores as GIFTI on the surface."""
     input:
         responses=f"{SUB}_responses.nc",
-        scores=collect(
-            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
-        ),
+        scores=all_scores(),
     output:
         left=f"{SUB}_hemi-L_desc-scores.func.gii",
         right=f"{SUB}_hemi-R_desc-scores.func.gii",
@@ -51,9 +47,7 @@ rule maps_surface:
 rule figures:
     """Draw accuracy against ceiling by region and neuroid, and the layers."""
     input:
-        scores=collect(
-            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
-        ),
+        scores=all_scores(),
     output:
         regions=report(
             f"{SUB}_regions.png",
@@ -92,9 +86,7 @@ rule surface:
     """Draw accuracy, ceiling and best layer on the inflated surface."""
     input:
         responses=f"{SUB}_responses.nc",
-        scores=collect(
-            f"{SUB}_feat-{{model}}_desc-scores.nc", model=MODELS, allow_missing=True
-        ),
+        scores=all_scores(),
     output:
         report(
             f"{SUB}_surface.png",
@@ -120,9 +112,7 @@ rule surface:
 rule summary:
     """Gather all scores: a row per figure, a tidy table, a page for the report."""
     input:
-        scores=collect(
-            f"{SUB}_feat-{{model}}_desc-scores.nc", subject=SUBJECTS, model=MODELS
-        ),
+        scores=all_scores(SUBJECTS),
         grade=f"{RUN}/grade.json" if SIMULATED else [],
     output:
         summary=f"{RUN}/summary.json",

@@ -1,0 +1,369 @@
+"""Attention routing: each region asks the grid of tokens where to look, then reads out linearly.
+
+Adeli, Minni, Kriegeskorte (2025), "Transformer brain encoders", arXiv 2505.17329: one decoder layer
+with learned queries and no self-attention; keys carry a 2-D position, values do not. Ours differs where
+that is wasteful or unsound: features are cached, a voxel is multiplied with the token of its own regions
+only, voxels of several regions take a learned mixture that starts at the mean (the published sum is
+`overlap="sum"`), and the linear readout can be solved exactly on the routed tokens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
+
+from neuroenc.encoders import training
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = NDArray[Any]
+
+
+def positions(side: int, n_dimensions: int) -> Floats:
+    """Sine and cosine code of the rows and columns of a square grid, (side², n_dimensions).
+
+    Half of the dimensions code the row, half the column, at wavelengths from 2 pi to 20,000 pi of a
+    coordinate that runs over 2 pi (Carion et al. 2020, DETR).
+    """
+    half = n_dimensions // 2
+    place = (np.arange(side) + 1) / side * 2 * np.pi
+    wavelength = 10000 ** (2 * (np.arange(half) // 2) / half)
+    angle = place[:, None] / wavelength
+    code = np.where(np.arange(half) % 2 == 0, np.sin(angle), np.cos(angle))
+    grid = np.concatenate([np.repeat(code, side, 0), np.tile(code, (side, 1))], 1)
+    return np.pad(grid, ((0, 0), (0, n_dimensions - grid.shape[1]))).astype(np.float32)
+
+
+def make_module(
+    n_channels: list[int],
+    n_tokens: int,
+    membership: NDArray[np.bool_],
+    *,
+    n_dimensions: int,
+    n_heads: int,
+    n_hidden: int,
+    dropout: float,
+    overlap: str,
+    mlp: bool,
+) -> Any:
+    """Build the network.
+
+    Parameters
+    ----------
+    n_channels : list of int
+        Of each layer of the source network; each has its own projections to keys and values.
+    n_tokens : int
+        Of the square grid, the same for all layers.
+    membership : array of shape (n_targets, n_queries)
+        Which queries a target reads.
+    n_dimensions, n_heads, n_hidden, dropout, overlap, mlp
+        See `AttentionRouting`.
+    """
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    side = round(n_tokens**0.5)
+    n_queries = membership.shape[1]
+    single = membership.shape == (n_queries, n_queries) and bool((membership == np.eye(n_queries)).all())
+    patterns, pattern = np.unique(membership, axis=0, return_inverse=True)
+    if single:
+        patterns, pattern = membership, np.arange(n_queries)
+    order = np.argsort(pattern.ravel(), kind="stable")
+    sizes = np.bincount(pattern.ravel(), minlength=len(patterns)).tolist()
+    groups = np.split(order, np.cumsum(sizes)[:-1])
+    code = torch.from_numpy(positions(side, n_dimensions))
+
+    class Routing(nn.Module):
+        position: torch.Tensor
+        member: torch.Tensor
+        back: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.single, self.groups, self.order = single, groups, order
+            self.query = nn.Parameter(torch.randn(n_queries, n_dimensions))
+            self.to_query = nn.Linear(n_dimensions, n_dimensions)
+            self.to_key = nn.ModuleList(nn.Linear(c, n_dimensions) for c in n_channels)
+            self.to_value = nn.ModuleList(nn.Linear(c, n_dimensions) for c in n_channels)
+            self.layer_code = nn.Parameter(torch.zeros(len(n_channels), n_dimensions))
+            self.place = nn.Linear(n_dimensions, n_dimensions, bias=False)
+            self.out = nn.Linear(n_dimensions, n_dimensions)
+            self.before, self.after = nn.LayerNorm(n_dimensions), nn.LayerNorm(n_dimensions)
+            self.widen, self.narrow = nn.Linear(n_dimensions, n_hidden), nn.Linear(n_hidden, n_dimensions)
+            self.drop = nn.Dropout(dropout)
+            self.readout = nn.Parameter(torch.randn(len(membership), n_dimensions) * n_dimensions**-0.5 * 0.1)
+            self.bias = nn.Parameter(torch.zeros(len(membership)))
+            self.mixture = nn.Parameter(torch.zeros(len(patterns), n_queries))
+            self.register_buffer("position", code, persistent=False)
+            self.register_buffer("member", torch.from_numpy(patterns), persistent=False)
+            self.register_buffer("back", torch.from_numpy(np.argsort(order)), persistent=False)
+
+        def keys(self, x: torch.Tensor) -> torch.Tensor:
+            """Keys of all layers with their position, (n, n_layers * n_tokens, d)."""
+            place = self.place(self.position)
+            parts = x.split(n_channels, dim=-1)
+            coded = [m(p) + place + c for m, p, c in zip(self.to_key, parts, self.layer_code, strict=True)]
+            return torch.cat(coded, 1)
+
+        def heads(self, x: torch.Tensor) -> torch.Tensor:
+            return x.unflatten(-1, (n_heads, -1)).transpose(-3, -2)
+
+        def attention(self, x: torch.Tensor) -> torch.Tensor:
+            """Share of each token in what a query sees, (n, n_queries, n_layers, n_tokens)."""
+            q, k = self.heads(self.to_query(self.query)), self.heads(self.keys(x))
+            weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(-3)
+            return weight.unflatten(-1, (len(n_channels), n_tokens))
+
+        def route(self, x: torch.Tensor) -> torch.Tensor:
+            """Take for each query what it sees of the picture, (n, n_queries, d)."""
+            q = self.heads(self.to_query(self.query)).expand(len(x), -1, -1, -1)
+            values = torch.cat(
+                [m(p) for m, p in zip(self.to_value, x.split(n_channels, dim=-1), strict=True)], 1
+            )
+            seen = functional.scaled_dot_product_attention(q, self.heads(self.keys(x)), self.heads(values))
+            token = self.drop(self.out(seen.transpose(1, 2).flatten(2)))
+            if mlp:
+                token = token + self.drop(self.narrow(self.drop(self.widen(self.before(token)).relu())))
+            return self.after(token)
+
+        def gather(self, token: torch.Tensor) -> torch.Tensor:
+            """Mix the tokens of each pattern of regions, (n, n_patterns, d)."""
+            if overlap == "sum":
+                return self.member.to(token.dtype) @ token
+            weight = self.mixture.masked_fill(~self.member, -torch.inf).softmax(-1)
+            return weight.to(token.dtype) @ token
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            token = self.route(x)
+            if single:  # a query for each target
+                return (token * self.readout).sum(-1) + self.bias
+            token = self.gather(token)
+            parts = [t @ w.T for t, w in zip(token.unbind(1), self.readout.split(sizes), strict=True)]
+            return torch.cat(parts, 1)[:, self.back] + self.bias
+
+    return Routing()
+
+
+class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Readout that routes tokens to regions by attention.
+
+    Parameters
+    ----------
+    regions : array of shape (n_targets, n_regions), optional
+        Which regions each target lies in; targets in none share a query of their own. None: one query
+        for all targets. The identity: a query for each target. Join columns to ask by networks of regions.
+    layer_channels : sequence of int, optional
+        Channels of each layer of the source network that stand side by side in X; None: one layer.
+    n_dimensions, n_heads, n_hidden : int
+        Of the tokens, the attention and the layer after it.
+    mlp : bool
+        Whether there is a layer after the attention, as published.
+    overlap : {"learned", "sum"}
+        How a target of several regions takes their tokens: mixed by weights learned for each combination,
+        starting at the mean; or summed, as published.
+    readout : {"best", "gradient", "ridge"}
+        The linear readout as trained; or solved exactly by ridge with one alpha per target on the routed
+        tokens; or whichever has the better validation r.
+    dropout, learning_rate, weight_decay, batch_size, max_epochs, patience, clip
+        Of the training.
+    cv : int, splitter or iterable of (train, validation)
+        The first split gives the validation rows of early stopping.
+    seed : int
+    device : str
+    checkpoint : path, optional
+        Where the run is kept after each epoch; the same call takes it up and ends in the same weights.
+
+    Attributes
+    ----------
+    best_score_ : array of shape (n_targets,)
+        R2 on the validation rows.
+    history_ : list of float
+        Validation r of each epoch.
+    readout_ : {"gradient", "ridge"}
+        What was kept.
+    validation_, validation_rows_ : arrays
+        Predictions of the validation rows by a model that was not fitted to them.
+    """
+
+    def __init__(
+        self,
+        regions: ArrayLike | None = None,
+        *,
+        layer_channels: tuple[int, ...] | None = None,
+        n_dimensions: int = 128,
+        n_heads: int = 8,
+        n_hidden: int = 256,
+        mlp: bool = True,
+        overlap: str = "learned",
+        readout: str = "best",
+        dropout: float = 0.1,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 1e-4,
+        batch_size: int = 32,
+        max_epochs: int = 60,
+        patience: int = 10,
+        clip: float = 1.0,
+        cv: Any = 5,
+        seed: int = 0,
+        device: str = "cpu",
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        self.regions = regions
+        self.layer_channels = layer_channels
+        self.n_dimensions = n_dimensions
+        self.n_heads = n_heads
+        self.n_hidden = n_hidden
+        self.mlp = mlp
+        self.overlap = overlap
+        self.readout = readout
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.clip = clip
+        self.cv = cv
+        self.seed = seed
+        self.device = device
+        self.checkpoint = checkpoint
+
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
+        """Train the routing; solve the readout.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_tokens, n_channels)
+            Tokens of a square grid, row by row.
+        y : array of shape (n_samples, n_targets)
+        groups : array of shape (n_samples,), optional
+            Handed to the splitter.
+
+        Raises
+        ------
+        InputError
+            Tokens that are no square grid; regions of another number of targets; a checkpoint of other
+            regions; the GPU out of memory.
+        """
+        import torch
+
+        X, Y = training.tokens_of(X), np.asarray(getattr(y, "values", y), dtype=np.float32)
+        self._module(X.shape[1], X.shape[2], Y.shape[1])
+        rows = np.zeros(len(X))
+        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows, rows, groups))))
+        self._centre, self._scale = X[fitted].mean((0, 1)), X[fitted].std((0, 1))
+        self._scale[self._scale == 0] = 1
+        self._mean, self._deviation = Y[fitted].mean(0), Y[fitted].std(0)
+        self._deviation[self._deviation == 0] = 1
+        X = (X - self._centre) / self._scale
+        target = (Y - self._mean) / self._deviation
+        torch.manual_seed(self.seed)
+        self.module_ = self._module(X.shape[1], X.shape[2], Y.shape[1])
+        self.history_ = training.train(
+            self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
+            patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
+            checkpoint=self.checkpoint, description="attention routing",
+        )  # fmt: skip
+        self.n_tokens_, self.n_channels_ = X.shape[1:]
+        self.readout_ = "gradient"
+        shown = training.predict(self.module_, X[held], batch_size=self.batch_size, device=self.device)
+        if self.readout in ("best", "ridge"):
+            solved, coef, intercept = self._solve(X, target, fitted, held)
+            gain = training.correlation(target[held], solved) - training.correlation(target[held], shown)
+            if self.readout == "ridge" or gain.mean() > 0:
+                self.readout_, shown = "ridge", solved
+                with torch.no_grad():
+                    self.module_.readout.copy_(torch.from_numpy(coef))
+                    self.module_.bias.copy_(torch.from_numpy(intercept))
+        spread = ((target[held] - target[held].mean(0)) ** 2).sum(0)
+        self.best_score_ = 1 - ((target[held] - shown) ** 2).sum(0) / np.where(spread > 0, spread, np.inf)
+        self.validation_, self.validation_rows_ = shown * self._deviation + self._mean, held
+        return self
+
+    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
+        side = round(n_tokens**0.5)
+        if side**2 != n_tokens:
+            raise InputError(f"{n_tokens} tokens are no square grid. Pool the network to 'grid:<k>'.")
+        regions = np.ones((n_targets, 1), bool) if self.regions is None else np.asarray(self.regions, bool)
+        if len(regions) != n_targets:
+            raise InputError(f"Regions are given for {len(regions)} targets, the responses have {n_targets}.")
+        outside: Any = ~regions.any(1)
+        if outside.any():
+            regions = np.concatenate([regions, outside[:, None]], 1)
+        channels = list(self.layer_channels or [n_channels])
+        if sum(channels) != n_channels:
+            raise InputError(
+                f"layer_channels {channels} sum to {sum(channels)}, the features have {n_channels}."
+            )
+        if self.n_dimensions % self.n_heads:
+            raise InputError(f"n_dimensions {self.n_dimensions} is no multiple of n_heads {self.n_heads}.")
+        return make_module(
+            channels, n_tokens, regions, n_dimensions=self.n_dimensions, n_heads=self.n_heads,
+            n_hidden=self.n_hidden, dropout=self.dropout, overlap=self.overlap, mlp=self.mlp,
+        )  # fmt: skip
+
+    def _solve(
+        self, X: Floats, target: Floats, fitted: NDArray[Any], held: NDArray[Any]
+    ) -> tuple[Floats, Floats, Floats]:
+        """Ridge on the routed tokens; alpha by the validation rows, as the routing was."""
+        module = self.module_
+
+        def routed(x: torch.Tensor) -> torch.Tensor:
+            token = module.route(x)
+            return token if module.single else module.gather(token)
+
+        tokens = training.predict(module, X, batch_size=self.batch_size, device=self.device, call=routed)
+        shown = np.empty((len(held), target.shape[1]), np.float32)
+        coef = np.empty((target.shape[1], self.n_dimensions), np.float32)
+        intercept = np.empty(target.shape[1], np.float32)
+        split = [(np.arange(len(fitted)), len(fitted) + np.arange(len(held)))]
+        rows = np.concatenate([fitted, held])
+        alphas = np.logspace(-1, 5, 13)
+        for token, group in zip(tokens.transpose(1, 0, 2), module.groups, strict=True):
+            ridge = RidgeCV(alphas, cv=split).fit(token[rows], target[rows][:, group])
+            coef[group], intercept[group] = ridge.coef_, ridge.intercept_
+            # for the validation rows: the same alpha without them
+            for alpha in np.unique(ridge.alpha_):
+                t = group[ridge.alpha_ == alpha]
+                alone = RidgeCV([alpha], cv=2).fit(token[fitted], target[fitted][:, t])
+                shown[:, t] = alone.predict(token[held])
+        return shown, coef[module.order], intercept
+
+    def predict(self, X: Any) -> Floats:
+        """Predict, (n_samples, n_targets)."""
+        check_is_fitted(self)
+        X = (training.tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
+        out = training.predict(self.module_, X, batch_size=self.batch_size, device=self.device)
+        return out * self._deviation + self._mean
+
+    def attention_maps(self, X: Any) -> Floats:
+        """Show where each region looks.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_tokens, n_channels)
+
+        Returns
+        -------
+        array of shape (n_samples, n_queries, side, side)
+            Mean over heads, sum over layers; the cells of a picture sum to one. Queries are the columns of
+            `regions`, then the one of the targets that lie in none.
+        """
+        check_is_fitted(self)
+        X = (training.tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
+        maps = training.predict(
+            self.module_, X, batch_size=self.batch_size, device=self.device, call=self.module_.attention
+        ).sum(2)
+        side = round(self.n_tokens_**0.5)
+        return maps.reshape(*maps.shape[:2], side, side)

@@ -1,0 +1,359 @@
+"""Banded ridge: several feature spaces, one strength for each, chosen per target.
+
+la Tour, Eickenberg, Nunez-Elizalde, Gallant (2022), NeuroImage 264, 119728. With X = [X_1 … X_m] the
+objective is ||Y - XW||² + sum_i alpha / gamma_i ||W_i||², the gammas summing to one: ridge on columns
+scaled by sqrt(gamma_i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted, validate_data
+from tqdm import tqdm
+
+from neuroenc.encoders.factorise import Fold, factorise, operators, project, score
+from neuroenc.encoders.ridge import solve
+from neuroenc.errors import InputError
+
+Floats = NDArray[Any]
+SEARCH_TOLERANCE = 1e-5  # of the predictions, while candidates are compared
+
+
+def candidates(n_bands: int, number: int, seed: int) -> Floats:
+    """Draw gammas: equal weights first, then from Dirichlet distributions of concentration 0.1 and 1.
+
+    Parameters
+    ----------
+    n_bands, number, seed : int
+
+    Returns
+    -------
+    array of shape (number, n_bands)
+    """
+    rng = np.random.default_rng(seed)
+    if n_bands == 1:
+        return np.ones((1, 1))
+    drawn = [rng.dirichlet(np.full(n_bands, 0.1 if i % 2 else 1.0)) for i in range(number - 1)]
+    return np.array([np.full(n_bands, 1 / n_bands), *drawn])
+
+
+class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Ridge with one strength per feature space and target, chosen by cross-validation.
+
+    Parameters
+    ----------
+    alphas : sequence of float
+    bands : array of shape (n_features,), optional
+        The name of the feature space of each column; None: all columns are one.
+    n_candidates : int
+        Mixtures of the spaces that are tried; the first is plain ridge.
+    n_gradient_steps : int
+        Steps of descent on the cross-validated error from the best candidate of each target, each
+        target with its own strengths; kept where validation is better.
+    n_kept : int
+        After two folds each target goes on with its so many best candidates only.
+    cv : int, splitter or iterable of (train, validation)
+    fit_intercept : bool
+    seed : int
+    dtype : {"float32", "float64"} or None
+
+    Attributes
+    ----------
+    coef_ : array of shape (n_targets, n_features)
+    intercept_, alpha_, best_score_ : arrays of shape (n_targets,)
+    gamma_ : array of shape (n_targets, n_bands)
+    bands_ : array of shape (n_bands,)
+        The order of the spaces in `gamma_` and `predict_bands`.
+    """
+
+    def __init__(
+        self,
+        alphas: Sequence[float] | Floats = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+        *,
+        bands: ArrayLike | None = None,
+        n_candidates: int = 20,
+        n_gradient_steps: int = 0,
+        n_kept: int = 4,
+        cv: Any = 5,
+        fit_intercept: bool = True,
+        seed: int = 0,
+        dtype: str | None = None,
+    ) -> None:
+        self.alphas = alphas
+        self.bands = bands
+        self.n_candidates = n_candidates
+        self.n_gradient_steps = n_gradient_steps
+        self.n_kept = n_kept
+        self.cv = cv
+        self.fit_intercept = fit_intercept
+        self.seed = seed
+        self.dtype = dtype
+
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
+        """Choose the strengths and solve.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        y : array of shape (n_samples, n_targets) or (n_samples,)
+        groups : array of shape (n_samples,), optional
+            Handed to the splitter.
+
+        Raises
+        ------
+        InputError
+            An alpha is not above 0; bands do not name every column.
+        ValueError
+            As scikit-learn.
+        """
+        alphas = np.sort(np.asarray(self.alphas, dtype=float).ravel())
+        if not len(alphas) or alphas[0] <= 0:
+            raise InputError(f"Invalid value for 'alphas': {self.alphas!r}. All must be above 0.")
+        X, y = validate_data(
+            self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2,
+            dtype=[self.dtype] if self.dtype else [np.float64, np.float32],
+        )  # fmt: skip
+        n, p = X.shape
+        names = np.zeros(p, int) if self.bands is None else np.asarray(self.bands)
+        if names.shape != (p,):
+            raise InputError(
+                f"Invalid value for 'bands': {len(names)} names. Expected one for each of {p} columns."
+            )
+        self.bands_, band = np.unique(names, return_inverse=True)
+        shape = y.shape[1:]
+        Y = y.reshape(n, -1).astype(X.dtype)
+        splitter = check_cv(self.cv)
+        if (wanted := getattr(splitter, "n_splits", 0) or 0) > n:
+            raise InputError(f"{n} rows cannot be cut into {wanted} folds (n_samples={n}). Use fewer folds.")
+        folds = list(splitter.split(X, Y[:, 0], groups))
+        gammas = candidates(len(self.bands_), self.n_candidates, self.seed)
+        y_mean = Y.mean(0) if self.fit_intercept else np.zeros_like(Y[0])
+        Y = Y - y_mean
+        which, alpha, best = _search(X, Y, band, gammas, alphas, folds, self.n_kept, self.fit_intercept)
+        strength = gammas[which] / alpha[:, None]
+        if self.n_gradient_steps:
+            strength, best = _descend(
+                X, Y, band, strength, best, folds, self.n_gradient_steps, self.fit_intercept
+            )
+        self.alpha_ = (1 / strength.sum(1)).reshape(shape)
+        self.gamma_ = (strength / strength.sum(1, keepdims=True)).reshape(*shape, -1)
+        self.best_score_ = best.reshape(shape)
+        self._band = band
+        self._solve(X, Y, y_mean, shape)
+        return self
+
+    def _solve(self, X: Floats, Y: Floats, y_mean: Floats, shape: tuple[int, ...]) -> None:
+        strength = (self.gamma_ / np.asarray(self.alpha_)[..., None]).reshape(Y.shape[1], -1)
+        coef = solve_banded(X, Y, self._band, strength, fit_intercept=self.fit_intercept)
+        self.coef_ = coef.astype(X.dtype).reshape(*shape, X.shape[1])
+        self._x_mean = X.mean(0) if self.fit_intercept else np.zeros_like(X[0])
+        self.intercept_ = (y_mean - coef @ self._x_mean).astype(X.dtype).reshape(shape)
+
+    def refit(self, X: Any, y: Any) -> BandedRidgeCV:
+        """Fit a copy to other rows, at the strengths that were chosen here."""
+        check_is_fitted(self)
+        made = copy(self)
+        X = np.asarray(X, self.coef_.dtype)
+        Y = np.asarray(y, X.dtype).reshape(len(X), -1)
+        y_mean = Y.mean(0) if self.fit_intercept else np.zeros_like(Y[0])
+        made._solve(X, Y - y_mean, y_mean, self.intercept_.shape)
+        return made
+
+    def predict(self, X: Any) -> Floats:
+        """Predict, (n_samples, n_targets)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return np.asarray(X @ self.coef_.T + self.intercept_)
+
+    def predict_bands(self, X: Any) -> Floats:
+        """Predict by each space alone, (n_bands, n_samples, n_targets), each of mean 0 in training.
+
+        Their sum is `predict` less its mean over the training rows.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32]) - self._x_mean
+        coef = self.coef_.reshape(-1, X.shape[1])
+        return np.stack([X[:, self._band == b] @ coef[:, self._band == b].T for b in range(len(self.bands_))])
+
+
+def _search(
+    X: Floats, Y: Floats, band: Floats, gammas: Floats, alphas: Floats, folds: list[Any], n_kept: int,
+    fit_intercept: bool,
+) -> tuple[Floats, Floats, Floats]:  # fmt: skip
+    """Find the best candidate and alpha of each target, with its score.
+
+    The Gram matrices of the folds and the projections of Y serve all candidates. Two folds are scored
+    for all targets; the others only where a candidate is among the `n_kept` best.
+    """
+    centred = X - X.mean(0) if fit_intercept else X
+    total, held_projections = project([held for _, held in folds], centred, Y)
+    n_targets = Y.shape[1]
+    scores = np.zeros((len(gammas), len(alphas), n_targets), np.float32)
+    going = np.ones((len(gammas), n_targets), bool)
+    steps = tqdm(total=len(folds) * len(gammas), desc="banded ridge", disable=None)
+    for number, (train, held) in enumerate(folds):
+        if number == 2 and len(gammas) > n_kept:
+            order = np.argsort(-scores.max(1), axis=0)
+            going[:] = False
+            np.put_along_axis(going, order[:n_kept], True, axis=0)
+        fitted, shown = centred[train].astype(float), centred[held].astype(float)
+        centre = fitted.mean(0) if fit_intercept else np.zeros(X.shape[1])
+        fitted -= centre
+        shown -= centre
+        dual = len(train) < X.shape[1]
+        if dual:
+            own, other = _kernels(fitted, fitted, band), _kernels(shown, fitted, band)
+        else:
+            gram = fitted.T @ fitted
+        for c, gamma in enumerate(gammas):
+            t = np.flatnonzero(going[c])
+            steps.update()
+            if not len(t):
+                continue
+            if dual:
+                values, towards = np.linalg.eigh(np.tensordot(gamma, own, 1))
+                away = np.tensordot(gamma, other, 1) @ towards
+            else:
+                scale = np.sqrt(gamma[band])
+                values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
+                towards = scale[:, None] * vectors
+                away = shown @ towards
+            fold = operators(
+                Fold(train, held, dual, centre.astype(X.dtype), towards, [], away),
+                np.clip(values, 0, None), alphas, X.dtype, tolerance=SEARCH_TOLERANCE,
+            )  # fmt: skip
+            rows: Any = slice(None) if len(t) == n_targets else t
+            scores[c][:, rows] += score(
+                fold, centred, Y[:, rows], total[:, rows], held_projections[number][:, rows],
+                fit_intercept=fit_intercept,
+            )  # fmt: skip
+    steps.close()
+    scores /= len(folds)
+    scores = np.where(going[:, None], scores, -np.inf)
+    flat = scores.reshape(-1, n_targets)
+    where = flat.argmax(0)
+    return where // len(alphas), alphas[where % len(alphas)], flat[where, np.arange(n_targets)]
+
+
+def _kernels(A: Floats, B: Floats, band: Floats) -> Floats:
+    return np.stack([A[:, band == b] @ B[:, band == b].T for b in range(band.max() + 1)])
+
+
+def solve_banded(
+    X: Floats, Y: Floats, band: Floats, strength: Floats, *, fit_intercept: bool = True
+) -> Floats:
+    """Solve for each target at its own strengths; targets of one mixture share a factorisation.
+
+    Parameters
+    ----------
+    X : array of shape (n, p)
+    Y : array of shape (n, n_targets)
+        Centred.
+    band : array of int, (p,)
+    strength : array of shape (n_targets, n_bands)
+        gamma / alpha of each band.
+
+    Returns
+    -------
+    array of shape (n_targets, p)
+    """
+    coef = np.empty((Y.shape[1], X.shape[1]), X.dtype)
+    mixture = np.round(strength / strength.sum(1, keepdims=True), 12)
+    shared, group = np.unique(mixture, axis=0, return_inverse=True)
+    for g, gamma in enumerate(shared):
+        t = np.flatnonzero(group == g)
+        scale = np.sqrt(gamma[band]).astype(X.dtype)
+        factors = factorise(X * scale, X, fit_intercept=fit_intercept)
+        found = solve(factors, factors.left.T @ Y[:, t], 1 / strength[t].sum(1))
+        if factors.right is None:
+            found = found @ ((X - X.mean(0) if fit_intercept else X) * scale)
+        coef[t] = found * scale
+    return coef
+
+
+def _descend(
+    X: Floats, Y: Floats, band: Floats, strength: Floats, best: Floats, folds: list[Any], n_steps: int,
+    fit_intercept: bool,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Improve the strengths of each target by descent on its cross-validated R2.
+
+    The gradient with respect to log strength follows from implicit differentiation of the dual
+    solution; the linear systems of all targets are solved together by conjugate gradients. Steps adapt
+    to the sign of the gradient (Riedmiller and Braun 1993, resilient backpropagation).
+    """
+    theta = np.log(np.maximum(strength, 1e-12)).T
+    step, before = np.full(theta.shape, 0.5), np.zeros(theta.shape)
+    kept, kept_score = theta.copy(), best.copy()
+    problems = []
+    for train, held in folds:
+        fitted, shown, truth, target = X[train], X[held], Y[held], Y[train]
+        if fit_intercept:
+            fitted, shown = fitted - fitted.mean(0), shown - fitted.mean(0)
+            target, truth = target - target.mean(0), truth - target.mean(0)
+        spread = ((truth - truth.mean(0)) ** 2).sum(0)
+        problems.append(
+            (
+                _kernels(fitted, fitted, band),
+                _kernels(shown, fitted, band),
+                target,
+                truth,
+                np.maximum(spread, 1e-12),
+            )
+        )
+    warm: list[tuple[Any, Any]] = [(None, None)] * len(folds)
+    for _ in tqdm(range(n_steps + 1), desc="descent", disable=None):
+        delta, score_now, slope = np.exp(theta), np.zeros(theta.shape[1]), np.zeros(theta.shape)
+        for f, (own, other, target, truth, spread) in enumerate(problems):
+            dual = _conjugate_gradients(own, delta, target, warm[f][0])
+            shown = np.stack([k @ dual for k in other])
+            residual = truth - (delta[:, None] * shown).sum(0)
+            pulled = sum(d * (k.T @ residual) for d, k in zip(delta, other, strict=True))
+            adjoint = _conjugate_gradients(own, delta, pulled, warm[f][1])
+            warm[f] = (dual, adjoint)
+            score_now += 1 - (residual**2).sum(0) / spread
+            for i in range(len(theta)):
+                change = (residual * shown[i]).sum(0) - (adjoint * (own[i] @ dual)).sum(0)
+                slope[i] += 2 * delta[i] * change / spread
+        score_now /= len(problems)
+        better = score_now > kept_score
+        kept[:, better], kept_score[better] = theta[:, better], score_now[better]
+        agree = slope * before
+        step = np.clip(step * np.where(agree > 0, 1.2, np.where(agree < 0, 0.5, 1.0)), 1e-3, 1.0)
+        theta = np.clip(theta + step * np.sign(slope), -40, 40)
+        before = slope
+    return np.exp(kept).T, kept_score
+
+
+def _conjugate_gradients(
+    kernels: Floats, delta: Floats, target: Any, start: Any, n_steps: int = 100
+) -> Floats:
+    """Solve (sum_i delta_i K_i + I) c = y for every target, each with its own delta."""
+
+    def times(c: Floats) -> Floats:
+        out = c.copy()
+        for d, k in zip(delta, kernels, strict=True):
+            out += k @ (c * d)
+        return out
+
+    found = np.zeros_like(target, dtype=float) if start is None else start.copy()
+    residual = target - times(found)
+    direction, size = residual.copy(), (residual**2).sum(0)
+    goal = 1e-10 * np.maximum((target**2).sum(0), 1e-30)
+    for _ in range(n_steps):
+        if (size <= goal).all():
+            break
+        along = times(direction)
+        length = size / np.maximum((direction * along).sum(0), 1e-300)
+        found += length * direction
+        residual -= length * along
+        new = (residual**2).sum(0)
+        direction = residual + new / np.maximum(size, 1e-300) * direction
+        size = new
+    return found

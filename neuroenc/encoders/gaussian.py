@@ -1,0 +1,150 @@
+"""Receptive fields: features pooled under a Gaussian, the best of a grid of fields for each target.
+
+St-Yves and Naselaris (2018), NeuroImage 180, 188 (feature-weighted receptive fields): y = w' sum_l
+g(l; x, y, sigma) x_l. All targets share a field's pooled features, so that ridge is solved for all of
+them at once, exactly, with one alpha per target; the field with the best validation R2 is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
+
+from neuroenc.encoders.factorise import factorise
+from neuroenc.encoders.ridge import RidgeCV, solve
+from neuroenc.encoders.training import tokens_of
+from neuroenc.errors import InputError
+
+Floats = NDArray[Any]
+
+
+def fields(n_positions: int, sizes: Sequence[float]) -> Floats:
+    """List fields: centre x, y (0 to 1 from the left and the top) and sigma, all in picture widths.
+
+    Returns
+    -------
+    array of shape (n_positions² * n_sizes + 1, 3)
+        The last one sees the picture evenly (sigma infinite).
+    """
+    at = (np.arange(n_positions) + 0.5) / n_positions
+    made = [(x, y, s) for s in sizes for y in at for x in at]
+    return np.array([*made, (0.5, 0.5, np.inf)])
+
+
+def pooling(field: Floats, side: int) -> Floats:
+    """Weight of each cell of a grid under a field, (side²,), of sum one."""
+    at = (np.arange(side) + 0.5) / side
+    x, y, sigma = field
+    if np.isinf(sigma):
+        return np.full(side**2, 1 / side**2)
+    weight = np.exp(-((at[None, :] - x) ** 2 + (at[:, None] - y) ** 2) / (2 * sigma**2)).ravel()
+    return np.asarray(weight / weight.sum())
+
+
+class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Ridge on features pooled under the best Gaussian field of each target.
+
+    Parameters
+    ----------
+    alphas : sequence of float
+    n_positions : int
+        Centres along each side of the picture.
+    sizes : sequence of float
+        Sigmas in picture widths.
+    cv : int, splitter or iterable of (train, validation)
+    dtype : {"float32", "float64"}
+
+    Attributes
+    ----------
+    field_ : array of shape (n_targets, 3)
+        x, y (0 to 1 from the left and the top) and sigma in picture widths.
+    coef_ : array of shape (n_targets, n_channels)
+    intercept_, alpha_, best_score_ : arrays of shape (n_targets,)
+    """
+
+    def __init__(
+        self,
+        alphas: Sequence[float] | Floats = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
+        *,
+        n_positions: int = 8,
+        sizes: Sequence[float] = (0.06, 0.12, 0.24),
+        cv: Any = 5,
+        dtype: str = "float32",
+    ) -> None:
+        self.alphas = alphas
+        self.n_positions = n_positions
+        self.sizes = sizes
+        self.cv = cv
+        self.dtype = dtype
+
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
+        """Try every field; keep the best of each target.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_tokens, n_channels)
+            Tokens of a square grid, row by row.
+        y : array of shape (n_samples, n_targets)
+        groups : array of shape (n_samples,), optional
+
+        Raises
+        ------
+        InputError
+            Tokens that are no square grid.
+        """
+        X, Y = tokens_of(X), np.asarray(getattr(y, "values", y), dtype=self.dtype)
+        self.n_tokens_, self.n_channels_ = X.shape[1:]
+        self._side = round(self.n_tokens_**0.5)
+        if self._side**2 != self.n_tokens_:
+            raise InputError(f"{self.n_tokens_} tokens are no square grid. Pool the network to 'grid:<k>'.")
+        folds = list(check_cv(self.cv).split(X[:, 0], Y[:, 0], groups))
+        n_targets = Y.shape[1]
+        self.best_score_ = np.full(n_targets, -np.inf)
+        self.field_ = np.zeros((n_targets, 3))
+        self.alpha_, self.intercept_ = np.zeros(n_targets), np.zeros(n_targets, self.dtype)
+        self.coef_ = np.zeros((n_targets, self.n_channels_), self.dtype)
+        for field in tqdm(fields(self.n_positions, self.sizes), "fields", disable=None):
+            ridge = RidgeCV(self.alphas, cv=folds, dtype=self.dtype).fit(self._pool(X, field), Y)
+            better = ridge.best_score_ > self.best_score_
+            self.best_score_[better] = ridge.best_score_[better]
+            self.field_[better], self.alpha_[better] = field, ridge.alpha_[better]
+            self.coef_[better], self.intercept_[better] = ridge.coef_[better], ridge.intercept_[better]
+        return self
+
+    def refit(self, X: Any, y: Any) -> GaussianFieldCV:
+        """Fit a copy to other rows, at the fields and alphas that were chosen here."""
+        made = copy(self)
+        made.coef_, made.intercept_ = self.coef_.copy(), self.intercept_.copy()
+        X, Y = tokens_of(X), np.asarray(y, dtype=self.dtype)
+        for field in np.unique(self.field_, axis=0):
+            t = (self.field_ == field).all(1)
+            pooled = self._pool(X, field)
+            factors = factorise(pooled, pooled)
+            centred = Y[:, t] - Y[:, t].mean(0)
+            coef = solve(factors, factors.left.T @ centred, self.alpha_[t])
+            if factors.right is None:
+                coef = coef @ (pooled - pooled.mean(0))
+            made.coef_[t] = coef
+            made.intercept_[t] = Y[:, t].mean(0) - coef @ pooled.mean(0)
+        return made
+
+    def _pool(self, X: Floats, field: Floats) -> Floats:
+        return np.einsum("nlc,l->nc", X, pooling(field, self._side).astype(X.dtype), optimize=True)
+
+    def predict(self, X: Any) -> Floats:
+        """Predict, (n_samples, n_targets)."""
+        check_is_fitted(self)
+        X = tokens_of(X, self.n_tokens_, self.n_channels_)
+        out = np.empty((len(X), len(self.coef_)), self.dtype)
+        for field in np.unique(self.field_, axis=0):
+            t = (self.field_ == field).all(1)
+            out[:, t] = self._pool(X, field) @ self.coef_[t].T + self.intercept_[t]
+        return out

@@ -1,0 +1,245 @@
+"""What all readouts trained by gradient share: one loop, early stopping, a file to resume from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from neuroenc.errors import InputError
+from neuroenc.files import atomic
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Floats = NDArray[Any]
+
+
+def tokens_of(X: Any, n_tokens: int | None = None, n_channels: int | None = None) -> Floats:
+    """Check features on a grid of tokens.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_tokens, n_channels)
+    n_tokens, n_channels : int, optional
+        What the model was fitted to.
+
+    Raises
+    ------
+    InputError
+        Another number of dimensions, tokens or channels; not finite.
+    """
+    X = np.asarray(getattr(X, "values", X), dtype=np.float32)
+    if X.ndim != 3:
+        raise InputError(
+            f"Features of {X.ndim} dimensions. Expected (samples, tokens, channels): pool the network to "
+            "'tokens' or 'grid:<k>'."
+        )
+    for name, found, expected in (("tokens", X.shape[1], n_tokens), ("channels", X.shape[2], n_channels)):
+        if expected is not None and found != expected:
+            raise InputError(
+                f"Features have {found} {name}, the model was fitted to {expected}. Extract them with the "
+                "same layers and pooling."
+            )
+    if not np.isfinite(X).all():
+        bad = np.flatnonzero(~np.isfinite(X).all((0, 1)))
+        raise InputError(f"Features have NaN or infinite values in channels {bad[:5].tolist()}. Remove them.")
+    return X
+
+
+def correlation(truth: Floats, predicted: Floats) -> Floats:
+    """Pearson's r of each column, 0 where one is constant."""
+    a, b = truth - truth.mean(0), predicted - predicted.mean(0)
+    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return np.asarray((a * b).sum(0) / np.where(size > 0, size, np.inf))
+
+
+def train(
+    module: nn.Module,
+    X: Floats,
+    Y: Floats,
+    fitted: NDArray[np.int64],
+    held: NDArray[np.int64],
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    batch_size: int,
+    max_epochs: int,
+    patience: int,
+    clip: float,
+    seed: int,
+    device: str,
+    checkpoint: str | Path | None,
+    description: str,
+) -> list[float]:
+    """Train a readout; leave it with the weights of its best epoch.
+
+    AdamW on the squared error, cosine decay of the learning rate, gradients clipped by norm, in
+    bfloat16 on a GPU. The order of samples and the dropout of an epoch depend on the seed and the
+    epoch alone, so that a run resumed from its checkpoint ends in the same weights.
+
+    Parameters
+    ----------
+    module : nn.Module
+        From a batch (n, n_tokens, n_channels) to (n, n_targets).
+    X : array of shape (n_samples, n_tokens, n_channels)
+    Y : array of shape (n_samples, n_targets)
+    fitted, held : arrays of int
+        Training and validation rows.
+    learning_rate, weight_decay, batch_size, max_epochs, patience, clip, seed, device
+        Epochs without improvement of the validation r end the run after `patience`.
+    checkpoint : path, optional
+        Written after each epoch and taken up if it is there.
+    description : str
+        Beside the progress bar.
+
+    Returns
+    -------
+    list of float
+        Validation r of each epoch, mean over targets.
+
+    Raises
+    ------
+    InputError
+        Out of memory on the GPU with half the batch too, or a checkpoint of another model.
+    """
+    import torch
+
+    module.to(device)
+    parameters = dict(module.named_parameters())
+    optimiser = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay)
+    best = {k: v.detach().clone() for k, v in parameters.items()}
+    history: list[float] = []
+    x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))
+    if checkpoint is not None and Path(checkpoint).exists():
+        history = _resume(Path(checkpoint), parameters, best, optimiser)
+    halved = False
+    bar = tqdm(range(len(history), max_epochs), description, disable=None)
+    for epoch in bar:
+        if len(history) - 1 - int(np.argmax(history or [0])) >= patience:
+            break
+        torch.manual_seed(1000 * seed + epoch)
+        order = np.random.default_rng((seed, epoch)).permutation(fitted)
+        rate = learning_rate * 0.5 * (1 + np.cos(np.pi * epoch / max_epochs))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        module.train()
+        start = 0
+        while start < len(order):
+            rows = order[start : start + batch_size]
+            try:
+                _step(module, x, y, rows, optimiser, clip, device)
+            except torch.cuda.OutOfMemoryError:
+                if halved or batch_size == 1:
+                    raise InputError(
+                        f"The GPU is out of memory with batches of {batch_size} too. Set batch_size to "
+                        f"{max(1, batch_size // 2)} or less."
+                    ) from None
+                halved, batch_size = True, max(1, batch_size // 2)
+                torch.cuda.empty_cache()
+                continue
+            start += len(rows)
+        predicted = predict(module, X[held], batch_size=batch_size, device=device)
+        history.append(float(correlation(Y[held], predicted).mean()))
+        if history[-1] >= max(history):
+            best = {k: v.detach().clone() for k, v in parameters.items()}
+        bar.set_postfix(validation_r=f"{history[-1]:.3f}", best=f"{max(history):.3f}")
+        if checkpoint is not None:
+            _store(Path(checkpoint), parameters, best, optimiser, history)
+    bar.close()
+    with torch.no_grad():
+        for k, v in parameters.items():
+            v.copy_(best[k])
+    module.eval()
+    return history
+
+
+def _step(
+    module: nn.Module, x: torch.Tensor, y: torch.Tensor, rows: NDArray[np.int64],
+    optimiser: torch.optim.Optimizer, clip: float, device: str,
+) -> None:  # fmt: skip
+    import torch
+
+    index = torch.from_numpy(rows)
+    with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
+        predicted = module(x[index].to(device))
+    loss = ((predicted.float() - y[index].to(device)) ** 2).mean(0).sum()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
+    optimiser.step()
+
+
+def predict(
+    module: nn.Module, X: Floats, *, batch_size: int, device: str, call: Callable[..., Any] | None = None
+) -> Floats:
+    """Apply a trained readout in batches, in single precision.
+
+    Parameters
+    ----------
+    module : nn.Module
+    X : array of shape (n_samples, n_tokens, n_channels)
+    batch_size, device
+    call : callable, optional
+        Used in place of the module's forward pass.
+    """
+    import torch
+
+    module.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(X), batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(X[start : start + batch_size])).to(device)
+            out.append((call or module)(batch).float().cpu().numpy())
+    return np.concatenate(out)
+
+
+def _store(
+    path: Path, parameters: dict[str, Any], best: dict[str, Any], optimiser: Any, history: list[float]
+) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {f"now/{k}": v.detach() for k, v in parameters.items()}
+    tensors |= {f"best/{k}": v for k, v in best.items()}
+    steps = {}
+    for k, v in parameters.items():
+        state = optimiser.state[v]
+        tensors |= {f"{name}/{k}": state[name] for name in ("exp_avg", "exp_avg_sq")}
+        steps[k] = float(state["step"])
+    with atomic(path) as partial:
+        save_file(
+            {k: v.contiguous().cpu().clone() for k, v in tensors.items()}, partial,
+            {"history": json.dumps(history), "steps": json.dumps(steps)},
+        )  # fmt: skip
+
+
+def _resume(path: Path, parameters: dict[str, Any], best: dict[str, Any], optimiser: Any) -> list[float]:
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        shapes = {k[4:]: list(file.get_slice(k).get_shape()) for k in file.keys() if k.startswith("now/")}  # noqa: SIM118
+        expected = {k: list(v.shape) for k, v in parameters.items()}
+        if shapes != expected:
+            differ = min(k for k in shapes.keys() | expected if shapes.get(k) != expected.get(k))
+            raise InputError(
+                f"The checkpoint {path.name} is of another model: {differ!r} is {shapes.get(differ)}, "
+                f"expected {expected.get(differ)}. Remove it, or use the same regions, layers and options."
+            )
+        steps, history = (json.loads(file.metadata()[k]) for k in ("steps", "history"))
+        with torch.no_grad():
+            for k, v in parameters.items():
+                v.copy_(file.get_tensor(f"now/{k}"))
+                best[k] = file.get_tensor(f"best/{k}").to(v.device)
+                optimiser.state[v] = {
+                    "step": torch.tensor(steps[k]),
+                    **{n: file.get_tensor(f"{n}/{k}").to(v.device) for n in ("exp_avg", "exp_avg_sq")},
+                }
+    found: list[float] = history
+    return found

@@ -1,0 +1,194 @@
+"""Which feature space explains what: the product measure, and unique and shared variance."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from neuroenc import config, splits
+from neuroenc.arrays import average_repeats, join, make_scores
+from neuroenc.encoders.banded import BandedRidgeCV
+from neuroenc.errors import InputError
+from neuroenc.evaluation.scores import pearson_r, r2_score
+
+Floats = NDArray[Any]
+
+
+def product_measure(truth: Floats, parts: Floats, metric: str = "r2") -> Floats:
+    """Split the score of a sum of predictions into what each part adds.
+
+    Parameters
+    ----------
+    truth : array of shape (n_samples, n_targets)
+    parts : array of shape (n_parts, n_samples, n_targets)
+        Predictions of each feature space; their sum is the prediction.
+    metric : {"r2", "r"}
+
+    Returns
+    -------
+    array of shape (n_parts, n_targets)
+        Sums to R2, or to Pearson's r, of the sum. A part may be negative. NaN where the truth, or for
+        "r" the prediction, is constant.
+
+    References
+    ----------
+    Pratt (1987); la Tour et al. (2022), NeuroImage 264, 119728, equations 13 and 14.
+    """
+    truth = truth - truth.mean(0)
+    whole = (truth**2).sum(0)
+    whole = np.where(whole > 0, whole, np.nan)
+    if metric == "r":
+        parts = parts - parts.mean(1, keepdims=True)
+        size = np.sqrt((parts.sum(0) ** 2).sum(0))
+        return np.asarray((truth * parts).sum(1) / (np.sqrt(whole) * np.where(size > 0, size, np.nan)))
+    if metric != "r2":
+        raise InputError(f"Invalid value for 'metric': {metric!r}. Allowed: 'r2', 'r'.")
+    # the mean of the prediction is no part's own: all share its error evenly
+    offset = parts.sum(0).mean(0)
+    centred = parts - parts.mean(1, keepdims=True)
+    split = (centred * (2 * truth - centred.sum(0))).sum(1)
+    return np.asarray((split - len(truth) * offset**2 / len(parts)) / whole)
+
+
+def subsets(names: list[str]) -> list[tuple[str, ...]]:
+    """List all subsets of feature spaces but the empty one, small ones first."""
+    return [c for size in range(1, len(names) + 1) for c in combinations(names, size)]
+
+
+def commonality(r2: dict[tuple[str, ...], Floats]) -> dict[str, Floats]:
+    """Split cross-validated R2 into what spaces explain alone and what they share.
+
+    Parameters
+    ----------
+    r2 : mapping
+        R2 of every subset of the spaces, (n_targets,) each.
+
+    Returns
+    -------
+    dict
+        'A' is unique to A, 'A&B' shared by A and B alone, and so on; they sum to the R2 of all.
+        With cross-validated scores a share may be negative.
+
+    References
+    ----------
+    Nimon and Oswald (2013); Lescroart, Stansbury, Gallant (2015), Front. Comput. Neurosci. 9, 135.
+    """
+    names = max(r2, key=len)
+    missing = set(subsets(list(names))) - set(r2)
+    if missing:
+        raise InputError(f"R2 of {min(missing)} is missing. Score every subset of {names}.")
+    zero = np.zeros_like(next(iter(r2.values())))
+    shares: dict[str, Floats] = {}
+    for shared in subsets(list(names)):
+        others = tuple(n for n in names if n not in shared)
+        total = zero.copy()
+        # inclusion and exclusion over the members that share it
+        for size in range(len(shared) + 1):
+            for added in combinations(shared, size):
+                members = tuple(n for n in names if n in others or n in added)
+                total += (-1) ** (size + 1) * (r2[members] if members else zero)
+        shares["&".join(shared)] = total
+    return shares
+
+
+def partition(
+    responses: xr.Dataset, features: dict[str, xr.Dataset], split: xr.Dataset, options: config.Banded
+) -> xr.Dataset:
+    """Split what several feature spaces explain of held-out stimuli.
+
+    Every subset of the spaces is fitted by banded ridge on the training stimuli of each fold, strengths
+    chosen on its inner folds, and scored on the test stimuli.
+
+    Parameters
+    ----------
+    responses : Dataset
+        Responses without time bins.
+    features : mapping
+        Name -> Features: two to five spaces.
+    split : Dataset
+        Splits.
+    options : Banded
+
+    Returns
+    -------
+    Dataset
+        Scores, mean over folds: `r2 A+B` of each subset, `unique A`, `shared A&B`, and the product measure
+        of the full model, `split r2 A` and `split r A`. Neuroids that are not finite or constant in
+        training are NaN.
+
+    Raises
+    ------
+    InputError
+        Fewer than two spaces or more than five; responses with time bins.
+    """
+    if not 2 <= len(features) <= 5:
+        raise InputError(f"{len(features)} feature spaces. Expected 2 to 5: all their subsets are fitted.")
+    if responses["response"].ndim > 2:
+        raise InputError("Partition reads responses without time bins. Average them first.")
+    ids, mean = average_repeats(responses)
+    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
+    group = responses["group"].values[[first[s] for s in ids]]
+    names = list(features)
+    spaces = {name: join(f, ids) for name, f in features.items()}
+    low, high, number = options.alphas
+    folds_of: list[dict[str, Floats]] = []
+    members = subsets(names)
+    steps = tqdm(total=split.sizes["fold"] * len(members), desc="partition", disable=None)
+    for fold in range(split.sizes["fold"]):
+        side, inner = splits.sides(split, fold, ids, group)
+        train, test = side == splits.TRAIN, side == splits.TEST
+        Y = mean[train]
+        usable = np.isfinite(Y).all(0)
+        usable[usable] = np.ptp(Y[:, usable], axis=0) > 0
+        numbers = np.unique(inner[train])
+        cv = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+        r2, found = {}, {}
+        for subset in members:
+            scaled = []
+            for name in subset:
+                X = spaces[name]
+                scale = X[train].std(0)
+                # spaces of many columns start no stronger than those of few
+                width = np.sqrt(max(1, (scale > 0).sum()))
+                scaled.append((X - X[train].mean(0)) / np.where(scale > 0, scale, 1) / width)
+            bands = np.repeat(subset, [x.shape[1] for x in scaled])
+            X = np.concatenate(scaled, 1) * 30
+            model = BandedRidgeCV(
+                np.logspace(low, high, number), bands=bands, cv=cv, n_candidates=options.n_candidates,
+                n_gradient_steps=options.n_gradient_steps, seed=options.seed, dtype=options.dtype,
+            ).fit(X[train], Y[:, usable])  # fmt: skip
+            score = np.full(Y.shape[1], np.nan)
+            truth = mean[test][:, usable]
+            predicted = model.predict(X[test])
+            score[usable] = r2_score(truth, predicted)
+            r2[subset] = score
+            found[f"r2 {'+'.join(subset)}"] = score
+            steps.update()
+        parts = model.predict_bands(X[test])
+        order = [list(model.bands_).index(name) for name in names]
+        for metric in ("r2", "r"):
+            measured = np.full((len(names), Y.shape[1]), np.nan)
+            offset = Y[:, usable].mean(0) / len(names)
+            whole = parts + (offset if metric == "r2" else 0)
+            measured[:, usable] = product_measure(truth, whole - truth.mean(0) / len(names), metric)
+            found |= {f"split {metric} {n}": measured[i] for n, i in zip(names, order, strict=True)}
+        for name, share in commonality(r2).items():
+            found[f"{'shared' if '&' in name else 'unique'} {name}"] = share
+        found["pearson_r"] = np.full(Y.shape[1], np.nan)
+        found["pearson_r"][usable] = pearson_r(truth, predicted)
+        folds_of.append(found)
+    steps.close()
+    metrics = list(folds_of[0])
+    table = np.array([[f[m] for m in metrics] for f in folds_of])
+    return make_scores(
+        table.mean(0), metric=metrics, neuroid=responses, per_neuroid={}, fold_score=table,
+        attrs={
+            "dataset": responses.attrs["dataset"], "model": " + ".join(names), "encoder": "banded",
+            "weights": "; ".join(str(f.attrs["weights"]) for f in features.values()),
+        },
+    )  # fmt: skip
