@@ -197,26 +197,26 @@ def encode(
         usable[usable] = np.ptp(Y[:, usable], axis=0) > 0
         if not usable.any():
             raise InputError(
-                f"None of {Y.shape[1]} neuroids is finite and varies over the training stimuli of fold {fold}."
-                " Check the responses."
+                f"None of {Y.shape[1]} neuroids is finite and varies over the training stimuli of fold "
+                f"{fold}. Check the responses."
             )
         target = np.flatnonzero(usable)
         numbers = np.unique(inner[train])
         folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
         held = folds[0][1]
-        found = []
+        found: list[Any] = []
         for number, group_of_layers in enumerate(members):
             columns = np.isin(layer_of, group_of_layers)
             X = X_all[:, :, columns]
             centre, scale = _standardise(X[train], group_of_layers, tokens=options.name in TOKENS)
-            X = (X - centre) / scale
+            X = np.asarray((X - centre) / scale, np.float32)
             channels = tuple(int((layer_of[columns] == name).sum()) for name in group_of_layers)
             model = make(
                 options, folds, bands=np.tile(layer_of[columns], n_tokens), layer_channels=channels,
                 membership=None if membership is None else membership[target],
                 checkpoint=checkpoint and checkpoint(fold, group_of_layers[0]),
             )  # fmt: skip
-            seen = X if options.name in TOKENS else X.reshape(len(X), -1)
+            seen: Floats = X if options.name in TOKENS else X.reshape(len(X), -1)
             model.fit(seen[train], Y[:, target])
             if hasattr(model, "validation_"):
                 order = np.argsort(model.validation_rows_)

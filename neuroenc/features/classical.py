@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -11,11 +11,16 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from neuroenc.errors import ContractError
+from neuroenc.errors import ContractError, invalid
 
 SIDE, MARGIN, N_ORIENTATIONS = 128, 16, 6  # px: reflected margin, so that no edge sees the opposite one
 PYRAMID = ((4, 12), (8, 12), (16, 8), (32, 4))  # wavelength in px, cells of the pooling grid
 N_WORDS = 512
+CONTRACT = {
+    "model": "gabor/pyramid", "weights": "none", "pooling": "grid per scale",
+    "normalisation": "mean of the picture subtracted", "pixel_range": "0 to 1",
+    "preprocessing": f"grey, bicubic resize to {SIDE}; wavelength and grid {json.dumps(PYRAMID)}",
+}  # fmt: skip
 
 
 class Gabor:
@@ -27,7 +32,18 @@ class Gabor:
 
     layers = ("energy",)
 
-    def __init__(self) -> None:
+    def __init__(self, pooling: str = "mean") -> None:
+        """Build the filters.
+
+        Parameters
+        ----------
+        pooling : str
+            'grid:<k>': all scales in k x k cells, as tokens; else each scale in cells of its own.
+        """
+        if pooling != "mean" and not (pooling.startswith("grid:") and pooling[5:].isdigit()):
+            raise invalid("pooling", pooling, ("mean", "grid:8"))
+        self.cells = int(pooling[5:]) if pooling != "mean" else None
+        self.contract = CONTRACT | ({"pooling": pooling} if self.cells else {})
         fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE + 2 * MARGIN),) * 2, indexing="ij")
         self.bank = {}
         for wavelength, _ in PYRAMID:
@@ -53,7 +69,8 @@ class Gabor:
         spectrum = scipy.fft.fft2(padded)[:, None]
         inside = slice(MARGIN, MARGIN + SIDE)
         parts = []
-        for wavelength, cells in PYRAMID:
+        for wavelength, own in PYRAMID:
+            cells = self.cells or own
             energy = np.abs(scipy.fft.ifft2(spectrum * self.bank[wavelength], workers=2))
             energy = energy[..., inside, inside]
             # cells of unequal width where the side does not divide
@@ -61,14 +78,10 @@ class Gabor:
             rows = np.add.reduceat(energy, edges[:-1], axis=2)
             sums = np.add.reduceat(rows, edges[:-1], axis=3)
             area = np.outer(np.diff(edges), np.diff(edges))
-            parts.append((sums / area).reshape(len(pixels), -1))
-        return {"energy": np.concatenate(parts, 1).astype(np.float32)}
-
-    contract: ClassVar[dict[str, str]] = {
-        "model": "gabor/pyramid", "weights": "none", "pooling": "grid per scale",
-        "normalisation": "mean of the picture subtracted", "pixel_range": "0 to 1",
-        "preprocessing": f"grey, bicubic resize to {SIDE}; wavelength and grid {json.dumps(PYRAMID)}",
-    }  # fmt: skip
+            parts.append((sums / area).reshape(len(pixels), N_ORIENTATIONS, -1))
+        if self.cells:
+            return {"energy": np.concatenate(parts, 1).transpose(0, 2, 1).astype(np.float32)}
+        return {"energy": np.concatenate([p.reshape(len(p), -1) for p in parts], 1).astype(np.float32)}
 
 
 def category_features(stimuli: xr.Dataset) -> tuple[NDArray[np.float32], dict[str, str]]:

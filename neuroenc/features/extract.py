@@ -68,7 +68,7 @@ def extract(
         _save(out, ids, {"table": table}, contract)
         return
     if model.extractor == "gabor":
-        extractor: Any = classical.Gabor()
+        extractor: Any = classical.Gabor(model.pooling)
         batch = 32
     elif model.extractor in NETWORKS:
         from neuroenc.features.networks import Network
@@ -108,6 +108,8 @@ def _save(
     values: dict[str, NDArray[np.float32]],
     contract: dict[str, str],
 ) -> None:
+    if len({v.shape[1:-1] for v in values.values()}) > 1 and contract["pooling"].startswith("grid"):
+        values = {name: v.reshape(len(v), -1) for name, v in values.items()}  # a layer without a grid
     if len({v.shape[1:-1] for v in values.values()}) > 1:
         shapes = {name: v.shape[1:] for name, v in values.items()}
         raise InputError(

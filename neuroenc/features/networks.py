@@ -176,7 +176,7 @@ class Network:
         side = math.isqrt(n - prefix)
         grid = tokens[:, prefix:].transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
         pooled = torch.nn.functional.adaptive_avg_pool2d(grid, min(int(pooling[5:]), side))
-        return pooled.flatten(2).transpose(1, 2).flatten(1)
+        return pooled.flatten(2).transpose(1, 2)
 
 
 def layer_names(model: Model) -> dict[str, str]:
