@@ -349,9 +349,12 @@ def stack_predictions(
     n_folds = base["chosen_layer"].shape[0]
     weights, score = np.empty((2, n_folds, len(names), truth.shape[1]), np.float32)
     prediction, held = np.empty_like(tested[0]), np.empty_like(validation[0])
+    alike = np.zeros(truth.shape[1], int)
+    for mask in regions(responses).values():  # neuroids of the same regions
+        alike = np.unique(2 * alike + np.repeat(mask, len(alike) // len(mask)), return_inverse=True)[1]
     for fold in range(n_folds):
         rows, test = base["held_fold"].values == fold, base["fold"].values == fold
-        weight = stack_weights(validation[:, rows], truth[rows], select=select)
+        weight = stack_weights(validation[:, rows], truth[rows], groups=alike, select=select)
         weights[fold] = weight
         spread = ((truth[rows] - truth[rows].mean(0)) ** 2).sum(0)
         error = ((validation[:, rows] - truth[rows]) ** 2).sum(1)

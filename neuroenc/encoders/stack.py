@@ -14,10 +14,16 @@ from numpy.typing import NDArray
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
+SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the common form, that are tried
 
 
-def stack_weights(validation: Floats, truth: Floats, *, select: bool = False, n_steps: int = 2000) -> Floats:
+def stack_weights(
+    validation: Floats, truth: Floats, *, groups: NDArray[Any] | None = None, select: bool = False
+) -> Floats:
     """Weights that minimise the squared error of the mixture.
+
+    The error of a mixture is a quadratic form of each target's own. With few validation stimuli it is
+    noisy, so it is blended with the mean form of the targets of the same group; how much is chosen by fitting on one half of the stimuli and scoring on the other.
 
     Parameters
     ----------
@@ -25,10 +31,10 @@ def stack_weights(validation: Floats, truth: Floats, *, select: bool = False, n_
         Predictions of stimuli the members were not fitted to. A member that is NaN for a target takes
         no part in it.
     truth : array of shape (n_samples, n_targets)
+    groups : array of shape (n_targets,), optional
+        Targets that are alike, e.g. a region; None: those with the same best member.
     select : bool
         Give all weight to the single best member.
-    n_steps : int
-        At most, of accelerated projected gradient (Beck and Teboulle 2009).
 
     Returns
     -------
@@ -46,31 +52,65 @@ def stack_weights(validation: Floats, truth: Floats, *, select: bool = False, n_
             f"Validation predictions of shape {validation.shape[1:]}, responses of {truth.shape}. Make both "
             "of the same stimuli and neuroids."
         )
-    k, n = validation.shape[:2]
     there: Any = np.isfinite(validation).all(1) & np.isfinite(truth).all(0)
-    residual = np.where(there[:, None], validation - truth, 0)
-    gram = np.einsum("ant,bnt->tab", residual, residual, optimize=True) / n
-    large = np.where(there.T, 0, 1e6 * (1 + np.abs(gram).max((1, 2)))[:, None])
-    gram += large[:, :, None] * np.eye(k)  # keeps absent members at weight 0
+    deviation = np.std(truth, 0)
+    residual = np.where(there[:, None], (validation - truth) / np.where(deviation > 0, deviation, 1), 0)
+    whole = _forms(residual, there)
     if select:
-        weights = np.eye(k)[np.einsum("taa->ta", gram).argmin(1)]
+        weights = np.eye(len(validation))[np.diagonal(whole, axis1=1, axis2=2).argmin(1)]
     else:
-        scale = np.linalg.eigvalsh(gram)[:, -1][:, None]
-        weights = np.where(there.T, 1.0, 0.0)
-        weights /= np.maximum(weights.sum(1, keepdims=True), 1)
-        ahead, momentum = weights, 1.0
-        for _ in range(n_steps):
-            slope = np.einsum("tab,tb->ta", gram, ahead)
-            new = _simplex(ahead - slope / np.maximum(scale, 1e-300), there.T)
-            following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-            ahead = new + (momentum - 1) / following * (new - weights)
-            change = np.abs(new - weights).max(initial=0.0)
-            weights, momentum = new, following
-            if change < 1e-9:
-                break
+        halves = [_forms(residual[:, k::2], there) for k in (0, 1)]
+        error = [
+            sum(
+                np.einsum("ta,tab,tb->", w, other, w)
+                for one, other in (halves, halves[::-1])
+                for w in [_mixture(_blend(one, there, share, groups), there)]
+            )
+            for share in SHARES
+        ]
+        weights = _mixture(_blend(whole, there, SHARES[int(np.argmin(error))], groups), there)
     out = weights.T.copy()
     out[:, ~there.any(0)] = np.nan
     return out
+
+
+def _forms(residual: Floats, there: Any) -> Floats:
+    """Mean products of the members' errors, (n_targets, n_members, n_members)."""
+    gram = np.einsum("ant,bnt->tab", residual, residual, optimize=True) / max(1, residual.shape[1])
+    return gram + np.where(there.T, 0, 1e6)[:, :, None] * np.eye(len(residual))  # absent members get weight 0
+
+
+def _blend(forms: Floats, there: Any, share: float, groups: NDArray[Any] | None) -> Floats:
+    """Blend each target's form with the mean of its group."""
+    best = np.diagonal(forms, axis1=1, axis2=2).argmin(1) if groups is None else groups
+    mean = np.empty_like(forms)
+    for member in np.unique(best):
+        # only targets that all members predict say something of all members
+        whole = (best == member) & there.all(0)
+        mean[best == member] = forms[whole].mean(0) if whole.any() else forms[best == member]
+    return (1 - share) * forms + share * np.where(there.all(0)[:, None, None], mean, forms)
+
+
+def _mixture(forms: Floats, there: Any, n_steps: int = 1000) -> Floats:
+    """Minimise w' F w over the simplex by accelerated projected gradient (Beck and Teboulle 2009)."""
+    scale = np.maximum(np.linalg.eigvalsh(forms)[:, -1][:, None], 1e-300)
+    absent = scale[:, 0] >= 1e6  # their step is set by the members that are there
+    if absent.any():
+        kept = np.where(there.T[absent, :, None] & there.T[absent, None, :], forms[absent], 0)
+        scale[absent] = np.maximum(np.linalg.eigvalsh(kept)[:, -1][:, None], 1e-300)
+    weights = np.where(there.T, 1.0, 0.0)
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1)
+    ahead, momentum = weights, 1.0
+    for _ in range(n_steps):
+        slope = np.einsum("tab,tb->ta", forms, ahead)
+        new = _simplex(ahead - slope / scale, there.T)
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = np.where(there.T, new + (momentum - 1) / following * (new - weights), 0)
+        change = np.abs(new - weights).max(initial=0.0)
+        weights, momentum = new, following
+        if change < 1e-7:
+            break
+    return weights
 
 
 def _simplex(values: Floats, there: NDArray[np.bool_]) -> Floats:
