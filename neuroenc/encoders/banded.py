@@ -18,12 +18,11 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
-from neuroenc.encoders.factorise import Fold, factorise, operators, project, score
-from neuroenc.encoders.ridge import solve
+from neuroenc.encoders.factorise import Fold, operators, project, score
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
-SEARCH_TOLERANCE = 1e-5  # of the predictions, while candidates are compared
+SEARCH_TOLERANCE = 3e-5  # of the predictions, while candidates are compared
 
 
 def candidates(n_bands: int, number: int, seed: int) -> Floats:
@@ -264,17 +263,28 @@ def solve_banded(
     -------
     array of shape (n_targets, p)
     """
-    coef = np.empty((Y.shape[1], X.shape[1]), X.dtype)
+    n, p = X.shape
+    centred = (X - X.mean(0) if fit_intercept else X).astype(float)
+    coef = np.empty((Y.shape[1], p), X.dtype)
     mixture = np.round(strength / strength.sum(1, keepdims=True), 12)
     shared, group = np.unique(mixture, axis=0, return_inverse=True)
+    if p <= n:
+        gram, cross = centred.T @ centred, centred.T.astype(X.dtype) @ Y
+    else:
+        kernels = _kernels(centred, centred, band)
     for g, gamma in enumerate(shared):
         t = np.flatnonzero(group == g)
-        scale = np.sqrt(gamma[band]).astype(X.dtype)
-        factors = factorise(X * scale, X, fit_intercept=fit_intercept)
-        found = solve(factors, factors.left.T @ Y[:, t], 1 / strength[t].sum(1))
-        if factors.right is None:
-            found = found @ ((X - X.mean(0) if fit_intercept else X) * scale)
-        coef[t] = found * scale
+        alpha = 1 / strength[t].sum(1)
+        if p <= n:
+            scale = np.sqrt(gamma[band])
+            values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
+            towards = (scale[:, None] * vectors).astype(X.dtype)
+            shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
+            coef[t] = (towards @ (towards.T @ cross[:, t] * shrink.astype(X.dtype))).T
+        else:
+            values, vectors = np.linalg.eigh(np.tensordot(gamma, kernels, 1))
+            shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
+            coef[t] = ((vectors @ (vectors.T @ Y[:, t] * shrink)).T @ centred) * gamma[band]
     return coef
 
 

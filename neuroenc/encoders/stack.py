@@ -23,7 +23,8 @@ def stack_weights(
     """Weights that minimise the squared error of the mixture.
 
     The error of a mixture is a quadratic form of each target's own. With few validation stimuli it is
-    noisy, so it is blended with the mean form of the targets of the same group; how much is chosen by fitting on one half of the stimuli and scoring on the other.
+    noisy, so it is blended with the mean form of the targets of the same group; how much is chosen by
+    fitting on one half of the stimuli and scoring on the other.
 
     Parameters
     ----------
