@@ -22,6 +22,7 @@ from neuroenc.encoders.factorise import Fold, operators, project, score
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
+NEGLIGIBLE = 1e-8  # gamma of a band that takes no part while candidates are compared
 SEARCH_TOLERANCE = 3e-5  # of the predictions, while candidates are compared
 
 
@@ -57,7 +58,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         Steps of descent on the cross-validated error from the best candidate of each target, each
         target with its own strengths; kept where validation is better.
     n_kept : int
-        After two folds each target goes on with its so many best candidates only.
+        After the first fold each target goes on with its so many best candidates only.
     cv : int, splitter or iterable of (train, validation)
     fit_intercept : bool
     seed : int
@@ -79,7 +80,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         bands: ArrayLike | None = None,
         n_candidates: int = 20,
         n_gradient_steps: int = 0,
-        n_kept: int = 4,
+        n_kept: int = 5,
         cv: Any = 5,
         fit_intercept: bool = True,
         seed: int = 0,
@@ -188,7 +189,7 @@ def _search(
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """Find the best candidate and alpha of each target, with its score.
 
-    The Gram matrices of the folds and the projections of Y serve all candidates. Two folds are scored
+    The Gram matrices of the folds and the projections of Y serve all candidates. The first fold is scored
     for all targets; the others only where a candidate is among the `n_kept` best.
     """
     centred = X - X.mean(0) if fit_intercept else X
@@ -198,7 +199,7 @@ def _search(
     going = np.ones((len(gammas), n_targets), bool)
     steps = tqdm(total=len(folds) * len(gammas), desc="banded ridge", disable=None)
     for number, (train, held) in enumerate(folds):
-        if number == 2 and len(gammas) > n_kept:
+        if number == 1 and len(gammas) > n_kept:
             order = np.argsort(-scores.max(1), axis=0)
             going[:] = False
             np.put_along_axis(going, order[:n_kept], True, axis=0)
@@ -220,9 +221,11 @@ def _search(
                 values, towards = np.linalg.eigh(np.tensordot(gamma, own, 1))
                 away = np.tensordot(gamma, other, 1) @ towards
             else:
-                scale = np.sqrt(gamma[band])
-                values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
-                towards = scale[:, None] * vectors
+                used = np.flatnonzero(gamma[band] > NEGLIGIBLE)
+                scale = np.sqrt(gamma[band[used]])
+                values, vectors = np.linalg.eigh(scale[:, None] * gram[np.ix_(used, used)] * scale)
+                towards = np.zeros((X.shape[1], len(used)))
+                towards[used] = scale[:, None] * vectors
                 away = shown @ towards
             fold = operators(
                 Fold(train, held, dual, centre.astype(X.dtype), towards, [], away),
