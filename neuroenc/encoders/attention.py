@@ -87,6 +87,7 @@ def make_module(
         position: torch.Tensor
         member: torch.Tensor
         back: torch.Tensor
+        n_targets: torch.Tensor
 
         def __init__(self) -> None:
             super().__init__()
@@ -106,6 +107,7 @@ def make_module(
             self.mixture = nn.Parameter(torch.zeros(len(patterns), n_queries))
             self.register_buffer("position", code, persistent=False)
             self.register_buffer("member", torch.from_numpy(patterns), persistent=False)
+            self.register_buffer("n_targets", torch.from_numpy(membership.sum(0)).float(), persistent=False)
             self.register_buffer("back", torch.from_numpy(np.argsort(order)), persistent=False)
 
         def keys(self, x: torch.Tensor) -> torch.Tensor:
@@ -124,17 +126,39 @@ def make_module(
             weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(-3)
             return weight.unflatten(-1, (len(n_channels), n_tokens))
 
-        def route(self, x: torch.Tensor) -> torch.Tensor:
-            """Take for each query what it sees of the picture, (n, n_queries, d)."""
-            q = self.heads(self.to_query(self.query)).expand(len(x), -1, -1, -1)
-            values = torch.cat(
-                [m(p) for m, p in zip(self.to_value, x.split(n_channels, dim=-1), strict=True)], 1
-            )
-            seen = functional.scaled_dot_product_attention(q, self.heads(self.keys(x)), self.heads(values))
-            token = self.drop(self.out(seen.transpose(1, 2).flatten(2)))
+        def relevance(self, x: torch.Tensor) -> torch.Tensor:
+            """Attention times the slope of the mean response of a query's targets on it.
+
+            Attention alone says where a query looks, not what it takes from there; the product, summed
+            over heads, says how much each token moves the response (Chefer, Gur, Wolf 2021).
+            """
+            with torch.enable_grad():
+                q, k = self.heads(self.to_query(self.query)), self.heads(self.keys(x))
+                weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).detach().requires_grad_()
+                token = self.finish((weight @ self.heads(self.values(x))).transpose(1, 2).flatten(2))
+                mean = self.member.to(x.dtype).T @ torch.stack(
+                    [w.sum(0) for w in self.readout.detach().split(sizes)]
+                )
+                (slope,) = torch.autograd.grad((token * mean / self.n_targets[:, None]).sum(), weight)
+            return (weight * slope).detach().sum(-3).unflatten(-1, (len(n_channels), n_tokens))
+
+        def values(self, x: torch.Tensor) -> torch.Tensor:
+            parts = x.split(n_channels, dim=-1)
+            return torch.cat([m(p) for m, p in zip(self.to_value, parts, strict=True)], 1)
+
+        def finish(self, seen: torch.Tensor) -> torch.Tensor:
+            token = self.drop(self.out(seen))
             if mlp:
                 token = token + self.drop(self.narrow(self.drop(self.widen(self.before(token)).relu())))
             return self.after(token)
+
+        def route(self, x: torch.Tensor) -> torch.Tensor:
+            """Take for each query what it sees of the picture, (n, n_queries, d)."""
+            q = self.heads(self.to_query(self.query)).expand(len(x), -1, -1, -1)
+            seen = functional.scaled_dot_product_attention(
+                q, self.heads(self.keys(x)), self.heads(self.values(x))
+            )
+            return self.finish(seen.transpose(1, 2).flatten(2))
 
         def gather(self, token: torch.Tensor) -> torch.Tensor:
             """Mix the tokens of each pattern of regions, (n, n_patterns, d)."""
@@ -273,7 +297,8 @@ class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
             self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
             weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
             patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
-            checkpoint=self.checkpoint, description="attention routing",
+            checkpoint=self.checkpoint,
+            fingerprint=training.fingerprint(self, X, target), description="attention routing",
         )  # fmt: skip
         self.n_tokens_, self.n_channels_ = X.shape[1:]
         self.readout_ = "gradient"
@@ -347,23 +372,27 @@ class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         out = training.predict(self.module_, X, batch_size=self.batch_size, device=self.device)
         return out * self._deviation + self._mean
 
-    def attention_maps(self, X: Any) -> Floats:
+    def attention_maps(self, X: Any, *, kind: str = "relevance") -> Floats:
         """Show where each region looks.
 
         Parameters
         ----------
         X : array of shape (n_samples, n_tokens, n_channels)
+        kind : {"relevance", "weight"}
+            Attention times the slope of the region's mean response on it, which says how much each cell
+            moves the response; or the attention alone, which sums to one.
 
         Returns
         -------
         array of shape (n_samples, n_queries, side, side)
-            Mean over heads, sum over layers; the cells of a picture sum to one. Queries are the columns of
-            `regions`, then the one of the targets that lie in none.
+            Summed over layers. Queries are the columns of `regions`, then the one of the targets that lie in
+            none.
         """
         check_is_fitted(self)
         X = (training.tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
         maps = training.predict(
-            self.module_, X, batch_size=self.batch_size, device=self.device, call=self.module_.attention
-        ).sum(2)
+            self.module_, X, batch_size=self.batch_size, device=self.device,
+            call=self.module_.relevance if kind == "relevance" else self.module_.attention,
+        ).sum(2)  # fmt: skip
         side = round(self.n_tokens_**0.5)
         return maps.reshape(*maps.shape[:2], side, side)

@@ -159,7 +159,8 @@ class SemanticTransformer(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
             self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
             weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
             patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
-            checkpoint=self.checkpoint, description="semantic transformer",
+            checkpoint=self.checkpoint,
+            fingerprint=training.fingerprint(self, X, target), description="semantic transformer",
         )  # fmt: skip
         self.n_tokens_, self.n_channels_ = X.shape[1:]
         shown = training.predict(self.module_, X[held], batch_size=self.batch_size, device=self.device)

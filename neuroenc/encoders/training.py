@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,7 @@ def train(
     seed: int,
     device: str,
     checkpoint: str | Path | None,
+    fingerprint: str,
     description: str,
 ) -> list[float]:
     """Train a readout; leave it with the weights of its best epoch.
@@ -96,6 +98,8 @@ def train(
         Epochs without improvement of the validation r end the run after `patience`.
     checkpoint : path, optional
         Written after each epoch and taken up if it is there.
+    fingerprint : str
+        Of what the module does not show: regions, data. A checkpoint of another one is refused.
     description : str
         Beside the progress bar.
 
@@ -118,7 +122,7 @@ def train(
     history: list[float] = []
     x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))
     if checkpoint is not None and Path(checkpoint).exists():
-        history = _resume(Path(checkpoint), parameters, best, optimiser)
+        history = _resume(Path(checkpoint), parameters, best, optimiser, fingerprint)
     halved = False
     bar = tqdm(range(len(history), max_epochs), description, disable=None)
     for epoch in bar:
@@ -151,13 +155,24 @@ def train(
             best = {k: v.detach().clone() for k, v in parameters.items()}
         bar.set_postfix(validation_r=f"{history[-1]:.3f}", best=f"{max(history):.3f}")
         if checkpoint is not None:
-            _store(Path(checkpoint), parameters, best, optimiser, history)
+            _store(Path(checkpoint), parameters, best, optimiser, history, fingerprint)
     bar.close()
     with torch.no_grad():
         for k, v in parameters.items():
             v.copy_(best[k])
     module.eval()
     return history
+
+
+def fingerprint(estimator: Any, X: Floats, Y: Floats) -> str:
+    """Hash what the weights of a training run depend on."""
+    digest = hashlib.sha256()
+    for name, value in sorted(estimator.get_params(deep=False).items()):
+        if name not in ("checkpoint", "device", "patience", "cv"):
+            digest.update(f"{name}={np.asarray(value).tolist() if value is not None else None}".encode())
+    for values in (X, Y):
+        digest.update(np.ascontiguousarray(values[:: max(1, len(values) // 64)]).tobytes())
+    return digest.hexdigest()
 
 
 def _step(
@@ -193,7 +208,7 @@ def predict(
 
     module.eval()
     out = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(X), batch_size):
             batch = torch.from_numpy(np.ascontiguousarray(X[start : start + batch_size])).to(device)
             out.append((call or module)(batch).float().cpu().numpy())
@@ -201,7 +216,12 @@ def predict(
 
 
 def _store(
-    path: Path, parameters: dict[str, Any], best: dict[str, Any], optimiser: Any, history: list[float]
+    path: Path,
+    parameters: dict[str, Any],
+    best: dict[str, Any],
+    optimiser: Any,
+    history: list[float],
+    fingerprint: str,
 ) -> None:
     from safetensors.torch import save_file
 
@@ -215,11 +235,13 @@ def _store(
     with atomic(path) as partial:
         save_file(
             {k: v.contiguous().cpu().clone() for k, v in tensors.items()}, partial,
-            {"history": json.dumps(history), "steps": json.dumps(steps)},
+            {"history": json.dumps(history), "steps": json.dumps(steps), "fingerprint": fingerprint},
         )  # fmt: skip
 
 
-def _resume(path: Path, parameters: dict[str, Any], best: dict[str, Any], optimiser: Any) -> list[float]:
+def _resume(
+    path: Path, parameters: dict[str, Any], best: dict[str, Any], optimiser: Any, fingerprint: str
+) -> list[float]:
     import torch
     from safetensors import safe_open
 
@@ -231,6 +253,11 @@ def _resume(path: Path, parameters: dict[str, Any], best: dict[str, Any], optimi
             raise InputError(
                 f"The checkpoint {path.name} is of another model: {differ!r} is {shapes.get(differ)}, "
                 f"expected {expected.get(differ)}. Remove it, or use the same regions, layers and options."
+            )
+        if file.metadata()["fingerprint"] != fingerprint:
+            raise InputError(
+                f"The checkpoint {path.name} is of other regions, responses or options. Remove it to start "
+                "anew."
             )
         steps, history = (json.loads(file.metadata()[k]) for k in ("steps", "history"))
         with torch.no_grad():
