@@ -25,9 +25,9 @@ from neuroenc.config import Config, Split, parse
 from neuroenc.datasets import cortex, module
 from neuroenc.datasets.simulate import simulate, subject_scenes
 from neuroenc.encoders.encode import Fit, encode, queries, stack_predictions
-from neuroenc.evaluation.ceilings import ceiling, normalised_r
+from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.grade import KINDS, _truth
-from neuroenc.evaluation.scores import pearson_r
+from neuroenc.evaluation.scores import normalised_r, pearson_r
 from neuroenc.features.extract import extract
 from neuroenc.files import write_json
 from neuroenc.records import machine, row
@@ -99,7 +99,9 @@ def per_neuroid(truth: dict[str, Any], p: xr.Dataset) -> Any:
     return pearson_r(y, p["prediction"].values)
 
 
-def resample(truth: dict[str, Any], a: xr.Dataset, b: xr.Dataset | None, masks: dict[str, Any], n: int = 500) -> Any:
+def resample(
+    truth: dict[str, Any], a: xr.Dataset, b: xr.Dataset | None, masks: dict[str, Any], n: int = 500
+) -> Any:
     """Resample test pictures: mean r of a, or r of a less r of b, per mask, (n, n_masks)."""
     rng = np.random.default_rng(0)
     y = np.stack([truth[s] for s in a["stimulus_id"].values])
@@ -126,16 +128,20 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
             area = known["area"].values
             masks |= {kind: np.isin(area, areas) & live for kind, areas in KINDS.items()}
             masks |= {k: v & live for k, v in regions(recorded).items()}
-        tested = np.isin(recorded["stimulus_id"].values, stimuli["stimulus_id"].values)
+        tested = recorded["split"].values == "test"
+        tested |= not tested.any()  # no test pictures are named: every picture is tested in some split
         limit = ceiling(
             recorded["response"].values[tested], recorded["stimulus_id"].values[tested],
-            config.evaluation.ceiling, recorded["ncsnr"].values if "ncsnr" in recorded.coords else None,
+            config.evaluation.ceiling, recorded["ncsnr"].values if "ncsnr" in recorded.coords
+            else np.full(recorded.sizes["neuroid"], np.nan),
         )  # fmt: skip
         runs: dict[str, list[Any]] = {}
         for seed, split in seeds(config, stimuli):
             for model, table in features.items():
                 for label, options in config.encoders.items():
-                    if (folder / "skip").exists() and f"{name}:{model}:{label}" in (folder / "skip").read_text():
+                    if (folder / "skip").exists() and f"{name}:{model}:{label}" in (
+                        folder / "skip"
+                    ).read_text():
                         continue
                     found = measure(recorded, table, split, with_seed(options, seed))
                     runs.setdefault(f"{model} {label}", []).append((found[0], found[2], found[3]))
@@ -157,7 +163,9 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
                     p, _, seconds, used = measure(recorded, one, split, config.encoders["ridge"])
                     runs.setdefault(f"mobilenetv2 ridge, {layer} alone", []).append((p, seconds, used))
         single = [k for k in runs if k.endswith("alone")] or [k for k in runs if k.endswith(" ridge")]
-        best_single = max(single, key=lambda k: np.mean([np.nanmean(per_neuroid(truth, p)) for p, _, _ in runs[k]]))
+        best_single = max(
+            single, key=lambda k: np.mean([np.nanmean(per_neuroid(truth, p)) for p, _, _ in runs[k]])
+        )
         labels = {"command": COMMAND, "recording": name, "subject": subject}
         for fit, found in runs.items():
             each = np.array([per_neuroid(truth, p) for p, _, _ in found])
@@ -167,9 +175,7 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
                 np.mean([resample(truth, p, q, masks) for (p, _, _), (q, _, _) in zip(found, base, strict=True)], axis=0)
                 if base else None
             )  # fmt: skip
-            reference = (
-                np.array([per_neuroid(truth, p) for p, _, _ in base]) if base else None
-            )
+            reference = np.array([per_neuroid(truth, p) for p, _, _ in base]) if base else None
             for i, (kind, mask) in enumerate(masks.items()):
                 value = float(np.nanmean(each[:, mask]))
                 normalised, _ = normalised_r(each.mean(0), limit, threshold=config.evaluation.threshold)
@@ -214,7 +220,9 @@ def truths(
         degrees = np.stack([centre[:, 0] - 0.5, 0.5 - centre[:, 1]], 1) * cortex.DEGREES
         field = known["field"].values[fit.neuroid]
         # voxels whose responses are explained at all, by validation
-        clear = np.isfinite(field[:, 0]) & ~known["silent"].values[fit.neuroid] & (fit.model.best_score_ > 0.1)
+        clear = (
+            np.isfinite(field[:, 0]) & ~known["silent"].values[fit.neuroid] & (fit.model.best_score_ > 0.1)
+        )
         error = np.linalg.norm(degrees - field[:, :2], axis=1)[clear]
         rng = np.random.default_rng(0)
         shuffled = np.linalg.norm(degrees[clear] - rng.permutation(field[clear, :2]), axis=1)
@@ -246,7 +254,11 @@ def truths(
                 if not boxes:
                     continue
                 inside = np.any(
-                    [(at >= x0) & (at <= x1) & ((at >= y0) & (at <= y1))[:, None] for x0, y0, x1, y1 in boxes], 0
+                    [
+                        (at >= x0) & (at <= x1) & ((at >= y0) & (at <= y1))[:, None]
+                        for x0, y0, x1, y1 in boxes
+                    ],
+                    0,
                 )
                 hits.append(bool(inside.ravel()[m.argmax()]))
                 chance.append(float(inside.mean()))

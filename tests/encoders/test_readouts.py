@@ -1,0 +1,323 @@
+"""Readouts on a grid of tokens, held against simulations with a known answer."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.linear_model import Ridge
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from neuroenc.encoders import training
+from neuroenc.encoders.attention import AttentionRouting, positions
+from neuroenc.encoders.delay import delay
+from neuroenc.encoders.factorised import FactorisedCV, alternate
+from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
+from neuroenc.encoders.pls import PLS
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.encoders.semantic_transformer import SemanticTransformer
+from neuroenc.encoders.store import load_model, save_model
+from neuroenc.encoders.training import correlation
+from neuroenc.errors import InputError
+
+SIDE, CHANNELS, TARGETS = 4, 12, 8
+
+
+def tokens(n=400, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, SIDE**2, CHANNELS)).astype("f4")
+
+
+def localised(n=400, noise=0.5, seed=0):
+    """Each target sees one cell."""
+    rng = np.random.default_rng(seed)
+    X = tokens(n, seed)
+    cell = rng.integers(0, SIDE**2, TARGETS)
+    weight = rng.normal(size=(TARGETS, CHANNELS)) / CHANNELS**0.5
+    Y = np.einsum("ntc,tc->nt", X[:, cell], weight) + noise * rng.normal(size=(n, TARGETS))
+    return X, (Y + 2).astype("f4"), cell
+
+
+def object_anywhere(n=600, seed=0):
+    """A marked token, wherever it stands, carries what the target answers to."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, SIDE**2, CHANNELS)).astype("f4")
+    X[:, :, 0] = 0
+    cell = rng.integers(0, SIDE**2, n)
+    X[np.arange(n), cell, 0] = 4
+    value = X[np.arange(n), cell, 1]
+    Y = value[:, None] * np.array([1.0, -1.0, 0.5, 2.0]) + 0.2 * rng.normal(size=(n, 4))
+    return X, Y.astype("f4"), cell
+
+
+@pytest.mark.parametrize("model", [FactorisedCV(), GaussianFieldCV(n_positions=4)])
+def test_localised_readouts_find_the_cell_and_beat_ridge(model):
+    X, Y, cell = localised()
+    model.fit(X[:200], Y[:200])
+    if isinstance(model, FactorisedCV):
+        np.testing.assert_array_equal(np.abs(model.mask_).argmax(1), cell)
+    else:
+        centre = np.stack([cell % SIDE + 0.5, cell // SIDE + 0.5], 1) / SIDE
+        np.testing.assert_allclose(model.field_[:, :2], centre, atol=0.01)
+    flat = RidgeCV(np.logspace(0, 4, 6)).fit(X[:200].reshape(200, -1), Y[:200])
+    r = [
+        correlation(Y[200:], p).mean()
+        for p in (model.predict(X[200:]), flat.predict(X[200:].reshape(200, -1)))
+    ]
+    assert r[0] > r[1] + 0.1 and r[0] > 0.8
+
+
+def test_alternation_ends_where_neither_factor_can_improve():
+    X, Y, _ = localised(150)
+    alpha = np.full(TARGETS, 5.0)
+    mask, feature, intercept = alternate(X, Y, alpha, np.ones((TARGETS, SIDE**2)), 200)
+    pooled = np.einsum("nlc,tl->tnc", X, mask)
+    for t in range(TARGETS):
+        ridge = Ridge(5.0).fit(pooled[t], Y[:, t])
+        np.testing.assert_allclose(feature[t], ridge.coef_, atol=1e-4)
+        assert intercept[t] == pytest.approx(ridge.intercept_, abs=1e-4)
+        length = np.linalg.norm(feature[t])
+        turned = Ridge(5.0).fit(X @ (feature[t] / length), Y[:, t])
+        np.testing.assert_allclose(mask[t] * length, turned.coef_, atol=1e-3)
+
+
+def test_gaussian_fields_are_ridge_on_pooled_features():
+    X, Y, _ = localised(120)
+    model = GaussianFieldCV(n_positions=3, sizes=(0.1, 0.3)).fit(X, Y)
+    assert len(fields(3, (0.1, 0.3))) == 19
+    for t in range(TARGETS):
+        weight = pooling(model.field_[t], SIDE)
+        assert weight.sum() == pytest.approx(1)
+        ridge = Ridge(model.alpha_[t]).fit(np.einsum("nlc,l->nc", X, weight), Y[:, t])
+        np.testing.assert_allclose(model.coef_[t], ridge.coef_, atol=1e-3)
+
+
+def test_pls_is_scikit_learns():
+    X, Y, _ = localised(100)
+    flat = X.reshape(100, -1).astype(float)
+    model = PLS(5).fit(flat, Y)
+    expected = PLSRegression(5, scale=False).fit(flat, Y).predict(flat)
+    np.testing.assert_allclose(model.predict(flat), expected, atol=1e-5)
+
+
+def test_attention_routes_to_the_object_and_beats_ridge():
+    X, Y, cell = object_anywhere()
+    model = AttentionRouting(n_dimensions=32, n_heads=2, n_hidden=32, max_epochs=60, learning_rate=3e-3)
+    model.fit(X[:500], Y[:500])
+    flat = RidgeCV(np.logspace(0, 4, 6)).fit(X[:500].reshape(500, -1), Y[:500])
+    r = [
+        correlation(Y[500:], p).mean()
+        for p in (model.predict(X[500:]), flat.predict(X[500:].reshape(100, -1)))
+    ]
+    assert r[0] > 0.9 > r[1] + 0.3
+    for kind in ("weight", "relevance"):
+        maps = model.attention_maps(X[500:], kind=kind)
+        assert maps.shape == (100, 1, SIDE, SIDE)
+    weight = model.attention_maps(X[500:], kind="weight")
+    np.testing.assert_allclose(weight.sum((2, 3)), 1, atol=1e-5)
+    assert (weight.reshape(100, -1).argmax(1) == cell[500:]).mean() > 0.95
+
+
+def reference_forward(module, x, membership, overlap):
+    """The published form: every token times every target, then masked."""
+    with torch.no_grad():
+        token = module.route(x)
+        readout = torch.empty_like(module.readout)
+        readout[torch.from_numpy(module.order)] = module.readout
+        every = token @ readout.T  # (n, queries, targets)
+        mask = torch.from_numpy(membership.T.astype("f4"))
+        if overlap == "learned":
+            mask = mask / mask.sum(0)  # mixtures start at the mean
+        return (every * mask).sum(1) + module.bias
+
+
+@pytest.mark.parametrize("overlap", ["learned", "sum"])
+def test_grouped_readout_is_the_published_one(overlap):
+    rng = np.random.default_rng(0)
+    membership = rng.random((30, 5)) < 0.4
+    membership[~membership.any(1), 2] = True
+    model = AttentionRouting(membership, overlap=overlap, n_dimensions=16, n_heads=2)
+    torch.manual_seed(0)
+    module = model._module(SIDE**2, CHANNELS, 30).eval()
+    torch.nn.init.normal_(module.bias)
+    x = torch.from_numpy(tokens(6))
+    expected = reference_forward(module, x, membership, overlap)
+    torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_query_for_each_target_needs_no_square():
+    module = AttentionRouting(np.eye(9, dtype=bool), n_dimensions=16, n_heads=2)._module(SIDE**2, CHANNELS, 9)
+    assert module.single
+    x = torch.from_numpy(tokens(5))
+    module.eval()
+    expected = reference_forward(module, x, np.eye(9, dtype=bool), "sum")
+    torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_is_that_of_torch():
+    """Scores and values against torch's own multi-head attention."""
+    model = AttentionRouting(n_dimensions=16, n_heads=4, mlp=False)
+    torch.manual_seed(1)
+    m = model._module(SIDE**2, CHANNELS, 3).eval()
+    x = torch.from_numpy(tokens(4))
+    theirs = torch.nn.MultiheadAttention(16, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([torch.eye(16)] * 3))
+        theirs.in_proj_bias.zero_()
+        theirs.out_proj.weight.copy_(m.out.weight)
+        theirs.out_proj.bias.copy_(m.out.bias)
+        q = m.to_query(m.query).expand(4, -1, -1)
+        out, weight = theirs(q, m.keys(x), m.to_value[0](x), average_attn_weights=True)
+        torch.testing.assert_close(m.route(x), m.after(out), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(m.attention(x)[:, :, 0], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_positions_tell_cells_apart():
+    code = positions(5, 32)
+    assert code.shape == (25, 32)
+    similarity = code @ code.T
+    assert (similarity.argmax(1) == np.arange(25)).all()
+
+
+TRAINED = [
+    AttentionRouting(n_dimensions=16, n_heads=2, n_hidden=16, max_epochs=6),
+    SemanticTransformer(max_epochs=6),
+]
+
+
+@pytest.mark.parametrize("model", TRAINED)
+def test_a_killed_run_ends_in_the_same_weights(model, tmp_path, monkeypatch):
+    X, Y, _ = localised(120)
+    whole = model.fit(X, Y).predict(X)
+    from sklearn.base import clone
+
+    resumed = clone(model).set_params(checkpoint=tmp_path / "run.safetensors")
+    calls = []
+
+    def killed(*args, **kwargs):
+        store(*args, **kwargs)
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    store = training._store
+    monkeypatch.setattr(training, "_store", killed)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.fit(X, Y)
+    assert len(resumed.fit(X, Y).history_) == 6
+    np.testing.assert_array_equal(resumed.predict(X), whole)
+
+
+def test_semantic_transformer_starts_as_factorised_and_learns():
+    X = tokens(400)
+    weight = np.random.default_rng(1).normal(size=(CHANNELS, TARGETS))
+    Y = (X[:, : SIDE**2 // 2].mean(1) @ weight).astype("f4")  # the upper half of the picture
+    model = SemanticTransformer(max_epochs=60, learning_rate=1e-2).fit(X[:300], Y[:300])
+    assert correlation(Y[300:], model.predict(X[300:])).mean() > 0.8
+    torch.manual_seed(0)
+    module = model._module(SIDE**2, CHANNELS, TARGETS).eval()
+    x = torch.from_numpy(X[:3])
+    with torch.no_grad():
+        mask = module.mask.relu().flatten(1)
+        mask = mask / mask.norm(dim=1, keepdim=True)
+        expected = torch.einsum("nlc,tl,tc->nt", x, mask, module.feature) + module.bias
+        torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *TRAINED,
+        FactorisedCV(),
+        GaussianFieldCV(n_positions=3),
+        AttentionRouting(
+            np.random.default_rng(0).random((TARGETS, 3)) < 0.6, n_dimensions=16, n_heads=2, max_epochs=3
+        ),
+    ],
+)
+def test_models_survive_the_disk(model, tmp_path):
+    X, Y, _ = localised(100)
+    model.fit(X, Y)
+    save_model(model, tmp_path / "m.safetensors")
+    np.testing.assert_allclose(load_model(tmp_path / "m.safetensors").predict(X), model.predict(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [RidgeCV, PLS])
+@pytest.mark.parametrize("n", [60, 300])
+def test_linear_models_survive_the_disk(kind, n, tmp_path):
+    X, Y, _ = localised(n)
+    flat = X.reshape(n, -1)
+    model = kind().fit(flat, Y)
+    save_model(model, tmp_path / "m.safetensors")
+    np.testing.assert_allclose(
+        load_model(tmp_path / "m.safetensors").predict(flat), model.predict(flat), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("model", [RidgeCV(), PLS(3), FactorisedCV(), GaussianFieldCV(n_positions=3)])
+def test_refitting_to_the_same_rows_changes_nothing(model):
+    X, Y, _ = localised(100)
+    X = X.reshape(100, -1) if isinstance(model, (RidgeCV, PLS)) else X
+    model.fit(X, Y)
+    np.testing.assert_allclose(model.refit(X, Y).predict(X), model.predict(X), atol=1e-4)
+
+
+def test_delays_look_back_within_their_story():
+    X = np.arange(6.0)[:, None] + 1
+    found = delay(X, [0, 1, 2], groups=[0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(found, [[1, 0, 0], [2, 1, 0], [3, 2, 1], [4, 0, 0], [5, 4, 0], [6, 5, 4]])
+    np.testing.assert_array_equal(delay(X, [-1])[:, 0], [2, 3, 4, 5, 6, 0])
+
+
+def test_bad_tokens_are_named():
+    X, Y, _ = localised(60)
+    model = AttentionRouting(max_epochs=1, n_dimensions=16, n_heads=2).fit(X, Y)
+    with pytest.raises(InputError, match="Features have 9 tokens, the model was fitted to 16"):
+        model.predict(X[:, :9])
+    with pytest.raises(InputError, match="5 channels, the model was fitted to 12"):
+        model.predict(X[:, :, :5])
+    with pytest.raises(InputError, match="15 tokens are no square grid"):
+        AttentionRouting().fit(X[:, :15], Y)
+    with pytest.raises(InputError, match="Features of 2 dimensions"):
+        GaussianFieldCV().fit(X[:, 0], Y)
+    X[0, 0, 3] = np.nan
+    with pytest.raises(InputError, match=r"in channels \[3\]"):
+        FactorisedCV().fit(X, Y)
+
+
+def test_a_checkpoint_of_other_regions_is_refused(tmp_path):
+    X, Y, _ = localised(60)
+    options = {"n_dimensions": 16, "n_heads": 2, "max_epochs": 1, "checkpoint": tmp_path / "c.safetensors"}
+    regions = np.eye(2, dtype=bool)[np.arange(TARGETS) % 2]
+    AttentionRouting(regions, **options).fit(X, Y)
+    with pytest.raises(InputError, match="of another model: 'mixture'"):
+        AttentionRouting(np.eye(3, dtype=bool)[np.arange(TARGETS) % 3], **options).fit(X, Y)
+    with pytest.raises(InputError, match="of other regions, responses or options"):
+        AttentionRouting(regions[::-1], **options).fit(X, Y)
+    with pytest.raises(InputError, match="Regions are given for 8 targets, the responses have 5"):
+        AttentionRouting(regions, **options).fit(X, Y[:, :5])
+
+
+@pytest.mark.parametrize("fails", [1, 99])
+def test_out_of_memory_halves_the_batch_once(monkeypatch, fails):
+    X, Y, _ = localised(60)
+    sizes = []
+
+    def step(module, x, y, rows, *rest):
+        sizes.append(len(rows))
+        if len(sizes) <= fails:
+            raise torch.cuda.OutOfMemoryError
+        real(module, x, y, rows, *rest)
+
+    real = training._step
+    monkeypatch.setattr(training, "_step", step)
+    model = AttentionRouting(n_dimensions=16, n_heads=2, max_epochs=1, batch_size=16)
+    if fails > 1:
+        with pytest.raises(InputError, match="with batches of 8 too"):
+            model.fit(X, Y)
+    else:
+        model.fit(X, Y)
+        assert sizes[:3] == [16, 8, 8]
+
+
+@parametrize_with_checks([PLS(2)])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
