@@ -83,8 +83,8 @@ def _encoder(text: str) -> Any:
     from neuroenc.config import EncoderChoice, parse
 
     found, source = _read(text)
-    if isinstance(found, dict) and "#" in text:
-        found = {"name": text.rpartition(".")[2]} | found
+    if isinstance(found, dict) and "name" not in found:
+        found = found | {"name": text.rpartition(".")[2] if "#" in text else "ridge"}
     return parse(EncoderChoice, {"encoder": found}, source=source).encoder
 
 
@@ -240,7 +240,9 @@ def encode_fit(
         load(responses, "responses"), features_of, load(split, "splits"), chosen,
         checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
     )  # fmt: skip
-    save_fits(fits, features_of.attrs, predictions["neuroid_id"].values, weights)
+    save_fits(
+        fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"]
+    )
     save(predictions, out)
     remove(resume)
 
@@ -415,6 +417,27 @@ def results_figures(
     plots.draw_regions(scored, regions)
     plots.draw_scatter(scored, scatter)
     plots.draw_layers(scored, layers)
+
+
+@results.command("attention")
+def results_attention(
+    weights: Annotated[Path, typer.Option(help="Weights of attention routing (.safetensors).")],
+    features: Annotated[Path, typer.Option(help="Features they read (.nc).")],
+    stimuli: StimuliFile,
+    out: Annotated[Path, typer.Option(help="Figure of some pictures and regions (.png).")],
+    maps: Annotated[Path, typer.Option(help="Maps of all test pictures and regions (.nc).")],
+    regions: Annotated[list[str] | None, typer.Option("--region", help="Regions drawn; else six.")] = None,
+) -> None:
+    """Draw where each region looks, and keep the maps as arrays."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.attention import attention_arrays, draw_attention
+    from neuroenc.files import atomic
+
+    shown = load(stimuli, "stimuli")
+    arrays = attention_arrays(weights, load(features, "features"), shown)
+    with atomic(maps) as partial:
+        arrays.to_netcdf(partial, engine="h5netcdf")
+    draw_attention(arrays, shown, out, regions=regions)
 
 
 @results.command("surface")

@@ -119,7 +119,11 @@ def load_model(path: str | Path) -> Any:
 
 
 def save_fits(
-    fits: list[Fit], contract: dict[str, Any], neuroid_id: NDArray[np.str_], path: str | Path
+    fits: list[Fit],
+    contract: dict[str, Any],
+    neuroid_id: NDArray[np.str_],
+    path: str | Path,
+    queries: str = "",
 ) -> None:
     """Write all fitted models of a run.
 
@@ -132,6 +136,8 @@ def save_fits(
     neuroid_id : array of text, (n_neuroids,)
     path : path
         `.safetensors`; the JSON has the same name.
+    queries : str
+        Names of what asks in attention routing.
     """
     from safetensors.numpy import save_file
 
@@ -155,10 +161,54 @@ def save_fits(
     write_json(
         {"neuroenc_version": __version__,
          "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
-         "neuroid_id": neuroid_id.tolist(), "models": described,
+         "neuroid_id": neuroid_id.tolist(), "models": described, "queries": queries,
          "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight"},
         Path(path).with_suffix(".json"),
     )  # fmt: skip
+
+
+def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], dict[str, Any]]:
+    """Read the stored models of one fold, for features of the same embedding contract.
+
+    Raises
+    ------
+    ContractError
+        The features are not those the models were fitted to.
+    InputError
+        No such fold.
+    """
+    from safetensors import safe_open
+
+    described = json.loads(existing(Path(path).with_suffix(".json")).read_text())
+    for key in ("model", "weights", "pooling", "preprocessing", "normalisation"):
+        found, expected = features.attrs.get(key), described["contract"].get(key)
+        if found != expected:
+            raise ContractError(
+                f"Features disagree with the weights in {key!r}: found {found!r}, fitted to {expected!r}. "
+                "Extract them with the same model section."
+            )
+    models = [m for m in described["models"] if m["fold"] == fold]
+    if not models:
+        folds = sorted({m["fold"] for m in described["models"]})
+        raise InputError(f"No models of fold {fold} in {path}. Folds: {', '.join(map(str, folds))}.")
+    fits = []
+    with safe_open(existing(path), "np") as file:
+        names = list(file.keys())
+        for m in models:
+            prefix = f"{m['number']}/"
+            arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
+            neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
+            fits.append(Fit(fold, m["layers"], unpack(m, arrays), neuroid, weight, centre, scale))
+    return fits, described
+
+
+def design(fit: Fit, features: Any) -> NDArray[np.float32]:
+    """Features of all stimuli as a stored model reads them."""
+    values = features["feature"].values
+    values = values.reshape(len(values), -1, values.shape[-1])
+    X = (values[:, :, np.isin(features["layer"].values, fit.layers)] - fit.centre) / fit.scale
+    X = X.astype(np.float32)
+    return X if hasattr(fit.model, "n_tokens_") else X.reshape(len(X), -1)
 
 
 def predict_fits(path: str | Path, features: Any, fold: int) -> tuple[NDArray[np.float32], list[str]]:
@@ -184,35 +234,11 @@ def predict_fits(path: str | Path, features: Any, fold: int) -> tuple[NDArray[np
     InputError
         No such fold.
     """
-    from safetensors import safe_open
-
-    described = json.loads(existing(Path(path).with_suffix(".json")).read_text())
-    for key, expected in described["contract"].items():
-        found = features.attrs.get(key)
-        if key in ("model", "weights", "pooling", "preprocessing", "normalisation") and found != expected:
-            raise ContractError(
-                f"Features disagree with the weights in {key!r}: found {found!r}, fitted to {expected!r}. "
-                "Extract them with the same model section."
-            )
-    models = [m for m in described["models"] if m["fold"] == fold]
-    if not models:
-        folds = sorted({m["fold"] for m in described["models"]})
-        raise InputError(f"No models of fold {fold} in {path}. Folds: {', '.join(map(str, folds))}.")
-    values = features["feature"].values
-    values = values.reshape(len(values), -1, values.shape[-1])
-    layer = features["layer"].values
-    out = np.full((len(values), len(described["neuroid_id"])), np.nan, np.float32)
-    with safe_open(existing(path), "np") as file:
-        names = list(file.keys())
-        for m in models:
-            prefix = f"{m['number']}/"
-            arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
-            neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
-            model = unpack(m, arrays)
-            X = (values[:, :, np.isin(layer, m["layers"])] - centre) / scale
-            if not hasattr(model, "n_tokens_"):
-                X = X.reshape(len(X), -1)
-            used = weight > 0
-            part = model.predict(X.astype(np.float32)).reshape(len(X), -1)[:, used] * weight[used]
-            out[:, neuroid[used]] = np.nan_to_num(out[:, neuroid[used]]) + part
+    fits, described = load_fits(path, features, fold)
+    out = np.full((features.sizes["stimulus"], len(described["neuroid_id"])), np.nan, np.float32)
+    for fit in fits:
+        used = fit.weight > 0
+        neuroid = fit.neuroid[used]
+        part = fit.model.predict(design(fit, features)).reshape(len(out), -1)[:, used] * fit.weight[used]
+        out[:, neuroid] = np.nan_to_num(out[:, neuroid]) + part
     return out, described["neuroid_id"]

@@ -2,18 +2,18 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from sklearn.linear_model import Ridge
 
-from neuroenc import splits
-from neuroenc.arrays import load, save
-from neuroenc.config import Encoder, Split
-from neuroenc.encoders.encode import encode
-from neuroenc.encoders.store import save_weights
-from neuroenc.errors import ContractError, LeakError
+from neuroenc import config, splits
+from neuroenc.arrays import CONTRACT, load, make_features, save
+from neuroenc.config import Split
+from neuroenc.encoders.encode import encode, queries, stack_predictions
+from neuroenc.encoders.store import predict_fits, save_fits
+from neuroenc.errors import ContractError, InputError, LeakError
+from neuroenc.evaluation.evaluate import evaluate
 from tests.conftest import toy_responses
 
-OPTIONS = Encoder(alphas=(-1, 4, 8), dtype="float64")
+OPTIONS = config.Ridge(alphas=(-1, 4, 8), dtype="float64")
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def test_the_test_set_has_no_say(toy, split):
     responses["response"].values[test] = 1e3 * np.random.default_rng(0).normal(size=(test.sum(), 6))
     after, changed = encode(responses, toy[1], one, OPTIONS)
     assert after.identical(before)
-    assert all((weights[k] == changed[k]).all() for k in weights)
+    for a, b in zip(weights, changed, strict=True):
+        np.testing.assert_array_equal(a.model.coef_, b.model.coef_)
 
 
 def test_unusable_neuroids_are_kept_as_nan(toy, split):
@@ -91,19 +92,130 @@ def test_leaks_and_strangers_are_refused(toy, split):
         encode(responses, fewer, split, OPTIONS)
 
 
-def test_stored_weights_predict_again(toy, split, tmp_path):
+ENCODERS = [
+    OPTIONS,
+    config.Ridge(alphas=(-1, 4, 8), layers="stack"),
+    config.Banded(alphas=(-1, 4, 8), n_candidates=4),
+    config.PLS(n_components=5),
+    config.Factorised(alphas=(0, 3, 3)),
+    config.Gaussian(n_positions=2, sizes=(0.2,)),
+    config.SemanticTransformer(max_epochs=3, device="cpu"),
+    config.Attention(max_epochs=3, n_dimensions=16, n_heads=2, n_hidden=16, device="cpu"),
+]
+
+
+def gridded(features):
+    """The same numbers as 4 tokens of 5 channels, in two layers of 2 and 3."""
+    values = features["feature"].values[:, 10:]
+    attrs = features.attrs | {"shape": "grid"}
+    return make_features(
+        values.reshape(len(values), 4, 5), stimulus_id=features["stimulus_id"].values,
+        layer=np.repeat(["a", "b"], [2, 3]), attrs={k: attrs[k] for k in attrs if k in CONTRACT},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("options", ENCODERS, ids=lambda o: f"{o.name}-{getattr(o, 'layers', '')}")
+def test_every_encoder_predicts_and_stored_weights_predict_again(toy, split, tmp_path, options):
     _, features, responses = toy
-    predictions, weights = encode(responses, features, split, OPTIONS)
-    save_weights(weights, features.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
-    stored = load_file(tmp_path / "w.safetensors")
-    layer = {k.split("/")[2]: v for k, v in stored.items() if k.startswith("fold0/second/")}
-    rows = split["side"].values[0] == splits.TEST
-    X = (features["feature"].values[rows][:, 10:] - layer["centre"]) / layer["scale"]
-    again = X @ layer["coef"].T + layer["intercept"]
-    first = predictions["prediction"].values[predictions["fold"].values == 0]
-    np.testing.assert_allclose(again, first[:, layer["neuroid"]], atol=1e-4)
+    grid = gridded(features)
+    predictions, fits = encode(responses, grid, split, options)
+    assert np.isfinite(predictions["prediction"].values).all()
+    # the validation stimuli are training stimuli of their fold
+    for fold in range(2):
+        held = predictions["held_stimulus_id"].values[predictions["held_fold"].values == fold]
+        side = dict(zip(split["stimulus_id"].values, split["side"].values[fold], strict=True))
+        assert len(held) and all(side[s] == splits.TRAIN for s in held)
+    save_fits(fits, grid.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
     described = json.loads((tmp_path / "w.json").read_text())
     assert described["contract"]["model"] == "toy" and len(described["neuroid_id"]) == 6
+    for fold in range(2):
+        again, names = predict_fits(tmp_path / "w.safetensors", grid, fold)
+        assert names == responses["neuroid_id"].values.tolist()
+        rows = predictions["fold"].values == fold
+        place = {s: i for i, s in enumerate(grid["stimulus_id"].values)}
+        shown = [place[s] for s in predictions["stimulus_id"].values[rows]]
+        np.testing.assert_allclose(again[shown], predictions["prediction"].values[rows], atol=1e-3)
+    with pytest.raises(InputError, match="No models of fold 7"):
+        predict_fits(tmp_path / "w.safetensors", grid, 7)
+    with pytest.raises(ContractError, match="disagree with the weights in 'model'"):
+        predict_fits(tmp_path / "w.safetensors", grid.assign_attrs(model="other"), 0)
+
+
+@pytest.mark.parametrize("options", ENCODERS[:4], ids=lambda o: o.name)
+def test_validation_stimuli_have_no_say_in_their_own_prediction(toy, split, options):
+    """With alphas and layers given, responses to the first inner fold may be anything."""
+    _, features, responses = toy
+    one = split.isel(fold=[0])
+    before, _ = encode(responses, features, one, options)
+    held = np.isin(responses["stimulus_id"].values, before["held_stimulus_id"].values)
+    changed = responses.copy(deep=True)
+    changed["response"].values[held] += 1e-3 * np.random.default_rng(0).normal(size=(held.sum(), 6))
+    after, _ = encode(changed, features, one, options)
+    same = before["alpha"].values == after["alpha"].values
+    same |= np.isnan(before["alpha"].values)
+    same &= before["chosen_layer"].values == after["chosen_layer"].values
+    assert same.any()
+    moved = np.abs(after["validation"].values - before["validation"].values).max(0)
+    tested = np.abs(after["prediction"].values - before["prediction"].values).max(0)
+    if getattr(options, "layers", "select") == "select":
+        np.testing.assert_array_equal(moved[same[0]], 0)
+    assert (tested > 0).all()
+
+
+def test_a_stack_of_encoders_is_scored_like_any_other(toy, split):
+    _, features, responses = toy
+    grid = gridded(features)
+    members = {o.name: encode(responses, grid, split, o)[0] for o in (ENCODERS[0], ENCODERS[3])}
+    stacked = stack_predictions(responses, members)
+    assert stacked.attrs["encoder"] == "stack"
+    np.testing.assert_allclose(stacked["weight"].sum("layer"), 1, atol=1e-6)
+    assert set(np.unique(stacked["chosen_layer"].values)) <= set(members)
+    scores = evaluate(responses, stacked, config.Evaluation(n_bootstraps=100, n_permutations=100))
+    assert np.isfinite(scores["score"].sel(metric="pearson_r")).all()
+    other, _ = encode(
+        responses, grid, splits.make(toy[0], Split(kind="stimulus", n_folds=2, seed=9)), OPTIONS
+    )
+    with pytest.raises(InputError, match="differ in 'stimulus_id'"):
+        stack_predictions(responses, {"a": members["ridge"], "b": other})
+
+
+def test_queries_follow_the_regions(toy):
+    responses = toy[2].assign_coords(
+        roi_B=("neuroid", np.arange(6) < 2), hemisphere=("neuroid", np.array(list("LLLRRR")))
+    )
+    member, names = queries(responses, config.Attention())
+    assert names == ["A", "B", "none"] and member.sum(0).tolist() == [3, 2, 2]
+    _, names = queries(responses, config.Attention(queries="hemisphere"))
+    assert names == ["L A", "L B", "R A", "none"]
+    member, names = queries(responses, config.Attention(networks={"both": ["A", "B"]}))
+    assert names == ["both", "none"] and member[:, 0].sum() == 4
+    assert queries(responses, config.Attention(queries="voxel"))[0].shape == (6, 6)
+    with pytest.raises(InputError, match="no region 'C'"):
+        queries(responses, config.Attention(networks={"x": ["C"]}))
+
+
+def test_features_and_responses_that_cannot_be_fitted_are_named(toy, split):
+    _, features, responses = toy
+    for options in ENCODERS[4:]:
+        with pytest.raises(InputError, match="needs features on a grid of tokens"):
+            encode(responses, features, split, options)
+    constant = responses.copy(deep=True)
+    constant["response"].values[:] = 1
+    with pytest.raises(InputError, match="None of 6 neuroids is finite and varies"):
+        encode(constant, features, split, OPTIONS)
+    still = features.copy(deep=True)
+    still["feature"].values[:, :10] = 3
+    with pytest.raises(InputError, match="All 10 feature columns of first are constant"):
+        encode(responses, still, split, OPTIONS)
+
+
+def test_single_constant_columns_are_named_and_do_no_harm(toy, split, capsys):
+    _, features, responses = toy
+    still = features.copy(deep=True)
+    still["feature"].values[:, 12] = 3
+    predictions, _ = encode(responses, still, split, OPTIONS)
+    assert np.isfinite(predictions["prediction"].values).all()
+    assert "1 of 20 feature columns of second are constant" in capsys.readouterr().out
 
 
 def test_transductive_scaling_is_said(toy, split):

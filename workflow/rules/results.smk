@@ -140,3 +140,31 @@ rule summary:
         "neuroenc results summary {params.scores} --label {params.label} --seed {params.seed} "
         "--command {params.command:q} {params.grade} {input.grade:q} --out {output.summary:q} "
         "--table {output.table:q} --page {output.page:q} > {log} 2>&1"
+
+
+rule attention_maps:
+    """Draw where each region looks, and keep the maps as arrays."""
+    input:
+        weights=f"{SUB}_enc-{{encoder}}_feat-{{model}}_weights.safetensors",
+        sidecar=f"{SUB}_enc-{{encoder}}_feat-{{model}}_weights.json",
+        features=f"{RUN}/feat-{{model}}_features.nc",
+        stimuli=f"{RUN}/stimuli.nc",
+    output:
+        figure=report(
+            f"{SUB}_enc-{{encoder}}_feat-{{model}}_attention.png",
+            caption="../report/attention.rst",
+            category="Attention maps",
+            labels={"subject": "{subject}", "model": "{model}"},
+        ),
+        maps=f"{SUB}_enc-{{encoder}}_feat-{{model}}_attention.nc",
+    log:
+        f"{LOGS}/attention_maps/sub-{{subject}}_{{encoder}}_{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/attention_maps/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(10),
+        runtime=20,
+    shell:
+        "neuroenc results attention --weights {input.weights:q} --features {input.features:q} "
+        "--stimuli {input.stimuli:q} --out {output.figure:q} --maps {output.maps:q} > {log} 2>&1"
