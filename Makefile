@@ -40,6 +40,9 @@ real: .venv/.ready
 
 bench: .venv/.ready
 	python benchmarks/ridge.py
+	python benchmarks/banded.py
+	python benchmarks/attention.py
+	python benchmarks/stories.py
 	python benchmarks/simulation.py
 
 readme: .venv/.ready

@@ -150,7 +150,8 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
                           f"{found[2]:6.1f} s {found[3]:6.0f} MiB", flush=True)  # fmt: skip
                     if name == "simulation" and seed == 0:
                         rows += truths(label, model, found[1], table, recorded, found[0], known, config)
-            members = {k: v[-1][0] for k, v in runs.items()}
+            names = [f"{m} {label}" for m in features for label in config.encoders]
+            members = {k: runs[k][-1][0] for k in names}
             start = time.perf_counter()
             for label, select in (("stack", False), ("selection", True)):
                 stacked = stack_predictions(recorded, members, select=select)
@@ -297,12 +298,134 @@ def learning_curve(
     return rows
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw mean test r of every readout, a panel per recording, and the learning curve."""
+    from neuroenc.figures import style
+
+    panels = [("v4", s, "all") for s in ("190923", "201025", "210322", "210325")]
+    panels += [("simulation", "01", "early"), ("simulation", "01", "category")]
+    fig, axes = style.figure(2, 4, figsize=(13, 6.6), squeeze=False)
+    for ax, (recording, subject, kind) in zip(axes.flat, panels, strict=False):
+        shown = [
+            r for r in rows
+            if r["name"] == "mean test r" and r["recording"] == recording and r["subject"] == subject
+            and r["kind"] == kind and "alone" not in r["readout"]
+        ]  # fmt: skip
+        shown.sort(key=lambda r: r["value"])
+        at = np.arange(len(shown))
+        for i, r in enumerate(shown):
+            first = r["readout"].split()[0]
+            colour = style.COLOURS[{"gabor": 1}.get(first, 0) if len(r["readout"].split()) > 1 else 5]
+            ax.plot(r["interval"], [i, i], color=colour, lw=1.5)
+            ax.plot(r["value"], i, "o", ms=4, color=colour)
+        ax.set_yticks(at, [r["readout"] for r in shown], fontsize=7)
+        ax.set_xlabel("mean test r (95 % over pictures)", fontsize=8)
+        ax.set_title(f"V4 {subject}" if recording == "v4" else f"simulation, {kind} areas", fontsize=9)
+    ax = axes.flat[6]
+    for n, (kind, marker) in enumerate((("early", "o"), ("category", "s"))):
+        for label, colour in (("ridge", style.COLOURS[0]), ("attention", style.COLOURS[5])):
+            curve = [
+                r for r in rows
+                if r["name"] == "learning curve" and r["kind"] == kind and r["readout"].endswith(label)
+            ]  # fmt: skip
+            ax.plot([r["n"] for r in curve], [r["value"] for r in curve], marker=marker, ms=4, color=colour,
+                    ls=("-", "--")[n], label=f"{label}, {kind}")  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xlabel("training pictures", fontsize=8)
+    ax.set_ylabel("mean test r", fontsize=8)
+    ax.set_title("simulation, the same tokens", fontsize=9)
+    ax.legend(frameon=False, fontsize=7)
+    ax = axes.flat[7]
+    maps = [r for r in rows if r["name"].startswith("attention in") and r["map"] == "relevance"]
+    ax.barh(range(len(maps)), [r["value"] for r in maps], color=style.COLOURS[5])
+    for i, r in enumerate(maps):
+        ax.plot([r["null"]] * 2, [i - 0.4, i + 0.4], color="black", lw=1.2)
+    ax.set_yticks(range(len(maps)), [r["area"] for r in maps], fontsize=8)
+    ax.set_xlabel("peak of attention in the object's box (line: chance)", fontsize=8)
+    ax.set_xlim(0, 1)
+    style.save(fig, path)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Write the tables."""
+    out = [
+        "# Results of the bench of readouts",
+        "",
+        f"`{COMMAND}` (or `python benchmarks/readouts.py`) makes this page, "
+        "`benchmarks/results/readouts.json` and `docs/readouts.png` again. "
+        f"Machine: {machine()}. Every readout reads the same features, splits and ceilings; three seeds. "
+        "r is Pearson's, the mean over sites or voxels and seeds; intervals are 95 % over test pictures; "
+        "*gain* is over the best single-layer ridge of that recording, with its interval and two-sided p. "
+        "Normalised: median r over its ceiling, where repeats give one. Seconds and MiB are of one fit "
+        "with all its cross-validation, memory over what was held before.",
+        "",
+    ]
+    for recording, subject, kind in dict.fromkeys(
+        (r["recording"], r["subject"], r["kind"]) for r in rows if r["name"] == "mean test r"
+    ):
+        if recording == "simulation" and kind not in ("all", "early", "category", "language"):
+            continue
+        found = [
+            r for r in rows
+            if r["name"] == "mean test r" and (r["recording"], r["subject"], r["kind"]) == (recording, subject, kind)
+        ]  # fmt: skip
+        title = f"V4 {subject}" if recording == "v4" else f"Simulation, {kind} areas"
+        out += [f"## {title}, {found[0]['n']} {'sites' if recording == 'v4' else 'voxels'}", ""]
+        out += [
+            "| readout | r | 95 % | normalised | gain | 95 % | p | s | MiB |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for r in sorted(found, key=lambda r: -r["value"]):
+            low, high = r["interval"]
+            gain = (
+                f"{r['gain']:+.3f} | {r['gain_interval'][0]:+.3f} to {r['gain_interval'][1]:+.3f} | {r['gain_p']:.3f}"
+                if "gain" in r else "| |"
+            )  # fmt: skip
+            normalised = "" if r["normalised"] is None else f"{r['normalised']:.3f}"
+            out.append(
+                f"| {r['readout']} | {r['value']:.3f} | {low:.3f} to {high:.3f} | {normalised} | {gain} | "
+                f"{r['seconds']:.1f} | {r['mebibytes']:.0f} |"
+            )
+        out.append("")
+    regions_of = [r for r in rows if r["name"] == "mean test r" and r["recording"] == "simulation"]
+    kinds = list(dict.fromkeys(r["kind"] for r in regions_of))
+    out += ["## Simulation, the stack against its best member in every region", ""]
+    out += ["| region | best member | r | stack | difference |", "|---|---|---|---|---|"]
+    for kind in kinds:
+        members = [r for r in regions_of if r["kind"] == kind and r["readout"] not in ("stack", "selection")]
+        best = max(members, key=lambda r: r["value"])
+        stacked = next(r for r in regions_of if r["kind"] == kind and r["readout"] == "stack")
+        out.append(f"| {kind} | {best['readout']} | {best['value']:.3f} | {stacked['value']:.3f} | "
+                   f"{stacked['value'] - best['value']:+.3f} |")  # fmt: skip
+    out += ["", "## What the simulation knows", "", "| | value | chance | n |", "|---|---|---|---|"]
+    for r in rows:
+        if r["name"].startswith(("error of", "attention in")):
+            what = (
+                f"{r['name']}, {r['readout']}" if "area" not in r else f"{r['name']}, {r['area']}, {r['map']}"
+            )
+            out.append(f"| {what} | {r['value']:.2f} {r['unit']} | {r['null']:.2f} | {r['n']} |")
+    out += ["", "## Learning curve (simulation, the same tokens)", ""]
+    curve = [r for r in rows if r["name"] == "learning curve"]
+    sizes = sorted({r["n"] for r in curve})
+    out += ["| readout | areas | " + " | ".join(map(str, sizes)) + " |", "|---|---|" + "---|" * len(sizes)]
+    for readout, kind in dict.fromkeys((r["readout"], r["kind"]) for r in curve):
+        values = {r["n"]: r["value"] for r in curve if (r["readout"], r["kind"]) == (readout, kind)}
+        out.append(f"| {readout} | {kind} | " + " | ".join(f"{values[s]:.3f}" for s in sizes) + " |")
+    return "\n".join(out) + "\n"
+
+
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/readouts")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = bench("v4", folder) + bench("simulation", folder)
-    write_json({"label": "readouts", "machine": machine(), "rows": rows}, "benchmarks/results/readouts.json")
-    print(json.dumps({"rows": len(rows)}))
+    if sys.argv[1:] == ["--draw"]:  # tables and figure again, from the stored rows
+        rows = json.loads(Path("benchmarks/results/readouts.json").read_text())["rows"]
+    else:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/readouts")
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = bench("v4", folder) + bench("simulation", folder)
+        write_json(
+            {"label": "readouts", "machine": machine(), "rows": rows}, "benchmarks/results/readouts.json"
+        )
+    Path("benchmarks/RESULTS.md").write_text(markdown(rows))
+    draw(rows, Path("docs/readouts.png"))
 
 
 if __name__ == "__main__":

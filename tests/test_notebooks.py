@@ -17,4 +17,4 @@ def test_notebook_runs_on_a_finished_run(path, finished, monkeypatch):  # noqa: 
     assert all(not c.get("outputs") for c in notebook.cells), "strip outputs before committing"
     done = NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     pictures = [o for c in done.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
-    assert len(pictures) == 3
+    assert len(pictures) == 3, "each notebook draws three figures"

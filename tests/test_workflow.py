@@ -22,8 +22,22 @@ CONFIG = {
     "simulate": {"n_voxels": 300, "sessions": 3, "n_shared": 20, "n_unique": 120, "picture_size": 96},
     "subjects": ["01", "02"],
     "split": {"n_inner": 3},
-    "models": {"category": {"extractor": "category"}, "gabor": {"extractor": "gabor"}},
-    "encoder": {"alphas": [0, 5, 4]},
+    "models": {
+        "category": {"extractor": "category"},
+        "gabor": {"extractor": "gabor"},
+        "cells": {"extractor": "gabor", "pooling": "grid:4"},
+    },
+    "encoders": {
+        "ridge": {"alphas": [0, 5, 4], "models": ["category", "gabor"]},
+        "routing": {
+            "name": "attention",
+            "models": ["cells"],
+            "max_epochs": 2,
+            "n_dimensions": 16,
+            "n_heads": 2,
+        },
+    },
+    "stack": {"members": ["gabor", "cells-routing"]},
     "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
     "figures": {"surface": True, "volume": True},
 }
@@ -72,7 +86,9 @@ def test_outputs(finished):
     for subject in ("01", "02"):
         names = {p.name.removeprefix(f"sub-{subject}_") for p in (run / f"sub-{subject}").iterdir()}
         assert names >= {
-            "responses.nc", "feat-gabor_desc-scores.nc", "enc-ridge_feat-gabor_weights.safetensors",
+            "responses.nc", "enc-ridge_feat-gabor_desc-scores.nc",
+            "enc-ridge_feat-gabor_weights.safetensors", "enc-routing_feat-cells_attention.png",
+            "enc-routing_feat-cells_attention.nc", "enc-stack_feat-all_desc-scores.nc",
             "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
             "hemi-L_desc-scores.func.gii",
         }  # fmt: skip
@@ -156,7 +172,7 @@ def test_killed_simulation_leaves_nothing_and_the_same_command_finishes(finished
 
 def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
     """kill -9 of everything while a stage runs; then the same command."""
-    name = "sub-02/sub-02_feat-gabor_desc-scores.nc"
+    name = "sub-02/sub-02_enc-ridge_feat-gabor_desc-scores.nc"
     configuration = (f"results/small/{name}", *configure(tmp_path))
     # what profiles/default sets; the profile itself would use all cores
     flags = ("--nolock", "--rerun-incomplete")
@@ -165,7 +181,7 @@ def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
     command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2",
                "--workflow-profile", "none", *flags, *configuration]  # fmt: skip
     child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    log = tmp_path / "logs/small/encode_fit/sub-02_gabor.log"
+    log = tmp_path / "logs/small/encode_fit/sub-02_ridge_gabor.log"
     deadline = time.monotonic() + 120
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.02)

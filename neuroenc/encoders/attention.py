@@ -10,12 +10,10 @@ only, voxels of several regions take a learned mixture that starts at the mean (
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.encoders import training
@@ -178,7 +176,7 @@ def make_module(
     return Routing()
 
 
-class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class AttentionRouting(training.TrainedReadout):
     """Readout that routes tokens to regions by attention.
 
     Parameters
@@ -218,6 +216,8 @@ class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     validation_, validation_rows_ : arrays
         Predictions of the validation rows by a model that was not fitted to them.
     """
+
+    description = "attention routing"
 
     def __init__(
         self,
@@ -262,64 +262,45 @@ class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         self.device = device
         self.checkpoint = checkpoint
 
-    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
-        """Train the routing; solve the readout.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_tokens, n_channels)
-            Tokens of a square grid, row by row.
-        y : array of shape (n_samples, n_targets)
-        groups : array of shape (n_samples,), optional
-            Handed to the splitter.
-
-        Raises
-        ------
-        InputError
-            Tokens that are no square grid; regions of another number of targets; a checkpoint of other
-            regions; the GPU out of memory.
-        """
+    def _finish(self, X: Floats, target: Floats, fitted: NDArray[Any], held: NDArray[Any]) -> Floats:
+        """Solve the readout by ridge; keep it where it is better."""
         import torch
 
-        X, Y = training.tokens_of(X), np.asarray(getattr(y, "values", y), dtype=np.float32)
-        self._module(X.shape[1], X.shape[2], Y.shape[1])
-        rows = np.zeros(len(X))
-        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows, rows, groups))))
-        self._centre, self._scale = X[fitted].mean((0, 1)), X[fitted].std((0, 1))
-        self._scale[self._scale == 0] = 1
-        self._mean, self._deviation = Y[fitted].mean(0), Y[fitted].std(0)
-        self._deviation[self._deviation == 0] = 1
-        X = (X - self._centre) / self._scale
-        target = (Y - self._mean) / self._deviation
-        torch.manual_seed(self.seed)
-        self.module_ = self._module(X.shape[1], X.shape[2], Y.shape[1])
-        self.history_ = training.train(
-            self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
-            patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
-            checkpoint=self.checkpoint,
-            fingerprint=training.fingerprint(self, X, target), description="attention routing",
-        )  # fmt: skip
-        self.n_tokens_, self.n_channels_ = X.shape[1:]
         self.readout_ = "gradient"
-        shown = training.predict(self.module_, X[held], batch_size=self.batch_size, device=self.device)
-        if self.readout in ("best", "ridge"):
-            solved, coef, intercept = self._solve(X, target, fitted, held)
-            gain = training.correlation(target[held], solved) - training.correlation(target[held], shown)
-            if self.readout == "ridge" or gain.mean() > 0:
-                self.readout_, shown = "ridge", solved
-                with torch.no_grad():
-                    self.module_.readout.copy_(torch.from_numpy(coef))
-                    self.module_.bias.copy_(torch.from_numpy(intercept))
-        spread = ((target[held] - target[held].mean(0)) ** 2).sum(0)
-        self.best_score_ = 1 - ((target[held] - shown) ** 2).sum(0) / np.where(spread > 0, spread, np.inf)
-        self.validation_, self.validation_rows_ = shown * self._deviation + self._mean, held
-        return self
+        shown = super()._finish(X, target, fitted, held)
+        if self.readout == "gradient":
+            return shown
+        solved, coef, intercept = self._solve(X, target, fitted, held)
+        gain = training.correlation(target[held], solved) - training.correlation(target[held], shown)
+        if self.readout == "best" and gain.mean() <= 0:
+            return shown
+        self.readout_ = "ridge"
+        with torch.no_grad():
+            self.module_.readout.copy_(torch.from_numpy(coef))
+            self.module_.bias.copy_(torch.from_numpy(intercept))
+        return solved
+
+    def forecast(self, n_tokens: int, n_channels: int, n_targets: int) -> int:
+        """Forecast the bytes a training step takes, over what X and y occupy.
+
+        Measured shares: weights stand six times (their gradient, two moments, what is clipped and
+        updated), keys and values of a batch three times, its features twice, its responses 3.5 times.
+        """
+        weights = sum(p.numel() for p in self._module(n_tokens, n_channels, n_targets).parameters())
+        tokens = self.batch_size * n_tokens * len(self.layer_channels or [0])
+        channels = max(self.layer_channels or [n_channels])
+        return round(
+            4
+            * (
+                6 * weights
+                + tokens * (3 * self.n_dimensions + 2.1 * channels)
+                + 3.5 * self.batch_size * n_targets
+            )
+            + 20 * 2**20
+        )
 
     def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        side = round(n_tokens**0.5)
-        if side**2 != n_tokens:
-            raise InputError(f"{n_tokens} tokens are no square grid. Pool the network to 'grid:<k>'.")
+        training.side_of(n_tokens)
         regions = np.ones((n_targets, 1), bool) if self.regions is None else np.asarray(self.regions, bool)
         if len(regions) != n_targets:
             raise InputError(f"Regions are given for {len(regions)} targets, the responses have {n_targets}.")
@@ -365,13 +346,6 @@ class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
                 shown[:, t] = alone.predict(token[held])
         return shown, coef[module.order], intercept
 
-    def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
-        check_is_fitted(self)
-        X = (training.tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
-        out = training.predict(self.module_, X, batch_size=self.batch_size, device=self.device)
-        return out * self._deviation + self._mean
-
     def attention_maps(self, X: Any, *, kind: str = "relevance") -> Floats:
         """Show where each region looks.
 
@@ -389,9 +363,8 @@ class AttentionRouting(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
             none.
         """
         check_is_fitted(self)
-        X = (training.tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
         maps = training.predict(
-            self.module_, X, batch_size=self.batch_size, device=self.device,
+            self.module_, self._design(X), batch_size=self.batch_size, device=self.device,
             call=self.module_.relevance if kind == "relevance" else self.module_.attention,
         ).sum(2)  # fmt: skip
         side = round(self.n_tokens_**0.5)

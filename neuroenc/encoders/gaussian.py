@@ -20,8 +20,7 @@ from tqdm import tqdm
 
 from neuroenc.encoders.factorise import factorise
 from neuroenc.encoders.ridge import RidgeCV, solve
-from neuroenc.encoders.training import tokens_of
-from neuroenc.errors import InputError
+from neuroenc.encoders.training import side_of, tokens_of
 
 Floats = NDArray[Any]
 
@@ -102,9 +101,7 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         """
         X, Y = tokens_of(X), np.asarray(getattr(y, "values", y), dtype=self.dtype)
         self.n_tokens_, self.n_channels_ = X.shape[1:]
-        self._side = round(self.n_tokens_**0.5)
-        if self._side**2 != self.n_tokens_:
-            raise InputError(f"{self.n_tokens_} tokens are no square grid. Pool the network to 'grid:<k>'.")
+        self._side = side_of(self.n_tokens_)
         folds = list(check_cv(self.cv).split(X[:, 0], Y[:, 0], groups))
         n_targets = Y.shape[1]
         self.best_score_ = np.full(n_targets, -np.inf)

@@ -8,21 +8,13 @@ the factorised product of the two.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
-from sklearn.utils.validation import check_is_fitted
+from typing import TYPE_CHECKING, Any
 
 from neuroenc.encoders import training
-from neuroenc.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-Floats = NDArray[Any]
 TARGETS_AT_ONCE = 256  # masks warped together: memory is batch x targets x cells
 
 
@@ -75,7 +67,7 @@ def make_module(side: int, n_channels: int, n_targets: int, n_hidden: int) -> An
     return Warp()
 
 
-class SemanticTransformer(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class SemanticTransformer(training.TrainedReadout):
     """Factorised readout whose masks and channels move with the picture.
 
     Parameters
@@ -100,6 +92,8 @@ class SemanticTransformer(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
     validation_, validation_rows_ : arrays
         Predictions of the validation rows.
     """
+
+    description = "semantic transformer"
 
     def __init__(
         self,
@@ -128,56 +122,5 @@ class SemanticTransformer(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
         self.device = device
         self.checkpoint = checkpoint
 
-    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_tokens, n_channels)
-            Tokens of a square grid, row by row.
-        y : array of shape (n_samples, n_targets)
-        groups : array of shape (n_samples,), optional
-
-        Raises
-        ------
-        InputError
-            Tokens that are no square grid; a checkpoint of another model.
-        """
-        import torch
-
-        X, Y = training.tokens_of(X), np.asarray(getattr(y, "values", y), dtype=np.float32)
-        rows = np.zeros(len(X))
-        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows, rows, groups))))
-        self._centre, self._scale = X[fitted].mean((0, 1)), X[fitted].std((0, 1))
-        self._scale[self._scale == 0] = 1
-        self._mean, self._deviation = Y[fitted].mean(0), Y[fitted].std(0)
-        self._deviation[self._deviation == 0] = 1
-        X, target = (X - self._centre) / self._scale, (Y - self._mean) / self._deviation
-        torch.manual_seed(self.seed)
-        self.module_ = self._module(X.shape[1], X.shape[2], Y.shape[1])
-        self.history_ = training.train(
-            self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
-            patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
-            checkpoint=self.checkpoint,
-            fingerprint=training.fingerprint(self, X, target), description="semantic transformer",
-        )  # fmt: skip
-        self.n_tokens_, self.n_channels_ = X.shape[1:]
-        shown = training.predict(self.module_, X[held], batch_size=self.batch_size, device=self.device)
-        spread = ((target[held] - target[held].mean(0)) ** 2).sum(0)
-        self.best_score_ = 1 - ((target[held] - shown) ** 2).sum(0) / np.where(spread > 0, spread, np.inf)
-        self.validation_, self.validation_rows_ = shown * self._deviation + self._mean, held
-        return self
-
     def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        side = round(n_tokens**0.5)
-        if side**2 != n_tokens:
-            raise InputError(f"{n_tokens} tokens are no square grid. Pool the network to 'grid:<k>'.")
-        return make_module(side, n_channels, n_targets, self.n_hidden)
-
-    def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
-        check_is_fitted(self)
-        X = (training.tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
-        out = training.predict(self.module_, X, batch_size=self.batch_size, device=self.device)
-        return out * self._deviation + self._mean
+        return make_module(training.side_of(n_tokens), n_channels, n_targets, self.n_hidden)

@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc.errors import InputError
@@ -270,3 +273,88 @@ def _resume(
                 }
     found: list[float] = history
     return found
+
+
+class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A readout of tokens that is trained by gradient; subclasses build the module."""
+
+    description: ClassVar[str]
+
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_tokens, n_channels)
+            Tokens of a square grid, row by row.
+        y : array of shape (n_samples, n_targets)
+        groups : array of shape (n_samples,), optional
+            Handed to the splitter.
+
+        Raises
+        ------
+        InputError
+            Tokens that are no square grid; a checkpoint of another model, of other regions or data; the GPU
+            out of memory.
+        """
+        import torch
+
+        X, Y = tokens_of(X), np.asarray(getattr(y, "values", y), dtype=np.float32)
+        rows = np.zeros(len(X))
+        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows, rows, groups))))
+        self._centre, self._scale = X[fitted].mean((0, 1)), X[fitted].std((0, 1))
+        self._scale[self._scale == 0] = 1
+        self._mean, self._deviation = Y[fitted].mean(0), Y[fitted].std(0)
+        self._deviation[self._deviation == 0] = 1
+        X, target = (X - self._centre) / self._scale, (Y - self._mean) / self._deviation
+        torch.manual_seed(self.seed)
+        self.n_tokens_, self.n_channels_ = X.shape[1:]
+        self.module_ = self._module(X.shape[1], X.shape[2], Y.shape[1])
+        self.history_ = train(
+            self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
+            patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
+            checkpoint=self.checkpoint, fingerprint=fingerprint(self, X, target),
+            description=self.description,
+        )  # fmt: skip
+        shown = self._finish(X, target, fitted, held)
+        spread = ((target[held] - target[held].mean(0)) ** 2).sum(0)
+        self.best_score_ = 1 - ((target[held] - shown) ** 2).sum(0) / np.where(spread > 0, spread, np.inf)
+        self.validation_, self.validation_rows_ = shown * self._deviation + self._mean, held
+        return self
+
+    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
+        raise NotImplementedError
+
+    def _finish(
+        self,
+        X: Floats,
+        target: Floats,  # noqa: ARG002
+        fitted: NDArray[Any],  # noqa: ARG002
+        held: NDArray[Any],
+    ) -> Floats:
+        """Do what follows training; predict the validation rows."""
+        return predict(self.module_, X[held], batch_size=self.batch_size, device=self.device)
+
+    def predict(self, X: Any) -> Floats:
+        """Predict, (n_samples, n_targets)."""
+        check_is_fitted(self)
+        out = predict(self.module_, self._design(X), batch_size=self.batch_size, device=self.device)
+        return np.asarray(out * self._deviation + self._mean)
+
+    def _design(self, X: Any) -> Floats:
+        return (tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
+
+
+def side_of(n_tokens: int) -> int:
+    """Side of a square grid of tokens.
+
+    Raises
+    ------
+    InputError
+        They are no square.
+    """
+    side = round(n_tokens**0.5)
+    if side**2 != n_tokens:
+        raise InputError(f"{n_tokens} tokens are no square grid. Pool the network to 'grid:<k>'.")
+    return side

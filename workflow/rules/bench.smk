@@ -1,0 +1,25 @@
+rule bench_readouts:
+    """Compare all readouts on the same features, splits and ceilings."""
+    input:
+        script=workflow.source_path("../../benchmarks/readouts.py"),
+        options=workflow.source_path("../../benchmarks/readouts.yaml"),
+    output:
+        rows="benchmarks/results/readouts.json",
+        table="benchmarks/RESULTS.md",
+        figure=report(
+            "docs/readouts.png",
+            caption="../report/readouts.rst",
+            category="Bench of readouts",
+        ),
+    log:
+        "logs/bench_readouts.log",
+    benchmark:
+        "logs/bench_readouts.jsonl"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        folder="results/readouts",
+    shell:
+        "python benchmarks/readouts.py {params.folder:q} > {log} 2>&1"
