@@ -300,6 +300,7 @@ def learning_curve(
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw mean test r of every readout, a panel per recording, and the learning curve."""
+    rows = [r for r in rows if r["value"] is not None]
     from neuroenc.figures import style
 
     panels = [("v4", s, "all") for s in ("190923", "201025", "210322", "210325")]
@@ -348,6 +349,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Write the tables."""
+    rows = [r for r in rows if r["value"] is not None]  # regions without a voxel
     out = [
         "# Results of the bench of readouts",
         "",
