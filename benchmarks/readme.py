@@ -155,10 +155,9 @@ def readouts() -> str:
             f"| {title} | {single['value']:.3f} ({single['readout']}) | {best['value']:.3f} ({best['readout']}) | "
             f"{stack['value']:.3f} | {stack['gain']:+.3f} [{low:+.3f}, {high:+.3f}] |"
         )
-    maps = next(
-        r for r in rows
-        if r["name"].startswith("attention in") and r["area"] == "all" and r["map"] == "relevance"
-    )  # fmt: skip
+    maps = pick(
+        rows_of("demo"), "peak of the map in the object's box", area="all", map="relevance", subject="01"
+    )
     lines += [
         "",
         f"In the simulation the peak of a category area's attention map lies in its object's box in "

@@ -26,7 +26,7 @@ from neuroenc.datasets import cortex, module
 from neuroenc.datasets.simulate import simulate, subject_scenes
 from neuroenc.encoders.encode import Fit, encode, queries, stack_predictions
 from neuroenc.evaluation.ceilings import ceiling
-from neuroenc.evaluation.grade import KINDS, _truth
+from neuroenc.evaluation.grade import KINDS, _truth, attention_in_boxes
 from neuroenc.evaluation.scores import normalised_r, pearson_r
 from neuroenc.features.extract import extract
 from neuroenc.files import write_json
@@ -238,37 +238,18 @@ def truths(
     place = {s: i for i, s in enumerate(table["stimulus_id"].values)}
     X = (table["feature"].values[[place[s] for s in tested]] - fit.centre) / fit.scale
     n_pictures = config.simulate.n_shared + config.simulate.n_subjects * config.simulate.n_unique
-    scenes = subject_scenes(n_pictures, config.simulate.seed)
-    rows = []
-    for kind in ("relevance", "weight"):
-        maps = fit.model.attention_maps(X, kind=kind)
-        side = maps.shape[-1]
-        at = (np.arange(side) + 0.5) / side
-        every: list[bool] = []
-        chances: list[float] = []
-        for area, (_, _, wanted) in cortex.PATCHES.items():
-            if not wanted or area not in names:
-                continue
-            hits, chance = [], []
-            for s, m in zip(tested, maps[:, names.index(area)], strict=True):
-                boxes = [t.box for t in scenes[int(s.removeprefix("nsd-"))].things if t.category in wanted]
-                if not boxes:
-                    continue
-                inside = np.any(
-                    [
-                        (at >= x0) & (at <= x1) & ((at >= y0) & (at <= y1))[:, None]
-                        for x0, y0, x1, y1 in boxes
-                    ],
-                    0,
-                )
-                hits.append(bool(inside.ravel()[m.argmax()]))
-                chance.append(float(inside.mean()))
-            every, chances = every + hits, chances + chance
-            rows.append(row("attention in the object's box", float(np.mean(hits)), unit="share of pictures",
-                            n=len(hits), null=float(np.mean(chance)), area=area, map=kind, **labels))  # fmt: skip
-        rows.append(row("attention in the object's box", float(np.mean(every)), unit="share of pictures",
-                        n=len(every), null=float(np.mean(chances)), area="all", map=kind, **labels))  # fmt: skip
-    return rows
+    kinds = {"relevance": "relevance", "attention": "weight"}
+    maps = xr.Dataset(
+        {
+            name: (
+                ("stimulus", "query", "row", "column"),
+                fit.model.attention_maps(X, kind=kind)[:, : len(names)],
+            )
+            for name, kind in kinds.items()
+        },
+        {"stimulus_id": ("stimulus", tested), "query_name": ("query", names)},
+    )
+    return attention_in_boxes(maps, subject_scenes(n_pictures, config.simulate.seed), labels)
 
 
 def learning_curve(
@@ -337,12 +318,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     ax.set_title("simulation, the same tokens", fontsize=9)
     ax.legend(frameon=False, fontsize=7)
     ax = axes.flat[7]
-    maps = [r for r in rows if r["name"].startswith("attention in") and r["map"] == "relevance"]
+    maps = [r for r in rows if r["name"].startswith(("attention in", "peak of")) and r["map"] == "relevance"]
     ax.barh(range(len(maps)), [r["value"] for r in maps], color=style.COLOURS[5])
     for i, r in enumerate(maps):
         ax.plot([r["null"]] * 2, [i - 0.4, i + 0.4], color="black", lw=1.2)
     ax.set_yticks(range(len(maps)), [r["area"] for r in maps], fontsize=8)
-    ax.set_xlabel("peak of attention in the object's box (line: chance)", fontsize=8)
+    ax.set_xlabel("peak in the object's box (line: chance)", fontsize=8)
     ax.set_xlim(0, 1)
     style.save(fig, path)
 
@@ -401,7 +382,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
                    f"{stacked['value'] - best['value']:+.3f} |")  # fmt: skip
     out += ["", "## What the simulation knows", "", "| | value | chance | n |", "|---|---|---|---|"]
     for r in rows:
-        if r["name"].startswith(("error of", "attention in")):
+        if r["name"].startswith(("error of", "attention in", "peak of")):
             what = (
                 f"{r['name']}, {r['readout']}" if "area" not in r else f"{r['name']}, {r['area']}, {r['map']}"
             )

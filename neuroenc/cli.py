@@ -367,8 +367,11 @@ def evaluate_grade(
     scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc.")],
     out: Out,
     root: Root = None,
+    attention: Annotated[list[str] | None, typer.Option(help="SUBJECT=MAPS.nc of attention routing.")] = None,
 ) -> None:
     """Grade a run on simulated data against the truth."""
+    import xarray as xr
+
     from neuroenc.arrays import load
     from neuroenc.config import Config
     from neuroenc.evaluation.grade import grade
@@ -380,7 +383,8 @@ def evaluate_grade(
         section = section.model_copy(update={"dataset": dataset})
     recorded = {s.partition("=")[0]: load(s.partition("=")[2], "responses") for s in responses}
     scored = _by_subject(scores)
-    write_json(grade(section, recorded, scored, load(split, "splits")), out)
+    maps = {a.partition("=")[0]: xr.load_dataset(a.partition("=")[2]) for a in attention or []}
+    write_json(grade(section, recorded, scored, load(split, "splits"), maps), out)
 
 
 @results.command("maps")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
-from neuroenc.datasets import cortex, nsd, simulate
+from neuroenc.datasets import cortex, grammar, nsd, simulate
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.ceilings import ceiling
@@ -36,6 +36,7 @@ def grade(
     responses: dict[str, xr.Dataset],
     scores: dict[tuple[str, str], xr.Dataset],
     split: xr.Dataset,
+    attention: dict[str, xr.Dataset] | None = None,
 ) -> list[dict[str, Any]]:
     """Grade every stage of a simulated run.
 
@@ -48,6 +49,8 @@ def grade(
     scores : dict
         Scores by (subject, model).
     split : Dataset
+    attention : dict, optional
+        Maps of attention routing by subject, as `figures.attention.attention_arrays` returns them.
 
     Returns
     -------
@@ -97,6 +100,8 @@ def grade(
                 rows.append(row("mean test r", r[inside].mean(), unit="Pearson r", n=int(inside.sum()),
                                 ceiling=float(np.sqrt(known[inside]).mean()), null=0.0,
                                 area_kind=kind, model=model, **labels))  # fmt: skip
+        if attention and subject in attention:
+            rows += attention_in_boxes(attention[subject], pictures.scenes, labels)
         rows += _true_features(
             data,
             truth,
@@ -107,6 +112,53 @@ def grade(
             labels,
         )
     return rows
+
+
+def attention_in_boxes(
+    maps: xr.Dataset, scenes: list[grammar.Scene], labels: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Say how often the peak of a category area's map lies in a box of its objects, where there is one.
+
+    Parameters
+    ----------
+    maps : Dataset
+        `relevance` and `attention`, (stimulus, query, row, column).
+    scenes : list of Scene
+        By the number in the stimulus id.
+    labels : dict
+        Of the rows.
+
+    Returns
+    -------
+    list of dict
+        Rows; chance is the share of cells whose centre lies in a box.
+    """
+    names = list(maps["query_name"].values)
+    at = (np.arange(maps.sizes["row"]) + 0.5) / maps.sizes["row"]
+    graded = []
+    for kind in ("relevance", "attention"):
+        every: list[tuple[bool, float]] = []
+        for area, (_, _, wanted) in cortex.PATCHES.items():
+            if not wanted or area not in names:
+                continue
+            found = []
+            for s, m in zip(maps["stimulus_id"].values, maps[kind].values[:, names.index(area)], strict=True):
+                things = scenes[int(s.removeprefix("nsd-"))].things
+                boxes = [t.box for t in things if t.category in wanted]
+                if boxes:
+                    inside = np.any([
+                        ((at >= x0) & (at <= x1)) & ((at >= y0) & (at <= y1))[:, None]
+                        for x0, y0, x1, y1 in boxes
+                    ], axis=0)  # fmt: skip
+                    found.append((bool(inside.ravel()[m.argmax()]), float(inside.mean())))
+            every += found
+            graded.append((area, found, kind))
+        graded.append(("all", every, kind))
+    return [
+        row("peak of the map in the object's box", float(np.mean([h for h, _ in found])), unit="share",
+            n=len(found), null=float(np.mean([c for _, c in found])), area=area, map=kind, **labels)
+        for area, found, kind in graded if found
+    ]  # fmt: skip
 
 
 def _truth(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:

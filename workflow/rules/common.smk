@@ -129,6 +129,11 @@ FITS = {
 STACK = (
     (config["stack"] or {}).get("members") or list(FITS) if "stack" in config else []
 )
+ATTENTION = [
+    n
+    for n, (encoder, _) in FITS.items()
+    if config["encoders"][encoder]["name"] == "attention"
+]
 NAMES = list(FITS) + (["stack"] if STACK else [])
 RUN = f"<results>/{config['label']}"
 SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"

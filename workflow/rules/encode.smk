@@ -80,6 +80,11 @@ rule grade:
         split=f"{RUN}/splits.nc",
         responses=collect(f"{SUB}_responses.nc", subject=SUBJECTS),
         scores=all_scores(SUBJECTS),
+        attention=[
+            f"{RUN}/sub-{s}/sub-{s}_{stem(ATTENTION[0])}_attention.nc"
+            for s in SUBJECTS
+            if ATTENTION
+        ],
     output:
         f"{RUN}/grade.json",
     log:
@@ -94,6 +99,9 @@ rule grade:
         options=section(),
         responses=responses_flags,
         scores=scores_flags,
+        attention=lambda wildcards, input: " ".join(
+            f"--attention {s}={f}" for s, f in zip(SUBJECTS, input.attention)
+        ),
     shell:
         "neuroenc evaluate grade --options {params.options:q} --root {input.root:q} "
-        "--split {input.split:q} {params.responses} {params.scores} --out {output:q} > {log} 2>&1"
+        "--split {input.split:q} {params.responses} {params.scores} {params.attention} --out {output:q} > {log} 2>&1"
