@@ -1,6 +1,6 @@
 """The fair bench: every readout on the same features, splits and ceilings.
 
-    python benchmarks/readouts.py [results/readouts]
+    python benchmarks/readouts.py [v4] [simulation] [draw]
 
 Three seeds: for V4 three random splits by picture, for the simulation three divisions of the training
 pictures (its test pictures are named by the dataset), each with its own seed of training. Writes
@@ -337,7 +337,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         f"`{COMMAND}` (or `python benchmarks/readouts.py`) makes this page, "
         "`benchmarks/results/readouts.json` and `docs/readouts.png` again. "
         f"Machine: {machine()}. Every readout reads the same features, splits and ceilings; three seeds. "
-        "r is Pearson's, the mean over sites or voxels and seeds; intervals are 95 % over test pictures; "
+        "r is Pearson's, the mean over sites or voxels and seeds; intervals are 95 % over test pictures, of "
+        "that mean, the test sets of the seeds taken as independent; "
         "*gain* is over the best single-layer ridge of that recording, with its interval and two-sided p. "
         "Normalised: median r over its ceiling, where repeats give one. Seconds and MiB are of one fit "
         "with all its cross-validation, memory over what was held before.",
@@ -398,15 +399,13 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--draw"]:  # tables and figure again, from the stored rows
-        rows = json.loads(Path("benchmarks/results/readouts.json").read_text())["rows"]
-    else:
-        folder = Path(sys.argv[1] if len(sys.argv) > 1 else "results/readouts")
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = bench("v4", folder) + bench("simulation", folder)
-        write_json(
-            {"label": "readouts", "machine": machine(), "rows": rows}, "benchmarks/results/readouts.json"
-        )
+    path, folder = Path("benchmarks/results/readouts.json"), Path("results/readouts")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    for name in sys.argv[1:] or ("v4", "simulation"):
+        if name != "draw":  # else tables and figure again, from the stored rows
+            rows = [r for r in rows if r["recording"] != name] + bench(name, folder)
+            write_json({"label": "readouts", "machine": machine(), "rows": rows}, path)
     Path("benchmarks/RESULTS.md").write_text(markdown(rows))
     draw(rows, Path("docs/readouts.png"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib.colors import to_rgba
 
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.encoders.store import design, load_fits
@@ -93,15 +94,16 @@ def draw_attention(
     )
     for a, name in enumerate(rows):
         maps = arrays["relevance"].values[order, names.index(name)].clip(0)
-        top = max(float(maps.max()), 1e-12)  # one scale along a row, so that absence shows
+        # one scale along a row, so that absence shows; single cells may exceed it
+        top = max(float(np.quantile(maps.max((1, 2)), 0.7)), 1e-12)
         for b, (picture, values) in enumerate(zip(pictures, maps, strict=True)):
             ax = axes[a, b]
             height, width = picture.shape[:2]
             ax.imshow(picture.mean(-1), cmap="gray", vmin=-80, vmax=335)
-            ax.imshow(
-                values / top, extent=(0, width, height, 0), cmap=style.MAP, vmin=0, vmax=1,
-                alpha=np.sqrt(values / top) * 0.75, interpolation="bilinear",
-            )  # fmt: skip
+            share = np.clip(values / top, 0, 1)
+            colour = np.broadcast_to(to_rgba(style.COLOURS[5]), (*share.shape, 4)).copy()
+            colour[..., 3] = share**0.7 * 0.85
+            ax.imshow(colour, extent=(0, width, height, 0), interpolation="bilinear")
             ax.set_xticks([])
             ax.set_yticks([])
         axes[a, 0].set_ylabel(name, fontsize=9)

@@ -19,7 +19,5 @@ rule bench_readouts:
     resources:
         mem_mb=8000,
         runtime=120,
-    params:
-        folder="results/readouts",
     shell:
-        "python benchmarks/readouts.py {params.folder:q} > {log} 2>&1"
+        "python {input.script:q} > {log} 2>&1"
