@@ -29,6 +29,14 @@ def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
     trained = list(
         zip(r("nano", "category"), r("gabor", "category"), r("untrained", "category"), strict=True)
     )
+    stacked = [
+        s - max(members)
+        for kind in ("early", "category", "language")
+        for s, *members in zip(
+            r("stack", kind), r("gabor", kind), r("nano", kind), r("nanogrid-attention", kind), strict=True
+        )
+    ]
+    maps = values(rows, "peak of the map in the object's box", area="all", map="relevance")
     nominal = sum(low <= 0.05 <= high for low, high in limits) / len(silent)
     return [
         ("share of the attainable r from the true features, least",
@@ -36,6 +44,8 @@ def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
         ("early areas: gabor minus nano, least", min(a - b for a, b in pairs), ">=", 0.0),
         ("category areas: nano minus gabor, least", min(a - b for a, b, _ in trained), ">=", 0.0),
         ("category areas: nano minus its untrained twin, least", min(a - c for a, _, c in trained), ">=", 0.0),
+        ("every kind of area: stack minus its best member, least", min(stacked), ">=", -0.003),
+        ("peak of attention maps in the object's box, least (chance 0.16)", min(maps), ">=", 0.75),
         ("silent voxels: runs whose 95 % interval holds the nominal rate", nominal, ">=", 0.8),
         ("ceiling error of ncsnr, mean, largest",
          max(map(abs, values(rows, "ceiling error mean", method="ncsnr"))), "<=", 0.03),

@@ -145,6 +145,8 @@ def readouts() -> str:
             r for r in rows
             if r["name"] == "mean test r" and (r["recording"], r["subject"], r["kind"]) == (recording, subject, kind)
         ]  # fmt: skip
+        if not found:
+            continue
         stack = next(r for r in found if r["readout"] == "stack")
         single = next(r for r in found if r["readout"] == stack["against"])
         others = [r for r in found if r["readout"] not in ("stack", "selection")]

@@ -103,7 +103,9 @@ def test_second_run_has_nothing_to_do(finished):
 
 def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
     models = CONFIG["models"] | {"caption": {"extractor": "caption"}}
-    done = snakemake(finished, "--dry-run", *configure(finished, models=models))
+    ridge = CONFIG["encoders"]["ridge"] | {"models": ["category", "gabor", "caption"]}
+    encoders = CONFIG["encoders"] | {"ridge": ridge}
+    done = snakemake(finished, "--dry-run", *configure(finished, models=models, encoders=encoders))
     text = done.stdout + done.stderr
     assert "rule features:" in text and text.count("rule encode_fit:") == 2
     assert "rule responses:" not in text and "rule simulate:" not in text
@@ -115,7 +117,7 @@ def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
     changed["response"][0, 0] += 1
     changed.to_netcdf(responses, engine="h5netcdf")
     text = "".join((d := snakemake(finished, "--dry-run", *configure(finished))).stdout + d.stderr)
-    assert text.count("rule encode_fit:") == 2 and "rule features:" not in text
+    assert text.count("rule encode_fit:") == 3 and "rule features:" not in text
     encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
     assert all("subject=01" in b for b in encode_jobs)
 

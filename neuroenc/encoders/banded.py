@@ -203,6 +203,7 @@ def _search(
             order = np.argsort(-scores.max(1), axis=0)
             going[:] = False
             np.put_along_axis(going, order[:n_kept], True, axis=0)
+            going[0] = True  # plain ridge is never dropped by one fold's chance
         fitted, shown = centred[train].astype(float), centred[held].astype(float)
         centre = fitted.mean(0) if fit_intercept else np.zeros(X.shape[1])
         fitted -= centre

@@ -3,7 +3,7 @@ import pytest
 
 from neuroenc import splits
 from neuroenc.arrays import load, save
-from neuroenc.config import Encoder, Evaluation, Split
+from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.evaluate import evaluate
@@ -18,7 +18,7 @@ def scored(toy):
     stimuli, features, responses = toy
     responses["response"].values[:, 4] = 3.0
     split = splits.make(stimuli, Split(kind="stimulus", n_folds=2))
-    predictions, _ = encode(responses, features, split, Encoder(alphas=(-1, 4, 8)))
+    predictions, _ = encode(responses, features, split, Ridge(alphas=(-1, 4, 8)))
     return responses, predictions, evaluate(responses, predictions, OPTIONS)
 
 
@@ -72,7 +72,7 @@ def test_time_bins(toy):
     timed = toy_responses(np.random.default_rng(0), stimuli["stimulus_id"].values,
                           np.stack([values, values[::-1]], 2))  # fmt: skip
     split = splits.make(stimuli, Split(kind="stimulus"))
-    predictions, _ = encode(timed, features, split, Encoder(alphas=(-1, 4, 8)))
+    predictions, _ = encode(timed, features, split, Ridge(alphas=(-1, 4, 8)))
     scores = evaluate(timed, predictions, OPTIONS)
     assert scores["score"].dims == ("metric", "neuroid", "time_bin")
     r = scores["score"].sel(metric="pearson_r").values

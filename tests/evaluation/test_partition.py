@@ -61,7 +61,9 @@ def spaces(toy):
     tables = {"A": np.concatenate([own_a, common], 1), "B": np.concatenate([own_b, common], 1)}
     attrs = dict.fromkeys(CONTRACT, "toy")
     features = {
-        k: make_features(v.astype("f4"), stimulus_id=ids, layer=np.array(["x"] * 8), attrs=attrs | {"model": k})
+        k: make_features(
+            v.astype("f4"), stimulus_id=ids, layer=np.array(["x"] * 8), attrs=attrs | {"model": k}
+        )
         for k, v in tables.items()
     }
     weight = rng.normal(size=(4, 2))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from neuroenc import datasets, splits
 from neuroenc.arrays import make_features
-from neuroenc.config import Encoder, Evaluation, Split
+from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.evaluate import evaluate
@@ -31,7 +31,7 @@ def scored(nsd_options):
             rng.normal(size=(140, 8)).astype("f4"), stimulus_id=stimuli["stimulus_id"].values,
             layer=np.array(layers), attrs=contract,
         )  # fmt: skip
-        predictions, _ = encode(responses, features, split, Encoder(alphas=(0, 3, 3)))
+        predictions, _ = encode(responses, features, split, Ridge(alphas=(0, 3, 3)))
         scores[model] = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
     return responses, scores
 

@@ -104,7 +104,9 @@ def all_scores(subjects="{subject}"):
 
 
 def encoder_section(wildcards):
-    return json.dumps(config["encoders"][wildcards.encoder])
+    """Options of one encoder, but not the list of models: a longer one reruns nothing."""
+    options = config["encoders"][wildcards.encoder]
+    return json.dumps({k: v for k, v in options.items() if k != "models"})
 
 
 def members_flags(wildcards, input):
