@@ -339,11 +339,9 @@ class AttentionRouting(training.TrainedReadout):
         for token, group in zip(tokens.transpose(1, 0, 2), module.groups, strict=True):
             ridge = RidgeCV(alphas, cv=split).fit(token[rows], target[rows][:, group])
             coef[group], intercept[group] = ridge.coef_, ridge.intercept_
-            # for the validation rows: the same alpha without them
-            for alpha in np.unique(ridge.alpha_):
-                t = group[ridge.alpha_ == alpha]
-                alone = RidgeCV([alpha], cv=2).fit(token[fitted], target[fitted][:, t])
-                shown[:, t] = alone.predict(token[held])
+            # the validation rows are predicted at the same alphas without them
+            alone = ridge.refit(token[fitted], target[fitted][:, group])
+            shown[:, group] = alone.predict(token[held])
         return shown, coef[module.order], intercept
 
     def attention_maps(self, X: Any, *, kind: str = "relevance") -> Floats:

@@ -18,7 +18,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
-from neuroenc.encoders.factorise import Fold, operators, project, score
+from neuroenc.encoders.factorise import Fold, covers, operators, project, score
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
@@ -208,7 +208,7 @@ def _search(
         centre = fitted.mean(0) if fit_intercept else np.zeros(X.shape[1])
         fitted -= centre
         shown -= centre
-        dual = len(train) < X.shape[1]
+        dual, rest = len(train) < X.shape[1], covers([train, held], len(X))
         if dual:
             own, other = _kernels(fitted, fitted, band), _kernels(shown, fitted, band)
         else:
@@ -229,7 +229,7 @@ def _search(
                 towards[used] = scale[:, None] * vectors
                 away = shown @ towards
             fold = operators(
-                Fold(train, held, dual, centre.astype(X.dtype), towards, [], away),
+                Fold(train, held, dual, centre.astype(X.dtype), towards, [], rest, away),
                 np.clip(values, 0, None), alphas, X.dtype, tolerance=SEARCH_TOLERANCE,
             )  # fmt: skip
             rows: Any = slice(None) if len(t) == n_targets else t

@@ -49,6 +49,8 @@ class Fold(NamedTuple):
     operators: list[Array]
     """one for each run of directions, (n_run, n_basis_of_run * n_validation): from the eigenbasis to
     parts of the validation predictions"""
+    rest: bool
+    """Whether the training rows are all the rows that are not held out"""
     mixing: Array
     """(n_alphas, n_basis + 1) float64: the residual at an alpha is this mixture of all parts and of the
     truth, whose column is -1"""
@@ -176,7 +178,16 @@ def prepare(
         towards, away = factors.singular[:, None] * vectors, held @ vectors
     del fitted, held, vectors
     return operators(
-        Fold(train, validation, dual, xp.astype(centre, left.dtype), towards, [], away),
+        Fold(
+            train,
+            validation,
+            dual,
+            xp.astype(centre, left.dtype),
+            towards,
+            [],
+            covers([train, validation], left.shape[0]),
+            away,
+        ),
         values,
         alphas,
         left.dtype,
@@ -237,10 +248,13 @@ def project(validation: list[Array], left: Array, Y: Array) -> tuple[Array, list
     held : list of arrays of shape (rank, n_targets)
     """
     held = [left[rows].T @ Y[rows] for rows in validation]
-    count = np.zeros(Y.shape[0], int)
-    for rows in validation:
-        count[np.asarray(rows.tolist())] += 1
-    return (sum(held) if (count == 1).all() else left.T @ Y), held
+    return (sum(held) if covers(validation, Y.shape[0]) else left.T @ Y), held
+
+
+def covers(parts: list[Array], n: int) -> bool:
+    """Say whether sets of rows hold each of `n` rows once."""
+    rows = [np.asarray(part.tolist(), dtype=int) for part in parts]
+    return bool((np.bincount(np.concatenate(rows), minlength=n) == 1).all())
 
 
 def score(
@@ -267,7 +281,7 @@ def score(
     truth = Y[fold.validation]
     n_train, n_held, n_targets = fold.train.shape[0], truth.shape[0], Y.shape[1]
     spread = xp.sum((truth - xp.mean(truth, axis=0)) ** 2, axis=0, dtype=xp.float64)
-    if not fold.dual and n_train + n_held == Y.shape[0]:
+    if not fold.dual and fold.rest:
         summed = xp.sum(Y, axis=0) - xp.sum(truth, axis=0)
         source = total - held - fold.centre[:, None] * summed
     else:

@@ -210,6 +210,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         ValueError
             As scikit-learn: shapes that do not match, NaN or infinite values.
         """
+        for name in ("dual_coef_", "X_fit_", "_coef"):  # of an earlier fit, perhaps of another shape
+            self.__dict__.pop(name, None)
         self._template: dict[str, Any] | None = None
         if isinstance(y, xr.DataArray):
             self._template = {
@@ -240,9 +242,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             )  # fmt: skip
         prepared = []
         for train, validation in folds:
-            rows, held = (
-                xp.asarray(r, device=getattr(likes[0], "device", None)) for r in (train, validation)
-            )
+            rows, held = (xp.asarray(r, device=device_of(likes[0])) for r in (train, validation))
             prepared.append(prepare(factors, rows, held, grid, fit_intercept=self.fit_intercept))
         n_held, n_parts = (max(len(v) for _, v in folds), max(f.mixing.shape[1] for f in prepared))
         cuts = blocks(n_targets, target_block(n_held, n_parts, likes[0].itemsize))

@@ -237,16 +237,36 @@ def test_wide_features_never_make_weights_to_predict():
     np.testing.assert_allclose(fitted.intercept_, reference.intercept_, atol=1e-8)
 
 
-@pytest.mark.parametrize("cv", [ShuffleSplit(4, test_size=0.2, train_size=0.3, random_state=0), FOLDS])
+# the last one trains on rows that it holds out, and both together are as many as there are
+OVERLAP = [(np.arange(60), np.arange(40, 70)), (np.arange(30, 90), np.arange(30))]
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [
+        ShuffleSplit(4, test_size=0.2, train_size=0.3, random_state=0),
+        FOLDS,
+        PredefinedSplit(np.arange(90) % 3),
+        OVERLAP,
+    ],
+)
 def test_folds_that_do_not_cover_the_rows(cv):
     """Training rows are not always all the others."""
     X, Y = problem(90, 30, t=3)
     found = RidgeCV(ALPHAS, cv=cv).fit(X, Y).cv_scores_[4]
     expected = np.mean(
         [r2_score(Y[v], Ridge(alpha=ALPHAS[4]).fit(X[t], Y[t]).predict(X[v]), multioutput="raw_values")
-         for t, v in cv.split(X)], axis=0,
+         for t, v in (cv if isinstance(cv, list) else cv.split(X))], axis=0,
     )  # fmt: skip
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_fitting_again_forgets_the_earlier_shape():
+    wide, narrow = problem(40, 90), problem(90, 20)
+    model = RidgeCV(ALPHAS, cv=FOLDS)
+    for X, Y in (wide, narrow, wide):
+        expected = RidgeCV(ALPHAS, cv=FOLDS).fit(X, Y).predict(X)
+        np.testing.assert_allclose(model.fit(X, Y).predict(X), expected, atol=1e-9)
 
 
 def test_several_devices_share_the_targets():
