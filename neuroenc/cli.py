@@ -285,9 +285,13 @@ def encode_stack(
     from neuroenc.arrays import load, save
     from neuroenc.config import Stack
     from neuroenc.encoders.encode import stack_predictions
+    from neuroenc.errors import invalid
 
     chosen = _section(Stack, options)
     members = _named(predictions, "predictions")
+    for name in chosen.members:
+        if name not in members:
+            raise invalid("members", name, members)
     wanted = {k: members[k] for k in chosen.members or members}
     save(stack_predictions(load(responses, "responses"), wanted, select=chosen.select), out)
 
@@ -375,7 +379,7 @@ def evaluate_grade(
     from neuroenc.arrays import load
     from neuroenc.config import Config
     from neuroenc.evaluation.grade import grade
-    from neuroenc.files import write_json
+    from neuroenc.files import existing, write_json
 
     section = _section(Config, options)
     if root is not None:
@@ -383,7 +387,7 @@ def evaluate_grade(
         section = section.model_copy(update={"dataset": dataset})
     recorded = {s.partition("=")[0]: load(s.partition("=")[2], "responses") for s in responses}
     scored = _by_subject(scores)
-    maps = {a.partition("=")[0]: xr.load_dataset(a.partition("=")[2]) for a in attention or []}
+    maps = {a.partition("=")[0]: xr.load_dataset(existing(a.partition("=")[2])) for a in attention or []}
     write_json(grade(section, recorded, scored, load(split, "splits"), maps), out)
 
 

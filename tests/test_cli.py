@@ -109,3 +109,32 @@ def test_stimuli_of_another_dataset_and_leaks(run, toy, tmp_path):
     assert status == 2 and "stimuli on both sides of the split: 1" in err
     assert not (tmp_path / "p.nc").exists() and not (tmp_path / "w.safetensors").exists()
     assert fit("r")[0] == 0
+
+
+def test_a_stack_of_strangers_is_refused(run, toy, tmp_path):
+    stimuli, features, responses = toy
+    for name, dataset in (("s", stimuli), ("f", features), ("r", responses)):
+        save(dataset, tmp_path / f"{name}.nc")
+    run("split", "make", "--stimuli", tmp_path / "s.nc", "--options", '{"kind": "stimulus"}', "--out",
+        tmp_path / "split.nc")  # fmt: skip
+    status, _, err = run(
+        "encode", "fit", "--responses", tmp_path / "r.nc", "--features", tmp_path / "f.nc", "--split",
+        tmp_path / "split.nc", "--options", '{"alphas": [0, 3, 4]}', "--out", tmp_path / "p.nc",
+        "--weights", tmp_path / "w.safetensors",
+    )  # fmt: skip
+    assert status == 0, err
+
+    def stack(*options):
+        return run("encode", "stack", "--responses", tmp_path / "r.nc", "--predictions",
+                   f"first={tmp_path / 'p.nc'}", *options, "--out", tmp_path / "stack.nc")  # fmt: skip
+
+    status, _, err = stack("--options", '{"members": ["frist"]}')
+    assert status == 2 and err.count("\n") == 1 and "did you mean 'first'" in err
+    assert stack()[0] == 0
+    status, _, err = run("encode", "predict", "--weights", tmp_path / "w.safetensors", "--features",
+                         tmp_path / "f.nc", "--out", tmp_path / "new.nc", "--fold", 3)  # fmt: skip
+    assert status == 2 and "No models of fold 3" in err and not (tmp_path / "new.nc").exists()
+    status, _, err = run("encode", "fit", "--responses", tmp_path / "r.nc", "--features", tmp_path / "f.nc",
+                         "--split", tmp_path / "split.nc", "--options", '{"name": "attenton"}', "--out",
+                         tmp_path / "q.nc", "--weights", tmp_path / "q.safetensors")  # fmt: skip
+    assert status == 2 and err.count("\n") == 1 and "attenton" in err

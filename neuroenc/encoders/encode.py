@@ -172,11 +172,11 @@ def encode(
             f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
         )
     X_all = join(features, ids).reshape(len(ids), n_tokens, -1)
-    membership, names = (None, ["all"])
+    membership, names = None, ["all"]
     if isinstance(options, config.Attention):
         if len(shape) > 1:
             raise InputError("Encoder 'attention' reads responses without time bins. Average them first.")
-        membership, names = queries(responses, options)
+        membership, all_names = queries(responses, options)
 
     together = options.name in ("attention", "banded")
     members = [layers] if together else [[name] for name in layers]
@@ -201,6 +201,11 @@ def encode(
                 f"{fold}. Check the responses."
             )
         target = np.flatnonzero(usable)
+        asked: Any = None  # queries that a usable neuroid reads
+        if membership is not None:
+            used = np.asarray(membership[target].any(0))
+            asked = membership[target][:, used]
+            names = [n for n, u in zip(all_names, used, strict=True) if u] if fold == 0 else names
         numbers = np.unique(inner[train])
         folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
         held = folds[0][1]
@@ -213,7 +218,7 @@ def encode(
             channels = tuple(int((layer_of[columns] == name).sum()) for name in group_of_layers)
             model = make(
                 options, folds, bands=np.tile(layer_of[columns], n_tokens), layer_channels=channels,
-                membership=None if membership is None else membership[target],
+                membership=asked,
                 checkpoint=checkpoint and checkpoint(fold, group_of_layers[0]),
             )  # fmt: skip
             seen: Floats = X if options.name in TOKENS else X.reshape(len(X), -1)

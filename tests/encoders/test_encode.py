@@ -228,3 +228,18 @@ def test_predictions_survive_the_disk(toy, split, tmp_path):
     predictions, _ = encode(toy[2], toy[1], split, OPTIONS)
     save(predictions, tmp_path / "p.nc")
     assert load(tmp_path / "p.nc", "predictions").identical(predictions)
+
+
+@pytest.mark.parametrize("asks", ["region", "voxel"])
+def test_queries_that_no_usable_neuroid_reads_are_left_out(toy, split, asks):
+    _, features, responses = toy
+    changed = responses.copy(deep=True).assign_coords(roi_B=("neuroid", np.arange(6) == 3))
+    changed["response"].values[:, 3] = 7
+    options = config.Attention(queries=asks, max_epochs=2, n_dimensions=16, n_heads=2, device="cpu")
+    predictions, fits = encode(changed, gridded(features), split, options)
+    names = predictions.attrs["queries"].split(", ")
+    assert ("B" not in names and "A" in names) if asks == "region" else len(names) == 5
+    assert fits[0].model.regions.shape == (5, len(names))
+    assert np.isnan(predictions["prediction"].values).all(0).tolist() == [k == 3 for k in range(6)]
+    grid = gridded(features)["feature"].values[:4]
+    assert np.isfinite(fits[0].model.attention_maps(grid)).all()
