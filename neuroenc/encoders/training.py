@@ -120,7 +120,9 @@ def train(
 
     module.to(device)
     parameters = dict(module.named_parameters())
-    optimiser = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(
+        parameters.values(), lr=learning_rate, weight_decay=weight_decay, fused=True
+    )
     best = {k: v.detach().clone() for k, v in parameters.items()}
     history: list[float] = []
     x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))

@@ -333,7 +333,7 @@ model = AttentionRouting(regions, n_dimensions=d, n_heads=8, n_hidden=2 * d, bat
 forecast = model.forecast(tokens, channels, targets)
 module = model._module(tokens, channels, targets)
 x, y = torch.randn(batch, tokens, channels), torch.randn(batch, targets)
-optimiser = torch.optim.AdamW(module.parameters(), 1e-3)
+optimiser = torch.optim.AdamW(module.parameters(), 1e-3, fused=True)
 def high():
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) * 1024
