@@ -128,7 +128,7 @@ def test_a_stack_of_strangers_is_refused(run, toy, tmp_path):
         return run("encode", "stack", "--responses", tmp_path / "r.nc", "--predictions",
                    f"first={tmp_path / 'p.nc'}", *options, "--out", tmp_path / "stack.nc")  # fmt: skip
 
-    status, _, err = stack("--options", '{"members": ["frist"]}')
+    status, _, err = stack("--options", '{"members": ["firsts"]}')
     assert status == 2 and err.count("\n") == 1 and "did you mean 'first'" in err
     assert stack()[0] == 0
     status, _, err = run("encode", "predict", "--weights", tmp_path / "w.safetensors", "--features",
