@@ -104,18 +104,36 @@ class Split(Section):
 class Model(Section):
     """A source of features."""
 
-    extractor: str = Field(description="open_clip, timm, torchvision, gabor, category or caption.")
+    extractor: str | None = Field(
+        default=None, description="open_clip, open_clip_text, timm, torchvision, transformers, gabor, pixel, "
+        "luminance, spectral, category or caption; null: `network` is a name that `neuroenc features "
+        "list` knows."
+    )  # fmt: skip
     network: str | None = Field(
-        default=None, description="Name in the library, or for open_clip a JSON configuration; 'nano' is "
-        "the network that comes with neuroenc."
+        default=None, description="Name in the library; for open_clip also a JSON configuration, for "
+        "transformers a folder with config.json and tokenizer."
     )  # fmt: skip
     weights: str | None = Field(
         default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
-        "shipped weights of nano."
+        "fetched weights of a known network."
     )  # fmt: skip
     sha256: str | None = Field(default=None, description="Expected hash of the checkpoint.")
     layers: list[str] = Field(default_factory=list)
-    pooling: str = Field(default="mean", description="'mean', 'tokens', 'cls' or 'grid:<k>' (k x k).")
+    pooling: str = Field(
+        default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
+    )
+    context: int = Field(
+        default=0, ge=0, description="Text: stimuli of the same group read along before each one."
+    )
+    regions: str | None = Field(
+        default=None, description="HDF5 of detected objects for networks that read them: features (n, "
+        "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
+    )  # fmt: skip
+    projection: str | None = Field(
+        default=None, description="'sparse:<error>', a seeded random projection that keeps squared distances "
+        "within this share, or 'pca:<components>', fitted to training stimuli."
+    )  # fmt: skip
+    dtype: Literal["float16", "float32"] = Field(default="float32", description="On disk.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the library's constructor."
     )

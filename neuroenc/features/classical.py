@@ -1,4 +1,4 @@
-"""Features that need no network: Gabor energy, categories, words of the captions."""
+"""Features that need no network: of the pixels, of the categories, of the words of the captions."""
 
 from __future__ import annotations
 
@@ -57,13 +57,7 @@ class Gabor:
 
     def __call__(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
         """Return {'energy': (n, n_features)}."""
-        grey = np.stack([
-            np.asarray(
-                Image.fromarray(p).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC),
-                dtype=np.float32,
-            )
-            for p in pixels
-        ]) / 255  # fmt: skip
+        grey = _resized(pixels, "L", SIDE)
         margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
         padded = np.pad(grey - grey.mean((1, 2), keepdims=True), margin, mode="reflect")
         spectrum = scipy.fft.fft2(padded)[:, None]
@@ -82,6 +76,64 @@ class Gabor:
         if self.cells:
             return {"energy": np.concatenate(parts, 1).transpose(0, 2, 1).astype(np.float32)}
         return {"energy": np.concatenate([p.reshape(len(p), -1) for p in parts], 1).astype(np.float32)}
+
+
+class Pixels:
+    """A plain description of the pixels.
+
+    `pixel`: RGB of the picture at 32 x 32 px. `luminance`: mean and standard deviation of the grey level in a
+    grid of cells. `spectral`: logarithm of the Fourier power in 8 orientations and 6 octaves of frequency.
+    """
+
+    def __init__(self, kind: str, pooling: str = "mean") -> None:
+        """Choose the description.
+
+        Parameters
+        ----------
+        kind : {"pixel", "luminance", "spectral"}
+        pooling : str
+            For luminance 'grid:<k>' gives k x k cells as tokens; 'mean' 8 x 8 cells side by side.
+        """
+        gridded = pooling.startswith("grid:") and pooling[5:].isdigit()
+        if pooling != "mean" and not (gridded and kind == "luminance"):
+            raise invalid("pooling", pooling, ("mean", "grid:8") if kind == "luminance" else ("mean",))
+        self.kind, self.cells = kind, int(pooling[5:]) if gridded else None
+        done = {
+            "pixel": f"RGB, bicubic resize to {SIDE // 4}",
+            "luminance": f"grey, bicubic resize to {SIDE}; mean and deviation of cells",
+            "spectral": f"grey, bicubic resize to {SIDE}, Hann window; log power, 8 orientations, 6 octaves",
+        }[kind]
+        self.contract = _contract(kind, done) | {"pooling": pooling, "pixel_range": "0 to 1"}
+
+    def __call__(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
+        """Return {layer: (n, n_features)}, or (n, n_cells, 2)."""
+        if self.kind == "pixel":
+            return {"rgb": _resized(pixels, "RGB", SIDE // 4).reshape(len(pixels), -1)}
+        grey = _resized(pixels, "L", SIDE)
+        if self.kind == "luminance":
+            edges = np.linspace(0, SIDE, (self.cells or 8) + 1).round().astype(int)
+            area = np.outer(np.diff(edges), np.diff(edges))
+            mean, square = (
+                np.add.reduceat(np.add.reduceat(v, edges[:-1], axis=1), edges[:-1], axis=2) / area
+                for v in (grey.astype(float), grey.astype(float) ** 2)
+            )
+            cells = np.stack([mean, np.sqrt(np.maximum(square - mean**2, 0))], -1).astype(np.float32)
+            cells = cells.reshape(len(grey), -1, 2)
+            return {"luminance": cells if self.cells else cells.reshape(len(grey), -1)}
+        window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
+        power = np.abs(scipy.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window, workers=2)) ** 2
+        fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE),) * 2, indexing="ij")
+        octave = np.floor(np.log2(np.maximum(np.hypot(fx, fy) * SIDE, 0.5)))
+        orientation = np.floor(np.mod(np.arctan2(fy, fx), np.pi) / np.pi * 8 - 1e-9)
+        bands = [(octave == o) & (orientation == a) for o in range(6) for a in range(8)]
+        sums = np.stack([power[:, band].mean(1) for band in bands if band.any()], 1)
+        return {"power": np.log(sums + 1e-6).astype(np.float32)}
+
+
+def _resized(pixels: list[NDArray[np.uint8]], mode: str, side: int) -> NDArray[np.float32]:
+    shape = (side, side)
+    made = [Image.fromarray(p).convert(mode).resize(shape, Image.Resampling.BICUBIC) for p in pixels]
+    return np.stack([np.asarray(m, dtype=np.float32) for m in made]) / np.float32(255)
 
 
 def category_features(stimuli: xr.Dataset) -> tuple[NDArray[np.float32], dict[str, str]]:

@@ -1,12 +1,14 @@
-"""From a StimulusSet to Features: in blocks, resumable, one netCDF at the end."""
+"""From a StimulusSet to Features: fed by worker processes, in blocks, resumable, one netCDF at the end."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -15,24 +17,20 @@ from tqdm import tqdm
 from neuroenc.arrays import make_features, save
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import read_pixels
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.features import classical
-from neuroenc.files import atomic, remove
+from neuroenc.features.project import Projection
+from neuroenc.features.registry import resolve
+from neuroenc.files import atomic, existing, remove
 
-NETWORKS = ("open_clip", "timm", "torchvision")
+NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers")
+PIXELS = ("gabor", "pixel", "luminance", "spectral")
 TABLES: dict[str, Callable[[xr.Dataset], tuple[NDArray[np.float32], dict[str, str]]]] = {
     "category": classical.category_features,
     "caption": classical.caption_features,
 }
-EXTRACTORS = {
-    "open_clip": "image towers of open_clip; network 'nano' comes with its weights",
-    "timm": "any network of timm, from a checkpoint file or untrained",
-    "torchvision": "any network of torchvision, from a checkpoint file or untrained",
-    "gabor": "energy of a Gabor pyramid, the classical baseline",
-    "category": "presence and size of the categories of the stimulus table",
-    "caption": "words of the captions of the stimulus table",
-}
 BLOCK = 256  # stimuli per stored block
+Parts = dict[str, NDArray[np.float32]]
 
 
 def extract(
@@ -40,8 +38,11 @@ def extract(
     model: Model,
     out: str | Path,
     *,
+    split: xr.Dataset | None = None,
     memory_gb: float = 1.0,
     device: str = "auto",
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
 ) -> None:
     """Extract features of all stimuli into one netCDF file.
 
@@ -56,58 +57,220 @@ def extract(
         Extractor, network, weights, layers, pooling.
     out : path
         The file of Features.
+    split : Dataset, optional
+        Splits; a projection by PCA is fitted to stimuli that are training stimuli in all folds.
     memory_gb : float
         What the activations of one batch may take.
     device : str
         Of torch; "auto" takes a GPU where there is one.
+    workers : int
+        Processes that read and prepare stimuli; 0: this one.
+    shard : (number, of how many)
+        Do only every so-manieth block, as one of several processes on GPUs of their own; run without shards
+        when all are done to join the blocks.
+
+    Raises
+    ------
+    InputError
+        Features that are not finite; stimuli that lack what the network reads.
     """
-    out = Path(out)
+    out, asked = Path(out), model
+    model, _ = resolve(model)
     ids = stimuli["stimulus_id"].values
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](stimuli)
-        _save(out, ids, {"table": table}, contract)
+        _save(out, ids, {"table": table}, contract, model.dtype)
         return
-    if model.extractor == "gabor":
-        extractor: Any = classical.Gabor(model.pooling)
-        batch = 32
+    if model.extractor in PIXELS:
+        kind = str(model.extractor)
+        extractor: Any = (
+            classical.Gabor(model.pooling) if kind == "gabor" else classical.Pixels(kind, model.pooling)
+        )
+        prepare, run, reads, batch, n_texts = _same, extractor, "image", 32, 1
     elif model.extractor in NETWORKS:
         from neuroenc.features.networks import Network
 
-        extractor = Network(model, device=device)
+        extractor = Network(asked, device=device)
+        prepare, run, reads = extractor.source.prepare, extractor.run, extractor.reads
         batch = extractor.batch_size(memory_gb)
+        n_texts = _n_texts(stimuli, model) if reads == "text" else 1
     else:
-        raise invalid("extractor", model.extractor, EXTRACTORS)
+        raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
 
     folder = out.with_name(f".blocks-{out.name}")
-    key = json.dumps([extractor.contract, list(model.layers), batch, ids.tolist()])
+    contract = dict(extractor.contract)
+    if model.context:
+        contract["preprocessing"] += f"; {model.context} stimuli before each read along"
+    key = json.dumps([contract, list(model.layers), batch, ids.tolist()])
     note = folder / "contract.json"
     if not note.exists() or note.read_text() != key:
         remove(folder)
         with atomic(note) as partial:
             partial.write_text(key)
-    starts = range(0, len(ids), BLOCK)
-    for start in tqdm(starts, f"features of {model.network or model.extractor}", disable=None):
-        block = folder / f"{start:07d}.npz"
-        if block.exists():
-            continue
-        parts = []
-        for i in range(start, min(start + BLOCK, len(ids)), batch):
-            rows = np.arange(i, min(i + batch, start + BLOCK, len(ids)))
-            parts.append(extractor(read_pixels(stimuli, rows)))
-        with atomic(block) as partial, partial.open("wb") as file:
-            np.savez(file, **{n: np.concatenate([p[n] for p in parts]) for n in parts[0]})  # type: ignore[arg-type]
-    blocks = [np.load(folder / f"{start:07d}.npz") for start in starts]
-    values = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0].files}
-    _save(out, ids, values, extractor.contract)
+    starts = list(range(0, len(ids), BLOCK))
+    open_blocks = [s for s in starts[shard[0] :: shard[1]] if not (folder / f"{s:07d}.npz").exists()]
+    jobs = [
+        (start, np.arange(i, min(i + batch, start + BLOCK, len(ids))), text)
+        for start in open_blocks
+        for text in range(n_texts)
+        for i in range(start, min(start + BLOCK, len(ids)), batch)
+    ]
+    on_gpu = getattr(extractor, "device", "cpu") != "cpu"
+    feed = _batches(Jobs(stimuli, model, reads, prepare, jobs), workers, pin=on_gpu)
+    bar = tqdm(total=len(jobs), desc=f"features of {asked.network or asked.extractor}", disable=None)
+    with ThreadPoolExecutor(1) as writer:
+        writing: Any = None
+        for start in open_blocks:
+            parts: list[list[Parts]] = [[] for _ in range(n_texts)]
+            for job in (j for j in jobs if j[0] == start):
+                parts[job[2]].append(run(next(feed)))
+                bar.update()
+            joined = [{name: np.concatenate([p[name] for p in done]) for name in done[0]} for done in parts]
+            mean = {name: np.mean([p[name] for p in joined], 0) if n_texts > 1 else joined[0][name]
+                    for name in joined[0]}  # fmt: skip
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(_write, folder / f"{start:07d}.npz", mean)
+        if writing is not None:
+            writing.result()
+    bar.close()
+    if shard[1] > 1:
+        return
+    values = _join([folder / f"{start:07d}.npz" for start in starts], len(ids))
+    if model.projection is not None:
+        projection = Projection(model.projection)
+        fitted = None if split is None else (split["side"].values == "train").all(0)
+        values = {name: projection(v, name, fitted) for name, v in values.items()}
+        contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
+    _save(out, ids, values, contract, model.dtype)
     remove(folder)
 
 
-def _save(
-    out: Path,
-    ids: NDArray[np.str_],
-    values: dict[str, NDArray[np.float32]],
-    contract: dict[str, str],
-) -> None:
+class Jobs:
+    """What worker processes do: read stimuli and make batches of them."""
+
+    def __init__(
+        self, stimuli: xr.Dataset, model: Model, reads: str, prepare: Callable[[list[Any]], Any],
+        jobs: list[tuple[int, NDArray[np.int64], int]],
+    ) -> None:  # fmt: skip
+        self.stimuli, self.model, self.reads, self.prepare, self.jobs = stimuli, model, reads, prepare, jobs
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, number: int) -> Any:
+        _, rows, text = self.jobs[number]
+        return self.prepare(read_items(self.stimuli, rows, self.reads, self.model, text))
+
+
+def _same(items: list[Any]) -> list[Any]:
+    return items
+
+
+def _batches(jobs: Jobs, workers: int, *, pin: bool) -> Iterator[Any]:
+    if workers == 0 or len(jobs) < 2:
+        return (jobs[i] for i in range(len(jobs)))
+    from torch.utils.data import DataLoader
+
+    loader: Any = DataLoader(
+        jobs,  # type: ignore[arg-type]
+        batch_size=None, num_workers=workers, prefetch_factor=2, pin_memory=pin, collate_fn=_same,
+    )  # fmt: skip
+    return iter(loader)
+
+
+def read_items(
+    stimuli: xr.Dataset, rows: NDArray[np.int64], reads: str, model: Model, text: int = 0
+) -> list[Any]:
+    """Read stimuli as a network takes them.
+
+    Parameters
+    ----------
+    stimuli : Dataset
+    rows : int array
+    reads : str
+        "image", "text", "image+text" or "regions+text".
+    model : Model
+        `context` and `regions`.
+    text : int
+        Which of several texts of each stimulus.
+
+    Returns
+    -------
+    list
+        Pictures, texts, or pairs of (picture, text) or ((features, boxes), text).
+    """
+    if reads == "image":
+        return read_pixels(stimuli, rows)
+    if "caption" not in stimuli:
+        raise ContractError("The stimuli carry no text. For NSD put COCO's captions_*.json into "
+                            "nsddata_stimuli/annotations; a table of your own needs a column "
+                            "`caption`.")  # fmt: skip
+    all_texts = stimuli["caption"].values[:, text]
+    texts = [str(all_texts[r]) for r in rows]
+    if model.context:
+        group = stimuli["group"].values
+        spans = [np.arange(max(0, r - model.context), r + 1) for r in rows]
+        texts = [
+            " ".join(str(t) for t in all_texts[s[group[s] == group[r]]] if t)
+            for r, s in zip(rows, spans, strict=True)
+        ]
+    if reads == "text":
+        return texts
+    if reads == "image+text":
+        return list(zip(read_pixels(stimuli, rows), texts, strict=True))
+    if model.regions is None:
+        raise InputError(
+            "This network is shown features of detected objects, not pictures. Name their HDF5 file "
+            "as `regions` "
+            "(features, boxes, stimulus_id)."
+        )
+    with h5py.File(existing(model.regions)) as file:
+        where = {v.decode(): i for i, v in enumerate(file["stimulus_id"][:])}
+        wanted = stimuli["stimulus_id"].values[rows]
+        absent = [i for i in wanted if i not in where]
+        if absent:
+            raise InputError(
+                f"{model.regions} has no objects of {len(absent)} stimuli, first {str(absent[0])!r}."
+            )
+        found = [(file["features"][where[i]], file["boxes"][where[i]]) for i in wanted]
+    return list(zip(found, texts, strict=True))
+
+
+def _n_texts(stimuli: xr.Dataset, model: Model) -> int:
+    """Return how many texts of a stimulus are averaged; tokens are those of the first alone."""
+    if "caption" not in stimuli or model.pooling == "tokens":
+        return 1
+    return stimuli.sizes["caption_index"]
+
+
+def _write(path: Path, values: Parts) -> None:
+    with atomic(path) as partial, partial.open("wb") as file:
+        np.savez(file, **values)  # type: ignore[arg-type]
+
+
+def _join(paths: list[Path], n: int) -> Parts:
+    """Join stored blocks of n stimuli."""
+    values: Parts = {}
+    row = 0
+    for path in paths:
+        with np.load(existing(path, made_by="Run the other shards first.")) as block:
+            for name in block.files:
+                part = block[name]
+                if name not in values:
+                    values[name] = np.empty((n, *part.shape[1:]), part.dtype)
+                if part.shape[1:] != values[name].shape[1:]:
+                    raise InputError(
+                        f"Layer {name!r} has {part.shape[1]} tokens in some stimuli, "
+                        f"{values[name].shape[1]} in "
+                        "others. Pool texts by 'mean', 'cls' or 'last'."
+                    )
+                values[name][row : row + len(part)] = part
+        row += len(part)
+    return values
+
+
+def _save(out: Path, ids: NDArray[np.str_], values: Parts, contract: dict[str, str], dtype: str) -> None:
     if len({v.shape[1:-1] for v in values.values()}) > 1 and contract["pooling"].startswith("grid"):
         values = {name: v.reshape(len(v), -1) for name, v in values.items()}  # a layer without a grid
     if len({v.shape[1:-1] for v in values.values()}) > 1:
@@ -116,15 +279,16 @@ def _save(
             f"The layers have different numbers of tokens {shapes}; extract them one by one or pool "
             "them to 'grid:<k>'."
         )
-    feature = np.concatenate(list(values.values()), axis=-1)
-    bad = ~np.isfinite(feature).reshape(len(feature), -1).all(1)
-    if bad.any():
-        raise InputError(
-            f"{bad.sum()} stimuli have features that are not finite, first {str(ids[bad][0])!r}."
-        )
     layer = np.repeat(list(values), [v.shape[-1] for v in values.values()])
     attrs = contract | {
         "layer": ",".join(values),
         "shape": json.dumps({name: v.shape[1:] for name, v in values.items()}),
     }
+    feature = np.concatenate(list(values.values()), axis=-1).astype(dtype)
+    bad = ~np.isfinite(feature).reshape(len(feature), -1).all(1)
+    if bad.any():
+        hint = " Store them as float32." if dtype == "float16" else ""
+        raise InputError(
+            f"{bad.sum()} stimuli have features that are not finite, first {str(ids[bad][0])!r}.{hint}"
+        )
     save(make_features(feature, stimulus_id=ids, layer=layer, attrs=attrs), out)

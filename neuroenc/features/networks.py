@@ -1,26 +1,50 @@
-"""Frozen networks of timm, torchvision and open_clip: any layers by name, in one pass."""
+"""Frozen networks: any layers by name, in one pass, pooled.
+
+What differs between libraries stands in `vision` and `language`: each builds a `Source`, a module with
+what turns stimuli into its batches.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import nano
+from neuroenc.features import nano, registry
 from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
     import torch
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    Batch = dict[str, torch.Tensor]
+
+PARTS = {"q": 0, "k": 1, "v": 2}  # thirds of a joint projection to queries, keys and values
+
+
+class Source(NamedTuple):
+    """A network of some library and how it is fed."""
+
+    module: Any
+    prepare: Callable[[list[Any]], Batch]
+    """From stimuli, as `reads` says, to a batch"""
+    forward: Callable[[Batch], Any]
+    reads: str
+    """"image", "text", "image+text" or "regions+text"; a pair is a tuple"""
+    example: Any
+    """A stimulus of the usual size"""
+    contract: dict[str, str]
+    """Normalisation, pixel range and preprocessing"""
+    kept: list[str]
+    """Submodules that are run; empty: all"""
+    text_last: bool = False
+    """Whether words stand behind the picture where a layer holds both"""
 
 
 class Network:
@@ -43,41 +67,42 @@ class Network:
         import torch
 
         gpu = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model, self.device = model, gpu if device == "auto" else device
-        self.weights, seed, path = _source(model)
+        self.model, entry = registry.resolve(model)
+        self.device = gpu if device == "auto" else device
+        self.weights, seed, path = _weights(self.model, entry)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            build = {"timm": _timm, "torchvision": _torchvision, "open_clip": _open_clip}
-            self.module, self.preprocessing = build[model.extractor](model)
-        if path is not None:
-            _load(self.module, path)
+            self.source = build(self.model, path)
+        self.module = self.source.module
+        if path is not None and path.is_file():
+            load(self.module, path, prefix=entry.prefix if entry else "")
         self.module = self.module.eval().requires_grad_(False).to(self.device)
-        known = [name for name, _ in self.module.named_modules() if name]
-        for layer in model.layers:
-            if layer not in known:
+        known = layers_of(self.source)
+        for layer in self.model.layers:
+            if layer.partition(":")[0] not in known:
                 raise invalid("layer", layer, known)
-        if not model.layers:
+        if not self.model.layers:
             raise InputError(
                 f"No layers named for {model.network!r}. Name some of its {len(known)}: "
-                f"{', '.join(known[:3])}, … (`neuroenc features layers` lists them)."
+                f"{', '.join(known[:3])}, … (`neuroenc features show` lists them)."
             )
+
+    @property
+    def reads(self) -> str:
+        """What the network is shown: "image", "text", "image+text" or "regions+text"."""
+        return self.source.reads
 
     @property
     def contract(self) -> dict[str, str]:
         """The part of the embedding contract the network settles."""
-        size, crop, interpolation, (mean, std) = self.preprocessing
         return {
             "model": f"{self.model.extractor}/{self.model.network}",
             "weights": self.weights,
             "pooling": self.model.pooling,
-            "normalisation": f"mean {tuple(mean)}, std {tuple(std)}",
-            "pixel_range": "0 to 1 before normalisation",
-            "preprocessing": f"RGB, {interpolation} resize of the short side to {round(size / crop)}, "
-            f"centre crop {size}",
-        }
+        } | self.source.contract
 
     def batch_size(self, memory_gb: float) -> int:
-        """Pictures per pass whose activations, all kept, would fill `memory_gb`."""
+        """Stimuli per pass whose activations, all kept, would fill `memory_gb`."""
         import torch
 
         total = 0
@@ -88,62 +113,67 @@ class Network:
 
         leaves = [m for m in self.module.modules() if not list(m.children())]
         handles = [m.register_forward_hook(count) for m in leaves]
-        size = self.preprocessing[0]
-        self([np.zeros((size, size, 3), np.uint8)])
+        self([self.source.example])
         for handle in handles:
             handle.remove()
         return int(np.clip(memory_gb * 1e9 // max(total, 1), 1, 256))
 
-    def __call__(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
-        """Run pictures through.
+    def __call__(self, items: list[Any]) -> dict[str, NDArray[np.float32]]:
+        """Run stimuli through.
 
         Parameters
         ----------
-        pixels : list of uint8 arrays (height, width, 3)
+        items : list
+            Of what the network reads: uint8 arrays (height, width, 3), texts, or pairs.
 
         Returns
         -------
         dict
             Layer name to float32 array, (n, n_features), or (n, n_tokens, n_channels) for
-            pooling 'tokens'.
+            poolings that keep tokens.
         """
+        return self.run(self.source.prepare(items))
+
+    def run(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
+        """Run a batch that is prepared."""
         import torch
 
         if any(m.training for m in self.module.modules()):
             raise NeuroencError("The network left eval mode; a frozen network must not train.")
-        batch = torch.stack([self._prepare(p) for p in pixels]).to(self.device)
+        batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
+        n = len(next(iter(batch.values())))
         caught: dict[str, torch.Tensor] = {}
 
         def keep(name: str) -> Any:
             def hook(_module: Any, _inputs: Any, output: Any) -> None:
-                caught[name] = output[0] if isinstance(output, tuple) else output
+                caught[name] = first_tensor(output)
 
             return hook
 
-        handles = [
-            self.module.get_submodule(name).register_forward_hook(keep(name)) for name in self.model.layers
-        ]
+        names = {layer.partition(":")[0] for layer in self.model.layers}
+        handles = [self.module.get_submodule(name).register_forward_hook(keep(name)) for name in names]
         try:
             with torch.inference_mode():
-                forward = getattr(self.module, "encode_image", self.module)
-                forward(batch)
+                self.source.forward(batch)
         finally:
             for handle in handles:
                 handle.remove()
-        return {
-            name: self._pool(self._tokens(caught[name], len(pixels)), name).float().cpu().numpy()
-            for name in self.model.layers
-        }
-
-    def _prepare(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        import torch
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms import functional as F  # noqa: N812
-
-        size, crop, interpolation, (mean, std) = self.preprocessing
-        image = F.resize(Image.fromarray(pixels), [math.floor(size / crop)], InterpolationMode(interpolation))
-        tensor: torch.Tensor = F.to_tensor(F.center_crop(image, [size, size]))
-        return tensor.sub(torch.tensor(mean)[:, None, None]).div(torch.tensor(std)[:, None, None])
+        made = {}
+        for layer in self.model.layers:
+            name, _, part = layer.partition(":")
+            if name not in caught:
+                raise InputError(
+                    f"Layer {name!r} takes no part when {self.model.network!r} is shown "
+                    f"{self.reads.replace('+', ' and ')}. Choose another."
+                )
+            output = caught[name]
+            if part:
+                if part not in PARTS or output.shape[-1] % 3:
+                    raise invalid(f"part of layer {name}", part, PARTS)
+                output = output.chunk(3, -1)[PARTS[part]]
+            pooled = self._pool(self._tokens(output, n), layer, batch.get("attention_mask"))
+            made[layer] = pooled.float().cpu().numpy()
+        return made
 
     def _tokens(self, output: torch.Tensor, n: int) -> torch.Tensor:
         """Bring any layer's output to (n, tokens, channels)."""
@@ -157,65 +187,166 @@ class Network:
             raise NeuroencError(f"A layer's output {tuple(output.shape)} does not lead with batch {n}.")
         return output
 
-    def _pool(self, tokens: torch.Tensor, layer: str) -> torch.Tensor:
+    def _pool(self, tokens: torch.Tensor, layer: str, words: torch.Tensor | None) -> torch.Tensor:
+        """Pool; `words` (n, length) marks the tokens of text that are not padding."""
         import torch
 
-        pooling = self.model.pooling
-        n = tokens.shape[1]
-        prefix = n - math.isqrt(n) ** 2 if n > 1 else 0  # class and register tokens lead
+        pooling, n = self.model.pooling, tokens.shape[1]
+        mask = _mask(tokens, words, text_last=self.source.text_last)
+        prefix = n - math.isqrt(n) ** 2 if n > 1 and words is None else 0  # class and register tokens lead
         if pooling == "tokens":
             return tokens
         if pooling == "mean":
+            if mask is not None:
+                return (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
             return tokens[:, prefix:].mean(1)
         if pooling == "cls":
-            if not prefix:
+            if words is None and not prefix:
                 raise InputError(f"Layer {layer!r} has no class token; pool by 'mean' or 'grid:<k>'.")
             return tokens[:, 0]
+        if pooling == "last":
+            if mask is None:
+                raise InputError(f"Layer {layer!r} is not of text; pool by 'mean', 'cls' or 'grid:<k>'.")
+            last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+            return tokens[torch.arange(len(tokens), device=tokens.device), last]
         if not pooling.startswith("grid:") or not pooling[5:].isdigit():
-            raise invalid("pooling", pooling, ("mean", "tokens", "cls", "grid:4"))
+            raise invalid("pooling", pooling, ("mean", "tokens", "cls", "last", "grid:4"))
+        if words is not None and mask is not None:
+            raise InputError(f"Layer {layer!r} is of text and has no grid; pool by 'mean', 'cls' or 'last'.")
         side = math.isqrt(n - prefix)
         grid = tokens[:, prefix:].transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
         pooled = torch.nn.functional.adaptive_avg_pool2d(grid, min(int(pooling[5:]), side))
         return pooled.flatten(2).transpose(1, 2)
 
 
-def layer_names(model: Model) -> dict[str, str]:
-    """Names and classes of a network's layers, without loading weights."""
+def _mask(tokens: torch.Tensor, words: torch.Tensor | None, *, text_last: bool) -> torch.Tensor | None:
+    """Tell which tokens count: words that are not padding, and all picture tokens beside them."""
     import torch
 
-    build = {"timm": _timm, "torchvision": _torchvision, "open_clip": _open_clip}
-    if model.extractor not in build:
-        raise invalid("extractor", model.extractor, build)
-    with torch.random.fork_rng(devices=[]):
-        module, _ = build[model.extractor](model)
-    return {name: type(m).__name__ for name, m in module.named_modules() if name}
+    if words is None or tokens.shape[1] < words.shape[1] or tokens.shape[1] == 1:
+        return None
+    more = tokens.shape[1] - words.shape[1]
+    return torch.nn.functional.pad(words.bool(), (more, 0) if text_last else (0, more), value=True)
 
 
-def _source(model: Model) -> tuple[str, int, Path | None]:
-    """Return what the contract says of the weights, the seed, and the checkpoint if there is one."""
+def first_tensor(output: Any) -> torch.Tensor:
+    """Take the tensor of what a layer gives; the first where it gives several."""
+    while not hasattr(output, "ndim"):
+        output = next(iter(output.values() if hasattr(output, "values") else output))
+    return output
+
+
+def build(model: Model, path: Path | None = None) -> Source:
+    """Build a network with random weights, or from a folder of transformers with its own."""
+    from neuroenc.features import language, vision
+
+    builders: dict[str, Callable[[Model, Path | None], Source]] = {
+        "timm": vision.from_timm, "torchvision": vision.from_torchvision,
+        "open_clip": vision.from_open_clip, "open_clip_text": language.from_open_clip,
+        "transformers": language.from_transformers,
+    }  # fmt: skip
+    if model.extractor not in builders:
+        raise invalid("extractor", model.extractor, builders)
+    return builders[model.extractor](model, path)
+
+
+def layers_of(source: Source) -> list[str]:
+    """List the layers of a network, those that are run."""
+    return [
+        name for name, _ in source.module.named_modules()
+        if name and (not source.kept or any(name == k or name.startswith(f"{k}.") for k in source.kept))
+    ]  # fmt: skip
+
+
+def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
+    """Show the layers of a network: class and shape of the output, without loading weights.
+
+    Layers that take no part in the forward pass are left out.
+    """
+    import torch
+
+    resolved, entry = registry.resolve(model)
+    with torch.device("meta"):  # shapes without numbers: the largest network is described in a moment
+        source = build(resolved.model_copy(update={"weights": "random:0"}), folder_of(resolved, entry))
+    shapes: dict[str, tuple[str, str]] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: Any, _inputs: Any, output: Any) -> None:
+            try:
+                shape = " x ".join(map(str, first_tensor(output).shape[1:]))
+            except (StopIteration, TypeError):
+                return
+            shapes[name] = (type(module).__name__, shape)
+
+        return hook
+
+    for name in layers_of(source):
+        source.module.get_submodule(name).register_forward_hook(note(name))
+    source.module.eval()
+    with torch.inference_mode():
+        batch = source.prepare([source.example])
+    batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
+    source.forward({k: v.to("meta") for k, v in batch.items()})
+    return {name: shapes[name] for name in layers_of(source) if name in shapes}
+
+
+def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
+    """Return the folder of a transformers network: configuration, tokenizer, perhaps weights."""
+    if model.extractor != "transformers":
+        return None
+    if entry is None:
+        return existing(Path(os.path.expandvars(str(model.network))).expanduser())
+    return registry.stored(entry)
+
+
+def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path | None]:
+    """Return what the contract says of the weights, the seed, and where they are if they are."""
     weights = model.weights
     if weights is None and model.network == "nano":
         weights = str(nano.CHECKPOINT)
+    if weights is not None and weights.startswith("random:"):
+        if not weights[7:].isdigit():
+            raise InputError(f"Invalid value for 'weights': {weights!r}. Expected random:<seed>.")
+        return weights, int(weights[7:]), folder_of(model, entry)
+    if weights is None and model.extractor == "transformers":
+        folder = folder_of(model, entry)
+        found = sorted(folder.glob("*.safetensors")) if folder else []
+        if not found:
+            raise InputError(
+                f"There are no weights (*.safetensors) of {model.network!r} in {folder}. Fetch them, or use "
+                "'random:<seed>' for the untrained network."
+            )
+        return ", ".join(f"{f.name}:{sha256(f)}" for f in found), 0, folder
+    if weights is None and entry is not None:
+        weights = str(registry.stored(entry))
     if weights is None:
         raise InputError(
             f"No weights named for {model.network!r}. Give a checkpoint file, or 'random:<seed>' "
             "for the untrained network."
         )
-    if weights.startswith("random:"):
-        if not weights[7:].isdigit():
-            raise InputError(f"Invalid value for 'weights': {weights!r}. Expected random:<seed>.")
-        return weights, int(weights[7:]), None
     path = Path(os.path.expandvars(weights)).expanduser()
     existing(path, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
-    found = sha256(path)
-    if model.sha256 not in (None, found):
+    found_hash = sha256(path)
+    if model.sha256 not in (None, found_hash):
         raise InputError(
-            f"The checkpoint {path} has sha256 {found}, expected {model.sha256}. Fetch it again."
+            f"The checkpoint {path} has sha256 {found_hash}, expected {model.sha256}. Fetch it again."
         )
-    return f"{path.name}:{found}", 0, path
+    return f"{path.name}:{found_hash}", 0, path
 
 
-def _load(module: Any, path: Path) -> None:
+def load(module: Any, path: Path, *, prefix: str = "") -> None:
+    """Load a checkpoint; every tensor must fit.
+
+    Parameters
+    ----------
+    module : nn.Module
+    path : path
+        safetensors, or what `torch.load` reads with `weights_only=True`.
+    prefix : str
+        Keep the tensors whose names begin so, without it: one tower of a larger network.
+    """
+    import argparse
+
     import torch
 
     try:
@@ -224,13 +355,21 @@ def _load(module: Any, path: Path) -> None:
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
+            # some published checkpoints keep the options of their command line beside the tensors
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            for key in ("state_dict", "model"):
+                state = state.get(key, state) if isinstance(state.get(key, 0), dict) else state
     except Exception as error:  # noqa: BLE001  each format has errors of its own
-        raise InputError(f"Cannot read the checkpoint {path}: {error}. Fetch it again.") from None
+        raise InputError(
+            f"Cannot read the checkpoint {path}: {str(error).splitlines()[0]}. Fetch it again."
+        ) from None
+    state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     # counters that only training reads; some checkpoints leave them out
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    if prefix:
+        state = {k: v for k, v in state.items() if k in wanted}
     wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
     if wrong:
         raise InputError(
@@ -238,64 +377,3 @@ def _load(module: Any, path: Path) -> None:
             "Is it of this network?"
         )
     module.load_state_dict(state, strict=False)
-
-
-Preprocessing = tuple[int, float, str, tuple[Any, Any]]
-
-
-def _statistics(model: Model, library: tuple[Any, Any]) -> tuple[Any, Any]:
-    return {"library": library, "imagenet": IMAGENET, "half": HALF}[model.normalisation]
-
-
-def _timm(model: Model) -> tuple[Any, Preprocessing]:
-    import timm
-
-    if model.network not in timm.list_models():
-        raise invalid("network", model.network, timm.list_models())
-    options = dict(model.options)
-    crop = options.pop("crop_pct", None)
-    module = timm.create_model(model.network, pretrained=False, **options)
-    data = timm.data.resolve_model_data_config(module)
-    statistics = _statistics(model, (data["mean"], data["std"]))
-    return module, (
-        data["input_size"][-1], crop or data["crop_pct"], data["interpolation"], statistics,
-    )  # fmt: skip
-
-
-def _torchvision(model: Model) -> tuple[Any, Preprocessing]:
-    from torchvision import models
-
-    if model.network not in models.list_models(models):
-        raise invalid("network", model.network, models.list_models(models))
-    options = dict(model.options)
-    crop = options.pop("crop_pct", None)
-    module = models.get_model(model.network, weights=None, **options)
-    data = models.get_model_weights(model.network).DEFAULT.transforms()
-    size, short = data.crop_size[0], data.resize_size[0]
-    return module, (
-        size, crop or size / short, data.interpolation.value, _statistics(model, (data.mean, data.std)),
-    )  # fmt: skip
-
-
-def _open_clip(model: Model) -> tuple[Any, Preprocessing]:
-    import open_clip
-
-    name = str(model.network)
-    if name == "nano":
-        open_clip.add_model_config(nano.CONFIG)
-    elif name.endswith(".json"):
-        open_clip.add_model_config(existing(name))
-        name = Path(name).stem
-    if name not in open_clip.list_models():
-        raise invalid("network", name, open_clip.list_models())
-    module = open_clip.create_model(name, pretrained=None, load_weights=False)
-    data = module.visual.preprocess_cfg
-    if name == "nano":
-        data = {**data, "mean": nano.MEAN, "std": nano.STD}
-    size = data["size"][0] if isinstance(data["size"], (tuple, list)) else data["size"]
-    return module, (
-        size,
-        1.0,
-        data["interpolation"],
-        _statistics(model, (data["mean"], data["std"])),
-    )

@@ -47,20 +47,20 @@ def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypa
     from neuroenc.features.networks import Network
 
     calls = []
-    real = Network.__call__
+    real = Network.run
 
-    def count(self, pixels, limit=None):
-        calls.append(len(pixels))
+    def count(self, batch, limit=None):
+        calls.append(len(batch["image"]))
         if limit is not None and sum(calls) > limit:
             raise KeyboardInterrupt
-        return real(self, pixels)
+        return real(self, batch)
 
-    monkeypatch.setattr(Network, "__call__", lambda s, p: count(s, p, limit=100))
+    monkeypatch.setattr(Network, "run", lambda s, p: count(s, p, limit=100))
     with pytest.raises(KeyboardInterrupt):
         extract(stimuli, NANO, tmp_path / "part.nc")
     assert not (tmp_path / "part.nc").exists()
     calls.clear()
-    monkeypatch.setattr(Network, "__call__", lambda s, p: count(s, p))
+    monkeypatch.setattr(Network, "run", lambda s, p: count(s, p))
     extract(stimuli, NANO, tmp_path / "part.nc")
     assert sum(calls) < 80  # of 140, one of which sizes the batch
     assert load(tmp_path / "part.nc", "features").identical(load(tmp_path / "whole.nc", "features"))

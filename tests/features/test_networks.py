@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, NeuroencError
-from neuroenc.features.networks import Network, layer_names
+from neuroenc.features.networks import Network, describe_layers
 
 PIXELS = [np.random.default_rng(i).integers(0, 255, (150, 130, 3), dtype=np.uint8) for i in range(3)]
 TIMM = {
@@ -31,7 +31,7 @@ def network(**changes):
 
 def test_layers_equal_a_plain_forward_pass():
     found = network(pooling="tokens", layers=["layer1"])
-    batch = torch.stack([found._prepare(p) for p in PIXELS])
+    batch = found.source.prepare(PIXELS)["image"]
     plain = {}
     found.module.layer1.register_forward_hook(lambda m, i, o: plain.update(out=o))
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_preprocessing_is_the_librarys_own(extractor):
         import open_clip
 
         transform = open_clip.image_transform(224, is_train=False)
-    np.testing.assert_allclose(found._prepare(PIXELS[0]), transform(image), atol=1e-6)
+    np.testing.assert_allclose(found.source.prepare(PIXELS[:1])["image"][0], transform(image), atol=1e-6)
 
 
 @pytest.fixture
@@ -167,8 +167,8 @@ def test_pooling_that_a_layer_cannot_give():
 
 
 def test_layer_names_need_no_weights():
-    names = layer_names(Model(extractor="torchvision", network="alexnet"))
-    assert names["features.0"] == "Conv2d"
+    names = describe_layers(Model(extractor="torchvision", network="alexnet"))
+    assert names["features.0"] == ("Conv2d", "64 x 55 x 55")
 
 
 @pytest.mark.real

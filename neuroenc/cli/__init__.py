@@ -1,0 +1,88 @@
+"""`neuroenc <noun> <verb>`: a thin door to the library. Heavy imports wait inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroenc import __version__
+from neuroenc.cli import common, data, encode, features, results
+from neuroenc.errors import NeuroencError
+
+app = typer.Typer(
+    name="neuroenc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Encoding models and decoders of brains looking at pictures and films.",
+)  # fmt: skip
+configuration = common.group("The configuration file.")
+for name, noun in (
+    ("data", data.data), ("split", data.split), ("features", features.features),
+    ("weights", features.weights), ("encode", encode.encode), ("evaluate", encode.evaluate),
+    ("results", results.results), ("nano", features.nano), ("config", configuration),
+):  # fmt: skip
+    app.add_typer(noun, name=name)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to make: the root of an NSD tree.")],
+    seed: int = 0,
+    n_subjects: int = 2,
+    n_voxels: Annotated[int, typer.Option(help="Of nsdgeneral of the first subject.")] = 2000,
+    sessions: int = 6,
+    n_shared: Annotated[int, typer.Option(help="Pictures all subjects see `repeats` times.")] = 120,
+    repeats: int = 3,
+    n_unique: Annotated[int, typer.Option(help="Pictures of one subject, seen once.")] = 1140,
+    picture_size: Annotated[int, typer.Option(help="Side in px, at least 96.")] = 128,
+    ncsnr: Annotated[float, typer.Option(help="Median of driven voxels.")] = 0.5,
+    ncsnr_spread: float = 0.35,
+    silent: Annotated[float, typer.Option(help="Share of voxels without signal.")] = 0.2,
+    drift: Annotated[float, typer.Option(help="Log-gain between sessions.")] = 0.1,
+) -> None:
+    """Simulate pictures and cortex, in the layout of the Natural Scenes Dataset."""
+    given = {k: v for k, v in locals().items() if k != "out"}
+    from neuroenc.config import Simulation, parse
+    from neuroenc.datasets.simulate import simulate as run
+
+    run(out, parse(Simulation, given))
+
+
+@configuration.command("check")
+def config_check(path: Annotated[Path, typer.Argument(help="config.yaml")]) -> None:
+    """Check a configuration file."""
+    from neuroenc.config import load_config
+
+    loaded = load_config(path)
+    typer.echo(
+        f"{path}: {loaded.dataset.name}, {len(loaded.subjects)} subjects, {len(loaded.models)} models."
+    )
+
+
+@configuration.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of the configuration."""
+    from neuroenc.config import schema
+
+    typer.echo(schema(), nl=False)
+
+
+def main() -> None:
+    """Run the command line; a foreseen error is one line and its exit status."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        app()
+    except NeuroencError as error:
+        print(f"neuroenc: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

@@ -1,0 +1,101 @@
+"""What the commands share: how options, sections and files are given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from neuroenc.errors import InputError
+
+if TYPE_CHECKING:
+    from neuroenc import config
+    from neuroenc.arrays import Kind
+
+    S = TypeVar("S", bound=config.Section)
+
+Out = Annotated[Path, typer.Option(help="File to write, whole or not at all.")]
+Options = Annotated[
+    str, typer.Option(help="Section of the configuration: JSON, or FILE.yaml#path.to.section.")
+]
+Root = Annotated[Path | None, typer.Option(help="Folder of the dataset, instead of dataset.root.")]
+Subjects = Annotated[list[str], typer.Option("--subject", help="May be given several times.")]
+ResponsesFile = Annotated[Path, typer.Option(help="Responses (.nc).")]
+StimuliFile = Annotated[Path, typer.Option(help="StimulusSet (.nc).")]
+ScoresFiles = Annotated[
+    list[str], typer.Option("--scores", help="MODEL=FILE.nc; may be given several times.")
+]
+
+
+def group(text: str) -> typer.Typer:
+    """Make a noun."""
+    return typer.Typer(no_args_is_help=True, help=text)
+
+
+def read(text: str) -> tuple[Any, str]:
+    """Read options given as JSON or as FILE.yaml#path; say where they are from."""
+    from neuroenc.errors import invalid
+    from neuroenc.files import existing
+
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text), ""
+        except json.JSONDecodeError as error:
+            raise InputError(f"--options is not JSON: {error}.") from None
+    import yaml
+
+    name, _, path = text.partition("#")
+    found: Any = yaml.safe_load(existing(name).read_text())
+    for key in filter(None, path.split(".")):
+        if not isinstance(found, dict) or key not in found:
+            raise invalid(f"section in {name}", path, found if isinstance(found, dict) else [])
+        found = found[key]
+    return found, text
+
+
+def section(kind: type[S], text: str) -> S:
+    """Read and check a section."""
+    from neuroenc.config import parse
+
+    found, source = read(text)
+    return parse(kind, found, source=source)
+
+
+def encoder(text: str) -> Any:
+    """Read the options of one encoder; its label in the configuration may be its name."""
+    from neuroenc.config import EncoderChoice, parse
+
+    found, source = read(text)
+    if isinstance(found, dict) and "name" not in found:
+        found = found | {"name": text.rpartition(".")[2] if "#" in text else "ridge"}
+    return parse(EncoderChoice, {"encoder": found}, source=source).encoder
+
+
+def dataset(options: str, root: Path | None) -> Any:
+    """Read the section `dataset`, with its root if that is given apart."""
+    from neuroenc.config import Dataset
+
+    chosen = section(Dataset, options)
+    return chosen if root is None else chosen.model_copy(update={"root": str(root)})
+
+
+def named(files: list[str], kind: Kind = "scores") -> dict[str, Any]:
+    """Load files given as NAME=FILE.nc."""
+    from neuroenc.arrays import load
+
+    pairs = [f.partition("=") for f in files]
+    wrong = [f for f, (_, equals, _) in zip(files, pairs, strict=True) if not equals]
+    if wrong:
+        raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected NAME=FILE.nc.")
+    return {name: load(path, kind) for name, _, path in pairs}
+
+
+def by_subject(files: list[str]) -> dict[tuple[str, str], Any]:
+    """Load scores given as SUBJECT:MODEL=FILE.nc."""
+    found = named(files)
+    wrong = [k for k in found if k.count(":") != 1]
+    if wrong:
+        raise InputError(f"Invalid value for '--scores': {wrong[0]!r}. Expected SUBJECT:MODEL=FILE.nc.")
+    return {(k.partition(":")[0], k.partition(":")[2]): s for k, s in found.items()}

@@ -1,0 +1,64 @@
+"""Commands on recordings and what was shown."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neuroenc.cli import common
+from neuroenc.cli.common import Options, Out, Root, StimuliFile, Subjects
+
+data = common.group("Recordings and what was shown.")
+split = common.group("Training and test sets.")
+
+
+@data.command("check")
+def data_check(options: Options, subject: Subjects, root: Root = None) -> None:
+    """Compare a tree with its expected record; name the first thing that is off."""
+    from neuroenc.datasets import module
+
+    section = common.dataset(options, root)
+    for line in module(section).check_tree(section, subject):
+        typer.echo(f"ok  {line}")
+
+
+@data.command("show")
+def data_show(options: Options) -> None:
+    """Say what a dataset is and under which licence it comes."""
+    from neuroenc.datasets import module
+
+    found = module(common.dataset(options, None))
+    typer.echo(f"{found.__doc__}\nLicence: {found.LICENCE}")
+
+
+@data.command("stimuli")
+def data_stimuli(options: Options, subject: Subjects, out: Out, root: Root = None) -> None:
+    """Write the StimulusSet of the subjects."""
+    from neuroenc.arrays import save
+    from neuroenc.datasets import module
+
+    section = common.dataset(options, root)
+    save(module(section).load_stimuli(section, subject), out)
+
+
+@data.command("responses")
+def data_responses(
+    options: Options, subject: Annotated[str, typer.Option()], out: Out, root: Root = None
+) -> None:
+    """Write the Responses of one subject."""
+    from neuroenc.arrays import save
+    from neuroenc.datasets import module
+
+    section = common.dataset(options, root)
+    save(module(section).load_responses(section, subject), out)
+
+
+@split.command("make")
+def split_make(stimuli: StimuliFile, options: Options, out: Out) -> None:
+    """Divide stimuli into training and test, once for all models."""
+    from neuroenc import splits
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Split
+
+    save(splits.make(load(stimuli, "stimuli"), common.section(Split, options)), out)

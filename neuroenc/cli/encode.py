@@ -1,0 +1,168 @@
+"""Commands from features to predictions and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroenc import __version__
+from neuroenc.cli import common
+from neuroenc.cli.common import Options, Out, ResponsesFile, Root
+
+encode = common.group("From features to responses.")
+evaluate = common.group("Scores, ceilings, statistics.")
+
+
+@encode.command("fit")
+def encode_fit(
+    responses: ResponsesFile,
+    features: Annotated[Path, typer.Option(help="Features (.nc).")],
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    options: Options,
+    out: Annotated[Path, typer.Option(help="Predictions of the test stimuli (.nc).")],
+    weights: Annotated[Path, typer.Option(help="Fitted weights (.safetensors).")],
+) -> None:
+    """Fit one encoder; predict the held-out stimuli.
+
+    An encoder trained by gradient leaves its state beside WEIGHTS after each epoch; a run that is
+    killed goes on from there.
+    """
+    from neuroenc.arrays import load, save
+    from neuroenc.encoders.encode import encode as run
+    from neuroenc.encoders.store import save_fits
+    from neuroenc.files import remove
+
+    features_of, chosen = load(features, "features"), common.encoder(options)
+    resume = weights.with_name(f".{weights.stem}")
+    predictions, fits = run(
+        load(responses, "responses"), features_of, load(split, "splits"), chosen,
+        checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
+    )  # fmt: skip
+    save_fits(
+        fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"]
+    )
+    save(predictions, out)
+    remove(resume)
+
+
+@encode.command("predict")
+def encode_predict(
+    weights: Annotated[Path, typer.Option(help="Fitted weights (.safetensors).")],
+    features: Annotated[Path, typer.Option(help="Features of any stimuli, of the same contract (.nc).")],
+    out: Annotated[Path, typer.Option(help="Predictions of all these stimuli (.nc).")],
+    fold: Annotated[int, typer.Option(help="Whose training stimuli the weights were fitted to.")] = 0,
+) -> None:
+    """Predict new stimuli by weights that were fitted before."""
+    import numpy as np
+    import xarray as xr
+
+    from neuroenc.arrays import load
+    from neuroenc.encoders.store import predict_fits
+    from neuroenc.files import atomic
+
+    features_of = load(features, "features")
+    predicted, neuroid_id = predict_fits(weights, features_of, fold)
+    dataset = xr.Dataset(
+        {"prediction": (("presentation", "neuroid"), predicted)},
+        {"stimulus_id": ("presentation", features_of["stimulus_id"].values),
+         "neuroid_id": ("neuroid", np.array(neuroid_id))},
+        {"model": features_of.attrs["model"], "neuroenc_version": __version__, "fold": fold},
+    )  # fmt: skip
+    with atomic(out) as partial:
+        dataset.to_netcdf(partial, engine="h5netcdf")
+
+
+@encode.command("stack")
+def encode_stack(
+    responses: ResponsesFile,
+    predictions: Annotated[list[str], typer.Option(help="NAME=FILE.nc; once for each member.")],
+    out: Annotated[Path, typer.Option(help="Predictions of the stack (.nc).")],
+    options: Annotated[str, typer.Option(help="Section `stack`: JSON, or FILE.yaml#stack.")] = "{}",
+) -> None:
+    """Mix encoders for each neuroid by weights learned on validation stimuli."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Stack
+    from neuroenc.encoders.encode import stack_predictions
+    from neuroenc.errors import invalid
+
+    chosen = common.section(Stack, options)
+    members = common.named(predictions, "predictions")
+    for name in chosen.members:
+        if name not in members:
+            raise invalid("members", name, members)
+    wanted = {k: members[k] for k in chosen.members or members}
+    save(stack_predictions(load(responses, "responses"), wanted, select=chosen.select), out)
+
+
+@encode.command("partition")
+def encode_partition(
+    responses: ResponsesFile,
+    features: Annotated[list[str], typer.Option(help="NAME=FILE.nc; two to five feature spaces.")],
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    out: Annotated[Path, typer.Option(help="Scores: R2 of all subsets, unique and shared (.nc).")],
+    options: Annotated[str, typer.Option(help="Options of banded ridge: JSON, or FILE.yaml#path.")] = "{}",
+) -> None:
+    """Split the variance that feature spaces explain into unique and shared parts."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Banded
+    from neuroenc.evaluation.partition import partition
+
+    save(
+        partition(
+            load(responses, "responses"), common.named(features, "features"), load(split, "splits"),
+            common.section(Banded, options),
+        ),
+        out,
+    )  # fmt: skip
+
+
+@evaluate.command("score")
+def evaluate_score(
+    responses: ResponsesFile,
+    predictions: Annotated[Path, typer.Option(help="Predictions (.nc).")],
+    options: Options,
+    out: Out,
+) -> None:
+    """Score predictions: raw, against the ceiling, with intervals and p-values."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Evaluation
+    from neuroenc.evaluation.evaluate import evaluate as run
+
+    save(
+        run(
+            load(responses, "responses"),
+            load(predictions, "predictions"),
+            common.section(Evaluation, options),
+        ),
+        out,
+    )
+
+
+@evaluate.command("grade")
+def evaluate_grade(
+    options: Annotated[str, typer.Option(help="The whole configuration: JSON or FILE.yaml.")],
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    responses: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc.")],
+    scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc.")],
+    out: Out,
+    root: Root = None,
+    attention: Annotated[list[str] | None, typer.Option(help="SUBJECT=MAPS.nc of attention routing.")] = None,
+) -> None:
+    """Grade a run on simulated data against the truth."""
+    import xarray as xr
+
+    from neuroenc.arrays import load
+    from neuroenc.config import Config
+    from neuroenc.evaluation.grade import grade
+    from neuroenc.files import existing, write_json
+
+    section = common.section(Config, options)
+    if root is not None:
+        dataset = section.dataset.model_copy(update={"root": str(root)})
+        section = section.model_copy(update={"dataset": dataset})
+    recorded = {s.partition("=")[0]: load(s.partition("=")[2], "responses") for s in responses}
+    scored = common.by_subject(scores)
+    maps = {a.partition("=")[0]: xr.load_dataset(existing(a.partition("=")[2])) for a in attention or []}
+    write_json(grade(section, recorded, scored, load(split, "splits"), maps), out)

@@ -1,0 +1,138 @@
+"""Commands on networks, their weights and their features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroenc.cli import common
+from neuroenc.cli.common import Options, Out, StimuliFile
+from neuroenc.errors import InputError
+
+features = common.group("What a network makes of the stimuli.")
+weights = common.group("Weights of networks: the only commands that fetch them.")
+nano = common.group("The small network that comes with neuroenc.")
+
+
+@features.command("list")
+def features_list() -> None:
+    """List the networks known by name; any other of their libraries is as good."""
+    from neuroenc.features.registry import ENTRIES
+
+    for name, entry in ENTRIES.items():
+        partner = f"  half: {', '.join(entry.partner)}" if entry.partner else ""
+        typer.echo(f"{name:20s} {entry.extractor:15s} {entry.network:28s}{partner}".rstrip())
+
+
+@features.command("show")
+def features_show(
+    network: Annotated[
+        str, typer.Argument(help="A name of `features list`, or a section: JSON or FILE#path.")
+    ],
+) -> None:
+    """Describe a network and list its layers with their shapes; no weights are needed."""
+    from neuroenc.config import Model
+    from neuroenc.features import networks, registry
+
+    if network in registry.ENTRIES or not ("#" in network or network.lstrip().startswith("{")):
+        for key, value in registry.describe(network).items():
+            typer.echo(f"{key + ':':12s} {value}")
+        if not registry.ENTRIES[network].network:
+            return
+        model = Model(network=network)
+    else:
+        model = common.section(Model, network)
+    for name, (kind, shape) in networks.describe_layers(model).items():
+        typer.echo(f"{name}  {kind}  {shape}")
+
+
+@features.command("extract")
+def features_extract(
+    stimuli: StimuliFile,
+    options: Options,
+    out: Out,
+    split: Annotated[Path | None, typer.Option(help="Splits (.nc), for PCA of training stimuli.")] = None,
+    memory_gb: Annotated[float, typer.Option(help="For the activations of a batch.")] = 1.0,
+    device: Annotated[str, typer.Option(help="Of torch; auto: cuda where there is one.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that read and resize.", min=0)] = 1,
+    shard: Annotated[str, typer.Option(help="K/N: one of N processes; then run once without.")] = "0/1",
+) -> None:
+    """Extract features of all stimuli; a killed run is taken up again."""
+    from neuroenc.arrays import load
+    from neuroenc.config import Model
+    from neuroenc.features.extract import extract
+
+    number, _, total = shard.partition("/")
+    if not (number.isdigit() and total.isdigit() and int(number) < int(total)):
+        raise InputError(f"Invalid value for '--shard': {shard!r}. Expected K/N with K below N, e.g. 0/4.")
+    extract(
+        load(stimuli, "stimuli"), common.section(Model, options), out,
+        split=load(split, "splits") if split else None, memory_gb=memory_gb, device=device,
+        workers=workers, shard=(int(number), int(total)),
+    )  # fmt: skip
+
+
+@weights.command("list")
+def weights_list() -> None:
+    """List the networks whose weights are published, and which are here."""
+    from neuroenc.features import registry
+    from neuroenc.features.checkpoints import listing
+
+    typer.echo(f"in {registry.folder()} (NEUROENC_WEIGHTS)")
+    for name, published, state in listing():
+        typer.echo(f"{name:20s} {published:52s} {state}")
+
+
+Networks = Annotated[list[str], typer.Argument(help="Names of `weights list`.")]
+
+
+@weights.command("fetch")
+def weights_fetch(
+    networks: Networks,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+) -> None:
+    """Fetch weights, tokenizer and settings; write their manifest."""
+    from neuroenc.features.checkpoints import fetch
+
+    for name in networks:
+        typer.echo(f"{name}: {fetch(name, revision=revision)}")
+
+
+@weights.command("verify")
+def weights_verify(networks: Networks) -> None:
+    """Compare fetched weights with their manifest."""
+    from neuroenc.features.checkpoints import verify
+
+    for name in networks:
+        for line in verify(name):
+            typer.echo(f"ok  {name}  {line}")
+
+
+@nano.command("train")
+def nano_train(
+    out: Annotated[Path, typer.Argument(help="The .safetensors to write; the record goes beside.")],
+    n_pictures: int = 40_000,
+    epochs: int = 14,
+    batch_size: int = 256,
+    learning_rate: float = 1.5e-3,
+    seed: int = 0,
+) -> None:
+    """Train the small image-text network on the grammar of pictures."""
+    from neuroenc.features import nano as network
+
+    record = network.train(
+        out, n_pictures=n_pictures, epochs=epochs, batch_size=batch_size,
+        learning_rate=learning_rate, seed=seed,
+    )  # fmt: skip
+    typer.echo(json.dumps(record, indent=2))
+
+
+@nano.command("words")
+def nano_words() -> None:
+    """List the words the network knows."""
+    from neuroenc.datasets.grammar import vocabulary
+
+    typer.echo(" ".join(vocabulary()))

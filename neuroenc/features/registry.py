@@ -1,0 +1,218 @@
+"""The networks neuroenc knows by name: one line each, the rest from the libraries themselves.
+
+Any other network of a library is as good: give `extractor` and `network` in the configuration. Of ALBEF
+transformers has no class; its kin here are BLIP (the same authors), ViLT and FLAVA.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neuroenc.config import Model
+from neuroenc.errors import InputError, invalid
+
+FOLDER = "~/.cache/neuroenc/weights"  # unless NEUROENC_WEIGHTS says otherwise
+
+
+class Entry(NamedTuple):
+    """A network and where its weights are published."""
+
+    extractor: str
+    network: str
+    """Its name in the library; of transformers the type of its configuration"""
+    published: str
+    """Tag of the weights in the library, or repository on the Hugging Face hub"""
+    layers: tuple[str, ...]
+    """Worth having, early to late"""
+    partner: tuple[str, ...] = ()
+    """Networks that have one of its modalities alone"""
+    options: tuple[tuple[str, Any], ...] = ()
+    prefix: str = ""
+    """Of the tensors of its tower in the checkpoint"""
+
+
+def _blocks(pattern: str, *numbers: int) -> tuple[str, ...]:
+    return tuple(pattern.format(n) for n in numbers)
+
+
+_VIT = _blocks("blocks.{}", 2, 5, 8, 11)
+_BERT = _blocks("encoder.layer.{}", 2, 5, 8, 11)
+_IMAGE = "visual.transformer.resblocks.{}"
+_TEXT = "transformer.resblocks.{}"
+_SLIP = (("num_classes", 0),)
+ENTRIES: dict[str, Entry] = {
+    # pictures
+    "dinov2-vitb14": Entry("timm", "vit_base_patch14_dinov2", "lvd142m", (*_blocks("blocks.{}.attn.qkv:q", 5, 8, 11), "blocks.11"), (), (("img_size", 434),)),
+    "vit-b16": Entry("timm", "vit_base_patch16_224", "augreg2_in21k_ft_in1k", _VIT),
+    "deit-b16": Entry("timm", "deit_base_patch16_224", "fb_in1k", _VIT),
+    "beit-b16": Entry("timm", "beit_base_patch16_224", "in22k_ft_in22k_in1k", _VIT),
+    "convnext-b": Entry("timm", "convnext_base", "fb_in22k_ft_in1k", _blocks("stages.{}", 0, 1, 2, 3)),
+    "crossvit-18": Entry("timm", "crossvit_18_dagger_408", "in1k", ("blocks.0.blocks.1.4", "blocks.1.blocks.1.4.norm2", "blocks.2.blocks.1.4")),
+    "resnet50": Entry("torchvision", "resnet50", "IMAGENET1K_V2", ("layer1", "layer2", "layer3", "layer4")),
+    "alexnet": Entry("torchvision", "alexnet", "IMAGENET1K_V1", ("features.2", "features.5", "features.12", "classifier.5")),
+    "vgg16": Entry("torchvision", "vgg16", "IMAGENET1K_V1", ("features.9", "features.16", "features.30", "classifier.4")),
+    "squeezenet1-0": Entry("torchvision", "squeezenet1_0", "IMAGENET1K_V1", ("features.5", "features.8", "features.12")),
+    "inception-v3": Entry("torchvision", "inception_v3", "IMAGENET1K_V1", ("Mixed_5d", "Mixed_6e", "Mixed_7c", "avgpool"), (), (("transform_input", True),)),
+    "slip-vitb16": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/slip_base_100ep.pt", _VIT, ("simclr-vitb16",), _SLIP, "module.visual."),
+    "clip-vitb16-yfcc": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/clip_base_25ep.pt", _VIT, ("simclr-vitb16",), _SLIP, "module.visual."),
+    "simclr-vitb16": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/simclr_base_25ep.pt", _VIT, (), _SLIP, "module.visual."),
+    "nano": Entry("open_clip", "nano", "comes with neuroenc", (*_blocks(_IMAGE, 0, 1, 2, 3), "visual"), ("nano-text",)),
+    # pictures and text, one tower each
+    "clip-vitb32": Entry("open_clip", "ViT-B-32-quickgelu", "openai", (*_blocks(_IMAGE, 2, 5, 8, 11), "visual"), ("clip-vitb32-text",)),
+    "clip-vitb16": Entry("open_clip", "ViT-B-16-quickgelu", "openai", (*_blocks(_IMAGE, 2, 5, 8, 11), "visual"), ("clip-vitb16-text",)),
+    "clip-vitl14": Entry("open_clip", "ViT-L-14-quickgelu", "openai", (*_blocks(_IMAGE, 5, 11, 17, 23), "visual"), ("clip-vitl14-text",)),
+    "clip-vith14": Entry("open_clip", "ViT-H-14", "laion2b_s32b_b79k", (*_blocks(_IMAGE, 7, 15, 23, 31), "visual"), ("clip-vith14-text",)),
+    "clip-vitbigg14": Entry("open_clip", "ViT-bigG-14", "laion2b_s39b_b160k", (*_blocks(_IMAGE, 11, 23, 35, 47), "visual"), ("clip-vitbigg14-text",)),
+    "nano-text": Entry("open_clip_text", "nano", "comes with neuroenc", (*_blocks(_TEXT, 0, 1), "ln_final"), ("nano",)),
+    "clip-vitb32-text": Entry("open_clip_text", "ViT-B-32-quickgelu", "openai", (*_blocks(_TEXT, 2, 5, 8, 11), "ln_final"), ("clip-vitb32",)),
+    "clip-vitb16-text": Entry("open_clip_text", "ViT-B-16-quickgelu", "openai", (*_blocks(_TEXT, 2, 5, 8, 11), "ln_final"), ("clip-vitb16",)),
+    "clip-vitl14-text": Entry("open_clip_text", "ViT-L-14-quickgelu", "openai", (*_blocks(_TEXT, 2, 5, 8, 11), "ln_final"), ("clip-vitl14",)),
+    "clip-vith14-text": Entry("open_clip_text", "ViT-H-14", "laion2b_s32b_b79k", (*_blocks(_TEXT, 5, 11, 17, 23), "ln_final"), ("clip-vith14",)),
+    "clip-vitbigg14-text": Entry("open_clip_text", "ViT-bigG-14", "laion2b_s39b_b160k", (*_blocks(_TEXT, 7, 15, 23, 31), "ln_final"), ("clip-vitbigg14",)),
+    # pictures and text, joined
+    "visualbert": Entry("transformers", "visual_bert", "uclanlp/visualbert-vqa-coco-pre", _BERT, ("bert-base",), (("visual_embedding_dim", 2048),)),
+    "lxmert": Entry("transformers", "lxmert", "unc-nlp/lxmert-base-uncased", ("encoder.layer.8", "encoder.r_layers.4", "encoder.x_layers.2", "encoder.x_layers.4"), ("bert-base",)),
+    "flava": Entry("transformers", "flava", "facebook/flava-full", _blocks("multimodal_model.encoder.layer.{}", 0, 2, 5), ("flava-image", "flava-text")),
+    "flava-image": Entry("transformers", "flava", "facebook/flava-full", _blocks("image_model.encoder.layer.{}", 2, 5, 8, 11), (), (("half", "image"),)),
+    "flava-text": Entry("transformers", "flava", "facebook/flava-full", _blocks("text_model.encoder.layer.{}", 2, 5, 8, 11), (), (("half", "text"),)),
+    "blip": Entry("transformers", "blip", "Salesforce/blip-itm-base-coco", _blocks("text_encoder.encoder.layer.{}", 2, 5, 8, 11), ("blip-image", "blip-text")),
+    "blip-image": Entry("transformers", "blip", "Salesforce/blip-itm-base-coco", _blocks("vision_model.encoder.layers.{}", 2, 5, 8, 11), (), (("half", "image"),)),
+    "blip-text": Entry("transformers", "blip", "Salesforce/blip-itm-base-coco", _blocks("text_encoder.encoder.layer.{}", 2, 5, 8, 11), (), (("half", "text"),)),
+    "vilt": Entry("transformers", "vilt", "dandelin/vilt-b32-mlm", _BERT, ("bert-base", "vit-b16")),
+    # text
+    "bert-base": Entry("transformers", "bert", "google-bert/bert-base-uncased", _BERT),
+    "gpt2": Entry("transformers", "gpt2", "openai-community/gpt2", _blocks("h.{}", 2, 5, 8, 11)),
+    "simcse": Entry("transformers", "bert", "princeton-nlp/sup-simcse-bert-base-uncased", _BERT),
+    "minilm": Entry("transformers", "bert", "sentence-transformers/all-MiniLM-L6-v2", _blocks("encoder.layer.{}", 1, 3, 5)),
+    # classical
+    "gabor": Entry("gabor", "", "", ("energy",)),
+    "pixel": Entry("pixel", "", "", ("rgb",)),
+    "luminance": Entry("luminance", "", "", ("luminance",)),
+    "spectral": Entry("spectral", "", "", ("power",)),
+    "category": Entry("category", "", "", ("table",)),
+    "caption": Entry("caption", "", "", ("table",)),
+}  # fmt: skip
+
+
+def resolve(model: Model) -> tuple[Model, Entry | None]:
+    """Complete a section of the configuration that names a network of this registry.
+
+    Parameters
+    ----------
+    model : Model
+        With `extractor` left out, `network` is a name of the registry.
+
+    Returns
+    -------
+    model : Model
+        With extractor, network, options, and the registry's layers if none are named.
+    entry : Entry or None
+    """
+    if model.extractor is not None:
+        return model, None
+    if model.network not in ENTRIES:
+        raise invalid("network", model.network, ENTRIES)
+    entry = ENTRIES[model.network]
+    return model.model_copy(
+        update={
+            "extractor": entry.extractor,
+            "network": entry.network or None,
+            "options": dict(entry.options) | model.options,
+            "layers": model.layers or list(entry.layers),
+        }
+    ), entry
+
+
+def name_of(entry: Entry) -> str:
+    """Return the name of an entry."""
+    return next(k for k, v in ENTRIES.items() if v is entry)
+
+
+def folder() -> Path:
+    """Return the folder of fetched weights: NEUROENC_WEIGHTS, or in the user's cache."""
+    return Path(os.environ.get("NEUROENC_WEIGHTS", FOLDER)).expanduser()
+
+
+def place(entry: Entry) -> Path:
+    """Return the folder of an entry's files; networks that share a checkpoint share it."""
+    return folder() / "--".join(
+        p
+        for p in (entry.extractor.removesuffix("_text"), entry.network, entry.published.rpartition("/")[2])
+        if p
+    )
+
+
+def stored(entry: Entry) -> Path | None:
+    """Return the checkpoint of an entry, for transformers its folder.
+
+    Raises
+    ------
+    InputError
+        It was not fetched.
+    """
+    from neuroenc.features import language, nano
+
+    if entry.network == "nano":
+        return nano.CHECKPOINT
+    where = place(entry)
+    if entry.extractor == "transformers":
+        if where.is_dir():
+            return where
+        if name_of(entry) == "minilm":
+            return language.minilm()
+        return None
+    found = sorted(p for p in where.glob("*") if p.suffix in (".safetensors", ".pt", ".pth", ".bin"))
+    if not found:
+        raise InputError(
+            f"The weights of {name_of(entry)!r} are not in {where}. Run `neuroenc weights fetch "
+            f"{name_of(entry)}` where there is a network, or use 'random:<seed>' for the untrained twin."
+        )
+    return found[0]
+
+
+def describe(name: str) -> dict[str, str]:
+    """Describe a network: input, tokens, weights, licence, as its library has them.
+
+    Parameters
+    ----------
+    name : str
+        Of the registry.
+    """
+    if name not in ENTRIES:
+        raise invalid("network", name, ENTRIES)
+    from neuroenc.features import nano
+
+    entry = ENTRIES[name]
+    made = {"extractor": entry.extractor, "network": entry.network, "weights": entry.published or "none"}
+    if entry.extractor == "timm":
+        import timm
+
+        published = f"{entry.network}.{entry.published}" if "/" not in entry.published else entry.network
+        data = timm.get_pretrained_cfg(published)
+        size = dict(entry.options).get("img_size", data.input_size[-1])
+        made |= {"input": f"{size} px RGB", "licence": data.license or "unstated"}
+        if "/" in entry.published:
+            made["licence"] = "MIT (facebookresearch/SLIP)"
+    elif entry.extractor == "torchvision":
+        from torchvision import models
+
+        weights = models.get_model_weights(entry.network)[entry.published]
+        made |= {"input": f"{weights.transforms().crop_size[0]} px RGB", "licence": "BSD-3-Clause"}
+    elif entry.extractor.startswith("open_clip"):
+        import open_clip
+
+        if entry.network == "nano":
+            open_clip.add_model_config(nano.CONFIG)
+        config = open_clip.get_model_config(entry.network)
+        image = f"{config['vision_cfg']['image_size']} px RGB"
+        text = f"{config['text_cfg'].get('context_length', 77)} tokens of text"
+        made |= {
+            "input": text if entry.extractor.endswith("text") else image,
+            "licence": "BSD-3-Clause" if entry.network == "nano" else "MIT",
+        }
+    elif entry.extractor == "transformers":
+        made |= {"licence": "as its repository on the hub says"}
+    made |= {"layers": ", ".join(entry.layers), "partner": ", ".join(entry.partner)}
+    return {k: v for k, v in made.items() if v}

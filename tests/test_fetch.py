@@ -1,0 +1,171 @@
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from layouts.server import serve
+
+from neuroenc.errors import InputError
+from neuroenc.fetch import FetchError, consent, fetch, unpack
+
+BODY = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
+SHA = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+
+
+@pytest.fixture
+def server():
+    with serve({"data/big.bin": BODY}) as running:
+        yield running
+
+
+def test_a_second_fetch_transfers_nothing(server, tmp_path):
+    url = f"{server.url}/data/big.bin"
+    assert fetch(url, tmp_path / "a" / "big.bin", known_hash=SHA, size=len(BODY))
+    assert (tmp_path / "a" / "big.bin").read_bytes() == BODY
+    n = len(server.seen)
+    assert not fetch(url, tmp_path / "a" / "big.bin", known_hash=SHA)
+    assert len(server.seen) == n
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["big.bin"]
+
+
+@pytest.mark.parametrize(
+    "faults", [[503, 503], [("drop", 1_500_000)], [("drop", 100), 503, ("drop", 2_000_000)], [429]]
+)
+def test_a_moody_server_is_survived(server, tmp_path, faults):
+    server.faults["data/big.bin"] = list(faults)
+    fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", known_hash=SHA)
+    assert (tmp_path / "big.bin").read_bytes() == BODY
+    broken = [f for f in faults if isinstance(f, tuple) and f[1] >= 2**20]
+    if broken:  # the rest alone was asked for
+        assert any(asked and int(asked[6:-1]) > 0 for _, asked in server.seen)
+
+
+def test_a_fetch_that_never_succeeds_keeps_what_has_come(server, tmp_path):
+    server.faults["data/big.bin"] = [("drop", 1_200_000)] + [503] * 10
+    with pytest.raises(FetchError, match=r"answers 503, 5 times. What has come is kept"):
+        fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", known_hash=SHA)
+    assert not (tmp_path / "big.bin").exists()
+    assert (tmp_path / ".partial-big.bin").stat().st_size > 0
+    server.faults.clear()
+    server.seen.clear()
+    fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", known_hash=SHA)
+    assert server.seen[0][1] is not None  # it went on, from where it was
+    assert (tmp_path / "big.bin").read_bytes() == BODY
+
+
+def test_a_killed_fetch_is_taken_up(server, tmp_path):
+    server.faults["data/big.bin"] = [("drop", 1_500_000)]
+    code = (
+        "import sys, os, neuroenc.fetch as f\n"
+        "f.time.sleep = lambda s: os._exit(9)\n"  # killed while it waits to try again
+        "f.fetch(sys.argv[1], sys.argv[2])"
+    )
+    out = tmp_path / "big.bin"
+    done = subprocess.run([sys.executable, "-c", code, f"{server.url}/data/big.bin", str(out)])
+    assert done.returncode == 9 and not out.exists()
+    have = (tmp_path / ".partial-big.bin").stat().st_size
+    assert have > 2**20
+    server.seen.clear()
+    fetch(f"{server.url}/data/big.bin", out, known_hash=SHA)
+    assert server.seen == [("data/big.bin", f"bytes={have}-")]
+    assert out.read_bytes() == BODY
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
+    server.faults["data/big.bin"] = [("drop", 1_500_000)] + [503] * 10
+    with pytest.raises(FetchError):
+        fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin")
+    server.faults.clear()
+    server.files["data/big.bin"] = BODY[::-1]
+    fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin")
+    assert (tmp_path / "big.bin").read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize("known", [SHA[:-4] + "0000", "sha256:00000000", "md5:" + "0" * 32])
+def test_a_wrong_hash_keeps_nothing(server, tmp_path, known):
+    with pytest.raises(InputError, match=r"another hash.*Nothing was kept"):
+        fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", known_hash=known)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_body_is_caught_by_its_hash(server, tmp_path):
+    server.faults["data/big.bin"] = [("truncate", 1000)]
+    with pytest.raises(InputError, match="another hash"):
+        fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", known_hash=SHA)
+    assert not (tmp_path / "big.bin").exists()
+
+
+def test_what_is_not_there_and_who_is_not_there(server, tmp_path):
+    with pytest.raises(InputError, match=r"the server answers 404\. Check the name"):
+        fetch(f"{server.url}/data/nothing", tmp_path / "x")
+    with pytest.raises(FetchError, match="5 times"):
+        fetch("http://127.0.0.1:9/none", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_before_anything_comes(server, tmp_path):
+    with pytest.raises(InputError, match=r"big.bin takes \d+.0 GiB, .* has .* GiB free"):
+        fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", size=2**60)
+    assert server.seen == []
+
+
+def test_archives_stay_in_their_folder(tmp_path):
+    good = tmp_path / "good.zip"
+    with zipfile.ZipFile(good, "w") as file:
+        file.writestr("ä/bild.txt", "x")
+    unpack(good, tmp_path / "out")
+    assert (tmp_path / "out/ä/bild.txt").read_text() == "x"
+    bad = tmp_path / "bad.zip"
+    with zipfile.ZipFile(bad, "w") as file:
+        file.writestr("../outside.txt", "x")
+    with pytest.raises(InputError, match=r"'../outside.txt'.*do not trust it"):
+        unpack(bad, tmp_path / "out")
+    for name in ("../outside.txt", "/tmp/outside.txt"):
+        with tarfile.open(tmp_path / "bad.tar", "w") as file:
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            file.addfile(member, io.BytesIO(b"x"))
+        if name.startswith("/"):  # taken as relative
+            unpack(tmp_path / "bad.tar", tmp_path / "out")
+            continue
+        with pytest.raises(InputError, match="do not trust it"):
+            unpack(tmp_path / "bad.tar", tmp_path / "out")
+    assert not (tmp_path / "outside.txt").exists()
+    (tmp_path / "broken.zip").write_bytes(good.read_bytes()[:-30])
+    with pytest.raises(InputError, match="Cannot unpack"):
+        unpack(tmp_path / "broken.zip", tmp_path / "out")
+
+
+def test_consent_is_asked_once_and_never_in_a_batch_job(tmp_path, monkeypatch):
+    path = tmp_path / "consents.json"
+    monkeypatch.setenv("NEUROENC_CONSENTS", str(path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    with pytest.raises(InputError, match="Run `neuroenc data accept nsd` in a terminal first"):
+        consent("nsd", "The terms.")
+    assert not path.exists()
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal("no\n"))
+    with pytest.raises(InputError, match="declined"):
+        consent("nsd", "The terms.")
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    consent("nsd", "The terms.")
+    assert json.loads(path.read_text())["nsd"]["terms"] == "The terms."
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    consent("nsd", "The terms.")  # not asked again
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    consent("things", "Others.")
+    assert set(json.loads(path.read_text())) == {"nsd", "things"}
