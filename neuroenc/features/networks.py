@@ -266,8 +266,13 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
     import torch
 
     resolved, entry = registry.resolve(model)
-    with torch.device("meta"):  # shapes without numbers: the largest network is described in a moment
-        source = build(resolved.model_copy(update={"weights": "random:0"}), folder_of(resolved, entry))
+    untrained, folder = resolved.model_copy(update={"weights": "random:0"}), folder_of(resolved, entry)
+    device = "meta"  # shapes without numbers: the largest network is described in a moment
+    with torch.device(device):
+        source = build(untrained, folder)
+    if "+" in source.reads:  # joint networks look into their masks
+        with torch.random.fork_rng(devices=[]):
+            device, source = "cpu", build(untrained, folder)
     shapes: dict[str, tuple[str, str]] = {}
 
     def note(name: str) -> Any:
@@ -283,10 +288,11 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
     for name in layers_of(source):
         source.module.get_submodule(name).register_forward_hook(note(name))
     source.module.eval()
-    with torch.inference_mode():
-        batch = source.prepare([source.example])
-    batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
-    source.forward({k: v.to("meta") for k, v in batch.items()})
+    batch = source.prepare([source.example])
+    if device == "meta":
+        batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        source.forward({k: v.to(device) for k, v in batch.items()})
     return {name: shapes[name] for name in layers_of(source) if name in shapes}
 
 

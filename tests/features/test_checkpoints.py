@@ -1,0 +1,166 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from features.test_language import TEXTS, make_folder
+from layouts.server import serve
+
+from neuroenc.config import Model
+from neuroenc.errors import InputError
+from neuroenc.features import checkpoints, registry
+from neuroenc.features.networks import Network, describe_layers, load
+
+REPOSITORY = registry.ENTRIES["bert-base"].published
+COMMIT = "0123456789abcdef"
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub with one tiny network; `publish` writes what its repository holds."""
+    make_folder(tmp_path / "source", "bert")
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path / "store"))
+    monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+    with serve({}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+
+        def publish(files):
+            listed = [{"rfilename": n, "size": len(d), "lfs": {"sha256": sha(d)} if n.endswith(("n", "s")) and
+                       n.startswith(("model", "pytorch")) else None} for n, d in files.items()]  # fmt: skip
+            about = {"sha": COMMIT, "siblings": listed, "cardData": {"license": "apache-2.0"}}
+            server.files.clear()
+            server.files[f"api/models/{REPOSITORY}/revision/main"] = json.dumps(about).encode()
+            for name, data in files.items():
+                server.files[f"{REPOSITORY}/resolve/{COMMIT}/{name}"] = data
+
+        server.publish = publish
+        publish({p.name: p.read_bytes() for p in (tmp_path / "source").iterdir()})
+        yield server
+
+
+def test_absent_fetched_verified_used(hub, tmp_path, run):
+    status, out, _ = run("weights", "list")
+    assert status == 0 and "bert-base" in out and "absent" in out
+    with pytest.raises(InputError, match="no weights"):
+        Network(Model(network="bert-base", layers=["encoder.layer.1"]))
+    status, out, err = run("weights", "fetch", "bert-base")
+    assert status == 0, err
+    folder = registry.place(registry.ENTRIES["bert-base"])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["hub"] == REPOSITORY and manifest["revision"] == COMMIT
+    assert manifest["licence"] == "apache-2.0"
+    weights = next(f for f in manifest["files"] if f["file"] == "model.safetensors")
+    data = (folder / "model.safetensors").read_bytes()
+    assert weights["sha256"] == sha(data) and weights["size"] == len(data)
+    assert run("weights", "verify", "bert-base")[0] == 0
+    assert "here, " in run("weights", "list")[1]
+    n = len(hub.seen)
+    assert run("weights", "fetch", "bert-base")[0] == 0 and len(hub.seen) == n  # nothing is transferred
+    found = Network(Model(network="bert-base", layers=["encoder.layer.1"]))(TEXTS)["encoder.layer.1"]
+    spec = Model(extractor="transformers", network=str(tmp_path / "source"), layers=["encoder.layer.1"])
+    np.testing.assert_array_equal(found, Network(spec)(TEXTS)["encoder.layer.1"])
+    (folder / "model.safetensors").write_bytes(data[:-1] + b"!")
+    status, _, err = run("weights", "verify", "bert-base")
+    assert status == 2 and "the manifest" in err and err.count("\n") == 1
+
+
+def test_a_checkpoint_of_pickled_tensors_becomes_safetensors(hub, tmp_path):
+    module = make_folder(tmp_path / "source", "bert")
+    files = {p.name: p.read_bytes() for p in (tmp_path / "source").iterdir() if p.suffix != ".safetensors"}
+    torch.save(module.state_dict(), tmp_path / "w.bin")
+    hub.publish(files | {"pytorch_model.bin": (tmp_path / "w.bin").read_bytes()})
+    folder = checkpoints.fetch("bert-base")
+    assert (folder / "model.safetensors").exists() and not (folder / "pytorch_model.bin").exists()
+    Network(Model(network="bert-base", layers=["encoder.layer.1"]))
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_a_checkpoint_that_holds_code_is_refused(hub, tmp_path, capsys):
+    files = {p.name: p.read_bytes() for p in (tmp_path / "source").iterdir() if p.suffix != ".safetensors"}
+    torch.save({"a": Evil()}, tmp_path / "w.bin")
+    hub.publish(files | {"pytorch_model.bin": (tmp_path / "w.bin").read_bytes()})
+    with pytest.raises(InputError, match=r"holds more than tensors.*do not trust it"):
+        checkpoints.fetch("bert-base")
+    assert "run" not in capsys.readouterr().out
+
+
+def test_a_hub_that_lies_or_changed(hub):
+    key = f"{REPOSITORY}/resolve/{COMMIT}/model.safetensors"
+    hub.files[key] = hub.files[key][:-1] + b"!"
+    with pytest.raises(InputError, match="another hash"):
+        checkpoints.fetch("bert-base")
+    hub.publish({"README.md": b"moved"})
+    with pytest.raises(InputError, match=r"has no 'pytorch_model.bin' at 'main'. Its layout changed"):
+        checkpoints.fetch("bert-base")
+    hub.files.clear()
+    with pytest.raises(InputError, match="Cannot look up"):
+        checkpoints.fetch("bert-base")
+
+
+def test_what_needs_no_weights_or_does_not_exist(run):
+    assert "needs no weights" in run("weights", "fetch", "gabor")[2]
+    assert "did you mean 'bert-base'" in run("weights", "fetch", "bert-bas")[2]
+
+
+def test_an_absent_checkpoint_says_what_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+    with pytest.raises(InputError, match="Run `neuroenc weights fetch clip-vitb32`"):
+        Network(Model(network="clip-vitb32"))
+    twin = Network(Model(network="nano", weights="random:4", layers=["visual"]))
+    assert twin.contract["weights"] == "random:4"
+
+
+def test_one_tower_of_a_checkpoint_with_its_options(tmp_path):
+    import argparse
+
+    import timm
+
+    module = timm.create_model("resnet10t", pretrained=False)
+    state = {f"module.visual.{k}": v for k, v in module.state_dict().items()}
+    state |= {"module.text.weight": torch.zeros(2), "module.visual.extra": torch.zeros(2)}
+    torch.save({"state_dict": state, "args": argparse.Namespace(lr=1), "epoch": 3}, tmp_path / "slip.pt")
+    other = timm.create_model("resnet10t", pretrained=False)
+    load(other, tmp_path / "slip.pt", prefix="module.visual.")
+    for a, b in zip(module.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(InputError, match="does not fit"):
+        load(other, tmp_path / "slip.pt")
+
+
+@pytest.mark.parametrize("name", [n for n, e in registry.ENTRIES.items() if e.network])
+def test_every_network_of_the_registry_has_the_layers_it_names(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))  # nothing is fetched
+    found = describe_layers(Model(network=name))
+    for layer in registry.ENTRIES[name].layers:
+        assert layer.partition(":")[0] in found
+    about = registry.describe(name)
+    assert about["licence"] and about["weights"]
+    assert all(p in registry.ENTRIES for p in registry.ENTRIES[name].partner)
+
+
+def test_queries_keys_and_values_of_a_block():
+    layers = ["blocks.0.attn.qkv", "blocks.0.attn.qkv:q", "blocks.0.attn.qkv:v"]
+    spec = {"extractor": "timm", "network": "vit_tiny_patch16_224", "weights": "random:0",
+            "options": {"img_size": 32, "depth": 2}, "pooling": "tokens"}  # fmt: skip
+    found = Network(Model(**spec, layers=layers))([np.zeros((40, 40, 3), np.uint8)])
+    whole = found["blocks.0.attn.qkv"]
+    np.testing.assert_array_equal(found["blocks.0.attn.qkv:q"], whole[..., :192])
+    np.testing.assert_array_equal(found["blocks.0.attn.qkv:v"], whole[..., 384:])
+    with pytest.raises(InputError, match="part of layer"):
+        Network(Model(**spec, layers=["blocks.0.attn.qkv:z"]))([np.zeros((40, 40, 3), np.uint8)])
+
+
+def test_show_describes(run):
+    status, out, err = run("features", "show", "dinov2-vitb14")
+    assert status == 0, err
+    assert "434 px RGB" in out and "blocks.11.attn.qkv  Linear  962 x 2304" in out
+    assert "did you mean 'dinov2-vitb14'" in run("features", "show", "dinov2-vitb1")[2]
