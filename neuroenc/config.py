@@ -71,7 +71,7 @@ class Simulation(Section):
 class Dataset(Section):
     """Which recordings are read, and how."""
 
-    name: Literal["nsd", "v4", "haxby"]
+    name: Literal["nsd", "v4", "haxby", "mtl", "n170", "custom"]
     root: str | None = Field(
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."
@@ -296,6 +296,7 @@ class Figures(Section):
         default=False, description="Draw and write maps on the fsaverage surface; nsd only."
     )
     volume: bool = Field(default=False, description="Write NIfTI maps on the subject's grid.")
+    time_course: bool = Field(default=False, description="Draw accuracy over time; responses with time bins.")
 
 
 class Config(Section):

@@ -50,6 +50,14 @@ def results_figures(
     plots.draw_layers(scored, layers)
 
 
+@results.command("time-course")
+def results_time_course(scores: ScoresFiles, out: Out) -> None:
+    """Draw accuracy over time of responses with time bins."""
+    from neuroenc.figures import plots
+
+    plots.draw_time_course(common.named(scores), out)
+
+
 @results.command("attention")
 def results_attention(
     weights: Annotated[Path, typer.Option(help="Weights of attention routing (.safetensors).")],

@@ -12,6 +12,7 @@ from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import pattern_similarity, top_k
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
+from neuroenc.evaluation.time_course import cluster_p
 
 METRICS = ["pearson_r", "r2", "normalised_r"]
 
@@ -32,7 +33,8 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     -------
     Dataset
         Scores. Beside `score` and `fold_score`: `ceiling`, `r_low`, `r_high`, `p`, `q`,
-        `chosen_layer` and `validation_r2` per neuroid, `region_r` with its interval per region.
+        `chosen_layer` and `validation_r2` per neuroid, `region_r` with its interval per region; with time
+        bins `region_time_r`, and `region_time_p` corrected over time by clusters.
         Attributes count neuroids without score and below the threshold, and give the
         identification of the test stimuli, `brain_to_image_top1`, with its chance level.
     """
@@ -65,10 +67,14 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     fold_score = np.stack([fold_r, fold_r2, fold_normalised], axis=1)
 
     members = {"all": np.ones(shape[0], bool), **regions(responses)}
-    wide = {name: np.repeat(m, y.shape[1] // shape[0]) for name, m in members.items()}
+    n_bins = y.shape[1] // shape[0]
+    wide = {name: np.repeat(m, n_bins) for name, m in members.items()}
+    in_bin = {
+        (name, k): m & (np.arange(y.shape[1]) % n_bins == k)
+        for name, m in wide.items() for k in range(n_bins) if n_bins > 1
+    }  # fmt: skip
     interval, limits = bootstrap_r(
-        y, prediction, tested, fold, wide, n=options.n_bootstraps,
-        seed=options.seed,
+        y, prediction, tested, fold, wide | in_bin, n=options.n_bootstraps, seed=options.seed,
     )  # fmt: skip
     p = permutation_p(y, prediction, tested, fold, n=options.n_permutations, seed=options.seed)
     layer = predictions["chosen_layer"].values
@@ -100,13 +106,27 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     scores["validation_r2"] = (
         ("layer", *scores["score"].dims[1:]), validation.reshape(-1, *shape).astype(np.float32)
     )  # fmt: skip
-    region_mean = [np.nanmean(r[m]) if np.isfinite(r[m]).any() else np.nan for m in wide.values()]
-    table = np.array([[v, *limits[k]] for v, k in zip(region_mean, wide, strict=True)])
+    table = np.array([[_mean(r[m]), *limits[name]] for name, m in wide.items()])
     scores["region_r"] = (("region", "estimate"), table)
+    if n_bins > 1:
+        course = np.array([
+            [[_mean(r[in_bin[name, k]]), *limits[name, k]] for k in range(n_bins)] for name in wide
+        ])  # fmt: skip
+        scores["region_time_r"] = (("region", "time_bin", "estimate"), course)
+        scores["region_time_p"] = (("region", "time_bin"), np.array([
+            cluster_p(y.reshape(len(y), *shape), prediction.reshape(len(y), *shape), tested, fold, m,
+                      n=options.n_permutations, seed=options.seed)
+            for m in members.values()
+        ]))  # fmt: skip
     return scores.assign_coords(
         layer_name=("layer", predictions["layer_name"].values),
         region_name=("region", list(wide)), estimate=["mean", "low", "high"],
     )  # fmt: skip
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that are known."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
 def _identification(

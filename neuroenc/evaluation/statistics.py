@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from neuroenc.evaluation.scores import pearson_r, standardise
 
+K = TypeVar("K", bound=Hashable)
 Score = Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]
 
 
@@ -40,12 +42,12 @@ def bootstrap_r(
     prediction: ArrayLike,
     stimulus: ArrayLike,
     fold: ArrayLike,
-    groups: dict[str, NDArray[np.bool_]],
+    groups: Mapping[K, NDArray[np.bool_]],
     *,
     n: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-) -> tuple[NDArray[np.float64], dict[str, tuple[float, float]]]:
+) -> tuple[NDArray[np.float64], dict[K, tuple[float, float]]]:
     """Percentile intervals of Pearson r, the mean over folds.
 
     Stimuli are resampled; where each is tested in one of several folds (runs, stories), the folds
@@ -81,21 +83,26 @@ def bootstrap_r(
     tails = [(1 - level) / 2, (1 + level) / 2]
     interval = np.full((2, y.shape[1]), np.nan)
     total = {name: np.zeros(n) for name in groups}
-    count = dict.fromkeys(groups, 0)
+    count = {name: np.zeros(n) for name in groups}
     for start in range(0, y.shape[1], 4096):
         a, b = y[:, start : start + 4096], prediction[:, start : start + 4096]
         if by_fold:
             r = drawn @ per_fold(pearson_r, a, b, fold) / units
         else:
             r = np.mean([_weighted_r(a[k], b[k], drawn[:, inverse[k]]) for k in rows], axis=0)
-        finite = np.isfinite(r).all(0)
-        interval[:, start + np.flatnonzero(finite)] = np.quantile(r[:, finite], tails, axis=0)
+        finite = np.isfinite(per_fold(pearson_r, a, b, fold)).all(0)
+        # a neuroid that fires to few stimuli may be constant in a sample: it is left out of that one
+        here = np.isfinite(r)
+        finite &= here.any(0)
+        quantile = np.quantile if here[:, finite].all() else np.nanquantile
+        interval[:, start + np.flatnonzero(finite)] = quantile(r[:, finite], tails, axis=0)
+        r = np.where(here, r, 0)
         for name, members in groups.items():
             inside = members[start : start + 4096] & finite
             total[name] += r[:, inside].sum(1)
-            count[name] += int(inside.sum())
+            count[name] += here[:, inside].sum(1)
     limits = {
-        name: tuple(np.quantile(total[name] / k, tails).tolist()) if k else (np.nan, np.nan)
+        name: tuple(np.quantile(total[name] / k, tails).tolist()) if k.all() else (np.nan, np.nan)
         for name, k in count.items()
     }
     return interval, limits
@@ -148,14 +155,11 @@ def permutation_p(
     """
     y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    widening = 1.0
-    if len(rows) > 1:
-        widening = np.sqrt(2 if _tested_once(np.asarray(stimulus), rows) else len(rows))
     zy, zp = np.empty((2, *y.shape), np.float32)
     for members in rows:  # the sum of products is then the sum of the folds' r
         zy[members] = standardise(y[members])
         zp[members] = standardise(prediction[members])
-    observed = np.einsum("nv,nv->v", zy, zp) / widening
+    observed = np.einsum("nv,nv->v", zy, zp) / widening(np.asarray(stimulus), rows)
     rng = np.random.default_rng(seed)
     above = np.zeros(zy.shape[1])
     order = np.arange(len(fold))
@@ -164,6 +168,20 @@ def permutation_p(
             order[members] = rng.permutation(members)
         above += np.einsum("nv,nv->v", zy[order], zp) >= observed
     return np.asarray(np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan))
+
+
+def widening(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> float:
+    """Return the factor by which correlation between folds can widen the null of their mean.
+
+    Parameters
+    ----------
+    stimulus : array of shape (n_rows,)
+    rows : list of int arrays
+        Of each fold.
+    """
+    if len(rows) == 1:
+        return 1.0
+    return float(np.sqrt(2 if _tested_once(stimulus, rows) else len(rows)))
 
 
 def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:

@@ -117,3 +117,48 @@ def draw_layers(scores: dict[str, xr.Dataset], path: str | Path) -> None:
 
 def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def draw_time_course(scores: dict[str, xr.Dataset], path: str | Path) -> None:
+    """Draw the mean test r of each region over time with its 95 % interval, a panel per region.
+
+    Bars below mark clusters of bins above chance (p < 0.05, corrected over time).
+    """
+    first = next(iter(scores.values()))
+    names = list(first["region_name"].values)
+    time = (first["start"].values + first["stop"].values) / 2
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    fig, axes = style.figure(
+        rows,
+        columns,
+        figsize=(3.0 * columns + 1.2, 2.2 * rows + 0.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for ax in axes.flat[len(names) :]:
+        ax.axis("off")
+    lowest = min(float(np.nanmin(s["region_time_r"])) for s in scores.values())
+    highest = max(float(np.nanmax(s["region_time_r"])) for s in scores.values())
+    step = 0.06 * (highest - lowest)
+    for ax, (k, name) in zip(axes.flat, enumerate(names), strict=False):
+        for n, (model, s) in enumerate(scores.items()):
+            colour = style.COLOURS[n % 8]
+            mean, low, high = s["region_time_r"].values[k].T
+            ax.plot(time, mean, color=colour, lw=1.4, label=model)
+            ax.fill_between(time, low, high, color=colour, alpha=0.2, lw=0)
+            good = s["region_time_p"].values[k] < 0.05
+            ax.plot(time, np.where(good, lowest - (n + 1) * step, np.nan), color=colour, lw=3,
+                    solid_capstyle="butt")  # fmt: skip
+        ax.axhline(0, color="black", lw=0.6, ls=":")
+        ax.axvline(0, color="black", lw=0.6)
+        count = int(regions(first)[name].sum()) if name != "all" else first.sizes["neuroid"]
+        ax.set_title(f"{name}, n = {count}", fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("time from onset (s)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("mean Pearson r")
+    axes.flat[columns - 1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    fig.suptitle(f"{_title(scores)}; bars: clusters with p < 0.05", fontsize=9)
+    style.save(fig, path)

@@ -54,7 +54,7 @@ def summarise(
             "seed": seed,
         }
         r = s["score"].sel(metric="pearson_r").values
-        fold_r = s["fold_score"].sel(metric="pearson_r").values.reshape(s.sizes["fold"], -1)
+        fold_r = s["fold_score"].sel(metric="pearson_r").values
         members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
         ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
         for name, (mean, low, high) in zip(s["region_name"].values, s["region_r"].values, strict=True):
@@ -63,8 +63,10 @@ def summarise(
             rows.append(row(
                 "mean test r", mean, unit="Pearson r", n=int(np.isfinite(r[inside]).sum()),
                 interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
-                region=str(name), per_fold=_means(fold_r[:, inside]), **made,
+                region=str(name), per_fold=_means(fold_r[:, inside].reshape(len(fold_r), -1)), **made,
             ))  # fmt: skip
+        if "region_time_r" in s:
+            rows += _peaks(s, made)
         normalised = s["score"].sel(metric="normalised_r").values
         kept = normalised[np.isfinite(normalised)]
         if len(kept):
@@ -88,6 +90,26 @@ def summarise(
     tidy = pd.concat([_tidy(s, subject, model) for (subject, model), s in scores.items()])
     with atomic(table) as partial:
         tidy.to_parquet(partial, index=False)
+
+
+def _peaks(s: xr.Dataset, made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the highest bin of each region, and when clusters of bins are above chance."""
+    rows = []
+    middle = (s["start"].values + s["stop"].values) / 2
+    members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
+    for k, name in enumerate(s["region_name"].values):
+        course, p = s["region_time_r"].values[k], s["region_time_p"].values[k]
+        if not np.isfinite(course[:, 0]).any():
+            continue
+        at = int(np.nanargmax(course[:, 0]))
+        good = middle[p < 0.05]
+        rows.append(row(
+            "highest mean test r of a time bin", course[at, 0], unit="Pearson r", n=int(members[name].sum()),
+            interval=(course[at, 1], course[at, 2]), null=0.0, region=str(name), time=float(middle[at]),
+            cluster_p=float(p[at]), significant_from=float(good[0]) if len(good) else None,
+            significant_to=float(good[-1]) if len(good) else None, **made,
+        ))  # fmt: skip
+    return rows
 
 
 def _means(values: NDArray[np.float64]) -> list[float]:

@@ -111,3 +111,17 @@ def test_fdr_is_benjamini_hochberg_and_skips_nan():
     p = np.array([0.01, np.nan, 0.02, 0.03, 0.5])
     np.testing.assert_allclose(statistics.fdr(p), [0.04, np.nan, 0.04, 0.04, 0.5])
     assert np.isnan(statistics.fdr([np.nan])).all()
+
+
+def test_a_neuroid_that_seldom_fires_does_not_leave_the_mean():
+    rng = np.random.default_rng(0)
+    prediction = rng.standard_normal((40, 60))
+    y = prediction + rng.standard_normal((40, 60))
+    y[:, 20:] = 0
+    y[np.arange(40), 20 + np.arange(40)] = 1  # one event each: constant in a third of the samples
+    fold, everyone = np.zeros(40, int), {"all": np.ones(60, bool)}
+    interval, limits = statistics.bootstrap_r(y, prediction, np.arange(40).astype(str), fold, everyone, n=500)
+    r = pearson_r(y, prediction)
+    low, high = limits["all"]
+    assert low < r.mean() < high < r[:20].mean()
+    assert np.isfinite(interval).all()

@@ -143,6 +143,7 @@ LOGS = f"<logs>/{config['label']}"
 BENCHMARKS = f"{LOGS}/benchmarks"
 SURFACE = config.get("figures", {}).get("surface", False)
 VOLUME = config.get("figures", {}).get("volume", False)
+TIMES = config.get("figures", {}).get("time_course", False)
 FIGURES = ["regions", "scatter", "layers"]
 ROOT = config["dataset"].get("root")
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT

@@ -44,6 +44,31 @@ rule maps_surface:
         "--left {output.left:q} --right {output.right:q} > {log} 2>&1"
 
 
+rule time_course:
+    """Draw accuracy over time, with the clusters of bins above chance."""
+    input:
+        scores=all_scores(),
+    output:
+        report(
+            f"{SUB}_time-course.png",
+            caption="../report/time_course.rst",
+            category="Accuracy over time",
+            labels={"subject": "{subject}"},
+        ),
+    log:
+        f"{LOGS}/time_course/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/time_course/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(5),
+        runtime=10,
+    params:
+        scores=scores_flags,
+    shell:
+        "neuroenc results time-course {params.scores} --out {output:q} > {log} 2>&1"
+
+
 rule figures:
     """Draw accuracy against ceiling by region and neuroid, and the layers."""
     input:

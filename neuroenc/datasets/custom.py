@@ -1,0 +1,359 @@
+"""Your own recordings: a folder with tables, responses in any usual format, and `dataset.yaml`.
+
+The file names the stimuli and, for each subject, the presentations (one row each, in the order of the
+responses) and the responses themselves; docs/custom.md walks through one. Nothing is copied.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import xarray as xr
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field
+
+from neuroenc.arrays import make_responses, make_stimuli
+from neuroenc.config import Dataset, Section, parse
+from neuroenc.datasets.nsd import read_image
+from neuroenc.errors import InputError, invalid
+from neuroenc.files import existing, sha256
+
+LICENCE = "yours"
+FORMATS = (".nii", ".nii.gz", ".gii", ".dscalar.nii", ".dtseries.nii", ".npy", ".h5", ".hdf5", ".csv", ".tsv")
+
+
+class Time(Section):
+    """Time bins of a response with three dimensions."""
+
+    start: float = Field(description="Of the first bin, s after the onset of the stimulus.")
+    width: float = Field(gt=0, description="Of each bin, s.")
+
+
+class Subject(Section):
+    """Recordings of one subject; paths are relative to the folder."""
+
+    presentations: str = Field(description="Table: stimulus_id; session, run, repetition if there are any.")
+    responses: str | dict[str, str] = Field(
+        description="File with a row (or volume) for each presentation; for surfaces {left: …, right: …}; of "
+        "an HDF5 FILE.h5#dataset."
+    )  # fmt: skip
+    mask: str | None = Field(default=None, description="NIfTI: voxels that are kept; else all that vary.")
+    regions: dict[str, str] = Field(default_factory=dict, description="NIfTI: mask of each region.")
+    neuroids: str | None = Field(
+        default=None, description="Table, a row for each column of the responses: neuroid_id; hemisphere, x, "
+        "y, z, roi_<name> (0 or 1), noise_ceiling if known."
+    )  # fmt: skip
+    time: Time | None = None
+
+
+class Stimuli(Section):
+    """What was shown."""
+
+    table: str = Field(
+        description="Table: stimulus_id; file (in `pictures`), caption, split (train or test), group, "
+        "category_<name> as far as there are any."
+    )  # fmt: skip
+    pictures: str | None = Field(
+        default=None, description="Folder, or FILE.h5#dataset with a picture for each row."
+    )
+
+
+class Description(Section):
+    """What `dataset.yaml` holds."""
+
+    name: str
+    licence: str = "unstated"
+    citation: str = ""
+    units: str = Field(description="Of the responses, e.g. percent signal change.")
+    space: str = Field(default="native", description="E.g. func, fsaverage, sensors.")
+    stimuli: Stimuli
+    subjects: dict[str, Subject] = Field(min_length=1)
+
+
+def describe(options: Dataset) -> tuple[Path, Description]:
+    """Read `dataset.yaml`.
+
+    Raises
+    ------
+    InputError
+        It is missing or wrong; the key and what is allowed are named.
+    """
+    root = Path(os.path.expandvars(str(options.root))).expanduser()
+    path = existing(root, made_by="Set `dataset.root` to the folder with dataset.yaml.") / "dataset.yaml"
+    try:
+        found = yaml.safe_load(existing(path, made_by="docs/custom.md says what it holds.").read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
+    return root, parse(Description, found, source=str(path))
+
+
+def _table(path: Path, *required: str) -> pd.DataFrame:
+    sep = "\t" if path.suffix == ".tsv" else ","
+    try:
+        table = pd.read_csv(existing(path), sep=sep, dtype={"stimulus_id": str, "neuroid_id": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read the table {path}: {str(error).splitlines()[0]}.") from None
+    for column in required:
+        if column not in table:
+            raise InputError(f"{path} has no column {column!r}; found {', '.join(map(repr, table.columns))}.")
+        if table[column].isna().any():
+            row = int(np.flatnonzero(table[column].isna())[0]) + 2
+            raise InputError(f"{path} has no {column} in line {row}. Fill it in or remove the line.")
+    return table
+
+
+def _unique(values: pd.Series, path: Path) -> None:
+    if values.duplicated().any():
+        first = values[values.duplicated()].iloc[0]
+        raise InputError(
+            f"{path} names {values.name} {first!r} more than once. Each needs a name of its own."
+        )
+
+
+def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
+    """Read the table of stimuli that the subjects were shown."""
+    root, about = describe(options)
+    path = root / about.stimuli.table
+    table = _table(path, "stimulus_id")
+    _unique(table["stimulus_id"], path)
+    shown = pd.concat([_presentations(root, about, s, table) for s in subjects])["stimulus_id"]
+    table["row"] = np.arange(len(table))
+    table = table[table["stimulus_id"].isin(shown)].reset_index(drop=True)
+    ids = table["stimulus_id"].to_numpy(str)
+    split = table["split"].to_numpy(str) if "split" in table else np.full(len(ids), "train")
+    if set(split) - {"train", "test"}:
+        raise invalid(f"split in {path}", min(set(split) - {"train", "test"}), ("train", "test"))
+    columns: dict[str, Any] = {
+        "stimulus_id": ids, "pixel_index": table["row"].to_numpy(), "split": split,
+        "group": table["group"].to_numpy(str) if "group" in table else ids,
+    }  # fmt: skip
+    pixels = "none"
+    if about.stimuli.pictures is not None:
+        place, hash_, key = about.stimuli.pictures.partition("#")
+        pixels = f"{existing(root / place)}{hash_}{key}"
+        if not key:
+            files = _table(path, "file")["file"].iloc[table["row"]].to_numpy(str)
+            absent = [f for f in files if not (root / place / f).exists()]
+            if absent:
+                raise InputError(
+                    f"{len(absent)} of {len(files)} pictures of {path} are not in {root / place}, first "
+                    f"{absent[0]!r}."
+                )
+            columns["file"] = files
+    captions = table[[c for c in table if str(c).startswith("caption")]].fillna("").to_numpy(str)
+    strength = table[[c for c in table if str(c).startswith("category_")]]
+    return make_stimuli(
+        columns, attrs={"dataset": about.name, "pixels": pixels},
+        captions=captions if captions.shape[1] else None,
+        categories=([str(c).removeprefix("category_") for c in strength], strength.to_numpy("f4"))
+        if strength.shape[1] else None,
+    )  # fmt: skip
+
+
+def _presentations(root: Path, about: Description, subject: str, stimuli: pd.DataFrame) -> pd.DataFrame:
+    if subject not in about.subjects:
+        raise invalid("subject", subject, about.subjects)
+    path = root / about.subjects[subject].presentations
+    table = _table(path, "stimulus_id")
+    unknown = sorted(set(table["stimulus_id"]) - set(stimuli["stimulus_id"]))
+    if unknown:
+        raise InputError(
+            f"{path} names {len(unknown)} stimuli that are not in {about.stimuli.table}, first "
+            f"{unknown[0]!r}."
+        )
+    return table
+
+
+def load_responses(options: Dataset, subject: str) -> xr.Dataset:
+    """Read one subject."""
+    root, about = describe(options)
+    stimuli = _table(root / about.stimuli.table, "stimulus_id").set_index("stimulus_id")
+    shown = _presentations(root, about, subject, stimuli.reset_index())
+    section = about.subjects[subject]
+    ids = shown["stimulus_id"].to_numpy(str)
+    files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
+    values, parts = [], []
+    more: dict[str, Any] = {}
+    for side, name in files.items():
+        part, neuroids, attrs = _read(root, name, section)
+        if len(part) != len(ids):
+            raise InputError(
+                f"{name} has {len(part)} presentations, {section.presentations} {len(ids)} rows; they "
+                "must match "
+                "one to one."
+            )
+        hemisphere = {"left": "L", "right": "R", "": ""}.get(side)
+        if hemisphere is None:
+            raise invalid(f"key of subjects.{subject}.responses", side, ("left", "right"))
+        if hemisphere:
+            neuroids["neuroid_id"] = [f"{hemisphere}{i}" for i in neuroids["neuroid_id"]]
+            neuroids["hemisphere"] = hemisphere
+        values.append(part)
+        parts.append(neuroids)
+        more |= attrs
+    response, table = np.concatenate(values, 1), pd.concat(parts, ignore_index=True)
+    if (response.ndim == 3) != (section.time is not None):
+        raise InputError(
+            f"The responses of {subject} have {response.ndim} dimensions. `time` (start, width) "
+            "belongs to three: "
+            "presentations, neuroids, time bins."
+        )
+    time = None
+    if section.time is not None:
+        start = section.time.start + section.time.width * np.arange(response.shape[2])
+        time = {"start": start, "stop": start + section.time.width}
+    n = len(ids)
+    nowhere = pd.Series(np.full(len(table), np.nan, "f4"))
+    neuroid: dict[str, Any] = {
+        "neuroid_id": [f"{subject}_{i}" for i in table["neuroid_id"]],
+        "subject": np.full(len(table), subject),
+        "hemisphere": table.get("hemisphere", nowhere).astype(object).fillna("").to_numpy(str),
+    }
+    if "vertex" in table:
+        neuroid["vertex"] = table["vertex"].to_numpy(int)
+    else:
+        neuroid |= {axis: table.get(axis, nowhere).to_numpy("f4") for axis in "xyz"}
+    ceiling = "noise_ceiling" if "noise_ceiling" in table else "ncsnr"
+    neuroid[ceiling] = table.get(ceiling, nowhere).to_numpy("f4")
+    for column in table:
+        if str(column).startswith("roi_"):
+            neuroid[str(column)] = table[column].fillna(0).to_numpy() > 0
+    split = stimuli["split"].reindex(ids).to_numpy(str) if "split" in stimuli else np.full(n, "train")
+    group = stimuli["group"].reindex(ids).to_numpy(str) if "group" in stimuli else ids
+    return make_responses(
+        response,
+        presentation={
+            "stimulus_id": ids, "split": split, "group": group,
+            "session": shown["session"].to_numpy(str) if "session" in shown else np.full(n, "1"),
+            "run": shown["run"].to_numpy(int) if "run" in shown else np.zeros(n, int),
+            "repetition": shown.groupby("stimulus_id").cumcount().to_numpy(int),
+        },
+        neuroid=neuroid, time_bin=time,
+        attrs={
+            "dataset": about.name, "space": about.space, "units": about.units, **more,
+            "source": json.dumps({n: sha256(root / n.partition("#")[0]) for n in files.values()}),
+        },
+    )  # fmt: skip
+
+
+def _read(root: Path, name: str, section: Subject) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any]]:
+    """Read a file of responses: values (presentations, neuroids[, time]), table of neuroids, attributes."""
+    file, _, key = name.partition("#")
+    path = existing(root / file)
+    attrs: dict[str, Any] = {}
+    neuroids = None
+    if file.endswith((".nii", ".nii.gz")) and not file.endswith((".dscalar.nii", ".dtseries.nii")):
+        values, neuroids, attrs = _volume(root, path, section)
+    elif file.endswith((".gii", ".dscalar.nii", ".dtseries.nii")):
+        image = read_image(path) if file.endswith(".nii") else _surface(path)
+        values = (
+            np.asarray(image.dataobj, np.float32) if file.endswith(".nii")
+            else np.stack([d.data for d in image.darrays]).astype(np.float32)
+        )  # fmt: skip
+        vertex = np.arange(values.shape[1])
+        neuroids = pd.DataFrame({"neuroid_id": vertex, "vertex": vertex})
+    elif file.endswith(".npy"):
+        try:
+            values = np.load(path, "r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"Cannot read {path}: {error}") from None
+    elif file.endswith((".h5", ".hdf5")):
+        try:
+            with h5py.File(path) as source:
+                if key not in source:
+                    raise invalid(f"dataset in {name}", key, source)
+                values = source[key][:]
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error}. Is it whole?") from None
+    elif file.endswith((".csv", ".tsv")):
+        table = _table(path)
+        try:
+            values = table.to_numpy("f4")
+        except ValueError as error:
+            raise InputError(f"{path} must hold numbers only, a column for each neuroid: {error}.") from None
+        neuroids = pd.DataFrame({"neuroid_id": table.columns})
+    else:
+        raise invalid("format of responses", file, FORMATS)
+    if values.ndim not in (2, 3):
+        raise InputError(f"{name} has shape {values.shape}, expected (presentations, neuroids[, time bins]).")
+    if section.neuroids is not None:
+        named = _table(root / section.neuroids, "neuroid_id")
+        _unique(named["neuroid_id"], root / section.neuroids)
+        if len(named) != values.shape[1]:
+            raise InputError(
+                f"{section.neuroids} has {len(named)} rows, {name} {values.shape[1]} neuroids; they "
+                "must match one "
+                "to one."
+            )
+        neuroids = named
+    if neuroids is None:
+        neuroids = pd.DataFrame({"neuroid_id": np.arange(values.shape[1])})
+    return np.asarray(values, np.float32), neuroids, attrs
+
+
+def _surface(path: Path) -> Any:
+    try:
+        return nib.load(path)
+    except Exception as error:  # noqa: BLE001  the XML parser has errors of its own
+        raise InputError(f"Cannot read {path}: {error}. Is it whole?") from None
+
+
+def _volume(root: Path, path: Path, section: Subject) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any]]:
+    """Read the voxels of a 4-D image within the mask, a volume at a time."""
+    image = read_image(path)
+    if len(image.shape) != 4:
+        raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, presentations).")
+    grid = image.shape[:3]
+
+    def mask(name: str) -> NDArray[np.bool_]:
+        other = read_image(existing(root / name))
+        data = np.asarray(other.dataobj)
+        data = data[..., 0] if data.ndim == 4 else data
+        if data.shape != grid or not np.allclose(other.affine, image.affine, atol=1e-3):
+            raise InputError(
+                f"{name} has the grid {data.shape}, {path.name} {grid}, or another affine. Resample "
+                "it to the "
+                "responses first."
+            )
+        return np.asarray(data > 0)
+
+    if section.mask is not None:
+        inside = mask(section.mask)
+    else:
+        inside = np.ptp(np.asarray(image.dataobj[..., : min(20, image.shape[3])]), axis=3) > 0
+    if not inside.any():
+        raise InputError(f"No voxel of {path} is inside the mask.")
+    values = np.empty((image.shape[3], inside.sum()), np.float32)
+    for volume in range(image.shape[3]):
+        values[volume] = np.asarray(image.dataobj[..., volume])[inside]
+    where = np.argwhere(inside)
+    table = pd.DataFrame({"neuroid_id": [f"{i}-{j}-{k}" for i, j, k in where]})
+    table[["x", "y", "z"]] = where.astype("f4")
+    for name, file in section.regions.items():
+        table[f"roi_{name}"] = mask(file)[inside]
+    return values, table, {"grid_shape": np.array(grid), "affine": np.asarray(image.affine).ravel()}
+
+
+def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
+    """Read everything once; say what was found."""
+    stimuli = load_stimuli(options, subjects)
+    n_test = int((stimuli["split"] == "test").sum())
+    done = [f"{stimuli.sizes['stimulus']} stimuli, {n_test} of them for testing"]
+    for subject in subjects:
+        found = load_responses(options, subject)["response"]
+        lost = ~np.isfinite(found.values).reshape(len(found), -1).all(1)
+        silent = int((np.nanstd(found.values.reshape(len(found), -1), axis=0) == 0).sum())
+        shape = " x ".join(map(str, found.shape))
+        done.append(
+            f"subject {subject}: {shape} (presentations x neuroids{' x bins' if found.ndim == 3 else ''}), "
+            f"{lost.sum()} presentations with missing values, {silent} constant neuroids"
+        )
+    return done

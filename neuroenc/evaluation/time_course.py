@@ -1,0 +1,87 @@
+"""Accuracy over time: the mean of a region in each bin, significant by clusters of bins."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroenc.evaluation.scores import standardise
+from neuroenc.evaluation.statistics import widening
+
+
+def cluster_p(
+    y: ArrayLike,
+    prediction: ArrayLike,
+    stimulus: ArrayLike,
+    fold: ArrayLike,
+    members: NDArray[np.bool_],
+    *,
+    level: float = 0.05,
+    n: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """One-sided p of the mean Pearson r of some neuroids above 0 in each time bin, corrected over time.
+
+    Neighbouring bins whose mean r passes its own null at `level` form a cluster; its mass, the sum of their
+    z, is compared with the largest of each permutation (Maris and Oostenveld 2007). A cluster as a whole is
+    significant, not its edges. The permutations, and how they are widened over folds, are those of
+    `permutation_p`.
+
+    Parameters
+    ----------
+    y, prediction : arrays of shape (n_rows, n_neuroids, n_time_bins)
+    stimulus, fold : arrays of shape (n_rows,)
+    members : bool array of shape (n_neuroids,)
+        Whose mean is tested; those that are constant in a bin are left out there.
+    level : float
+        Of single bins, to form clusters.
+    n : int
+        Permutations.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_time_bins,)
+        p of the cluster a bin belongs to; 1 in none.
+    """
+    y, prediction = (np.asarray(v, np.float32)[:, members] for v in (y, prediction))
+    fold = np.asarray(fold)
+    n_bins = y.shape[2]
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    products = []  # of each fold, (n_bins, n_rows, n_rows): sums over neuroids of what permutation pairs
+    count = np.zeros(n_bins)
+    for some in rows:
+        a, b = (
+            standardise(v[some].reshape(len(some), -1)).reshape(len(some), -1, n_bins)
+            for v in (y, prediction)
+        )
+        good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+        a, b = np.where(good, a, 0), np.where(good, b, 0)
+        count += good.sum(0)
+        products.append(np.einsum("ivt,jvt->tij", a, b, optimize=True))
+    count = np.where(count > 0, count, np.nan)
+    observed = np.sum([np.einsum("tii->t", m) for m in products], axis=0) / count
+    observed = observed / widening(np.asarray(stimulus), rows)
+    rng = np.random.default_rng(seed)
+    null = np.zeros((n, n_bins))
+    for m, some in zip(products, rows, strict=True):
+        at = np.arange(len(some))
+        null += np.stack([m[:, rng.permutation(at), at].sum(1) for _ in range(n)])
+    null /= count
+    mean, spread = null.mean(0), null.std(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z, null_z = ((v - mean) / spread for v in (observed, null))
+    z, null_z = np.nan_to_num(z), np.nan_to_num(null_z)  # bins in which all are silent
+    threshold = np.quantile(null_z, 1 - level, axis=0)
+    largest = np.array([max((mass for _, _, mass in _clusters(v, threshold)), default=0.0) for v in null_z])
+    p = np.ones(n_bins)
+    for start, stop, mass in _clusters(z, threshold):
+        p[start:stop] = (1 + (largest >= mass).sum()) / (1 + n)
+    return p
+
+
+def _clusters(z: NDArray[np.float64], threshold: NDArray[np.float64]) -> list[tuple[int, int, float]]:
+    """List (start, stop, mass) of runs of bins above their thresholds."""
+    above = np.concatenate([[False], z > threshold, [False]])
+    edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
+    return [(int(a), int(b), float(z[a:b].sum())) for a, b in edges]

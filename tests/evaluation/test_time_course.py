@@ -1,0 +1,51 @@
+import numpy as np
+
+from neuroenc.evaluation.time_course import cluster_p
+
+N, UNITS, BINS = 60, 20, 30
+
+
+def draw(seed, signal=()):
+    rng = np.random.default_rng(seed)
+    prediction = rng.standard_normal((N, UNITS, BINS))
+    noise = rng.standard_normal((N, UNITS, BINS + 4))
+    y = sum(noise[..., k : k + BINS] for k in range(5)) / 5**0.5  # neighbouring bins are correlated
+    for k in signal:
+        y[..., k] += 0.5 * prediction[..., k]
+    return y, prediction
+
+
+def p_of(seed, signal=(), fold=None, members=None):
+    y, prediction = draw(seed, signal)
+    fold = np.zeros(N, int) if fold is None else fold
+    members = np.ones(UNITS, bool) if members is None else members
+    return cluster_p(y, prediction, np.arange(N).astype(str), fold, members, n=200, seed=seed)
+
+
+def test_a_signal_is_found_where_it_is():
+    p = p_of(0, signal=range(10, 16))
+    assert (p[10:16] < 0.01).all() and (p[:8] > 0.05).all() and (p[18:] > 0.05).all()
+
+
+def test_noise_is_significant_in_one_run_of_twenty():
+    hits = [(p_of(seed) < 0.05).any() for seed in range(200)]
+    assert 0.01 <= np.mean(hits) <= 0.10
+
+
+def test_only_the_members_count():
+    y, prediction = draw(0)
+    y[:, 0] += 2 * prediction[:, 0]
+    first = np.arange(UNITS) == 0
+    stimulus, fold = np.arange(N).astype(str), np.zeros(N, int)
+    assert (cluster_p(y, prediction, stimulus, fold, first, n=200) < 0.05).all()
+    assert (cluster_p(y, prediction, stimulus, fold, ~first, n=200) > 0.05).any()
+
+
+def test_several_folds_and_silent_bins():
+    fold = np.arange(N) % 3
+    p = p_of(0, signal=range(10, 16), fold=fold)
+    assert (p[10:16] < 0.05).all()
+    y, prediction = draw(0, signal=range(10, 16))
+    y[..., 3] = 0
+    silent = cluster_p(y, prediction, np.arange(N).astype(str), fold, np.ones(UNITS, bool), n=200)
+    assert silent[3] == 1 and (silent[10:16] < 0.05).all()
