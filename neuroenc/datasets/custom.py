@@ -145,7 +145,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
             if absent:
                 raise InputError(
                     f"{len(absent)} of {len(files)} pictures of {path} are not in {root / place}, first "
-                    f"{absent[0]!r}."
+                    f"{str(absent[0])!r}."
                 )
             columns["file"] = files
     captions = table[[c for c in table if str(c).startswith("caption")]].fillna("").to_numpy(str)

@@ -51,7 +51,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:  # noqa: 
     images, first = np.unique(found["image"], return_index=True)
     absent = [i for i in images if not (root / "images" / i).exists()]
     if absent:
-        raise InputError(f"{len(absent)} pictures are not in {root / 'images'}, first {absent[0]!r}.")
+        raise InputError(f"{len(absent)} pictures are not in {root / 'images'}, first {str(absent[0])!r}.")
     category = found["category"][first].astype(str)
     names = sorted(set(category))
     return make_stimuli(

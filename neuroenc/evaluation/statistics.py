@@ -95,7 +95,8 @@ def bootstrap_r(
         here = np.isfinite(r)
         finite &= here.any(0)
         quantile = np.quantile if here[:, finite].all() else np.nanquantile
-        interval[:, start + np.flatnonzero(finite)] = quantile(r[:, finite], tails, axis=0)
+        known = np.where(here, r, np.nan)[:, finite]
+        interval[:, start + np.flatnonzero(finite)] = quantile(known, tails, axis=0)
         r = np.where(here, r, 0)
         for name, members in groups.items():
             inside = members[start : start + 4096] & finite

@@ -13,8 +13,9 @@ from neuroenc.figures import style
 
 def _title(scores: dict[str, xr.Dataset]) -> str:
     first = next(iter(scores.values()))
-    subject = first["subject"].values[0]
-    return f"{first.attrs['dataset']}, subject {subject}, {first.attrs['n_test_stimuli']} test stimuli"
+    subjects = np.unique(first["subject"].values)
+    who = f"subject {subjects[0]}" if len(subjects) == 1 else f"{len(subjects)} subjects"
+    return f"{first.attrs['dataset']}, {who}, {first.attrs['n_test_stimuli']} test stimuli"
 
 
 def draw_regions(scores: dict[str, xr.Dataset], path: str | Path) -> None:

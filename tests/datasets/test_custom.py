@@ -1,0 +1,192 @@
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from neuroenc.arrays import load, save
+from neuroenc.config import Dataset
+from neuroenc.datasets import custom
+from neuroenc.errors import InputError
+
+RNG = np.random.default_rng(0)
+SHAPE, N = (4, 5, 3), 8
+IDS = [f"bild-ä{i}" for i in range(4)]
+AFFINE = np.diag([2.0, 2, 2, 1])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of one's own, with a subject in each format."""
+    (tmp_path / "pictures").mkdir()
+    for i in IDS:
+        Image.fromarray(RNG.integers(0, 255, (10, 12, 3), dtype=np.uint8)).save(
+            tmp_path / f"pictures/{i}.png"
+        )
+    pd.DataFrame({
+        "stimulus_id": IDS, "file": [f"{i}.png" for i in IDS], "caption": ["a", "b", None, "d"],
+        "split": ["train", "train", "train", "test"], "category_face": [1, 0, 0, 1],
+    }).to_csv(tmp_path / "stimuli.csv", index=False)  # fmt: skip
+    pd.DataFrame({"stimulus_id": IDS * 2, "session": [1] * 4 + [2] * 4, "run": 1}).to_csv(
+        tmp_path / "trials.csv", index=False
+    )
+    volume = RNG.standard_normal((*SHAPE, N)).astype("f4")
+    mask = np.zeros(SHAPE, "u1")
+    mask[1:3, 1:4, 1] = 1
+    v1 = np.zeros(SHAPE, "u1")
+    v1[1, 1, 1] = 1
+    for name, data in (("bold", volume), ("mask", mask), ("v1", v1)):
+        nib.save(nib.Nifti1Image(data, AFFINE), tmp_path / f"{name}.nii.gz")
+    flat = volume[mask > 0].T
+    np.save(tmp_path / "flat.npy", flat)
+    with h5py.File(tmp_path / "flat.h5", "w") as file:
+        file["betas"] = flat
+    pd.DataFrame(flat, columns=[f"c{i}" for i in range(6)]).to_csv(tmp_path / "flat.csv", index=False)
+    np.save(tmp_path / "epochs.npy", RNG.standard_normal((N, 6, 7)))
+    pd.DataFrame({"neuroid_id": [f"e{i}" for i in range(6)], "hemisphere": ["L"] * 3 + ["R"] * 3,
+                  "roi_V1": [1, 0, 0, 0, 0, 1], "noise_ceiling": 0.5}).to_csv(tmp_path / "neuroids.csv", index=False)  # fmt: skip
+    for side in ("left", "right"):
+        arrays = [nib.gifti.GiftiDataArray(flat[i], datatype="NIFTI_TYPE_FLOAT32") for i in range(N)]
+        nib.save(nib.gifti.GiftiImage(darrays=arrays), tmp_path / f"{side}.func.gii")
+    axes = (nib.cifti2.ScalarAxis([f"t{i}" for i in range(N)]),
+            nib.cifti2.BrainModelAxis.from_surface(np.arange(6), 6, "CortexLeft"))  # fmt: skip
+    nib.save(nib.cifti2.Cifti2Image(flat, axes), tmp_path / "flat.dscalar.nii")
+    shown = {"presentations": "trials.csv"}
+    description = {
+        "name": "Mine", "units": "percent signal change",
+        "stimuli": {"table": "stimuli.csv", "pictures": "pictures"},
+        "subjects": {
+            "nifti": shown | {"responses": "bold.nii.gz", "mask": "mask.nii.gz", "regions": {"V1": "v1.nii.gz"}},
+            "npy": shown | {"responses": "flat.npy"},
+            "h5": shown | {"responses": "flat.h5#betas", "neuroids": "neuroids.csv"},
+            "csv": shown | {"responses": "flat.csv"},
+            "gifti": shown | {"responses": {"left": "left.func.gii", "right": "right.func.gii"}},
+            "cifti": shown | {"responses": "flat.dscalar.nii"},
+            "epochs": shown | {"responses": "epochs.npy", "time": {"start": -0.1, "width": 0.05}},
+        },
+    }  # fmt: skip
+    write(tmp_path, description)
+    return tmp_path, description, flat
+
+
+def write(folder, description):
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(description, allow_unicode=True), encoding="utf-8")
+
+
+def options(folder):
+    return Dataset(name="custom", root=str(folder))
+
+
+@pytest.mark.parametrize("subject", ["nifti", "npy", "h5", "csv", "gifti", "cifti"])
+def test_every_format_gives_the_same_responses(folder, subject, tmp_path):
+    root, _, flat = folder
+    found = custom.load_responses(options(root), subject)
+    expected = np.concatenate([flat, flat], 1) if subject == "gifti" else flat
+    np.testing.assert_allclose(found["response"].values, expected, rtol=1e-5)
+    assert found["stimulus_id"].values.tolist() == IDS * 2
+    assert found["repetition"].values.tolist() == [0] * 4 + [1] * 4
+    assert found["split"].values[3] == "test"
+    if subject == "nifti":
+        assert found["roi_V1"].values.tolist() == [True] + [False] * 5
+        assert [found[a].values[0] for a in "xyz"] == [1, 1, 1]
+    if subject == "h5":
+        assert found["hemisphere"].values[0] == "L" and found["noise_ceiling"].values[0] == 0.5
+        assert found["roi_V1"].values.sum() == 2
+    if subject == "gifti":
+        assert found["hemisphere"].values.tolist() == ["L"] * 6 + ["R"] * 6
+    save(found, tmp_path / "out.nc")
+    assert load(tmp_path / "out.nc", "responses").identical(found)
+
+
+def test_time_bins_and_stimuli(folder):
+    root, _, _ = folder
+    found = custom.load_responses(options(root), "epochs")
+    assert found["response"].shape == (N, 6, 7)
+    np.testing.assert_allclose(found["start"].values[:2], [-0.1, -0.05])
+    stimuli = custom.load_stimuli(options(root), ["npy"])
+    assert stimuli["stimulus_id"].values.tolist() == IDS
+    assert stimuli["caption"].values[:, 0].tolist() == ["a", "b", "", "d"]
+    assert stimuli["category_name"].values.tolist() == ["face"]
+
+
+def test_the_command_reads_everything_once(folder, run):
+    status, out, err = run("data", "check", "--options", '{"name": "custom"}', "--root", folder[0],
+                           "--subject", "nifti", "--subject", "epochs")  # fmt: skip
+    assert status == 0, err
+    assert "4 stimuli, 1 of them for testing" in out
+    assert "8 x 6 x 7 (presentations x neuroids x bins)" in out
+
+
+def edit(description, path, value):
+    *keys, last = path.split(".")
+    part = description
+    for key in keys:
+        part = part[key]
+    part[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("subjects.npy.respones", "x.npy", r"Unknown key 'subjects.npy.respones'.*did you mean 'subjects.npy.responses'"),
+        ("subjects.npy.responses", "none.npy", "File not found: .*none.npy"),
+        ("subjects.npy.responses", "stimuli.txt", "File not found"),
+        ("subjects.nifti.mask", "small.nii.gz", r"has the grid \(2, 2, 2\).*Resample it"),
+        ("subjects.h5.responses", "flat.h5#beta", "'dataset in flat.h5#beta': 'beta'.*did you mean 'betas'"),
+        ("subjects.npy.presentations", "short.csv", "flat.npy has 8 presentations, short.csv 7 rows"),
+        ("subjects.npy.presentations", "strange.csv", "1 stimuli that are not in stimuli.csv, first 'nobody'"),
+        ("subjects.npy.presentations", "stimuli_only.csv", "has no column 'stimulus_id'; found 'stimulus'"),
+        ("subjects.npy.neuroids", "few.csv", "few.csv has 2 rows, flat.npy 6 neuroids"),
+        ("subjects.epochs.time", None, "`time` .* belongs to three"),
+        ("stimuli.table", "twice.csv", "names stimulus_id 'bild-ä0' more than once"),
+        ("units", None, "Invalid value for 'units'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_helpful_line(folder, path, value, message):
+    root, description, _ = folder
+    trials = pd.read_csv(root / "trials.csv")
+    trials[:7].to_csv(root / "short.csv", index=False)
+    trials.replace(IDS[0], "nobody").to_csv(root / "strange.csv", index=False)
+    trials.rename(columns={"stimulus_id": "stimulus"}).to_csv(root / "stimuli_only.csv", index=False)
+    table = pd.read_csv(root / "stimuli.csv")
+    pd.concat([table, table[:1]]).to_csv(root / "twice.csv", index=False)
+    pd.DataFrame({"neuroid_id": ["a", "b"]}).to_csv(root / "few.csv", index=False)
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), "u1"), AFFINE), root / "small.nii.gz")
+    edit(description, path, value)
+    write(root, description)
+    subject = path.split(".")[1] if path.startswith("subjects") else "npy"
+    if value == "strange.csv":
+        message = r"4 stimuli|1 stimuli that are not in stimuli.csv, first 'nobody'"
+    with pytest.raises(InputError, match=message) as caught:
+        custom.load_stimuli(options(root), [subject])
+        custom.load_responses(options(root), subject)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_pictures_and_truncated_files(folder):
+    root, _, _ = folder
+    (root / f"pictures/{IDS[2]}.png").unlink()
+    with pytest.raises(InputError, match=r"1 of 4 pictures .* first 'bild-ä2.png'"):
+        custom.load_stimuli(options(root), ["npy"])
+    for name, subject in (("bold.nii.gz", "nifti"), ("flat.npy", "npy"), ("flat.h5", "h5"),
+                          ("left.func.gii", "gifti"), ("flat.dscalar.nii", "cifti")):  # fmt: skip
+        data = (root / name).read_bytes()
+        (root / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(InputError, match="Cannot read"):
+            custom.load_responses(options(root), subject)
+
+
+def test_pickled_arrays_are_refused(folder):
+    root, _, _ = folder
+    np.save(root / "flat.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"Cannot read .*flat.npy"):
+        custom.load_responses(options(root), "npy")
+
+
+def test_no_folder_no_description(tmp_path):
+    with pytest.raises(InputError, match=r"Set `dataset.root` to the folder with dataset.yaml"):
+        custom.load_stimuli(options(tmp_path / "none"), ["1"])
+    with pytest.raises(InputError, match=r"docs/custom.md says what it holds"):
+        custom.load_stimuli(options(tmp_path), ["1"])
