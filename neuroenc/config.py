@@ -71,7 +71,7 @@ class Simulation(Section):
 class Dataset(Section):
     """Which recordings are read, and how."""
 
-    name: Literal["nsd", "v4", "haxby", "mtl", "n170", "custom"]
+    name: Literal["nsd", "v4", "haxby", "mtl", "n170", "algonauts2023", "things_eeg2", "custom"]
     root: str | None = Field(
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."

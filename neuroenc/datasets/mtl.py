@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def _read(options: Dataset) -> tuple[Path, dict[str, Any]]:
     try:
         with np.load(existing(root / FILE), allow_pickle=False) as file:
             found = {k: file[k] for k in file.files}
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"Cannot read {root / FILE}: {error}. Fetch it again.") from None

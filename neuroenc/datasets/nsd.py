@@ -405,7 +405,10 @@ def read_image(path: Path) -> Any:
         image = nib.load(existing(path))
         if path.stat().st_size < 50_000_000:
             np.asanyarray(image.dataobj[..., -1:])  # small enough to see now whether it is whole
-    except (OSError, EOFError, zlib_error, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (
+        OSError, EOFError, zlib_error, ValueError, nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+    ) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
         raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
