@@ -23,6 +23,23 @@ def data_check(options: Options, subject: Subjects, root: Root = None) -> None:
         typer.echo(f"ok  {line}")
 
 
+@data.command("accept")
+def data_accept(name: Annotated[str, typer.Argument(help="Of the dataset.")]) -> None:
+    """Read and accept the terms of a dataset; asked once on an account."""
+    from neuroenc.datasets.sources import ask
+
+    ask(name)
+
+
+@data.command("fetch")
+def data_fetch(options: Options, subject: Subjects, root: Root = None) -> None:
+    """Fetch what is read of the subjects, resumed after a break; needs a network."""
+    from neuroenc.datasets.sources import fetch_dataset
+
+    found = fetch_dataset(common.dataset(options, root), subject)
+    typer.echo(f"{len(found)} files were transferred.")
+
+
 @data.command("show")
 def data_show(options: Options) -> None:
     """Say what a dataset is and under which licence it comes."""

@@ -63,15 +63,15 @@ def test_check_compares_with_the_challenge(tree, monkeypatch):
 
 def test_broken_trees_are_explained(tree):
     root, _, options = tree
-    with pytest.raises(InputError, match="'subject': '9'"):
+    with pytest.raises(InputError, match=r"'subject': '9'"):
         algonauts2023.load_responses(options, "9")
-    with pytest.raises(InputError, match="Fetch this subject"):
+    with pytest.raises(InputError, match=r"Fetch this subject"):
         algonauts2023.load_responses(options, "03")
-    with pytest.raises(InputError, match="'dataset.regions': 'prf'"):
+    with pytest.raises(InputError, match=r"'dataset.regions': 'prf'"):
         algonauts2023.load_responses(options.model_copy(update={"regions": ["prf"]}), "01")
     other = np.load(root / "subj02/roi_masks/rh.streams_challenge_space.npy")
     np.save(root / "subj01/roi_masks/rh.streams_challenge_space.npy", other[:-1])
-    with pytest.raises(InputError, match="14 vertices, the responses 15. Is it of another subject"):
+    with pytest.raises(InputError, match=r"14 vertices, the responses 15. Is it of another subject"):
         algonauts2023.load_responses(options, "01")
     path = root / "subj01/training_split/training_fmri/lh_training_fmri.npy"
     np.save(path, np.load(path)[:, 1:])

@@ -89,7 +89,7 @@ def test_broken_trees_are_explained(tree):
     with pytest.raises(InputError, match=r"Cannot read|is refused"):
         things_eeg2.load_responses(options, "01")
     np.save(path, {"eeg": 1}, allow_pickle=True)
-    with pytest.raises(InputError, match="has no 'ch_names'. Was its layout changed"):
+    with pytest.raises(InputError, match=r"has no 'ch_names'. Was its layout changed"):
         things_eeg2.load_responses(options, "01")
     np.save(path, {"preprocessed_eeg_data": np.zeros((2, 4, 3, 10)), "ch_names": layout.CHANNELS,
                    "times": layout.TIMES}, allow_pickle=True)  # fmt: skip

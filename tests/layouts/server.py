@@ -15,7 +15,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, files, json_files=None):
+    def __init__(self, files):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.faults, self.seen = dict(files), {}, []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
@@ -61,6 +61,12 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self.wfile.write(part)
+
+    def do_HEAD(self):
+        body = self.server.files.get(self.path.partition("?")[0].lstrip("/"))
+        self.send_response(404 if body is None else 200)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
 
     def log_message(self, *args):
         pass

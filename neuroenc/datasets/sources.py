@@ -1,0 +1,148 @@
+"""Where recordings are published, under which terms, and how they are fetched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from neuroenc.config import Dataset
+from neuroenc.errors import InputError, invalid
+from neuroenc.fetch import FetchError, accept, consent, fetch, room, unpack
+from neuroenc.files import remove
+
+NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
+COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
+NSD_SESSIONS = dict(zip((f"{i:02d}" for i in range(1, 9)), (40, 40, 32, 30, 40, 32, 40, 30), strict=True))
+
+File = tuple[str, str]  # url, path under the root
+
+
+class Source(NamedTuple):
+    """A publisher."""
+
+    terms: str
+    """What is accepted before anything is fetched; empty: nothing"""
+    files: Callable[[Dataset, list[str]], Iterator[File]] | None
+    page: str
+    """Where a person finds it"""
+
+
+def nsd_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List what the loader reads of the subjects, in the space and preparation chosen."""
+    for key in (
+        "nsddata/experiments/nsd/nsd_expdesign.mat", "nsddata/experiments/nsd/nsd_stim_info_merged.csv",
+        "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",
+    ):  # fmt: skip
+        yield f"{NSD_URL}/{key}", key
+    sides = ("lh.", "rh.") if options.space == "fsaverage" else ("",)
+    atlases = [a for a in (options.mask, *options.regions) if a != "brain"]
+    for subject in subjects:
+        if subject not in NSD_SESSIONS:
+            raise invalid("subject", subject, NSD_SESSIONS)
+        folder = f"nsddata_betas/ppdata/subj{subject}/{options.space}/{options.preparation}"
+        form = "mgh" if options.space == "fsaverage" else "hdf5"
+        for side in sides:
+            yield from _nsd(f"{folder}/{side}ncsnr.{'mgh' if side else 'nii.gz'}")
+            for session in range(1, (options.sessions or NSD_SESSIONS[subject]) + 1):
+                yield from _nsd(f"{folder}/{side}betas_session{session:02d}.{form}")
+        for atlas in atlases:
+            if options.space == "fsaverage":
+                for side in sides:
+                    yield from _nsd(f"nsddata/freesurfer/subj{subject}/label/{side}{atlas}.mgz")
+            else:
+                yield from _nsd(f"nsddata/ppdata/subj{subject}/func1pt8mm/roi/{atlas}.nii.gz")
+            if atlas != "nsdgeneral":
+                yield from _nsd(f"nsddata/freesurfer/subj{subject}/label/{atlas}.mgz.ctab")
+
+
+def _nsd(key: str) -> Iterator[File]:
+    yield f"{NSD_URL}/{key}", key
+
+
+SOURCES: dict[str, Source] = {
+    "nsd": Source(
+        "The Natural Scenes Dataset may be used by those who accepted its terms and conditions "
+        "(naturalscenesdataset.org, form): no redistribution, and the paper is cited (Allen et al. 2022).",
+        nsd_files, "naturalscenesdataset.org",
+    ),
+    "haxby": Source("", None, "nilearn.datasets.fetch_haxby"),
+    "algonauts2023": Source("", None, "algonauts.csail.mit.edu, the challenge of 2023 (form)"),
+    "things_eeg2": Source("", None, "OSF 3jk45 (EEG), OSF y63gw (pictures, with a password)"),
+    "mtl": Source("", None, "DANDI:000004"),
+    "n170": Source("", None, "the repository muse-lsl"),
+    "v4": Source("", None, "doi 10.1038/s41586-026-10150-1"),
+}  # fmt: skip
+
+
+def ask(name: str) -> None:
+    """Ask for consent to the terms of a dataset and record it."""
+    if name not in SOURCES:
+        raise invalid("dataset", name, SOURCES)
+    if not SOURCES[name].terms:
+        raise InputError(f"Nothing needs to be accepted for {name!r}.")
+    accept(name, SOURCES[name].terms)
+
+
+def fetch_dataset(options: Dataset, subjects: list[str]) -> list[str]:
+    """Fetch what the loader reads; files that are there are left alone.
+
+    Parameters
+    ----------
+    options : Dataset
+        With `root`, where the files go.
+    subjects : list of str
+
+    Returns
+    -------
+    list of str
+        Paths of the files that were transferred.
+
+    Raises
+    ------
+    InputError
+        The terms were not accepted; no room on the disk; a file is not published any more.
+    """
+    if options.name not in SOURCES:
+        raise InputError(f"{options.name!r} is not fetched; point `dataset.root` at it.")
+    if options.root is None:
+        raise InputError("Say where to: set `dataset.root` or --root.")
+    source = SOURCES[options.name]
+    root = Path(os.path.expandvars(options.root)).expanduser()
+    if source.terms:
+        consent(options.name, source.terms)
+    if options.name == "haxby":
+        from nilearn.datasets import fetch_haxby
+
+        fetch_haxby(data_dir=root, subjects=[int(s) for s in subjects], fetch_stimuli=False, verbose=1)
+        return []
+    if source.files is None:
+        raise InputError(
+            f"{options.name!r} cannot be fetched by a program. Get it from {source.page} and point "
+            "`dataset.root` at it."
+        )
+    wanted = [(url, root / path) for url, path in source.files(options, subjects)]
+    missing = [(url, path) for url, path in wanted if not path.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    room(root, sum(_size(url) for url, _ in missing), f"{len(missing)} files of {options.name}")
+    for url, path in missing:
+        fetch(url, path)
+    if options.name == "nsd" and not (root / "nsddata_stimuli/annotations").exists():
+        archive = root / ".coco.zip"
+        fetch(COCO_URL, archive)
+        unpack(archive, root / "nsddata_stimuli")
+        remove(archive)
+    return [str(path) for _, path in missing]
+
+
+def _size(url: str) -> int:
+    import requests
+
+    try:
+        answer = requests.head(url, timeout=30, allow_redirects=True)
+    except requests.RequestException as error:
+        raise FetchError(
+            f"Cannot reach {url}: {str(error).splitlines()[0]}. Is there a network here?"
+        ) from None
+    return int(answer.headers.get("Content-Length", 0)) if answer.ok else 0

@@ -1,0 +1,89 @@
+import io
+import zipfile
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from layouts.server import serve
+
+from neuroenc.config import Dataset
+from neuroenc.datasets import nsd, sources
+from neuroenc.errors import InputError
+
+
+@pytest.fixture
+def publisher(tree, tmp_path, monkeypatch):
+    """The simulated NSD, served from where NSD would be; its terms are accepted."""
+    files = {str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
+    for name in [
+        n for n in files if n.endswith(".nii.gz") and "func1pt8mm" in n and "betas_session" in n
+    ]:  # NSD has both
+        whole = io.BytesIO()
+        with h5py.File(whole, "w") as file:
+            file["betas"] = np.asarray(nib.load(tree / name).dataobj).T
+        files[name.replace(".nii.gz", ".hdf5")] = whole.getvalue()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in [n for n in files if n.startswith("nsddata_stimuli/annotations")]:
+            file.writestr(name.removeprefix("nsddata_stimuli/"), files.pop(name))
+    files["coco.zip"] = archive.getvalue()
+    monkeypatch.setenv("NEUROENC_CONSENTS", str(tmp_path / "consents.json"))
+    monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+    (tmp_path / "consents.json").write_text('{"nsd": {}}')
+    with serve(files) as server:
+        monkeypatch.setattr(sources, "NSD_URL", server.url)
+        monkeypatch.setattr(sources, "COCO_URL", f"{server.url}/coco.zip")
+        yield server
+
+
+def options(root, **changes):
+    given = {"name": "nsd", "root": str(root), "regions": ["prf-visualrois", "floc-faces"], "sessions": 2}
+    return Dataset(**given | changes)
+
+
+def test_what_is_fetched_can_be_loaded(publisher, tree, tmp_path, run):
+    root = tmp_path / "mine"
+    publisher.faults["nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"] = [("drop", 200_000), 503]
+    status, out, err = run("data", "fetch", "--options", options(root).model_dump_json(), "--subject", "01")
+    assert status == 0, err
+    assert "files were transferred" in out
+    (root / "expected.json").write_bytes((tree / "expected.json").read_bytes())  # sizes of the simulation
+    found = nsd.load_responses(options(root), "01")
+    here = nsd.load_responses(options(tree), "01")
+    np.testing.assert_array_equal(found["response"].values, here["response"].values)
+    assert nsd.load_stimuli(options(root), ["01"])["caption"].size
+    n = len(publisher.seen)
+    assert sources.fetch_dataset(options(root), ["01"]) == [] and len(publisher.seen) == n
+
+
+def test_terms_come_first(publisher, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_CONSENTS", str(tmp_path / "none.json"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(InputError, match="neuroenc data accept nsd"):
+        sources.fetch_dataset(options(tmp_path / "mine"), ["01"])
+    assert publisher.seen == [] and not (tmp_path / "mine").exists()
+
+
+def test_a_full_disk_is_said_with_the_number(publisher, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_size", lambda url: 2**50)
+    with pytest.raises(InputError, match=r"\d+ files of nsd takes? .* GiB"):
+        sources.fetch_dataset(options(tmp_path / "mine"), ["01"])
+    assert publisher.seen == []
+
+
+def test_what_a_program_cannot_fetch(tmp_path, run):
+    with pytest.raises(InputError, match="Get it from OSF 3jk45"):
+        sources.fetch_dataset(Dataset(name="things_eeg2", root=str(tmp_path)), ["01"])
+    with pytest.raises(InputError, match="is not fetched; point"):
+        sources.fetch_dataset(Dataset(name="custom", root=str(tmp_path)), ["01"])
+    with pytest.raises(InputError, match="'subject': '9'"):
+        list(sources.nsd_files(options(tmp_path), ["9"]))
+    status, _, err = run("data", "accept", "haxby")
+    assert status == 2 and "Nothing needs to be accepted" in err
+
+
+def test_both_hemispheres_of_the_surface():
+    urls = [path for _, path in sources.nsd_files(options("x", space="fsaverage", sessions=1), ["02"])]
+    assert sum("betas_session01.mgh" in u for u in urls) == 2
+    assert any(u.endswith("lh.ncsnr.mgh") for u in urls)
