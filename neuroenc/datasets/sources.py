@@ -47,10 +47,13 @@ def nsd_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
             yield from _nsd(f"{folder}/{side}ncsnr.{'mgh' if side else 'nii.gz'}")
             for session in range(1, (options.sessions or NSD_SESSIONS[subject]) + 1):
                 yield from _nsd(f"{folder}/{side}betas_session{session:02d}.{form}")
+        if options.space != "fsaverage":  # they tell the hemispheres apart
+            for side in ("lh.", "rh."):
+                yield from _nsd(f"nsddata/ppdata/subj{subject}/func1pt8mm/roi/{side}nsdgeneral.nii.gz")
         for atlas in atlases:
             if options.space == "fsaverage":
                 for side in sides:
-                    yield from _nsd(f"nsddata/freesurfer/subj{subject}/label/{side}{atlas}.mgz")
+                    yield from _nsd(f"nsddata/freesurfer/fsaverage/label/{side}{atlas}.mgz")
             else:
                 yield from _nsd(f"nsddata/ppdata/subj{subject}/func1pt8mm/roi/{atlas}.nii.gz")
             if atlas != "nsdgeneral":
