@@ -22,6 +22,7 @@ from neuroenc.features import classical
 from neuroenc.features.project import Projection
 from neuroenc.features.registry import resolve
 from neuroenc.files import atomic, existing, remove
+from neuroenc.splits import TRAIN
 
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
@@ -139,7 +140,10 @@ def extract(
     values = _join([folder / f"{start:07d}.npz" for start in starts], len(ids))
     if model.projection is not None:
         projection = Projection(model.projection)
-        fitted = None if split is None else (split["side"].values == "train").all(0)
+        fitted = None
+        if split is not None:
+            train = (split["side"].values == TRAIN).all(0)
+            fitted = np.isin(ids, split["stimulus_id"].values[train])
         values = {name: projection(v, name, fitted) for name, v in values.items()}
         contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
     _save(out, ids, values, contract, model.dtype)
@@ -284,7 +288,8 @@ def _save(out: Path, ids: NDArray[np.str_], values: Parts, contract: dict[str, s
         "layer": ",".join(values),
         "shape": json.dumps({name: v.shape[1:] for name, v in values.items()}),
     }
-    feature = np.concatenate(list(values.values()), axis=-1).astype(dtype)
+    with np.errstate(over="ignore"):  # found below
+        feature = np.concatenate(list(values.values()), axis=-1).astype(dtype)
     bad = ~np.isfinite(feature).reshape(len(feature), -1).all(1)
     if bad.any():
         hint = " Store them as float32." if dtype == "float16" else ""

@@ -6,6 +6,7 @@ from neuroenc import datasets
 from neuroenc.arrays import CONTRACT, load, make_stimuli
 from neuroenc.config import Model
 from neuroenc.errors import InputError
+from neuroenc.features import classical
 from neuroenc.features import extract as module
 from neuroenc.features.classical import Gabor
 from neuroenc.features.extract import extract
@@ -22,7 +23,8 @@ def stimuli(nsd_options):
 @pytest.mark.parametrize(
     ("model", "size"),
     [(NANO, 128 + 64), (Model(extractor="gabor"), 2208), (Model(extractor="category"), 16),
-     (Model(extractor="caption"), 512)],
+     (Model(extractor="caption"), 512), (Model(network="pixel"), 3 * 32 * 32),
+     (Model(network="luminance"), 2 * 64), (Model(network="spectral"), 43)],
 )  # fmt: skip
 def test_one_file_with_the_contract(stimuli, tmp_path, model, size):
     extract(stimuli, model, tmp_path / "f.nc")
@@ -113,3 +115,78 @@ def test_gabor_energy_finds_orientation_scale_and_place():
     half[:, 64:] = np.random.default_rng(0).integers(0, 255, (128, 64, 1))
     fine = gabor([half])["energy"][0, : 6 * 144].reshape(6, 12, 12).sum(0)
     assert fine[:, 7:].min() > 5 * fine[:, :5].max()
+
+
+def test_worker_processes_and_shards_give_the_same(stimuli, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 32)
+    extract(stimuli, NANO, tmp_path / "whole.nc", workers=0)
+    for number in range(3):
+        extract(stimuli, NANO, tmp_path / "parts.nc", workers=1, shard=(number, 3))
+        assert not (tmp_path / "parts.nc").exists()
+    extract(stimuli, NANO, tmp_path / "parts.nc", workers=2)
+    assert load(tmp_path / "parts.nc", "features").identical(load(tmp_path / "whole.nc", "features"))
+
+
+def test_float16_on_disk(stimuli, tmp_path):
+    extract(stimuli, NANO, tmp_path / "whole.nc")
+    extract(stimuli, NANO.model_copy(update={"dtype": "float16"}), tmp_path / "half.nc")
+    whole, half = (load(tmp_path / f"{n}.nc", "features")["feature"] for n in ("whole", "half"))
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, whole, rtol=2e-3, atol=1e-3)
+    with pytest.raises(InputError, match=r"not finite.*Store them as float32"):
+        module._save(tmp_path / "x.nc", stimuli["stimulus_id"].values, {"a": np.full((140, 2), 1e6, "f4")},
+                     {**Gabor().contract}, "float16")  # fmt: skip
+
+
+def test_a_random_projection_keeps_distances(stimuli, tmp_path):
+    model = Model(network="pixel", projection="sparse:0.5")
+    extract(stimuli, Model(network="pixel"), tmp_path / "whole.nc")
+    extract(stimuli, model, tmp_path / "less.nc")
+    whole, less = (load(tmp_path / f"{n}.nc", "features")["feature"].values for n in ("whole", "less"))
+    assert less.shape[1] < whole.shape[1]
+    ratio = ((less[:70] - less[70:]) ** 2).sum(1) / ((whole[:70] - whole[70:]) ** 2).sum(1)
+    assert ratio.min() > 0.5 and ratio.max() < 1.5
+    extract(stimuli, model, tmp_path / "again.nc")
+    np.testing.assert_array_equal(load(tmp_path / "again.nc", "features")["feature"].values, less)
+    assert "sparse random projection, error 0.5" in load(tmp_path / "less.nc", "features").attrs["pooling"]
+
+
+def test_pca_sees_training_stimuli_only(stimuli, tmp_path):
+    from sklearn.decomposition import PCA
+
+    from neuroenc import splits
+    from neuroenc.config import Split
+
+    split = splits.make(stimuli, Split(kind="stimulus", n_folds=2))
+    fitted = (split["side"].values == splits.TRAIN).all(0)
+    assert 0 < fitted.sum() < 140
+    model = Model(network="pixel", projection="pca:5")
+    extract(stimuli, model, tmp_path / "pca.nc", split=split)
+    extract(stimuli, Model(network="pixel"), tmp_path / "whole.nc")
+    whole = load(tmp_path / "whole.nc", "features")["feature"].values
+    expected = PCA(5).fit(whole[fitted]).transform(whole)
+    got = load(tmp_path / "pca.nc", "features")["feature"].values
+    np.testing.assert_allclose(np.abs(np.diag(np.corrcoef(got.T, expected.T)[:5, 5:])), 1, atol=1e-3)
+    with pytest.raises(InputError, match="needs training stimuli common to all folds"):
+        extract(stimuli, model, tmp_path / "x.nc")
+    with pytest.raises(InputError, match="'projection': 'pcs:3'"):
+        extract(stimuli, Model(network="pixel", projection="pcs:3"), tmp_path / "x.nc")
+
+
+def test_plain_descriptions_of_pixels():
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    half = flat.copy()
+    half[:, 32:] = 0
+    luminance = classical.Pixels("luminance", "grid:2")([flat, half])["luminance"]
+    assert luminance.shape == (2, 4, 2)
+    np.testing.assert_allclose(luminance[0], [[128 / 255, 0]] * 4, atol=1e-3)
+    assert luminance[1, 0, 0] > 0.45 and luminance[1, 1, 0] < 0.05
+    x = np.arange(64)
+    waves = [
+        np.repeat((127 + 100 * np.sin(2 * np.pi * f * x / 64))[None], 64, 0).astype("u1") for f in (2, 16)
+    ]
+    power = classical.Pixels("spectral")([np.dstack([w] * 3) for w in waves])["power"]
+    assert power[0].argmax() != power[1].argmax()
+    assert (classical.Pixels("pixel")([flat])["rgb"] == np.float32(128 / 255)).all()
+    with pytest.raises(InputError, match="'pooling': 'grid:4'"):
+        classical.Pixels("pixel", "grid:4")

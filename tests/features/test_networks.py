@@ -171,12 +171,25 @@ def test_layer_names_need_no_weights():
     assert names["features.0"] == ("Conv2d", "64 x 55 x 55")
 
 
+PHONES = [487, 528, 590, 605, 620, 707, 761]  # ImageNet's classes of phones and what looks like one
+
+
 @pytest.mark.real
-def test_real_weights_load(real):
-    spec = Model(
-        extractor="timm", network="mobilenetv2_100", normalisation="half", layers=["classifier"],
-        options={"pad_type": "same"}, pooling="mean",
-        weights=str(real / "weights/mobilenetv2_100.tf_in1k.safetensors"),
-    )  # fmt: skip
-    logits = Network(spec)(PIXELS)["classifier"]
-    assert logits.shape == (3, 1000) and np.isfinite(logits).all()
+@pytest.mark.parametrize("name", ["mobilenetv2_100.tf_in1k", "squeezenet1_0.deepcompression_in1k"])
+def test_real_weights_name_what_is_shown(real, name):
+    weights = str(real / f"weights/{name}.safetensors")
+    spec = {"weights": weights, "layers": ["classifier"], "network": "squeezenet1-0"}
+    if name.startswith("mobilenet"):
+        spec |= {"extractor": "timm", "network": "mobilenetv2_100", "normalisation": "half",
+                 "options": {"pad_type": "same"}}  # fmt: skip
+    found = Network(Model(**spec))
+
+    def top5(folder):
+        paths = sorted((real / "mtl/images" / folder).glob("*.jpg"))
+        pixels = [np.asarray(Image.open(p).convert("RGB")) for p in paths]
+        return np.argsort(-found(pixels)["classifier"], 1)[:, :5]
+
+    animals, phones = top5("smallAnimal"), top5("phones")
+    assert (animals[:, 0] < 398).mean() > 0.8  # the first 398 classes are animals
+    assert (phones[:, 0] < 398).mean() < 0.1
+    assert np.isin(phones, PHONES).any(1).mean() > 0.5
