@@ -36,6 +36,8 @@ real: .venv/.ready
 	@neuroenc data check --options config/haxby.yaml#dataset --subject 1
 	snakemake $(QUIET) --configfile config/v4.yaml
 	snakemake $(QUIET) --configfile config/haxby.yaml
+	snakemake $(QUIET) --configfile config/mtl.yaml
+	snakemake $(QUIET) --configfile config/n170.yaml
 	python benchmarks/real.py
 
 bench: .venv/.ready

@@ -61,6 +61,12 @@ def real(rows: Rows) -> list[tuple[str, float, str, float]]:
         ("V4 201025: mean test r", values(rows, "mean test r", region="all", **v4)[0], ">=", 0.58),
         ("V4 201025: 240-way retrieval, top-1", values(rows, "brain_to_image_top1", **v4)[0], ">=", 0.78),
         ("V4 201025: pictures shuffled, |r|", abs(shuffled), "<=", 0.03),
+        (
+            "N170: faces against houses, AUC",
+            values(rows, "faces against houses, leave one run out")[0],
+            ">=",
+            0.65,
+        ),
         ("Haxby: 8-way decoding", values(rows, "8-way decoding, leave one run out")[0], ">=", 0.60),
     ]
 

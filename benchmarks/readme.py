@@ -13,7 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from neuroenc.features import nano
+from neuroenc.features import nano, registry
 from neuroenc.files import write_json
 
 RESULTS = Path("benchmarks/results")
@@ -91,6 +91,11 @@ def real() -> str:
     shuffled = pick(rows, "mean test r, pictures shuffled")
     haxby = pick(rows, "8-way decoding, leave one run out")
     null = pick(rows, "8-way decoding, leave one run out, categories shuffled")
+    faces = pick(rows, "faces against houses, leave one run out")
+    mixed = pick(rows, "faces against houses, leave one run out, categories shuffled")
+    units = pick(
+        rows, "highest mean test r of a time bin", recording="mtl", model="mobilenetv2", region="all"
+    )
     seeds = ", ".join(f"{v:.3f}" for v in r["per_fold"])
     return "\n".join([
         "| recording | figure | value | chance or control |",
@@ -101,6 +106,11 @@ def real() -> str:
         f"| macaque V4, 210325 | median r / ceiling (split-half) | {normalised['value']:.3f} | 0 |",
         f"| human, Haxby 2001 | 8 categories, leave one run out | {haxby['value']:.3f} | "
         f"{haxby['null']:.3f}; shuffled {null['value']:.3f} |",
+        f"| human, EEG of 4 channels | faces against houses, leave one run out, AUC | {faces['value']:.3f} | "
+        f"{faces['null']:.1f}; shuffled {mixed['value']:.3f} |",
+        f"| human, {units['n']} units of the medial temporal lobe | highest mean test r of a 50 ms bin "
+        f"({1000 * units['time']:.0f} ms; above chance from {1000 * units['significant_from']:.0f} to "
+        f"{1000 * units['significant_to']:.0f} ms, p = {units['cluster_p']:.3f}) | {units['value']:.3f} | 0 |",
     ])  # fmt: skip
 
 
@@ -174,6 +184,22 @@ def readouts() -> str:
     return "\n".join(lines)
 
 
+def networks() -> str:
+    """Write the table of docs/networks.md."""
+    lines = [
+        "| name | extractor | network | weights | input | layers worth having | half | licence |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in registry.ENTRIES:
+        about = registry.describe(name)
+        cells = [
+            name, about["extractor"], about.get("network", ""), about["weights"], about.get("input", ""),
+            about["layers"], about.get("partner", ""), about.get("licence", ""),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     if "--check" not in sys.argv:
         for name, source in (("demo", "results/demo/summary.json"), ("real", "results/real.json")):
@@ -181,17 +207,19 @@ def main() -> None:
         Path("docs").mkdir(exist_ok=True)
         for figure in ("surface", "regions"):
             shutil.copyfile(f"results/demo/sub-01/sub-01_{figure}.png", f"docs/demo_{figure}.png")
-    text = Path("README.md").read_text()
-    for name in ("demo", "graded", "real", "bench", "readouts"):
-        text = re.sub(
-            rf"(<!-- numbers:{name} -->\n).*?(<!-- /numbers -->)",
-            lambda m, name=name: f"{m[1]}{globals()[name]()}\n{m[2]}", text, flags=re.DOTALL,
-        )  # fmt: skip
-    if "--check" in sys.argv:
-        sys.exit(
-            text != Path("README.md").read_text() and "README.md is not what the figures say: make readme"
-        )
-    Path("README.md").write_text(text)
+    for file, names in (
+        ("README.md", ("demo", "graded", "real", "bench", "readouts")),
+        ("docs/networks.md", ("networks",)),
+    ):
+        text = Path(file).read_text()
+        for name in names:
+            text = re.sub(
+                rf"(<!-- numbers:{name} -->\n).*?(<!-- /numbers -->)",
+                lambda m, name=name: f"{m[1]}{globals()[name]()}\n{m[2]}", text, flags=re.DOTALL,
+            )  # fmt: skip
+        if "--check" in sys.argv and text != Path(file).read_text():
+            sys.exit(f"{file} is not what the figures say: make readme")
+        Path(file).write_text(text)
 
 
 if __name__ == "__main__":

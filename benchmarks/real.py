@@ -1,6 +1,6 @@
-"""What the two real inputs show, beyond their runs of the workflow: `make real`.
+"""What the real inputs show, beyond their runs of the workflow: `make real`.
 
-Reads results/v4 and results/haxby, adds the shuffled control and the decoding of categories, and
+Reads results/v4, haxby, mtl and n170, adds the shuffled control and the decoding of categories, and
 writes results/real.json.
 """
 
@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import LeaveOneGroupOut, PredefinedSplit
 
 from neuroenc.arrays import load
@@ -79,12 +81,61 @@ def haxby_rows() -> list[dict]:
     return rows
 
 
+def summary_rows(name: str) -> list[dict]:
+    found = json.loads(Path(f"results/{name}/summary.json").read_text())["rows"]
+    return [r | {"command": COMMAND, "recording": name} for r in found]
+
+
+def n170_rows() -> list[dict]:
+    """Faces against houses from four channels, leave one run out: whole epochs, and 40 ms at a time."""
+    responses = load("results/n170/sub-1/sub-1_responses.nc", "responses")
+    stimuli = load("results/n170/stimuli.nc", "stimuli").set_index(stimulus="stimulus_id")
+    face = stimuli["category"].sel(stimulus=responses["stimulus_id"].values).values[
+        :, list(stimuli["category_name"].values).index("face")] > 0  # fmt: skip
+    X, run = responses["response"].values, responses["run"].values
+    n_windows = X.shape[2] // 10
+    X = X[..., : 10 * n_windows].reshape(*X.shape[:2], n_windows, 10).mean(-1)
+    centre = responses["start"].values[: 10 * n_windows].reshape(n_windows, 10).mean(1)
+    rng = np.random.default_rng(0)
+    shuffled = face.copy()
+    for r in np.unique(run):
+        shuffled[run == r] = rng.permutation(shuffled[run == r])
+
+    def auc(design: np.ndarray, labels: np.ndarray) -> list[float]:
+        found = []
+        for r in np.unique(run):
+            test = run == r
+            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+            model.fit(design[~test], labels[~test])
+            found.append(roc_auc_score(labels[test], model.decision_function(design[test])))
+        return found
+
+    rows = []
+    for name, labels in (("", face), (", categories shuffled", shuffled)):
+        found = auc(X.reshape(len(X), -1), labels)
+        draws = rng.choice(found, (10_000, len(found))).mean(1)
+        rows.append(
+            row(f"faces against houses, leave one run out{name}", np.mean(found), unit="AUC", n=len(X),
+                interval=tuple(np.quantile(draws, [0.025, 0.975]).tolist()), null=0.5, ceiling=1.0,
+                command=COMMAND, seed=0, recording="n170", subject="1", per_fold=found)
+        )  # fmt: skip
+    course = [float(np.mean(auc(X[:, :, k], face))) for k in range(n_windows)]
+    best = int(np.argmax(course))
+    rows.append(
+        row("faces against houses, best window of 40 ms", course[best], unit="AUC", n=len(X), null=0.5,
+            ceiling=1.0, command=COMMAND, seed=0, recording="n170", subject="1", time=float(centre[best]),
+            times=centre.tolist(), course=course)
+    )  # fmt: skip
+    return rows
+
+
 def main() -> None:
-    rows = v4_rows() + haxby_rows()
+    rows = v4_rows() + haxby_rows() + summary_rows("mtl") + summary_rows("n170") + n170_rows()
     write_json({"label": "real", "rows": rows}, "results/real.json")
     wanted = [
         r for r in rows
-        if r["name"].startswith(("mean test r,", "8-way", "brain_to_image_top1", "median normalised"))
+        if r["name"].startswith(("mean test r,", "8-way", "brain_to_image_top1", "median normalised",
+                                "faces against"))
         or r.get("region") == "all"
     ]  # fmt: skip
     for r in wanted:

@@ -64,11 +64,20 @@ def finished(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["config", "v4", "haxby"])
+CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl": "data/mtl",
+                  "n170": "data/eeg_n170", "custom": "my-experiment", "things_eeg2": "things_eeg2",
+                  "algonauts2023": "algonauts_2023_challenge_data"}  # fmt: skip
+
+
+def test_every_configuration_is_tried():
+    assert {p.stem for p in (ROOT / "config").glob("*.yaml")} == set(CONFIGURATIONS)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_dry_run_of_every_configuration_in_under_5_seconds(name, tmp_path, monkeypatch):
     monkeypatch.setenv("NEUROENC_REAL_DATA", str(tmp_path / "data"))
-    for folder in ("v4", "haxby"):
-        (tmp_path / "data" / folder).mkdir(parents=True)
+    if CONFIGURATIONS[name]:
+        (tmp_path / CONFIGURATIONS[name]).mkdir(parents=True)
     seconds = []
     while len(seconds) < 3 and min(seconds, default=9) > 5:  # others may be using the machine
         start = time.perf_counter()

@@ -46,7 +46,7 @@ def data_show(options: Options) -> None:
     from neuroenc.datasets import module
 
     found = module(common.dataset(options, None))
-    typer.echo(f"{found.__doc__}\nLicence: {found.LICENCE}")
+    typer.echo(f"{found.__doc__}\nLicence: {found.LICENCE}\nCite: {found.CITATION}")
 
 
 @data.command("stimuli")

@@ -19,6 +19,7 @@ class DatasetModule(Protocol):
     """What every module of a dataset offers."""
 
     LICENCE: str
+    CITATION: str
 
     def load_stimuli(self, options: Dataset, subjects: list[str]) -> xr.Dataset:
         """Return the StimulusSet of the subjects."""

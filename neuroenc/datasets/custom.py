@@ -27,6 +27,7 @@ from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "yours"
+CITATION = "yours"
 FORMATS = (".nii", ".nii.gz", ".gii", ".dscalar.nii", ".dtseries.nii", ".npy", ".h5", ".hdf5", ".csv", ".tsv")
 
 

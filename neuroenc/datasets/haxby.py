@@ -25,6 +25,7 @@ from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "CC-BY-SA-3.0 (PyMVPA's copy)"
+CITATION = "Haxby et al. (2001), Science 293, 2425-2430"
 TR = 2.5  # s
 LAG = 2  # volumes between a picture and the peak of its response, 5 s
 CATEGORIES = ("bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe")

@@ -23,6 +23,7 @@ from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "CC-BY-4.0 (recordings); rights of the pictures unstated: do not publish them"
+CITATION = "Faraut et al. (2018), Scientific Data 5, 180010"
 FILE = "mtl_variant1_timecourses.npz"
 EXPECTED = {"units": 596, "trials": 200, "bins": 50, "pictures": 150, "sessions": 25}
 

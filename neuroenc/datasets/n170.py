@@ -20,6 +20,7 @@ from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "BSD-3-Clause (muse-lsl)"
+CITATION = "the repository muse-lsl"
 RATE = 250.0  # Hz
 BAND = (1.0, 30.0)  # Hz, zero-phase Butterworth of order 4, each run by itself
 WINDOW = (-0.1, 0.8)  # s around the onset

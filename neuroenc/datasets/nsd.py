@@ -31,6 +31,7 @@ BETA_SCALE = 300  # int16 counts per percent signal change
 EXPERIMENT = "nsddata/experiments/nsd"
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 LICENCE = "NSD terms of use (clause 3: no redistribution); naturalscenesdataset.org"
+CITATION = "Allen et al. (2022), Nature Neuroscience 25, 116-126"
 EXPECTED: dict[str, Any] = {
     "name": "NSD", "n_stimuli": 73000, "trials_per_session": 750,
     "subjects": {

@@ -24,6 +24,7 @@ from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "GPL-3.0 repository (cowleygroup/V4_compact_models); photographs: rights unstated"
+CITATION = "Cowley, Stan, Pillow, Smith (2026), Nature, doi 10.1038/s41586-026-10150-1"
 ANIMALS = {"190923": "WE", "190925": "WE", "201025": "PE", "210322": "PE", "210325": "PE"}
 EXPECTED = {  # session: (sites, rows, distinct pictures)
     "190923": (33, 1200, 1200), "190925": (36, 1200, 900), "201025": (89, 1200, 1200),

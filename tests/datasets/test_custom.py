@@ -130,7 +130,7 @@ def edit(description, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("subjects.npy.respones", "x.npy", r"Unknown key 'subjects.npy.respones'.*did you mean 'subjects.npy.responses'"),
+        ("subjects.npy.responsez", "x.npy", r"Unknown key 'subjects.npy.responsez'.*did you mean 'subjects.npy.responses'"),
         ("subjects.npy.responses", "none.npy", "File not found: .*none.npy"),
         ("subjects.npy.responses", "stimuli.txt", "File not found"),
         ("subjects.nifti.mask", "small.nii.gz", r"has the grid \(2, 2, 2\).*Resample it"),
