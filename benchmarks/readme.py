@@ -137,6 +137,26 @@ def bench() -> str:
             f"| {shape} | {seconds:.1f} s | {seconds * ratio['value']:.1f} s ({ratio['best'].replace(':', ' ')}) | "
             f"{ratio['value']:.1f} | {100 * same['value']:.2f} % | {weights:.1e} | {ours:.0f} / {theirs:.0f} |"
         )
+    banded, attention, stories = (rows_of(name) for name in ("banded", "attention", "stories"))
+    gain = pick(stories, "banded less plain ridge on the same features")
+    mean = {r["readout"]: r for r in stories if r["name"].startswith("mean test r")}
+    best = mean["banded ridge, a band for each space"]
+    lines += [
+        "",
+        "Banded ridge, 20 mixtures of three spaces: "
+        f"{pick(banded, "himalaya's fastest / neuroenc")['value']:.1f} times as fast as himalaya's fastest, mean test "
+        f"R2 {pick(banded, "neuroenc less himalaya's highest mean test R2")['value']:+.4f}. A step of attention "
+        "routing against a direct reading of the published form, at its sizes: head "
+        f"{pick(attention, 'published head / neuroenc head')['value']:.1f} times, with the frozen network "
+        f"{pick(attention, 'published step in all / neuroenc step')['value']:.0f} times as fast, in "
+        f"{pick(attention, 'memory of the neuroenc head')['value']:.0f} MiB instead of "
+        f"{pick(attention, 'memory of the published head')['value']:.0f}. Stories ({best['n_training_stories']} to "
+        f"train, {best['n_test_stories']} to test, {best['n']} components): banded ridge on questions, word rate "
+        f"and sentence embeddings {best['value']:.3f}, plain ridge on the same "
+        f"{mean['ridge, all three spaces']['value']:.3f} (gain {gain['value']:+.3f} "
+        f"[{gain['interval'][0]:+.3f}, {gain['interval'][1]:+.3f}]), plain ridge on questions and rate alone "
+        f"{mean['ridge, questions and rate']['value']:.3f}.",
+    ]
     return "\n".join(lines)
 
 
