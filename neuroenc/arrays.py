@@ -410,8 +410,13 @@ def same_neuroids(a: xr.Dataset, b: xr.Dataset) -> None:
         )
 
 
-def same_contract(a: xr.Dataset, b: xr.Dataset) -> None:
-    """Refuse two Features of different embedding contracts.
+def same_contract(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse features of another embedding contract.
+
+    Parameters
+    ----------
+    found, expected : mapping
+        Attributes of the features that are given, and of those a model was fitted to.
 
     Raises
     ------
@@ -419,7 +424,8 @@ def same_contract(a: xr.Dataset, b: xr.Dataset) -> None:
         Naming both values of the first attribute that differs.
     """
     for key in CONTRACT:
-        if a.attrs[key] != b.attrs[key]:
+        if found.get(key) != expected.get(key):
             raise ContractError(
-                f"The embedding contracts differ in {key!r}: {a.attrs[key]!r} and {b.attrs[key]!r}."
+                f"Features disagree with the weights in {key!r}: found {found.get(key)!r}, fitted to "
+                f"{expected.get(key)!r}. Extract them with the same model section."
             )

@@ -84,16 +84,17 @@ def write_json(data: Any, path: str | Path) -> None:
 
 
 def existing(path: str | Path, *, made_by: str = "") -> Path:
-    """Return `path` if it exists.
+    """Return `path`, with ~ and environment variables expanded, if it exists.
 
     Raises
     ------
     InputError
         It does not; `made_by` says what to do next.
     """
-    if not Path(path).exists():
+    path = Path(os.path.expandvars(path)).expanduser()
+    if not path.exists():
         raise InputError(f"File not found: {path}. {made_by or 'Check the path.'}")
-    return Path(path)
+    return path
 
 
 def sha256(path: str | Path) -> str:

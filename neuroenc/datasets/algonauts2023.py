@@ -7,7 +7,6 @@ splits are made of the training pictures. Vertices are those of fsaverage that t
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,12 @@ N_FSAVERAGE = 163_842
 PICTURE = re.compile(r"train-(\d+)_nsd-(\d+)\.png")
 
 
+def _root(options: Dataset) -> Path:
+    return existing(str(options.root), made_by="Set `dataset.root` to algonauts_2023_challenge_data.")
+
+
 def _folder(options: Dataset, subject: str) -> Path:
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    existing(root, made_by="Set `dataset.root` to algonauts_2023_challenge_data.")
+    root = _root(options)
     if subject not in SUBJECTS:
         raise invalid("subject", subject, SUBJECTS)
     return existing(root / f"subj{subject}", made_by="Fetch this subject from the challenge's page.")
@@ -53,7 +55,7 @@ def _pictures(folder: Path) -> tuple[NDArray[np.str_], list[str]]:
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     """List the distinct training pictures of the subjects, by their number in NSD."""
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
+    root = _root(options)
     shown: dict[str, str] = {}
     for subject in subjects:
         for i, name in zip(*_pictures(_folder(options, subject)), strict=True):

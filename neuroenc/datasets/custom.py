@@ -7,7 +7,6 @@ responses) and the responses themselves; docs/custom.md walks through one. Nothi
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +86,8 @@ def describe(options: Dataset) -> tuple[Path, Description]:
     InputError
         It is missing or wrong; the key and what is allowed are named.
     """
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    path = existing(root, made_by="Set `dataset.root` to the folder with dataset.yaml.") / "dataset.yaml"
+    root = existing(str(options.root), made_by="Set `dataset.root` to the folder with dataset.yaml.")
+    path = root / "dataset.yaml"
     try:
         found = yaml.safe_load(existing(path, made_by="docs/custom.md says what it holds.").read_text())
     except yaml.YAMLError as error:

@@ -9,7 +9,6 @@ were shown is not recorded, so a block is a stimulus of its own and its run is i
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import nibabel as nib
@@ -34,8 +33,7 @@ EXPECTED = {"volumes": 1452, "runs": 12, "blocks_per_run": 8}
 
 def folder_of(options: Dataset, subject: str) -> Path:
     """Return the folder with the subject's bold.nii.gz."""
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    existing(root, made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
+    root = existing(str(options.root), made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
     if (root / "bold.nii.gz").exists():
         if subject != "1":
             raise invalid("subject", subject, ["1"])

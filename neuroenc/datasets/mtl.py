@@ -8,7 +8,6 @@ Fifty pictures appear in both phases. Areas are numbered as in the source, not n
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,7 @@ EXPECTED = {"units": 596, "trials": 200, "bins": 50, "pictures": 150, "sessions"
 
 
 def _read(options: Dataset) -> tuple[Path, dict[str, Any]]:
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    existing(root, made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
+    root = existing(str(options.root), made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
     try:
         with np.load(existing(root / FILE), allow_pickle=False) as file:
             found = {k: file[k] for k in file.files}

@@ -6,7 +6,6 @@ Which picture was shown is not recorded, so a presentation is a stimulus of its 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,7 @@ EXPECTED = {"runs": 6, "presentations": 1174}
 
 
 def _runs(options: Dataset) -> list[Path]:
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    existing(root, made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
+    root = existing(str(options.root), made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
     found = sorted(root.glob("data_*.csv"))
     if not found:
         raise InputError(f"There are no runs (data_*.csv) in {root}. Check `dataset.root`.")

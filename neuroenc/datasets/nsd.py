@@ -8,7 +8,6 @@ from one in the design and from zero in the tables.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 from zlib import error as zlib_error
@@ -48,8 +47,7 @@ EXPECTED: dict[str, Any] = {
 
 def root_of(options: Dataset) -> Path:
     """Return the folder of the dataset."""
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    return existing(root, made_by="Point `dataset.root` at the folder that holds nsddata.")
+    return existing(str(options.root), made_by="Point `dataset.root` at the folder that holds nsddata.")
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:

@@ -8,7 +8,6 @@ training concepts. Pictures are in `image_set/`, in the order of `image_metadata
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ EXPECTED = {"training": (16540, 4, 17, 100), "test": (200, 80, 17, 100)}
 
 
 def _root(options: Dataset) -> Path:
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    return existing(root, made_by="Set `dataset.root` to the folder with preprocessed_data and image_set.")
+    hint = "Set `dataset.root` to the folder with preprocessed_data and image_set."
+    return existing(str(options.root), made_by=hint)
 
 
 def _pictures(root: Path) -> dict[str, list[tuple[str, str]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -34,8 +33,7 @@ EXPECTED = {  # session: (sites, rows, distinct pictures)
 
 def root_of(options: Dataset) -> Path:
     """Return the folder that holds `images` and `responses`."""
-    root = Path(os.path.expandvars(str(options.root))).expanduser()
-    return existing(root, made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
+    return existing(str(options.root), made_by="Set NEUROENC_REAL_DATA or `dataset.root` to the recordings.")
 
 
 @lru_cache(maxsize=8)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc import __version__
+from neuroenc.arrays import same_contract
 from neuroenc.encoders.encode import Fit
-from neuroenc.errors import ContractError, InputError
+from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
 
 HOMES = {
@@ -180,13 +181,7 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     from safetensors import safe_open
 
     described = json.loads(existing(Path(path).with_suffix(".json")).read_text())
-    for key in ("model", "weights", "pooling", "preprocessing", "normalisation"):
-        found, expected = features.attrs.get(key), described["contract"].get(key)
-        if found != expected:
-            raise ContractError(
-                f"Features disagree with the weights in {key!r}: found {found!r}, fitted to {expected!r}. "
-                "Extract them with the same model section."
-            )
+    same_contract(features.attrs, described["contract"])
     models = [m for m in described["models"] if m["fold"] == fold]
     if not models:
         folds = sorted({m["fold"] for m in described["models"]})

@@ -7,7 +7,6 @@ what turns stimuli into its batches.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -301,7 +300,7 @@ def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
     if model.extractor != "transformers":
         return None
     if entry is None:
-        return existing(Path(os.path.expandvars(str(model.network))).expanduser())
+        return existing(str(model.network))
     return registry.stored(entry)
 
 
@@ -330,8 +329,7 @@ def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path
             f"No weights named for {model.network!r}. Give a checkpoint file, or 'random:<seed>' "
             "for the untrained network."
         )
-    path = Path(os.path.expandvars(weights)).expanduser()
-    existing(path, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
+    path = existing(weights, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
     found_hash = sha256(path)
     if model.sha256 not in (None, found_hash):
         raise InputError(
