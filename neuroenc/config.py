@@ -71,7 +71,7 @@ class Simulation(Section):
 class Dataset(Section):
     """Which recordings are read, and how."""
 
-    name: Literal["nsd", "v4", "haxby", "mtl", "n170", "algonauts2023", "things_eeg2", "custom"]
+    name: Literal["nsd", "v4", "haxby", "mtl", "n170", "algonauts2023", "things_eeg2", "treebank", "custom"]
     root: str | None = Field(
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."
@@ -85,18 +85,34 @@ class Dataset(Section):
     regions: list[str] = Field(
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
     )  # fmt: skip
-    sessions: int | None = Field(default=None, ge=1, description="nsd: read the first so many; null: all.")
+    sessions: int | None = Field(
+        default=None, ge=1, description="nsd, treebank: read the first so many; null: all."
+    )
+    events: Literal["words", "sentences"] = Field(
+        default="words", description="treebank: what is a stimulus."
+    )
+    reference: Literal["none", "bipolar", "laplacian"] = Field(
+        default="laplacian", description="treebank: an electrode less its neighbours on the shank."
+    )
+    band: Literal["broadband", "high_gamma"] = Field(
+        default="broadband", description="treebank: the potential, or the envelope from 70 to 150 Hz."
+    )
 
 
 class Split(Section):
     """How stimuli are divided into training and test."""
 
-    kind: Literal["dataset", "stimulus", "group"] = Field(
+    kind: Literal["dataset", "stimulus", "group", "chronological"] = Field(
         default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
-        "share of the stimuli; 'group': each group (run, story, …) is the test set once."
+        "share of the stimuli; 'group': each group (run, story, …) is the test set once; 'chronological': "
+        "each film is cut into `n_folds` stretches, each tested once."
     )  # fmt: skip
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split.")
+    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split; stretches of a film.")
+    embargo: float = Field(
+        default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
+        "is left out of training."
+    )  # fmt: skip
     n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
     seed: int = Field(default=0, ge=0)
 
@@ -123,7 +139,7 @@ class Model(Section):
         default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
     )
     context: int = Field(
-        default=0, ge=0, description="Text: stimuli of the same group read along before each one."
+        default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
     )
     regions: str | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "

@@ -12,7 +12,7 @@ from neuroenc.arrays import check
 from neuroenc.config import Split
 from neuroenc.errors import InputError, LeakError
 
-TRAIN, TEST = 0, 1
+TRAIN, TEST, UNUSED = 0, 1, 2
 
 
 def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
@@ -28,14 +28,17 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     Returns
     -------
     Dataset
-        `side(fold, stimulus)`: 0 train, 1 test. `inner(fold, stimulus)`: the validation fold a
-        training stimulus belongs to, -1 for test stimuli.
+        `side(fold, stimulus)`: 0 train, 1 test, 2 neither. `inner(fold, stimulus)`: the validation fold a
+        training stimulus belongs to, -1 for the others.
 
     Raises
     ------
     InputError
-        The dataset names no test stimuli, or there are too few groups.
+        The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
+        cut in time.
     """
+    if options.kind == "chronological":
+        return _chronological(stimuli, options)
     group = stimuli["group"].values
     n = len(group)
     rows = np.arange(n)
@@ -71,6 +74,43 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         folds = GroupKFold(options.n_inner, shuffle=True, random_state=options.seed)
         for number, (_, validation) in enumerate(folds.split(train, groups=group[train])):
             inner[fold, train[validation]] = number
+    return _split(stimuli, options, side, inner)
+
+
+def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
+    """Cut each film into stretches; each is tested once, and what is close to it in time is left out."""
+    if "onset" not in stimuli.coords:
+        raise InputError(
+            f"The stimuli of {stimuli.attrs['dataset']!r} have no onsets. Use split.kind 'stimulus' "
+            "or 'group'."
+        )
+    if options.n_folds < 2:
+        raise InputError(
+            "split.kind 'chronological' needs split.n_folds of 2 or more: each stretch is tested once."
+        )
+    onset = stimuli["onset"].values
+    film = stimuli["film"].values if "film" in stimuli.coords else np.full(len(onset), "")
+    side = np.full((options.n_folds, len(onset)), TRAIN, np.int8)
+    inner = np.full((options.n_folds, len(onset)), -1, np.int16)
+    for name in np.unique(film):
+        rows = np.flatnonzero(film == name)
+        rows = rows[np.argsort(onset[rows], kind="stable")]
+        for fold, test in enumerate(np.array_split(rows, options.n_folds)):
+            if not len(test):
+                raise InputError(f"{len(rows)} stimuli of {name!r} do not make {options.n_folds} folds.")
+            low, high = onset[test[0]] - options.embargo, onset[test[-1]] + options.embargo
+            side[fold, rows[(onset[rows] >= low) & (onset[rows] <= high)]] = UNUSED
+            side[fold, test] = TEST
+            train = rows[side[fold, rows] == TRAIN]
+            for number, validation in enumerate(np.array_split(train, options.n_inner)):
+                inner[fold, validation] = number
+    return _split(stimuli, options, side, inner)
+
+
+def _split(
+    stimuli: xr.Dataset, options: Split, side: NDArray[np.int8], inner: NDArray[np.int16]
+) -> xr.Dataset:
+    group = stimuli["group"].values
     split = xr.Dataset(
         {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)},
         {"stimulus_id": ("stimulus", stimuli["stimulus_id"].values), "group": ("stimulus", group)},
@@ -79,7 +119,7 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             "dataset": stimuli.attrs["dataset"], "neuroenc_version": __version__,
         },
     )  # fmt: skip
-    for fold in range(len(tests)):
+    for fold in range(len(side)):
         guard(split["stimulus_id"].values, side[fold], group)
     return check(split, "splits")
 

@@ -30,7 +30,10 @@ def test_every_key_is_explained():
         ({"spilt": {}}, r"'spilt'.*did you mean 'split'\?"),
         ({"split": {"kin": "group"}}, r"'split.kin'.*did you mean 'split.kind'\?"),
         ({"models": {"a": {"extractor": "gabor", "layer": []}}}, r"'models.a.layer'.*'models.a.layers'\?"),
-        ({"split": {"kind": "random"}}, r"'split.kind'.*'random'.*'dataset', 'stimulus' or 'group'"),
+        (
+            {"split": {"kind": "random"}},
+            r"'split.kind'.*'random'.*'dataset', 'stimulus', 'group' or 'chronological'",
+        ),
         ({"subjects": []}, "subjects"),
         ({"models": {"a_b": {"extractor": "gabor"}}}, "letters and digits"),
         ({"simulate": {"n_shared": 121}}, "do not divide into 6 sessions"),

@@ -58,3 +58,32 @@ def test_sides_refuses_strangers_and_leaks(toy):
 def test_too_few_groups_for_the_inner_folds(toy):
     with pytest.raises(InputError, match=r"Cannot make 5 inner folds of 3 groups"):
         splits.make(grouped(toy[0], [f"g{i % 4}" for i in range(120)]), Split(kind="group"))
+
+
+def test_a_film_is_cut_into_stretches_with_an_embargo(toy):
+    onset = np.tile(np.arange(60) * 2.0, 2)  # two films of two minutes, in any order
+    order = np.random.default_rng(0).permutation(120)
+    film = np.repeat(["a", "b"], 60)
+    stimuli = toy[0].assign_coords(onset=("stimulus", onset[order]), film=("stimulus", film[order]))
+    found = splits.make(stimuli, Split(kind="chronological", n_folds=4, n_inner=3, embargo=5))
+    side = found["side"].values
+    assert ((side == splits.TEST).sum(0) == 1).all()  # each is tested once
+    for k in range(4):
+        for name in "ab":
+            here = film[order] == name
+            test = onset[order][here & (side[k] == splits.TEST)]
+            train = onset[order][here & (side[k] == splits.TRAIN)]
+            assert len(test) == 15 and np.ptp(test) == 28  # one stretch
+            assert (np.abs(train[:, None] - test).min(1) > 5).all()
+            assert (side[k][here] == splits.UNUSED).sum() in (2, 4)
+        inner = found["inner"].values[k]
+        assert ((inner >= 0) == (side[k] == splits.TRAIN)).all()
+        assert set(inner[inner >= 0]) == {0, 1, 2}
+
+
+def test_stretches_need_onsets_and_more_than_one(toy):
+    with pytest.raises(InputError, match="have no onsets"):
+        splits.make(toy[0], Split(kind="chronological", n_folds=3))
+    stimuli = toy[0].assign_coords(onset=("stimulus", np.arange(120.0)))
+    with pytest.raises(InputError, match="n_folds of 2 or more"):
+        splits.make(stimuli, Split(kind="chronological"))

@@ -213,7 +213,7 @@ def read_items(
     all_texts = stimuli["caption"].values[:, text]
     texts = [str(all_texts[r]) for r in rows]
     if model.context:
-        group = stimuli["group"].values
+        group = stimuli["film" if "film" in stimuli.coords else "group"].values
         spans = [np.arange(max(0, r - model.context), r + 1) for r in rows]
         texts = [
             " ".join(str(t) for t in all_texts[s[group[s] == group[r]]] if t)

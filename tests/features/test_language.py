@@ -188,6 +188,8 @@ def test_running_text_reads_what_came_before_in_its_story(table):
     model = Model(network="bert-base", context=2)
     texts = read_items(table, np.arange(3), "text", model)
     assert texts == [TEXTS[0], f"{TEXTS[0]} {TEXTS[1]}", TEXTS[2]]
+    film = table.assign_coords(film=("stimulus", ["f", "f", "f"]))
+    assert read_items(film, np.arange(2, 3), "text", model) == [" ".join(TEXTS)]
 
 
 def test_given_regions_are_joined_by_stimulus(table, tmp_path):

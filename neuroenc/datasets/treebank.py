@@ -1,0 +1,292 @@
+"""Brain Treebank: depth electrodes while films were watched (Wang et al. 2024, arXiv 2411.08343).
+
+Ten patients, 26 sessions, 21 films. A presentation is an event of a film: the onset of a word, or of a
+sentence as a stand-in for a scene where scene cuts are not annotated. The sampling rate is taken from the
+triggers, not trusted; events outside the triggers are dropped and counted, because they cannot be placed.
+Films are not distributed: stimuli carry their words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.signal import hilbert
+
+from neuroenc.arrays import make_responses, make_stimuli
+from neuroenc.config import Dataset
+from neuroenc.errors import InputError, invalid
+from neuroenc.files import existing
+
+LICENCE = "CC-BY-4.0 (recordings); films are not distributed"
+CITATION = "Wang et al. (2024), Brain Treebank, arXiv 2411.08343"
+SESSIONS = {"1": 3, "2": 7, "3": 3, "4": 3, "5": 1, "6": 3, "7": 2, "8": 1, "9": 1, "10": 2}
+LINE = 60.0  # Hz, of the mains
+HIGH_GAMMA = (70.0, 150.0)  # Hz
+WINDOW, STEP = 0.2, 0.1  # s: width of a bin, and between bins
+SPAN = (-0.4, 1.0)  # s around an event
+
+
+def _root(options: Dataset) -> Path:
+    return existing(str(options.root), made_by="Set `dataset.root` to the folder with all_subject_data.")
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(existing(path).read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+
+
+def _table(path: Path, *columns: str) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(existing(path))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+    for column in columns:
+        if column not in table:
+            raise InputError(f"{path} has no column {column!r}. Was its layout changed?")
+    return table
+
+
+def sessions(options: Dataset, subject: str) -> list[str]:
+    """List the sessions of a patient, e.g. sub_1_trial000."""
+    root = _root(options)
+    found = sorted(p.stem for p in (root / "all_subject_data").glob(f"sub_{subject}_trial*.h5"))
+    if not found:
+        known = {p.name.split("_")[1] for p in (root / "all_subject_data").glob("sub_*_trial*.h5")}
+        raise invalid("subject", subject, sorted(known))
+    return found[: options.sessions]
+
+
+def film_of(root: Path, session: str) -> str:
+    """Return the film of a session."""
+    return str(_json(root / f"subject_metadata/{session}_metadata.json")["filename"])
+
+
+def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
+    """List the events of a film: stimulus_id, onset (s of the film), text."""
+    words = _table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
+    words = words.dropna(subset=["text", "start"]).sort_values("start", kind="stable").reset_index(drop=True)
+    if options.events == "sentences":
+        if "is_onset" not in words:
+            raise InputError(f"transcripts/{film}/features.csv has no column 'is_onset'. Use events: words.")
+        first = words["is_onset"].astype(float) > 0
+        sentence = first.cumsum()
+        text = words.groupby(sentence)["text"].agg(lambda t: " ".join(map(str, t)))
+        words = words[first].assign(text=text.loc[sentence[first]].to_numpy()).reset_index(drop=True)
+    kind = options.events[0]
+    ids = [f"{film}-{kind}{i:05d}" for i in range(len(words))]
+    return pd.DataFrame(
+        {"stimulus_id": ids, "onset": words["start"].astype(float), "text": words["text"].astype(str)}
+    )
+
+
+def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
+    """List the events of the films the patients saw."""
+    root = _root(options)
+    films = sorted({film_of(root, s) for subject in subjects for s in sessions(options, subject)})
+    tables = [events(options, root, film).assign(film=film) for film in films]
+    table = pd.concat(tables, ignore_index=True)
+    return make_stimuli(
+        {
+            "stimulus_id": table["stimulus_id"].to_numpy(str), "pixel_index": np.arange(len(table)),
+            "split": np.full(len(table), "train"), "group": table["stimulus_id"].to_numpy(str),
+            "onset": table["onset"].to_numpy(float), "film": table["film"].to_numpy(str),
+        },
+        attrs={"dataset": "Brain Treebank", "pixels": "not distributed"},
+        captions=table["text"].to_numpy(str)[:, None],
+    )  # fmt: skip
+
+
+def place(options: Dataset, root: Path, session: str) -> tuple[pd.DataFrame, NDArray[np.int64], float]:
+    """Place the events of a film in a recording.
+
+    Returns
+    -------
+    events : DataFrame
+        Those between the first and the last trigger.
+    sample : int array
+    rate : float
+        Hz, from the triggers.
+    """
+    path = root / f"subject_timings/{session}_timings.csv"
+    triggers = _table(path, "movie_time", "index").dropna(subset=["movie_time", "index"])
+    time, index = (triggers[c].to_numpy(float) for c in ("movie_time", "index"))
+    order = np.argsort(time, kind="stable")
+    time, index = time[order], index[order]
+    between = np.diff(time) > 0
+    if between.sum() < 2:
+        raise InputError(f"{path} has fewer than three triggers. Its events cannot be placed.")
+    rate = float(np.median(np.diff(index)[between] / np.diff(time)[between]))
+    if not 100 < rate < 50_000:
+        raise InputError(f"{path} gives a sampling rate of {rate:g} Hz. Are its columns seconds and samples?")
+    table = events(options, root, film_of(root, session))
+    inside = (table["onset"] >= time[0]) & (table["onset"] <= time[-1])
+    table = table[inside].reset_index(drop=True)
+    onset = table["onset"].to_numpy()
+    right = np.clip(np.searchsorted(time, onset), 1, len(time) - 1)
+    nearest = np.where(onset - time[right - 1] < time[right] - onset, right - 1, right)
+    sample = np.round(index[nearest] + (onset - time[nearest]) * rate).astype(int)
+    table.attrs["n_outside"] = int((~inside).sum())
+    return table, sample, rate
+
+
+def electrodes(root: Path, subject: str) -> dict[str, int]:
+    """Map the usable electrodes to their number in the recordings; labels cleaned of * and #."""
+    labels = [
+        str(v).strip().strip("*#")
+        for v in _json(root / f"electrode_labels/sub_{subject}/electrode_labels.json")
+    ]
+    corrupted: set[str] = set()
+    path = root / "corrupted_elec.json"
+    if path.exists():
+        corrupted = {str(v).strip().strip("*#") for v in _json(path).get(f"sub_{subject}", [])}
+    return {
+        name: number for number, name in enumerate(labels)
+        if not name.upper().startswith(("DC", "TRIG")) and name not in corrupted
+    }  # fmt: skip
+
+
+def montage(known: dict[str, int], reference: str) -> Iterator[tuple[str, list[tuple[int, float]]]]:
+    """List the channels of a reference: name, and the electrodes with their weights.
+
+    Neighbours are the next contacts of the same shank. `laplacian`: a contact less the mean of its two
+    neighbours; `bipolar`: less the next; contacts without are left out.
+    """
+    for name, number in known.items():
+        match = re.fullmatch(r"(.*?)(\d+)", name)
+        if reference == "none":
+            yield name, [(number, 1.0)]
+        elif match:
+            before, after = (known.get(f"{match[1]}{int(match[2]) + d}") for d in (-1, 1))
+            if reference == "bipolar" and after is not None:
+                yield f"{name}-{match[1]}{int(match[2]) + 1}", [(number, 1.0), (after, -1.0)]
+            elif reference == "laplacian" and before is not None and after is not None:
+                yield name, [(number, 1.0), (before, -0.5), (after, -0.5)]
+
+
+def load_responses(options: Dataset, subject: str) -> xr.Dataset:
+    """Read one patient, a channel at a time: referenced, filtered, cut at the events, averaged in bins.
+
+    Each channel is z-scored within its session by the mean and deviation of the whole recording, and the
+    attribute `transductive` says so.
+    """
+    root, trials = _root(options), sessions(options, subject)
+    known = electrodes(root, subject)
+    channels = list(montage(known, options.reference))
+    if not channels:
+        raise InputError(
+            f"No electrode of subject {subject} has the neighbours reference {options.reference!r} needs."
+        )
+    starts = np.arange(SPAN[0], SPAN[1] - WINDOW + 1e-9, STEP)
+    responses, tables, names, rates, outside = [], [], [], {}, {}
+    for session in trials:
+        table, sample, rate = place(options, root, session)
+        rates[session], outside[session] = rate, table.attrs["n_outside"]
+        path = root / f"all_subject_data/{session}.h5"
+        edges = np.round((starts[:, None] + [0, WINDOW]) * rate).astype(int)
+        try:
+            with h5py.File(path) as file:
+                group = file.get("data", {})
+                lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
+                if lacking:
+                    raise InputError(f"{path} has no data/electrode_{lacking[0]}. Was its layout changed?")
+                length = group["electrode_0"].shape[0] if "electrode_0" in group else None
+                length = length or group[f"electrode_{channels[0][1][0][0]}"].shape[0]
+                fits = (sample + edges.min() >= 0) & (sample + edges.max() < length)
+                sample, table = sample[fits], table[fits]
+                outside[session] += int((~fits).sum())
+                values = np.empty((len(sample), len(channels), len(starts)), np.float32)
+                for k, (_, parts) in enumerate(channels):
+                    signal = sum(w * group[f"electrode_{n}"][:].astype(float) for n, w in parts)
+                    total = np.concatenate([[0.0], np.cumsum(filtered(signal, rate, options.band))])
+                    first, last = (sample[:, None] + edges[:, side] for side in (0, 1))
+                    values[:, k] = (total[last] - total[first]) / (last - first)
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+        responses.append(values)
+        tables.append(table)
+        names += [session] * len(table)
+    table = pd.concat(tables, ignore_index=True)
+    ids = table["stimulus_id"].to_numpy(str)
+    where = _localisation(root, subject)
+    at = [where.get(n.partition("-")[0], (np.nan,) * 3 + ("",)) for n, _ in channels]
+    areas = np.array([a[3] for a in at])
+    return make_responses(
+        np.concatenate(responses),
+        presentation={
+            "stimulus_id": ids, "session": np.array(names), "run": np.zeros(len(ids), int),
+            "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(),
+            "split": np.full(len(ids), "train"), "group": ids,
+        },
+        neuroid={
+            "neuroid_id": np.array([f"{subject}_{n}" for n, _ in channels]),
+            "subject": np.full(len(channels), subject),
+            "hemisphere": np.array([n[0] if n[0] in "LR" else "" for n, _ in channels]),
+            **{axis: np.array([a[i] for a in at], np.float32) for i, axis in enumerate("xyz")},
+            "ncsnr": np.full(len(channels), np.nan, np.float32),
+            **{f"roi_{area}": areas == area for area in sorted(set(areas) - {""})},
+        },
+        time_bin={"start": starts, "stop": starts + WINDOW},
+        attrs={
+            "dataset": "Brain Treebank", "space": "electrodes", "units": f"z-score, {options.band}",
+            "reference": options.reference, "rate_hz": json.dumps(rates),
+            "n_events_outside": json.dumps(outside),
+            "transductive": "each channel is z-scored over its whole recording", "source": json.dumps({}),
+        },
+    )  # fmt: skip
+
+
+def filtered(signal: NDArray[np.float64], rate: float, band: str) -> NDArray[np.float64]:
+    """Take out the mains and its harmonics; keep the broadband or the envelope of high gamma; z-score."""
+    from mne.filter import filter_data, notch_filter
+
+    harmonics = np.arange(LINE, min(rate / 2, 5 * LINE) - 1, LINE)
+    clean = notch_filter(signal, rate, harmonics, verbose="error") if len(harmonics) else signal
+    if band == "high_gamma":
+        if rate < 2.5 * HIGH_GAMMA[1]:
+            raise InputError(
+                f"High gamma needs more than {2.5 * HIGH_GAMMA[1]:g} Hz, the recording has {rate:g}."
+            )
+        clean = np.abs(hilbert(filter_data(clean, rate, *HIGH_GAMMA, verbose="error")))
+    spread = clean.std()
+    return np.asarray((clean - clean.mean()) / (spread if spread > 0 else np.nan))
+
+
+def _localisation(root: Path, subject: str) -> dict[str, tuple[float, float, float, str]]:
+    path = root / f"localization/sub_{subject}/depth-wm.csv"
+    if not path.exists():
+        return {}
+    table = _table(path, "Electrode", "L", "I", "P")
+    area = table.get("DesikanKilliany", pd.Series([""] * len(table))).fillna("").astype(str)
+    return {
+        str(e).strip().strip("*#"): (float(x), float(y), float(z), str(a))
+        for e, x, y, z, a in zip(table["Electrode"], table["L"], table["I"], table["P"], area, strict=True)
+    }
+
+
+def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
+    """Place the events of every session; say rates, channels and what cannot be placed."""
+    root = _root(options)
+    done = []
+    for subject in subjects:
+        found = sessions(options, subject)
+        if options.sessions is None and len(found) != SESSIONS.get(subject, len(found)):
+            raise InputError(f"Subject {subject} has {len(found)} sessions, expected {SESSIONS[subject]}.")
+        n = len(list(montage(electrodes(root, subject), options.reference)))
+        for session in found:
+            table, _, rate = place(options, root, session)
+            done.append(
+                f"{session}: {film_of(root, session)}, {rate:.1f} Hz, {n} channels, {len(table)} events, "
+                f"{table.attrs['n_outside']} outside the triggers"
+            )
+    return done
