@@ -71,7 +71,9 @@ class Simulation(Section):
 class Dataset(Section):
     """Which recordings are read, and how."""
 
-    name: Literal["nsd", "v4", "haxby", "mtl", "n170", "algonauts2023", "things_eeg2", "treebank", "custom"]
+    name: Literal[
+        "nsd", "v4", "haxby", "mtl", "n170", "algonauts2023", "bold5000", "things_eeg2", "treebank", "custom"
+    ]
     root: str | None = Field(
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."
@@ -80,7 +82,7 @@ class Dataset(Section):
     preparation: str = Field(default="betas_fithrf_GLMdenoise_RR", description="nsd: which betas.")
     mask: str = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
-        "all voxels with data. haxby: 'mask' or one of its masks."
+        "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."
     )  # fmt: skip
     regions: list[str] = Field(
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."

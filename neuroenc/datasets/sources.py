@@ -75,6 +75,7 @@ SOURCES: dict[str, Source] = {
     "things_eeg2": Source("", None, "OSF 3jk45 (EEG), OSF y63gw (pictures, with a password)"),
     "mtl": Source("", None, "DANDI:000004"),
     "n170": Source("", None, "the repository muse-lsl"),
+    "bold5000": Source("", None, "figshare 14456124 (release 2.0) and bold5000-dataset.github.io (pictures)"),
     "treebank": Source("", None, "braintreebank.dev"),
     "v4": Source("", None, "doi 10.1038/s41586-026-10150-1"),
 }  # fmt: skip

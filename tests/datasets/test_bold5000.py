@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from layouts import bold5000 as layout
+
+from neuroenc.arrays import load, save
+from neuroenc.config import Dataset
+from neuroenc.datasets import bold5000
+from neuroenc.errors import InputError
+
+
+def test_the_record_gives_the_published_numbers_of_trials():
+    trials = [int(bold5000.runs_of(s).sum()) * 37 for s in bold5000.LONG]
+    assert trials == [5254, 5254, 5254, 3108]
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    first = layout.build(tmp_path / "bold", monkeypatch)
+    return tmp_path / "bold", first
+
+
+def options(root, mask="rois"):
+    return Dataset(name="bold5000", root=str(root), mask=mask)
+
+
+def test_regions_sessions_and_repeats(tree, tmp_path):
+    root, first = tree
+    found = bold5000.load_responses(options(root), "CSI4")
+    assert found["response"].shape == (38, 30)
+    assert np.bincount(found["session"].values.astype(int))[1:].tolist() == [20, 18]
+    one = found["session"].values == "1"
+    expected = (first[one] - first[one].mean(0)) / first[one].std(0)
+    np.testing.assert_allclose(found["response"].values[one, :3], expected, rtol=1e-4, atol=1e-5)
+    assert found["roi_PPA"].values.sum() == 6
+    assert found["stimulus_id"].values[-4] == found["stimulus_id"].values[0]  # named rep_ there
+    assert found["repetition"].values[-4:].tolist() == [1, 1, 2, 1]
+    save(found, tmp_path / "r.nc")
+    assert load(tmp_path / "r.nc", "responses").identical(found)
+
+
+def test_the_whole_brain(tree):
+    found = bold5000.load_responses(options(tree[0], "brain"), "CSI4")
+    assert found["response"].shape == (38, 4)
+    assert [found[a].values[0] for a in "xyz"] == [1, 1, 1]
+    with pytest.raises(InputError, match=r"'dataset.mask': 'nsdgeneral'"):
+        bold5000.load_responses(options(tree[0], "nsdgeneral"), "CSI4")
+
+
+def test_pictures_of_three_sources(tree):
+    stimuli = bold5000.load_stimuli(options(tree[0]), ["CSI4"])
+    assert stimuli.sizes["stimulus"] == 34
+    kinds = dict(zip(stimuli["stimulus_id"].values, stimuli["category"].values.argmax(1), strict=True))
+    assert kinds["airpört0.jpg"] == 2 and kinds["COCO_train001.jpg"] == 0
+    assert bold5000.check_tree(options(tree[0]), ["CSI4"])[1] == "subject CSI4: 38 trials in 2 sessions"
+
+
+def test_broken_trees_are_explained(tree):
+    root, _ = tree
+    with pytest.raises(InputError, match="'subject': 'CSI5'"):
+        bold5000.load_responses(options(root), "CSI5")
+    with pytest.raises(InputError, match=r"File not found: .*CSI1_imgnames.txt"):
+        bold5000.load_responses(options(root), "CSI1")
+    next((root / bold5000.PICTURES / "Scene").iterdir()).unlink()
+    with pytest.raises(InputError, match="is in none of COCO, ImageNet, Scene"):
+        bold5000.load_stimuli(options(root), ["CSI4"])
+    path = root / f"BOLD5000_GLMsingle_ROI_betas/py/CSI4_{bold5000.BETAS}_allses_LHLOC.npy"
+    np.save(path, np.zeros((10, 3)))
+    with pytest.raises(InputError, match=r"shape \(10, 3\), expected \(38 trials, voxels\)"):
+        bold5000.load_responses(options(root), "CSI4")
+    session = root / f"CSI4_{bold5000.BETAS}_ses-02.nii.gz"
+    session.write_bytes(session.read_bytes()[:200])
+    with pytest.raises(InputError, match="Cannot read"):
+        bold5000.load_responses(options(root, "brain"), "CSI4")
+    names = root / "CSI4_imgnames.txt"
+    names.write_text("\n".join(names.read_text().splitlines()[:-1]))
+    with pytest.raises(InputError, match="names 37 trials, expected 38"):
+        bold5000.load_responses(options(root), "CSI4")
