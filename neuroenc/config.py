@@ -72,7 +72,17 @@ class Dataset(Section):
     """Which recordings are read, and how."""
 
     name: Literal[
-        "nsd", "v4", "haxby", "mtl", "n170", "algonauts2023", "bold5000", "things_eeg2", "treebank", "custom"
+        "nsd",
+        "v4",
+        "haxby",
+        "mtl",
+        "n170",
+        "algonauts2023",
+        "bold5000",
+        "things_fmri",
+        "things_eeg2",
+        "treebank",
+        "custom",
     ]
     root: str | None = Field(
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "

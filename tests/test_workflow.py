@@ -65,7 +65,7 @@ def finished(tmp_path_factory):
 
 
 CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl": "data/mtl",
-                  "n170": "data/eeg_n170", "custom": "my-experiment", "things_eeg2": "things_eeg2", "treebank": "braintreebank", "bold5000": "bold5000",
+                  "n170": "data/eeg_n170", "custom": "my-experiment", "things_eeg2": "things_eeg2", "treebank": "braintreebank", "bold5000": "bold5000", "things_fmri": "things_fmri",
                   "algonauts2023": "algonauts_2023_challenge_data"}  # fmt: skip
 
 

@@ -72,6 +72,7 @@ SOURCES: dict[str, Source] = {
     ),
     "haxby": Source("", None, "nilearn.datasets.fetch_haxby"),
     "algonauts2023": Source("", None, "algonauts.csail.mit.edu, the challenge of 2023 (form)"),
+    "things_fmri": Source("", None, "figshare+ 20492835 (betas_csv), OSF jum2f (pictures, with a password)"),
     "things_eeg2": Source("", None, "OSF 3jk45 (EEG), OSF y63gw (pictures, with a password)"),
     "mtl": Source("", None, "DANDI:000004"),
     "n170": Source("", None, "the repository muse-lsl"),

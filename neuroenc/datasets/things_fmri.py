@@ -1,0 +1,165 @@
+"""THINGS-fMRI: three people seeing 8,740 object pictures (Hebart et al. 2023, eLife 12, e82580).
+
+Single-trial betas of the release as tables (`betas_csv`): 8,640 training trials, and 100 test pictures
+shown twelve times. Noise ceilings of single trials are read as they are given, in percent.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuroenc.arrays import make_responses, make_stimuli
+from neuroenc.config import Dataset
+from neuroenc.errors import InputError, invalid
+from neuroenc.files import existing, sha256
+
+LICENCE = "CC0 (OpenNeuro ds004192, figshare+ 20492835); the pictures of THINGS are not to be redistributed"
+CITATION = "Hebart et al. (2023), eLife 12, e82580"
+SUBJECTS = ("01", "02", "03")
+EXPECTED = {"train": 8640, "test": 1200}
+VOXELS = {"01": 211_339}
+
+
+def _root(options: Dataset) -> Path:
+    return existing(str(options.root), made_by="Set `dataset.root` to the folder with betas_csv.")
+
+
+def _table(root: Path, subject: str, kind: str, *columns: str) -> pd.DataFrame:
+    if subject not in SUBJECTS:
+        raise invalid("subject", subject, SUBJECTS)
+    path = root / f"betas_csv/sub-{subject}_{kind}.csv"
+    try:
+        table = pd.read_csv(existing(path))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+    for column in columns:
+        if column not in table:
+            raise InputError(f"{path} has no column {column!r}. Was its layout changed?")
+    return table
+
+
+def _trials(root: Path, subject: str) -> pd.DataFrame:
+    columns = ("trial_type", "session", "run", "trial_id", "stimulus", "concept")
+    return _table(root, subject, "StimulusMetadata", *columns)
+
+
+def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
+    """List the pictures; the concept is caption and group. Pictures are in `images/<concept>/`."""
+    root = _root(options)
+    table = pd.concat([_trials(root, s) for s in subjects]).drop_duplicates("stimulus")
+    files = [f"{c}/{s}" for c, s in zip(table["concept"], table["stimulus"], strict=True)]
+    absent = [f for f in files if not (root / "images" / f).exists()]
+    if absent:
+        raise InputError(
+            f"{len(absent)} of {len(files)} pictures are not in {root / 'images'}, first {absent[0]!r}. "
+            "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
+        )
+    concept = table["concept"].to_numpy(str)
+    return make_stimuli(
+        {
+            "stimulus_id": table["stimulus"].map(lambda s: Path(s).stem).to_numpy(str),
+            "pixel_index": np.arange(len(table)), "file": np.array(files), "group": concept,
+            "split": np.where(table["trial_type"] == "test", "test", "train"),
+        },
+        attrs={"dataset": "THINGS-fMRI", "pixels": str(root / "images")},
+        captions=np.char.replace(concept, "_", " ")[:, None],
+    )  # fmt: skip
+
+
+def _betas(path: Path, n_trials: int, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Read voxels of a table that pandas wrote as HDF5 (its fixed format), (trials, voxels).
+
+    The column of voxel ids is left out; blocks of voxels are read, so that the file is never whole in memory.
+    """
+    try:
+        with h5py.File(path) as file:
+            group: Any = next(iter(file.values()))
+            large = [k for k in group if k.startswith("block") and k.endswith("_values")]
+            large = [k for k in large if group[k].dtype.kind == "f"]
+            if len(large) != 1:
+                raise InputError(
+                    f"{path} has {len(large)} blocks of numbers, expected 1. Was its layout changed?"
+                )
+            values = group[large[0]]
+            if values.shape[1] != n_trials:
+                raise InputError(f"{path} has {values.shape[1]} trials, the table of stimuli {n_trials}.")
+            out = np.empty((n_trials, len(wanted)), np.float32)
+            for start in range(0, len(values), 4096):
+                here = (wanted >= start) & (wanted < start + 4096)
+                if here.any():
+                    out[:, here] = values[start : start + 4096][wanted[here] - start].T
+    except (OSError, KeyError, StopIteration) as error:
+        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+    return out
+
+
+def load_responses(options: Dataset, subject: str) -> xr.Dataset:
+    """Read one subject; `mask: rois` keeps the voxels of the regions, `brain` all.
+
+    A region is a column of the table of voxels that holds 0 and 1 only: V1 … hV4, lFFA, glasser-… .
+    """
+    root = _root(options)
+    trials = _trials(root, subject)
+    needed = ("voxel_id", "voxel_x", "voxel_y", "voxel_z", "nc_singletrial")
+    voxels = _table(root, subject, "VoxelMetadata", *needed)
+    given = {*needed, "subject_id"}
+    rois = [c for c in voxels if c not in given and voxels[c].isin((0, 1)).all()]
+    chosen = [r for r in rois if not options.regions or r in options.regions]
+    unknown = set(options.regions) - set(rois)
+    if unknown:
+        raise invalid("dataset.regions", min(unknown), rois)
+    if options.mask not in ("rois", "brain"):
+        raise invalid("dataset.mask", options.mask, ("rois", "brain"))
+    kept = voxels[chosen].any(axis=1).to_numpy() if options.mask == "rois" else np.ones(len(voxels), bool)
+    path = existing(root / f"betas_csv/sub-{subject}_ResponseData.h5")
+    values = _betas(path, len(trials), np.flatnonzero(kept))
+    voxels = voxels[kept]
+    ids = trials["stimulus"].map(lambda s: Path(s).stem).to_numpy(str)
+    return make_responses(
+        values,
+        presentation={
+            "stimulus_id": ids, "session": trials["session"].astype(str).to_numpy(str),
+            "run": trials["run"].to_numpy(int),
+            "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(),
+            "split": np.where(trials["trial_type"] == "test", "test", "train"),
+            "group": trials["concept"].to_numpy(str),
+        },
+        neuroid={
+            "neuroid_id": np.array([f"{subject}_{v}" for v in voxels["voxel_id"]]),
+            "subject": np.full(len(voxels), subject), "hemisphere": np.full(len(voxels), ""),
+            **{a: voxels[f"voxel_{a}"].to_numpy(np.float32) for a in "xyz"},
+            "noise_ceiling": voxels["nc_singletrial"].to_numpy(np.float32) / 100,
+            **{f"roi_{r}": voxels[r].to_numpy(bool) for r in chosen},
+        },
+        attrs={
+            "dataset": "THINGS-fMRI", "space": "T1w", "units": "beta",
+            "source": json.dumps({path.name: sha256(path)}),
+        },
+    )  # fmt: skip
+
+
+def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
+    """Compare trials and voxels with the record."""
+    root = _root(options)
+    done = []
+    for subject in subjects:
+        found = _trials(root, subject)["trial_type"].value_counts().to_dict()
+        for part, expected in EXPECTED.items():
+            if found.get(part, 0) != expected:
+                raise InputError(
+                    f"Subject {subject} {part}: found {found.get(part, 0)} trials, expected {expected}."
+                )
+        n = len(_table(root, subject, "VoxelMetadata"))
+        if VOXELS.get(subject, n) != n:
+            raise InputError(f"Subject {subject} voxels: found {n}, expected {VOXELS[subject]}.")
+        shown = ", ".join(f"{v} {k} trials" for k, v in EXPECTED.items())
+        done.append(f"subject {subject}: {n} voxels, {shown}")
+    return done
