@@ -1,6 +1,7 @@
 """A file server on loopback with the network's moods: ranges, breaks, truncation, wrong bytes, 503."""
 
 import hashlib
+import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault[0] == "drop":
             self.wfile.write(part[: fault[1]])
             self.wfile.flush()
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
             return
         self.wfile.write(part)
 
