@@ -45,6 +45,7 @@ bench: .venv/.ready
 	python benchmarks/banded.py
 	python benchmarks/attention.py
 	python benchmarks/stories.py
+	python benchmarks/features.py
 	python benchmarks/simulation.py
 
 readme: .venv/.ready

@@ -177,22 +177,28 @@ def unpack(archive: Path, folder: Path) -> None:
     InputError
         A member would, or the archive is broken.
     """
+
+    def inside(name: str, *, plain: bool = True) -> None:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or not plain:
+            raise InputError(
+                f"{archive.name} holds {name!r}, which would reach outside {folder}. It was not unpacked; do "
+                "not trust it."
+            )
+
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as file:
                 for name in file.namelist():
-                    parts = PurePosixPath(name.replace("\\", "/"))
-                    if parts.is_absolute() or ".." in parts.parts:
-                        raise InputError(
-                            f"{archive.name} holds {name!r}, which would be written outside {folder}. It was "
-                            "not unpacked; do not trust it."
-                        )
+                    inside(name)
                 file.extractall(folder)
         else:
-            with tarfile.open(archive) as file:
-                file.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise InputError(f"{archive.name}: {error}. It was not unpacked; do not trust it.") from None
+            with tarfile.open(archive) as tar:
+                for member in tar.getmembers():
+                    inside(member.name, plain=member.isfile() or member.isdir())
+                # python before 3.11.4 has no filters; nothing but plain files inside is left here
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                tar.extractall(folder)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise InputError(f"Cannot unpack {archive}: {error}. Remove it and fetch it again.") from None
 

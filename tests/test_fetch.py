@@ -130,14 +130,13 @@ def test_archives_stay_in_their_folder(tmp_path):
         file.writestr("../outside.txt", "x")
     with pytest.raises(InputError, match=r"'../outside.txt'.*do not trust it"):
         unpack(bad, tmp_path / "out")
-    for name in ("../outside.txt", "/tmp/outside.txt"):
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    plain = [tarfile.TarInfo(n) for n in ("../outside.txt", "/tmp/outside.txt")]
+    for member in (*plain, link):
         with tarfile.open(tmp_path / "bad.tar", "w") as file:
-            member = tarfile.TarInfo(name)
-            member.size = 1
+            member.size = 1 if member.isfile() else 0
             file.addfile(member, io.BytesIO(b"x"))
-        if name.startswith("/"):  # taken as relative
-            unpack(tmp_path / "bad.tar", tmp_path / "out")
-            continue
         with pytest.raises(InputError, match="do not trust it"):
             unpack(tmp_path / "bad.tar", tmp_path / "out")
     assert not (tmp_path / "outside.txt").exists()
@@ -169,3 +168,12 @@ def test_consent_is_asked_once_and_never_in_a_batch_job(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
     consent("things", "Others.")
     assert set(json.loads(path.read_text())) == {"nsd", "things"}
+
+
+def test_a_tar_is_unpacked(tmp_path):
+    with tarfile.open(tmp_path / "good.tar.gz", "w:gz") as file:
+        member = tarfile.TarInfo("folder/a.txt")
+        member.size = 1
+        file.addfile(member, io.BytesIO(b"x"))
+    unpack(tmp_path / "good.tar.gz", tmp_path / "out")
+    assert (tmp_path / "out/folder/a.txt").read_text() == "x"

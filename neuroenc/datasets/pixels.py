@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -54,7 +55,9 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64]) -> list[NDArray[np
 def _decode(folder: Path, name: str) -> NDArray[np.uint8]:
     archive, inside, member = name.partition(".zip/")
     data = (
-        _open_zip(folder / f"{archive}.zip").read(member) if inside else existing(folder / name).read_bytes()
+        _open_zip(folder / f"{archive}.zip", os.getpid()).read(member)
+        if inside
+        else existing(folder / name).read_bytes()
     )
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -63,5 +66,5 @@ def _decode(folder: Path, name: str) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=4)
-def _open_zip(path: Path) -> zipfile.ZipFile:
+def _open_zip(path: Path, process: int) -> zipfile.ZipFile:  # noqa: ARG001  a fork must not share the position
     return zipfile.ZipFile(existing(path))

@@ -190,3 +190,22 @@ def test_plain_descriptions_of_pixels():
     assert (classical.Pixels("pixel")([flat])["rgb"] == np.float32(128 / 255)).all()
     with pytest.raises(InputError, match="'pooling': 'grid:4'"):
         classical.Pixels("pixel", "grid:4")
+
+
+def test_workers_do_not_share_an_open_zip(tmp_path, monkeypatch):
+    import zipfile
+
+    monkeypatch.setattr(module, "BLOCK", 8)
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for i in range(64):
+            Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(tmp_path / "x.png")
+            archive.write(tmp_path / "x.png", f"{i}.png")
+    ids = [str(i) for i in range(64)]
+    table = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(64), "file": [f"p.zip/{i}.png" for i in ids],
+         "split": ["train"] * 64, "group": ids}, attrs={"dataset": "toy", "pixels": str(tmp_path)},
+    )  # fmt: skip
+    extract(table, Model(network="pixel"), tmp_path / "one.nc", workers=0)  # the zip is open from here on
+    extract(table, Model(network="pixel"), tmp_path / "two.nc", workers=2)
+    assert load(tmp_path / "one.nc", "features").identical(load(tmp_path / "two.nc", "features"))
