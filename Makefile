@@ -46,6 +46,7 @@ bench: .venv/.ready
 	python benchmarks/attention.py
 	python benchmarks/stories.py
 	python benchmarks/features.py
+	python benchmarks/nsd.py
 	python benchmarks/simulation.py
 
 readme: .venv/.ready

@@ -57,7 +57,9 @@ def features_extract(
     split: Annotated[Path | None, typer.Option(help="Splits (.nc), for PCA of training stimuli.")] = None,
     memory_gb: Annotated[float, typer.Option(help="For the activations of a batch.")] = 1.0,
     device: Annotated[str, typer.Option(help="Of torch; auto: cuda where there is one.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that read and resize.", min=0)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that read and resize; else as many as serve.", min=0)
+    ] = None,
     shard: Annotated[str, typer.Option(help="K/N: one of N processes; then run once without.")] = "0/1",
 ) -> None:
     """Extract features of all stimuli; a killed run is taken up again."""

@@ -276,12 +276,16 @@ class _Volume:
                         f"{path} has the axes {stored.shape}, expected (trials, *{self.shape[::-1]}): "
                         "MATLAB's HDF5 is read as trials, z, y, x."
                     )
-                blocks = [stored[i : i + 50][:, mask.T] for i in range(0, len(stored), 50)]
+                # MATLAB's order of the voxels, in the order of the mask
+                voxel = np.ravel_multi_index(np.nonzero(mask)[::-1], self.shape[::-1])
+                values = np.empty((len(stored), len(voxel)), np.float32)
+                for i in range(0, len(stored), 25):
+                    block = stored[i : i + 25]
+                    values[i : i + 25] = block.reshape(len(block), -1)[:, voxel]
         except (OSError, KeyError) as error:
             raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-        # mask.T walks the voxels z first; bring them to the order of the mask itself
-        order = np.argsort(np.arange(mask.size).reshape(mask.shape).T[mask.T])
-        return np.concatenate(blocks)[:, order].astype(np.float32) / np.float32(BETA_SCALE), [path]
+        values /= np.float32(BETA_SCALE)
+        return values, [path]
 
     def ncsnr(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         return self.reference[mask]

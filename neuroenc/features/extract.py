@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +43,7 @@ def extract(
     split: xr.Dataset | None = None,
     memory_gb: float = 1.0,
     device: str = "auto",
-    workers: int = 1,
+    workers: int | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> None:
     """Extract features of all stimuli into one netCDF file.
@@ -64,8 +65,9 @@ def extract(
         What the activations of one batch may take.
     device : str
         Of torch; "auto" takes a GPU where there is one.
-    workers : int
-        Processes that read and prepare stimuli; 0: this one.
+    workers : int, optional
+        Processes that read and prepare stimuli; 0: this one. None: one for each core but one beside a GPU,
+        none where the network itself takes the cores.
     shard : (number, of how many)
         Do only every so-manieth block, as one of several processes on GPUs of their own; run without shards
         when all are done to join the blocks.
@@ -117,6 +119,8 @@ def extract(
         for i in range(start, min(start + BLOCK, len(ids)), batch)
     ]
     on_gpu = getattr(extractor, "device", "cpu") != "cpu"
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
     feed = _batches(Jobs(stimuli, model, reads, prepare, jobs), workers, pin=on_gpu)
     bar = tqdm(total=len(jobs), desc=f"features of {asked.network or asked.extractor}", disable=None)
     with ThreadPoolExecutor(1) as writer:
