@@ -336,7 +336,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "",
         f"`{COMMAND}` (or `python benchmarks/readouts.py`) makes this page, "
         "`benchmarks/results/readouts.json` and `docs/readouts.png` again. "
-        f"Machine: {machine()}. Every readout reads the same features, splits and ceilings; three seeds. "
+        f"Machine: {machine()}; seconds are wall time, and other work ran beside. Every readout reads the same features, splits and ceilings; three seeds. "
         "r is Pearson's, the mean over sites or voxels and seeds; intervals are 95 % over test pictures, of "
         "that mean, the test sets of the seeds taken as independent; "
         "*gain* is over the best single-layer ridge of that recording, with its interval and two-sided p. "
