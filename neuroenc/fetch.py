@@ -224,9 +224,8 @@ def consent(name: str, terms: str) -> None:
         return
     if not sys.stdin.isatty():
         raise InputError(
-            f"The terms of {name} were not accepted on this account: {terms} Run `neuroenc data "
-            f"accept {name}` "
-            "in a terminal first."
+            f"The terms of {name} were not accepted on this account: {terms} Run `neuroenc data accept "
+            f"{name}` in a terminal first."
         )
     accept(name, terms)
 

@@ -111,8 +111,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             if len(numbers) != len(where):
                 raise InputError(
                     f"{side}.{atlas}_challenge_space.npy has {len(numbers)} vertices, the responses "
-                    f"{len(where)}. "
-                    "Is it of another subject?"
+                    f"{len(where)}. Is it of another subject?"
                 )
             for number, name in load_arrays(masks / f"mapping_{atlas}.npy").items():
                 if int(number) > 0:

@@ -186,9 +186,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         part, neuroids, attrs = _read(root, name, section)
         if len(part) != len(ids):
             raise InputError(
-                f"{name} has {len(part)} presentations, {section.presentations} {len(ids)} rows; they "
-                "must match "
-                "one to one."
+                f"{name} has {len(part)} presentations, {section.presentations} {len(ids)} rows; they must "
+                "match one to one."
             )
         hemisphere = {"left": "L", "right": "R", "": ""}.get(side)
         if hemisphere is None:
@@ -202,9 +201,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     response, table = np.concatenate(values, 1), pd.concat(parts, ignore_index=True)
     if (response.ndim == 3) != (section.time is not None):
         raise InputError(
-            f"The responses of {subject} have {response.ndim} dimensions. `time` (start, width) "
-            "belongs to three: "
-            "presentations, neuroids, time bins."
+            f"The responses of {subject} have {response.ndim} dimensions. `time` (start, width) belongs to "
+            "three: presentations, neuroids, time bins."
         )
     time = None
     if section.time is not None:
@@ -289,9 +287,8 @@ def _read(root: Path, name: str, section: Subject) -> tuple[NDArray[Any], pd.Dat
         _unique(named["neuroid_id"], root / section.neuroids)
         if len(named) != values.shape[1]:
             raise InputError(
-                f"{section.neuroids} has {len(named)} rows, {name} {values.shape[1]} neuroids; they "
-                "must match one "
-                "to one."
+                f"{section.neuroids} has {len(named)} rows, {name} {values.shape[1]} neuroids; they must "
+                "match one to one."
             )
         neuroids = named
     if neuroids is None:
@@ -319,9 +316,8 @@ def _volume(root: Path, path: Path, section: Subject) -> tuple[NDArray[Any], pd.
         data = data[..., 0] if data.ndim == 4 else data
         if data.shape != grid or not np.allclose(other.affine, image.affine, atol=1e-3):
             raise InputError(
-                f"{name} has the grid {data.shape}, {path.name} {grid}, or another affine. Resample "
-                "it to the "
-                "responses first."
+                f"{name} has the grid {data.shape}, {path.name} {grid}, or another affine. Resample it to "
+                "the responses first."
             )
         return np.asarray(data > 0)
 

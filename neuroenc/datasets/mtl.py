@@ -75,8 +75,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     if n_trials != len(image) or n_bins != len(edges) - 1:
         raise InputError(
             f"{FILE}: counts have shape {counts.shape}, expected (units, {len(image)} trials, "
-            f"{len(edges) - 1} "
-            "bins)."
+            f"{len(edges) - 1} bins)."
         )
     nowhere = np.full(n_units, np.nan, np.float32)
     phase = (found["phase"] == "recog").astype(int)

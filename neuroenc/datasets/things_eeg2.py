@@ -90,8 +90,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         if values.ndim != 4 or len(values) != len(pictures[part]):
             raise InputError(
                 f"{path} has shape {values.shape}, expected ({len(pictures[part])} pictures, repeats, "
-                "channels, "
-                "times)."
+                "channels, times)."
             )
         here: dict[str, Any] = {
             "channels": [str(c) for c in found["ch_names"]],

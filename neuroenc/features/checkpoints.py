@@ -107,8 +107,7 @@ def verify(name: str) -> list[str]:
         if found != file["sha256"]:
             raise InputError(
                 f"{folder / file['file']} has sha256 {found}, the manifest {file['sha256']}. Remove "
-                f"{folder} and "
-                f"run `neuroenc weights fetch {name}`."
+                f"{folder} and run `neuroenc weights fetch {name}`."
             )
     return [f"{f['file']}  {f['size']} bytes  sha256 {f['sha256'][:16]}…" for f in manifest["files"]]
 
@@ -162,9 +161,8 @@ def _hub(
         found: dict[str, Any] = answer.json()
     except requests.RequestException as error:
         raise InputError(
-            f"Cannot look up {repository} at {hub}: {str(error).splitlines()[0]}. Is there a network "
-            "here, and "
-            "is the revision right?"
+            f"Cannot look up {repository} at {hub}: {str(error).splitlines()[0]}. Is there a network here, "
+            "and is the revision right?"
         ) from None
     files = {f["rfilename"]: f for f in found["siblings"]}
     if not wanted:

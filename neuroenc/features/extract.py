@@ -229,9 +229,8 @@ def read_items(
         return list(zip(read_pixels(stimuli, rows), texts, strict=True))
     if model.regions is None:
         raise InputError(
-            "This network is shown features of detected objects, not pictures. Name their HDF5 file "
-            "as `regions` "
-            "(features, boxes, stimulus_id)."
+            "This network is shown features of detected objects, not pictures. Name their HDF5 file as "
+            "`regions` (features, boxes, stimulus_id)."
         )
     with h5py.File(existing(model.regions)) as file:
         where = {v.decode(): i for i, v in enumerate(file["stimulus_id"][:])}
@@ -270,8 +269,7 @@ def _join(paths: list[Path], n: int) -> Parts:
                 if part.shape[1:] != values[name].shape[1:]:
                     raise InputError(
                         f"Layer {name!r} has {part.shape[1]} tokens in some stimuli, "
-                        f"{values[name].shape[1]} in "
-                        "others. Pool texts by 'mean', 'cls' or 'last'."
+                        f"{values[name].shape[1]} in others. Pool texts by 'mean', 'cls' or 'last'."
                     )
                 values[name][row : row + len(part)] = part
         row += len(part)

@@ -69,9 +69,8 @@ class Projection:
         else:
             if fitted is None or not fitted.any():
                 raise InputError(
-                    f"PCA of layer {layer!r} needs training stimuli common to all folds. Give "
-                    "--split, or project "
-                    "by 'sparse:0.1'."
+                    f"PCA of layer {layer!r} needs training stimuli common to all folds. Give --split, or "
+                    "project by 'sparse:0.1'."
                 )
             flat = values[fitted].reshape(-1, width)
             n_components = int(min(self.number, width, len(flat)))
