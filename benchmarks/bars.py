@@ -36,6 +36,7 @@ def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
             r("stack", kind), r("gabor", kind), r("nano", kind), r("nanogrid-attention", kind), strict=True
         )
     ]
+    # a stack is no worse in expectation; a kind of area on 120 test pictures may fall short by a little
     maps = values(rows, "peak of the map in the object's box", area="all", map="relevance")
     nominal = sum(low <= 0.05 <= high for low, high in limits) / len(silent)
     return [
@@ -65,7 +66,7 @@ def real(rows: Rows) -> list[tuple[str, float, str, float]]:
             "N170: faces against houses, AUC",
             values(rows, "faces against houses, leave one run out")[0],
             ">=",
-            0.65,
+            0.68,
         ),
         ("Haxby: 8-way decoding", values(rows, "8-way decoding, leave one run out")[0], ">=", 0.60),
     ]

@@ -109,6 +109,7 @@ def _transfer(url: str, partial: Path) -> None:
             with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as answer:
                 if answer.status_code == 416:  # all bytes are here, or they are of another file
                     remove(partial)
+                    reason = "the server refuses to go on where it broke off"
                     continue
                 if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
                     reason = f"the server answers {answer.status_code}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.reading import read_array
 from neuroenc.datasets.unpickle import load_arrays
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -70,14 +70,6 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     )  # fmt: skip
 
 
-def _array(path: Path) -> NDArray[Any]:
-    try:
-        found: NDArray[Any] = np.load(existing(path), "r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-    return found
-
-
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     """Read one subject, both hemispheres; regions are those of `dataset.regions`, or all."""
     folder = _folder(options, subject)
@@ -90,8 +82,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     rois: dict[str, list[NDArray[np.bool_]]] = {}
     for side in VERTICES:
         path = folder / f"training_split/training_fmri/{side}_training_fmri.npy"
-        part = _array(path)
-        where = np.flatnonzero(_array(masks / f"{side}.all-vertices_fsaverage_space.npy"))
+        part = read_array(path)
+        where = np.flatnonzero(read_array(masks / f"{side}.all-vertices_fsaverage_space.npy"))
         if part.shape != (len(ids), len(where)):
             raise InputError(
                 f"{path} has shape {part.shape}, expected ({len(ids)} pictures, {len(where)} vertices of "
@@ -102,12 +94,12 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         hemisphere += ["L" if side == "lh" else "R"] * len(where)
         source[path.name] = sha256(path)
         noise = folder / f"test_split/noise_ceiling/{side}_noise_ceiling.npy"
-        limit = np.asarray(_array(noise)) if noise.exists() else np.full(len(where), np.nan)
+        limit = np.asarray(read_array(noise)) if noise.exists() else np.full(len(where), np.nan)
         if np.nanmax(limit, initial=0) > 1:
             raise InputError(f"{noise} goes to {np.nanmax(limit):g}, expected shares of variance, 0 to 1.")
         ceiling.append(limit)
         for atlas in options.regions or ATLASES:
-            numbers = _array(masks / f"{side}.{atlas}_challenge_space.npy")
+            numbers = read_array(masks / f"{side}.{atlas}_challenge_space.npy")
             if len(numbers) != len(where):
                 raise InputError(
                     f"{side}.{atlas}_challenge_space.npy has {len(numbers)} vertices, the responses "
@@ -145,7 +137,7 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
         folder = _folder(options, subject)
         ids, _ = _pictures(folder)
         for side, usual in VERTICES.items():
-            found = _array(folder / f"training_split/training_fmri/{side}_training_fmri.npy").shape
+            found = read_array(folder / f"training_split/training_fmri/{side}_training_fmri.npy").shape
             expected = (len(ids), FEWER.get((subject, side), usual))
             if found != expected:
                 raise InputError(f"Subject {subject} {side}: found {found}, expected {expected}.")

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.nsd import read_image
+from neuroenc.datasets.reading import read_array
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
-LICENCE = "CC0 (OpenNeuro ds001499), CC-BY-4.0 (release 2.0); pictures belong to COCO, ImageNet and others"
+LICENCE = "CC0 (OpenNeuro ds001499); release 2.0 as figshare 14456124 says; pictures belong to others"
 CITATION = "Chang et al. (2019), Scientific Data 6, 49"
 # sessions with ten runs instead of nine
 LONG = {"CSI1": (1, 2, 3, 5, 7, 10, 15), "CSI2": (1, 3, 4, 5, 11, 12, 14), "CSI3": (1, 3, 5, 6, 7, 11, 15),
@@ -118,12 +119,7 @@ def _regions(
     for side in ("LH", "RH"):
         for name in REGIONS:
             path = root / f"BOLD5000_GLMsingle_ROI_betas/py/{subject}_{BETAS}_allses_{side}{name}.npy"
-            try:
-                part = np.load(existing(path), allow_pickle=False)
-            except (ValueError, EOFError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+            part = read_array(path)
             if part.ndim != 2 or len(part) != len(session):
                 raise InputError(f"{path} has shape {part.shape}, expected ({len(session)} trials, voxels).")
             parts.append(part.astype(np.float32))

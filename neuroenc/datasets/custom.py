@@ -22,6 +22,7 @@ from pydantic import Field
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
 from neuroenc.datasets.nsd import read_image
+from neuroenc.datasets.reading import read_array, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -40,7 +41,7 @@ class Time(Section):
 class Subject(Section):
     """Recordings of one subject; paths are relative to the folder."""
 
-    presentations: str = Field(description="Table: stimulus_id; session, run, repetition if there are any.")
+    presentations: str = Field(description="Table: stimulus_id; session, run if there were several.")
     responses: str | dict[str, str] = Field(
         description="File with a row (or volume) for each presentation; for surfaces {left: …, right: …}; of "
         "an HDF5 FILE.h5#dataset."
@@ -96,14 +97,8 @@ def describe(options: Dataset) -> tuple[Path, Description]:
 
 
 def _table(path: Path, *required: str) -> pd.DataFrame:
-    sep = "\t" if path.suffix == ".tsv" else ","
-    try:
-        table = pd.read_csv(existing(path), sep=sep, dtype={"stimulus_id": str, "neuroid_id": str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read the table {path}: {str(error).splitlines()[0]}.") from None
+    table = read_table(path, *required, dtype={"stimulus_id": str, "neuroid_id": str})
     for column in required:
-        if column not in table:
-            raise InputError(f"{path} has no column {column!r}; found {', '.join(map(repr, table.columns))}.")
         if table[column].isna().any():
             row = int(np.flatnonzero(table[column].isna())[0]) + 2
             raise InputError(f"{path} has no {column} in line {row}. Fill it in or remove the line.")
@@ -135,7 +130,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
         "stimulus_id": ids, "pixel_index": table["row"].to_numpy(), "split": split,
         "group": table["group"].to_numpy(str) if "group" in table else ids,
     }  # fmt: skip
-    pixels = "none"
+    pixels = "not distributed"
     if about.stimuli.pictures is not None:
         place, hash_, key = about.stimuli.pictures.partition("#")
         pixels = f"{existing(root / place)}{hash_}{key}"
@@ -259,10 +254,7 @@ def _read(root: Path, name: str, section: Subject) -> tuple[NDArray[Any], pd.Dat
         vertex = np.arange(values.shape[1])
         neuroids = pd.DataFrame({"neuroid_id": vertex, "vertex": vertex})
     elif file.endswith(".npy"):
-        try:
-            values = np.load(path, "r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"Cannot read {path}: {error}") from None
+        values = read_array(path)
     elif file.endswith((".h5", ".hdf5")):
         try:
             with h5py.File(path) as source:

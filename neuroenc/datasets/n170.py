@@ -15,6 +15,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -37,17 +38,6 @@ def _runs(options: Dataset) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-    for column in (*CHANNELS, "Marker0"):
-        if column not in table:
-            raise InputError(f"{path} has no column {column!r}. Was its layout changed?")
-    return table
-
-
 def _events(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Find the onsets whose window lies in the run, and their categories."""
     marker = table["Marker0"].to_numpy()
@@ -60,7 +50,7 @@ def _events(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _ids(options: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ids, categories, runs = [], [], []
     for run, path in enumerate(_runs(options), 1):
-        _, category = _events(_read(path))
+        _, category = _events(read_table(path, *CHANNELS, "Marker0"))
         ids += [f"n170-run{run}-{i:03d}" for i in range(len(category))]
         categories += [CATEGORIES[int(c)] for c in category]
         runs += [run] * len(category)
@@ -91,7 +81,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     epochs = []
     paths = _runs(options)
     for path in paths:
-        table = _read(path)
+        table = read_table(path, *CHANNELS, "Marker0")
         signal = sosfiltfilt(sections, table[list(CHANNELS)].to_numpy(float), axis=0)
         onset, _ = _events(table)
         cut = signal[onset[:, None] + np.arange(low, high + 1)].transpose(0, 2, 1)

@@ -39,6 +39,11 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64]) -> list[NDArray[np
         A file is missing or broken.
     """
     place, _, key = str(stimuli.attrs["pixels"]).partition("#")
+    if place == "not distributed":
+        raise InputError(
+            f"The stimuli of {stimuli.attrs['dataset']!r} come without pictures. Use models of their "
+            "captions or categories, or add the pictures."
+        )
     path = existing(place, made_by="The stimulus set names where the pictures are; were they moved?")
     if key:
         index = stimuli["pixel_index"].values[rows]

@@ -20,7 +20,7 @@ from neuroenc.datasets.unpickle import load_arrays
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
-LICENCE = "CC-BY-4.0 (EEG, OSF 3jk45); the pictures of THINGS are not to be redistributed"
+LICENCE = "as OSF 3jk45 says; the pictures of THINGS are not to be redistributed"
 CITATION = "Gifford, Dwivedi, Roig, Cichy (2022), NeuroImage 264, 119754"
 SUBJECTS = [f"{i:02d}" for i in range(1, 11)]
 PARTS = {"training": ("train", "training_images"), "test": ("test", "test_images")}

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
-LICENCE = "CC0 (OpenNeuro ds004192, figshare+ 20492835); the pictures of THINGS are not to be redistributed"
+LICENCE = "as figshare+ 20492835 says; the pictures of THINGS are not to be redistributed"
 CITATION = "Hebart et al. (2023), eLife 12, e82580"
 SUBJECTS = ("01", "02", "03")
 EXPECTED = {"train": 8640, "test": 1200}
@@ -35,15 +36,7 @@ def _root(options: Dataset) -> Path:
 def _table(root: Path, subject: str, kind: str, *columns: str) -> pd.DataFrame:
     if subject not in SUBJECTS:
         raise invalid("subject", subject, SUBJECTS)
-    path = root / f"betas_csv/sub-{subject}_{kind}.csv"
-    try:
-        table = pd.read_csv(existing(path))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-    for column in columns:
-        if column not in table:
-            raise InputError(f"{path} has no column {column!r}. Was its layout changed?")
-    return table
+    return read_table(root / f"betas_csv/sub-{subject}_{kind}.csv", *columns)
 
 
 def _trials(root: Path, subject: str) -> pd.DataFrame:

@@ -23,10 +23,11 @@ from scipy.signal import hilbert
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
-from neuroenc.files import existing
+from neuroenc.files import existing, sha256
 
-LICENCE = "CC-BY-4.0 (recordings); films are not distributed"
+LICENCE = "as braintreebank.dev says; films are not distributed"
 CITATION = "Wang et al. (2024), Brain Treebank, arXiv 2411.08343"
 SESSIONS = {"1": 3, "2": 7, "3": 3, "4": 3, "5": 1, "6": 3, "7": 2, "8": 1, "9": 1, "10": 2}
 LINE = 60.0  # Hz, of the mains
@@ -46,17 +47,6 @@ def _json(path: Path) -> Any:
         raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
 
 
-def _table(path: Path, *columns: str) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(existing(path))
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-    for column in columns:
-        if column not in table:
-            raise InputError(f"{path} has no column {column!r}. Was its layout changed?")
-    return table
-
-
 def sessions(options: Dataset, subject: str) -> list[str]:
     """List the sessions of a patient, e.g. sub_1_trial000."""
     root = _root(options)
@@ -74,7 +64,7 @@ def film_of(root: Path, session: str) -> str:
 
 def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
     """List the events of a film: stimulus_id, onset (s of the film), text."""
-    words = _table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
+    words = read_table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
     words = words.dropna(subset=["text", "start"]).sort_values("start", kind="stable").reset_index(drop=True)
     if options.events == "sentences":
         if "is_onset" not in words:
@@ -119,7 +109,7 @@ def place(options: Dataset, root: Path, session: str) -> tuple[pd.DataFrame, NDA
         Hz, from the triggers.
     """
     path = root / f"subject_timings/{session}_timings.csv"
-    triggers = _table(path, "movie_time", "index").dropna(subset=["movie_time", "index"])
+    triggers = read_table(path, "movie_time", "index").dropna(subset=["movie_time", "index"])
     time, index = (triggers[c].to_numpy(float) for c in ("movie_time", "index"))
     order = np.argsort(time, kind="stable")
     time, index = time[order], index[order]
@@ -188,7 +178,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             f"No electrode of subject {subject} has the neighbours reference {options.reference!r} needs."
         )
     starts = np.arange(SPAN[0], SPAN[1] - WINDOW + 1e-9, STEP)
-    responses, tables, names, rates, outside = [], [], [], {}, {}
+    responses, tables, names = [], [], []
+    rates, outside, source = {}, {}, {}
     for session in trials:
         table, sample, rate = place(options, root, session)
         rates[session], outside[session] = rate, table.attrs["n_outside"]
@@ -200,8 +191,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
                 lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
                 if lacking:
                     raise InputError(f"{path} has no data/electrode_{lacking[0]}. Was its layout changed?")
-                length = group["electrode_0"].shape[0] if "electrode_0" in group else None
-                length = length or group[f"electrode_{channels[0][1][0][0]}"].shape[0]
+                length = group[f"electrode_{channels[0][1][0][0]}"].shape[0]
                 fits = (sample + edges.min() >= 0) & (sample + edges.max() < length)
                 sample, table = sample[fits], table[fits]
                 outside[session] += int((~fits).sum())
@@ -213,6 +203,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
                     values[:, k] = (total[last] - total[first]) / (last - first)
         except OSError as error:
             raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+        source[path.name] = sha256(path)
         responses.append(values)
         tables.append(table)
         names += [session] * len(table)
@@ -241,7 +232,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "dataset": "Brain Treebank", "space": "electrodes", "units": f"z-score, {options.band}",
             "reference": options.reference, "rate_hz": json.dumps(rates),
             "n_events_outside": json.dumps(outside),
-            "transductive": "each channel is z-scored over its whole recording", "source": json.dumps({}),
+            "transductive": "each channel is z-scored over its whole recording", "source": json.dumps(source),
         },
     )  # fmt: skip
 
@@ -266,7 +257,7 @@ def _localisation(root: Path, subject: str) -> dict[str, tuple[float, float, flo
     path = root / f"localization/sub_{subject}/depth-wm.csv"
     if not path.exists():
         return {}
-    table = _table(path, "Electrode", "L", "I", "P")
+    table = read_table(path, "Electrode", "L", "I", "P")
     area = table.get("DesikanKilliany", pd.Series([""] * len(table))).fillna("").astype(str)
     return {
         str(e).strip().strip("*#"): (float(x), float(y), float(z), str(a))

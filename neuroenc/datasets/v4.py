@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.reading import read_array
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -76,10 +77,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     ids, _ = pictures(root, subject)
     trials = root / "responses" / f"single_trials_{subject}.npy"
     path = trials if trials.exists() else root / "responses" / f"responses_{subject}.npy"
-    try:
-        values = np.load(existing(path), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+    values = read_array(path)
     values = values[..., None] if values.ndim == 2 else values
     n_sites, n_rows, n_repeats = values.shape
     if n_rows != len(ids):

@@ -124,7 +124,7 @@ class Pixels:
         power = np.abs(scipy.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window, workers=2)) ** 2
         fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE),) * 2, indexing="ij")
         octave = np.floor(np.log2(np.maximum(np.hypot(fx, fy) * SIDE, 0.5)))
-        orientation = np.floor(np.mod(np.arctan2(fy, fx), np.pi) / np.pi * 8 - 1e-9)
+        orientation = np.floor(np.mod(np.arctan2(fy, fx) / np.pi * 8 + 0.5, 8))  # the first around 0
         bands = [(octave == o) & (orientation == a) for o in range(6) for a in range(8)]
         sums = np.stack([power[:, band].mean(1) for band in bands if band.any()], 1)
         return {"power": np.log(sums + 1e-6).astype(np.float32)}

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from neuroenc.features import classical
 from neuroenc.features.project import Projection
 from neuroenc.features.registry import resolve
 from neuroenc.files import atomic, existing, remove
-from neuroenc.splits import TRAIN
 
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
@@ -80,6 +80,7 @@ def extract(
     out, asked = Path(out), model
     model, _ = resolve(model)
     ids = stimuli["stimulus_id"].values
+    projection = Projection(model.projection, ids, split) if model.projection else None
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](stimuli)
         _save(out, ids, {"table": table}, contract, model.dtype)
@@ -125,10 +126,10 @@ def extract(
     bar = tqdm(total=len(jobs), desc=f"features of {asked.network or asked.extractor}", disable=None)
     with ThreadPoolExecutor(1) as writer:
         writing: Any = None
-        for start in open_blocks:
+        for start, here in groupby(jobs, key=lambda job: job[0]):
             parts: list[list[Parts]] = [[] for _ in range(n_texts)]
-            for job in (j for j in jobs if j[0] == start):
-                parts[job[2]].append(run(next(feed)))
+            for _, _, text in here:
+                parts[text].append(run(next(feed)))
                 bar.update()
             joined = [{name: np.concatenate([p[name] for p in done]) for name in done[0]} for done in parts]
             mean = {name: np.mean([p[name] for p in joined], 0) if n_texts > 1 else joined[0][name]
@@ -142,13 +143,8 @@ def extract(
     if shard[1] > 1:
         return
     values = _join([folder / f"{start:07d}.npz" for start in starts], len(ids))
-    if model.projection is not None:
-        projection = Projection(model.projection)
-        fitted = None
-        if split is not None:
-            train = (split["side"].values == TRAIN).all(0)
-            fitted = np.isin(ids, split["stimulus_id"].values[train])
-        values = {name: projection(v, name, fitted) for name, v in values.items()}
+    if projection is not None:
+        values = {name: projection(v) for name, v in values.items()}
         contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
     _save(out, ids, values, contract, model.dtype)
     remove(folder)

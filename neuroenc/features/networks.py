@@ -374,6 +374,13 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     if prefix:
         state = {k: v for k, v in state.items() if k in wanted}
+    if hasattr(module, "patch_embed") and "pos_embed" in wanted and "pos_embed" in state:
+        from timm.layers import resample_abs_pos_embed  # pictures of another size than in training
+
+        if state["pos_embed"].shape != wanted["pos_embed"].shape:
+            state["pos_embed"] = resample_abs_pos_embed(
+                state["pos_embed"], module.patch_embed.grid_size, num_prefix_tokens=module.num_prefix_tokens
+            )
     wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
     if wrong:
         raise InputError(

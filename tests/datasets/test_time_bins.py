@@ -44,7 +44,9 @@ def test_absent_and_broken_files(tmp_path):
     with pytest.raises(InputError, match="no runs"):
         n170.load_stimuli(Dataset(name="n170", root=str(tmp_path)), ["1"])
     (tmp_path / "data_1.csv").write_text("timestamps,TP9\n1,2\n")
-    with pytest.raises(InputError, match=r"has no column 'AF7'. Was its layout changed"):
+    with pytest.raises(
+        InputError, match=r"has no column 'AF7'; found 'timestamps', 'TP9'. Was its layout changed"
+    ):
         n170.load_responses(Dataset(name="n170", root=str(tmp_path)), "1")
     (tmp_path / mtl.FILE).write_bytes(b"PK\x03\x04 not whole")
     with pytest.raises(InputError, match="Cannot read"):

@@ -141,7 +141,7 @@ def test_broken_trees_are_explained(tmp_path):
     with pytest.raises(InputError, match="fewer than three triggers"):
         treebank.load_responses(options(tmp_path), "3")
     table.drop(columns="index").to_csv(timings, index=False)
-    with pytest.raises(InputError, match="has no column 'index'"):
+    with pytest.raises(InputError, match="has no column 'index'; found"):
         treebank.load_responses(options(tmp_path), "3")
     table.to_csv(timings, index=False)
     path = tmp_path / "all_subject_data/sub_3_trial000.h5"

@@ -147,6 +147,26 @@ def test_every_network_of_the_registry_has_the_layers_it_names(name, tmp_path, m
     assert all(p in registry.ENTRIES for p in registry.ENTRIES[name].partner)
 
 
+def test_pictures_of_another_size_than_in_training(tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    spec = {"depth": 1, "num_classes": 0}
+    trained = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, **spec)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    own = timm.create_model(
+        "vit_tiny_patch16_224",
+        pretrained=True,
+        img_size=96,
+        pretrained_cfg_overlay={"file": str(tmp_path / "w.safetensors")},
+        **spec,
+    )
+    found = Network(Model(extractor="timm", network="vit_tiny_patch16_224", weights=str(tmp_path / "w.safetensors"),
+                          layers=["blocks.0"], options=spec | {"img_size": 96}))  # fmt: skip
+    assert torch.allclose(found.module.pos_embed, own.pos_embed, atol=1e-6)
+    assert found.module.pos_embed.shape == (1, 37, 192)
+
+
 def test_queries_keys_and_values_of_a_block():
     layers = ["blocks.0.attn.qkv", "blocks.0.attn.qkv:q", "blocks.0.attn.qkv:v"]
     spec = {"extractor": "timm", "network": "vit_tiny_patch16_224", "weights": "random:0",

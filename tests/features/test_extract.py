@@ -11,6 +11,9 @@ from neuroenc.features import extract as module
 from neuroenc.features.classical import Gabor
 from neuroenc.features.extract import extract
 
+# bands of 8 orientations and 6 octaves that hold a frequency of a picture of 128 px
+BANDS = {(int(np.log2(np.hypot(x, y))), int((np.degrees(np.arctan2(y, x)) + 11.25) % 180 // 22.5))
+         for x in range(-64, 64) for y in range(-64, 64) if 1 <= np.hypot(x, y) < 64}  # fmt: skip
 LAYERS = ["visual.transformer.resblocks.1", "visual"]
 NANO = Model(extractor="open_clip", network="nano", weights="random:0", layers=LAYERS)
 
@@ -24,7 +27,7 @@ def stimuli(nsd_options):
     ("model", "size"),
     [(NANO, 128 + 64), (Model(extractor="gabor"), 2208), (Model(extractor="category"), 16),
      (Model(extractor="caption"), 512), (Model(network="pixel"), 3 * 32 * 32),
-     (Model(network="luminance"), 2 * 64), (Model(network="spectral"), 43)],
+     (Model(network="luminance"), 2 * 64), (Model(network="spectral"), len(BANDS))],
 )  # fmt: skip
 def test_one_file_with_the_contract(stimuli, tmp_path, model, size):
     extract(stimuli, model, tmp_path / "f.nc")
@@ -151,7 +154,7 @@ def test_a_random_projection_keeps_distances(stimuli, tmp_path):
     assert "sparse random projection, error 0.5" in load(tmp_path / "less.nc", "features").attrs["pooling"]
 
 
-def test_pca_sees_training_stimuli_only(stimuli, tmp_path):
+def test_pca_sees_training_stimuli_only(stimuli, tmp_path, monkeypatch):
     from sklearn.decomposition import PCA
 
     from neuroenc import splits
@@ -167,6 +170,7 @@ def test_pca_sees_training_stimuli_only(stimuli, tmp_path):
     expected = PCA(5).fit(whole[fitted]).transform(whole)
     got = load(tmp_path / "pca.nc", "features")["feature"].values
     np.testing.assert_allclose(np.abs(np.diag(np.corrcoef(got.T, expected.T)[:5, 5:])), 1, atol=1e-3)
+    monkeypatch.setattr(classical.Pixels, "__call__", None)  # it is said before anything is extracted
     with pytest.raises(InputError, match="needs training stimuli common to all folds"):
         extract(stimuli, model, tmp_path / "x.nc")
     with pytest.raises(InputError, match="'projection': 'pcs:3'"):
@@ -187,6 +191,9 @@ def test_plain_descriptions_of_pixels():
     ]
     power = classical.Pixels("spectral")([np.dstack([w] * 3) for w in waves])["power"]
     assert power[0].argmax() != power[1].argmax()
+    assert (
+        power.max(1) > power.mean(1) + 5
+    ).all()  # a grating along an axis is in a band, far above the rest
     assert (classical.Pixels("pixel")([flat])["rgb"] == np.float32(128 / 255)).all()
     with pytest.raises(InputError, match="'pooling': 'grid:4'"):
         classical.Pixels("pixel", "grid:4")

@@ -63,6 +63,12 @@ def model_section(wildcards):
     return json.dumps(config["models"][wildcards.model])
 
 
+def split_of_projection(wildcards):
+    """PCA is fitted to training stimuli, so it waits for the split."""
+    projection = config["models"][wildcards.model].get("projection") or ""
+    return f"{RUN}/splits.nc" if projection.startswith("pca") else []
+
+
 def memory(factor, base=1000):
     """Forecast of a job's memory in MB from the size of its inputs."""
 
@@ -164,6 +170,25 @@ CHECKPOINTS = [
     for m in config["models"].values()
     if m.get("weights") and not m["weights"].startswith("random:")
 ]
+
+# known by name, without weights of one's own; classical models and those that come along need none
+FETCHED = sorted(
+    {
+        m["network"]
+        for m in config["models"].values()
+        if not m.get("extractor") and not m.get("weights")
+    }
+    - {
+        "nano",
+        "nano-text",
+        "gabor",
+        "pixel",
+        "luminance",
+        "spectral",
+        "category",
+        "caption",
+    }
+)
 
 
 wildcard_constraints:

@@ -1,7 +1,8 @@
 rule features:
     """Extract what one model makes of the stimuli."""
     input:
-        f"{RUN}/stimuli.nc",
+        stimuli=f"{RUN}/stimuli.nc",
+        split=split_of_projection,
     output:
         f"{RUN}/feat-{{model}}_features.nc",
     log:
@@ -14,6 +15,7 @@ rule features:
         runtime=120,
     params:
         options=model_section,
+        split=lambda wildcards, input: f"--split {input.split}" if input.split else "",
     shell:
-        "neuroenc features extract --stimuli {input:q} --options {params.options:q} "
-        "--out {output:q} > {log} 2>&1"
+        "neuroenc features extract --stimuli {input.stimuli:q} --options {params.options:q} "
+        "{params.split} --out {output:q} > {log} 2>&1"
