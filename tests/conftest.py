@@ -77,7 +77,8 @@ def toy_responses(rng: np.random.Generator, stimulus_id: np.ndarray, values: np.
             "ncsnr": np.full(k, 1.0, "f4"), "roi_A": np.arange(k) % 2 == 0,
         },
         attrs={"dataset": "toy", "space": "none", "units": "none", "source": "{}"},
-        time_bin={"start": np.arange(values.shape[2]) / 10} if values.ndim == 3 else None,
+        time_bin={"start": np.arange(values.shape[2]) / 10, "stop": np.arange(1, values.shape[2] + 1) / 10}
+        if values.ndim == 3 else None,
     )  # fmt: skip
 
 

@@ -152,12 +152,13 @@ def draw_time_course(scores: dict[str, xr.Dataset], path: str | Path) -> None:
             good = s["region_time_p"].values[k] < 0.05
             ax.plot(time, np.where(good, lowest - (n + 1) * step, np.nan), color=colour, lw=3,
                     solid_capstyle="butt")  # fmt: skip
-        ax.axhline(0, color="black", lw=0.6, ls=":")
+        ax.axhline(0, color="black", lw=0.6, ls=":", label="chance")
         ax.axvline(0, color="black", lw=0.6)
         count = int(regions(first)[name].sum()) if name != "all" else first.sizes["neuroid"]
         ax.set_title(f"{name}, n = {count}", fontsize=9)
-    for ax in axes[-1]:
+    for ax in axes.flat[: len(names)][-columns:]:  # the lowest of each column
         ax.set_xlabel("time from onset (s)")
+        ax.tick_params(labelbottom=True)
     for ax in axes[:, 0]:
         ax.set_ylabel("mean Pearson r")
     axes.flat[columns - 1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -1,5 +1,9 @@
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from neuroenc import splits
 from neuroenc.arrays import load, save
@@ -8,6 +12,7 @@ from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.evaluate import evaluate
 from neuroenc.evaluation.scores import pearson_r
+from neuroenc.figures import plots, summary
 from tests.conftest import toy_responses
 
 OPTIONS = Evaluation(n_bootstraps=200, n_permutations=200)
@@ -66,7 +71,7 @@ def test_identification_is_above_chance(scored):
     assert attrs["brain_to_image_top1"] > 0.3
 
 
-def test_time_bins(toy):
+def test_time_bins(toy, tmp_path):
     stimuli, features, responses = toy
     values = responses["response"].values
     timed = toy_responses(np.random.default_rng(0), stimuli["stimulus_id"].values,
@@ -78,6 +83,22 @@ def test_time_bins(toy):
     r = scores["score"].sel(metric="pearson_r").values
     assert r[:, 0].min() > 0.7 and np.abs(r[:, 1]).mean() < 0.3
     np.testing.assert_array_equal(scores["start"].values, timed["start"].values)
+    for k, name in enumerate(scores["region_name"].values):
+        members = np.ones(6, bool) if name == "all" else timed["roi_A"].values
+        mean, low, high = scores["region_time_r"].values[k].T
+        np.testing.assert_allclose(mean, r[members].mean(0), rtol=1e-6)
+        assert (low < mean).all() and (mean < high).all()
+        assert (scores["region_time_p"].values[k] < 0.05).tolist() == [True, False]
+    summary.summarise(
+        {("s", "m"): scores}, label="t", command="c", seed=0, out=tmp_path / "s.json",
+        table=tmp_path / "t.parquet", page=tmp_path / "p.html",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "s.json").read_text())["rows"]
+    peak = next(x for x in rows if x["name"] == "highest mean test r of a time bin")
+    assert peak["time"] == pytest.approx(0.05) and peak["significant_to"] == pytest.approx(0.05)
+    assert len(pd.read_parquet(tmp_path / "t.parquet")) == 12
+    plots.draw_time_course({"m": scores}, tmp_path / "f.png")
+    assert np.asarray(Image.open(tmp_path / "f.png")).std() > 0
 
 
 def test_files_that_do_not_belong_together_are_refused(scored):
