@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from neuroenc.arrays import regions
+from neuroenc.errors import InputError
 from neuroenc.figures import style
 
 
@@ -125,6 +126,12 @@ def draw_time_course(scores: dict[str, xr.Dataset], path: str | Path) -> None:
 
     Bars below mark clusters of bins above chance (p < 0.05, corrected over time).
     """
+    for model, s in scores.items():
+        if "region_time_r" not in s:
+            raise InputError(
+                f"The scores of {model!r} have no time bins to draw over. Leave figures.time_course out for "
+                f"{s.attrs['dataset']!r}."
+            )
     first = next(iter(scores.values()))
     names = list(first["region_name"].values)
     time = (first["start"].values + first["stop"].values) / 2

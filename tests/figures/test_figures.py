@@ -10,7 +10,7 @@ from neuroenc import datasets, splits
 from neuroenc.arrays import make_features
 from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
-from neuroenc.errors import ContractError
+from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.evaluate import evaluate
 from neuroenc.figures import maps, plots, summary, surface
 
@@ -34,6 +34,12 @@ def scored(nsd_options):
         predictions, _ = encode(responses, features, split, Ridge(alphas=(0, 3, 3)))
         scores[model] = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
     return responses, scores
+
+
+def test_a_time_course_needs_time(scored, tmp_path):
+    with pytest.raises(InputError, match=r"no time bins to draw over. Leave figures.time_course out"):
+        plots.draw_time_course(scored[1], tmp_path / "f.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nifti_has_every_value_where_its_voxel_is(scored, tmp_path, tree):
