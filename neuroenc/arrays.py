@@ -16,6 +16,10 @@ scores       score(metric, neuroid[, time_bin])                    neuroid_id
 
 Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
 and one-dimensional, so any `xarray.open_dataset` reads the files.
+
+Stimuli that run (films, stories) say where they stand: `film` (text) and `onset` (s of the film), coordinates
+on the stimuli of StimulusSet and Features and on the presentations of Responses. Delays, context, splits in
+time and statistics that respect autocorrelation go by them.
 """
 
 from __future__ import annotations

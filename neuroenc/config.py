@@ -82,6 +82,9 @@ class Dataset(Section):
         "things_fmri",
         "things_eeg2",
         "treebank",
+        "stories",
+        "pereira2018",
+        "things_meg",
         "custom",
     ]
     root: str | None = Field(
@@ -153,6 +156,10 @@ class Model(Section):
     context: int = Field(
         default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
     )
+    frame_rate: float = Field(
+        default=1.0, gt=0, description="Films: read at least so many frames of each second, evenly over the "
+        "stimulus; the features of a stimulus are their mean."
+    )  # fmt: skip
     regions: str | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "
         "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
@@ -182,6 +189,15 @@ class EncoderSection(Section):
     models: list[str] = Field(default_factory=list, description="Sources of features it reads; empty: all.")
 
 
+class Delayed(EncoderSection):
+    """An encoder that may look back in time."""
+
+    delays: list[int] = Field(
+        default_factory=list, description="Films and stories: read the stimuli so many places before each "
+        "one in place of itself (finite impulse response); 0 is itself; empty: no delays."
+    )  # fmt: skip
+
+
 class Layerwise(EncoderSection):
     """An encoder that is fitted to each layer."""
 
@@ -191,7 +207,7 @@ class Layerwise(EncoderSection):
     )  # fmt: skip
 
 
-class Ridge(Layerwise):
+class Ridge(Layerwise, Delayed):
     """Exact ridge, one alpha per neuroid."""
 
     name: Literal["ridge"] = "ridge"
@@ -199,7 +215,7 @@ class Ridge(Layerwise):
     dtype: Literal["float32", "float64"] = "float32"
 
 
-class PLS(Layerwise):
+class PLS(Layerwise, Delayed):
     """Partial least squares."""
 
     name: Literal["pls"] = "pls"
@@ -223,7 +239,7 @@ class Gaussian(Layerwise):
     sizes: tuple[float, ...] = Field(default=(0.06, 0.12, 0.24), description="Sigmas in picture widths.")
 
 
-class Banded(EncoderSection):
+class Banded(Delayed):
     """Ridge with one strength for each layer and neuroid."""
 
     name: Literal["banded"] = "banded"
@@ -312,6 +328,10 @@ class Evaluation(Section):
         description="Ceilings below this share of variance give no normalised score.",
     )
     n_bootstraps: int = Field(default=1000, ge=100)
+    stretch: float = Field(
+        default=20.0, gt=0, description="Films and stories: seconds that are resampled together, because "
+        "neighbours in time are alike."
+    )  # fmt: skip
     n_permutations: int = Field(default=1000, ge=100)
     fdr_level: float = Field(default=0.05, gt=0, lt=1, description="Of what is called significant.")
     seed: int = Field(default=0, ge=0)

@@ -28,7 +28,8 @@ from neuroenc.files import existing, sha256
 
 LICENCE = "yours"
 CITATION = "yours"
-FORMATS = (".nii", ".nii.gz", ".gii", ".dscalar.nii", ".dtseries.nii", ".npy", ".h5", ".hdf5", ".csv", ".tsv")
+FORMATS = (".nii", ".nii.gz", ".gii", ".dscalar.nii", ".dtseries.nii", ".npy", ".h5", ".hdf5", ".csv", ".tsv",
+           "-epo.fif")  # fmt: skip
 
 
 class Time(Section):
@@ -60,7 +61,7 @@ class Stimuli(Section):
 
     table: str = Field(
         description="Table: stimulus_id; file (in `pictures`), caption, split (train or test), group, "
-        "category_<name> as far as there are any."
+        "category_<name> as far as there are any; of films and stories film, onset and duration (s)."
     )  # fmt: skip
     pictures: str | None = Field(
         default=None, description="Folder, or FILE.h5#dataset with a picture for each row."
@@ -143,6 +144,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
                     f"{str(absent[0])!r}."
                 )
             columns["file"] = files
+    columns |= _running(table, path)
     captions = table[[c for c in table if str(c).startswith("caption")]].fillna("").to_numpy(str)
     strength = table[[c for c in table if str(c).startswith("category_")]]
     return make_stimuli(
@@ -151,6 +153,25 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
         categories=([str(c).removeprefix("category_") for c in strength], strength.to_numpy("f4"))
         if strength.shape[1] else None,
     )  # fmt: skip
+
+
+def _running(table: pd.DataFrame, path: Path) -> dict[str, Any]:
+    """Where stimuli stand in their films."""
+    columns: dict[str, Any] = {}
+    for column in ("onset", "duration"):
+        if column in table:
+            values = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
+            if not np.isfinite(values).all() or (values < 0).any():
+                first = table["stimulus_id"].iloc[int(np.flatnonzero(~(values >= 0))[0])]
+                raise InputError(f"{path} gives no {column} in seconds for {str(first)!r}.")
+            columns[column] = values
+    if "film" in table:
+        if "onset" not in columns:
+            raise InputError(
+                f"{path} has films but no column 'onset': where in them the stimuli begin, in s."
+            )
+        columns["film"] = table["film"].to_numpy(str)
+    return columns
 
 
 def _presentations(root: Path, about: Description, subject: str, stimuli: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +199,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     values, parts = [], []
     more: dict[str, Any] = {}
     for side, name in files.items():
-        part, neuroids, attrs = _read(root, name, section)
+        part, neuroids, attrs, time = _read(root, name, section)
         if len(part) != len(ids):
             raise InputError(
                 f"{name} has {len(part)} presentations, {section.presentations} {len(ids)} rows; they must "
@@ -194,12 +215,11 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         parts.append(neuroids)
         more |= attrs
     response, table = np.concatenate(values, 1), pd.concat(parts, ignore_index=True)
-    if (response.ndim == 3) != (section.time is not None):
+    if (response.ndim == 3) != (section.time is not None or time is not None):
         raise InputError(
             f"The responses of {subject} have {response.ndim} dimensions. `time` (start, width) belongs to "
             "three: presentations, neuroids, time bins."
         )
-    time = None
     if section.time is not None:
         start = section.time.start + section.time.width * np.arange(response.shape[2])
         time = {"start": start, "stop": start + section.time.width}
@@ -228,6 +248,10 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "session": shown["session"].to_numpy(str) if "session" in shown else np.full(n, "1"),
             "run": shown["run"].to_numpy(int) if "run" in shown else np.zeros(n, int),
             "repetition": shown.groupby("stimulus_id").cumcount().to_numpy(int),
+            **{
+                k: stimuli[k].reindex(ids).to_numpy(float if k == "onset" else str)
+                for k in ("film", "onset") if "film" in stimuli
+            },
         },
         neuroid=neuroid, time_bin=time,
         attrs={
@@ -237,13 +261,26 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     )  # fmt: skip
 
 
-def _read(root: Path, name: str, section: Subject) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any]]:
-    """Read a file of responses: values (presentations, neuroids[, time]), table of neuroids, attributes."""
+def _read(
+    root: Path, name: str, section: Subject
+) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any], dict[str, NDArray[Any]] | None]:
+    """Read a file of responses.
+
+    Returns
+    -------
+    values : array of shape (n_presentations, n_neuroids[, n_time_bins])
+    neuroids : DataFrame
+    attrs : dict
+    time_bin : dict or None
+        Start and stop of the bins, where the file says.
+    """
     file, _, key = name.partition("#")
     path = existing(root / file)
     attrs: dict[str, Any] = {}
-    neuroids = None
-    if file.endswith((".nii", ".nii.gz")) and not file.endswith((".dscalar.nii", ".dtseries.nii")):
+    neuroids, time = None, None
+    if file.endswith("-epo.fif"):
+        values, neuroids, time = _epochs(path)
+    elif file.endswith((".nii", ".nii.gz")) and not file.endswith((".dscalar.nii", ".dtseries.nii")):
         values, neuroids, attrs = _volume(root, path, section)
     elif file.endswith((".gii", ".dscalar.nii", ".dtseries.nii")):
         image = read_image(path) if file.endswith(".nii") else _surface(path)
@@ -285,7 +322,24 @@ def _read(root: Path, name: str, section: Subject) -> tuple[NDArray[Any], pd.Dat
         neuroids = named
     if neuroids is None:
         neuroids = pd.DataFrame({"neuroid_id": np.arange(values.shape[1])})
-    return np.asarray(values, np.float32), neuroids, attrs
+    return np.asarray(values, np.float32), neuroids, attrs, time
+
+
+def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]]]:
+    """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample."""
+    try:
+        import mne
+    except ImportError:
+        raise InputError("Epochs (.fif) need the extra 'electrophysiology'. Install it.") from None
+    try:
+        epochs = mne.read_epochs(path, verbose="error").pick("data", exclude="bads")
+        values = epochs.get_data(copy=False)
+    except Exception as error:  # noqa: BLE001  the reader has errors of every kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"Cannot read {path}: {reason}. Does it hold epochs of MNE?") from None
+    where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
+    table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
+    return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
 
 
 def _surface(path: Path) -> Any:

@@ -218,6 +218,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "stimulus_id": ids, "session": np.array(names), "run": np.zeros(len(ids), int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(),
             "split": np.full(len(ids), "train"), "group": ids,
+            "film": np.array([film_of(root, s) for s in trials])[[trials.index(n) for n in names]],
+            "onset": table["onset"].to_numpy(float),
         },
         neuroid={
             "neuroid_id": np.array([f"{subject}_{n}" for n, _ in channels]),

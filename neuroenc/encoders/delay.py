@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+
+from neuroenc.arrays import join
+from neuroenc.errors import ContractError
 
 
 def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) -> NDArray[Any]:
@@ -36,3 +40,49 @@ def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) 
         inside[inside] = group[source[inside]] == group[index[inside]]
         out[inside, i] = X[source[inside]]
     return out.reshape(len(X), -1)
+
+
+def gather(
+    features: xr.Dataset, stimulus_id: NDArray[np.str_], delays: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Read the features of some stimuli; with delays of all, because those between are needed too.
+
+    Returns
+    -------
+    X : array of shape (n_read, n_features)
+    rows : int array of shape (n_stimuli,)
+        Where the stimuli stand in it.
+    """
+    X = join(features, stimulus_id)
+    if not delays:
+        return X, np.arange(len(X))
+    every = features["stimulus_id"].values
+    row = {s: i for i, s in enumerate(every)}
+    return join(features, every), np.array([row[s] for s in stimulus_id])
+
+
+def delay_stimuli(X: NDArray[Any], features: xr.Dataset, delays: Sequence[int]) -> NDArray[Any]:
+    """Delay the features of running stimuli within their films.
+
+    Parameters
+    ----------
+    X : array of shape (n_stimuli, n_features)
+        A row for each stimulus of `features`.
+    features : Dataset
+        Features, with the coordinates `film` and `onset`.
+    delays : sequence of int
+        In stimuli.
+
+    Raises
+    ------
+    ContractError
+        The stimuli do not run.
+    """
+    if not {"film", "onset"} <= set(features.coords):
+        raise ContractError(
+            f"The features of {features.attrs['model']!r} have no films and onsets, which `delays` go by. "
+            "Leave `delays` out, or extract the features again from stimuli that have both."
+        )
+    film = features["film"].values
+    order = np.lexsort((features["onset"].values, film))
+    return delay(X[order], delays, film[order])[np.argsort(order)]

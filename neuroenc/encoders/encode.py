@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
-from neuroenc.arrays import average_repeats, check, join, regions
+from neuroenc.arrays import average_repeats, check, regions
+from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
 
@@ -32,6 +33,8 @@ class Fit(NamedTuple):
     centre: Floats
     scale: Floats
     """Of the features: (feature - centre) / scale."""
+    delays: list[int]
+    """In stimuli, of the features after that; empty: none."""
 
 
 def make(
@@ -53,7 +56,7 @@ def make(
     checkpoint : path, optional
         From which a run trained by gradient is resumed.
     """
-    values = options.model_dump(exclude={"name", "models", "layers"})
+    values = options.model_dump(exclude={"name", "models", "layers", "delays"})
     if "alphas" in values:
         low, high, number = values["alphas"]
         values["alphas"] = np.logspace(low, high, number)
@@ -171,7 +174,9 @@ def encode(
             f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
             f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
         )
-    X_all = join(features, ids).reshape(len(ids), n_tokens, -1)
+    delays = getattr(options, "delays", [])
+    X_all, rows_of = gather(features, ids, delays)
+    X_all = X_all.reshape(len(X_all), n_tokens, -1)
     membership, names = None, ["all"]
     if isinstance(options, config.Attention):
         if len(shape) > 1:
@@ -213,24 +218,28 @@ def encode(
         for number, group_of_layers in enumerate(members):
             columns = np.isin(layer_of, group_of_layers)
             X = X_all[:, :, columns]
-            centre, scale = _standardise(X[train], group_of_layers, tokens=options.name in TOKENS)
+            shown = rows_of[train]
+            centre, scale = _standardise(X[shown], group_of_layers, tokens=options.name in TOKENS)
             X = np.asarray((X - centre) / scale, np.float32)
+            if delays:
+                X = delay_stimuli(X.reshape(len(X), -1), features, delays)
+            X = X[rows_of]
             channels = tuple(int((layer_of[columns] == name).sum()) for name in group_of_layers)
             model = make(
-                options, folds, bands=np.tile(layer_of[columns], n_tokens), layer_channels=channels,
-                membership=asked,
+                options, folds, bands=np.tile(layer_of[columns], n_tokens * max(1, len(delays))),
+                layer_channels=channels, membership=asked,
                 checkpoint=checkpoint and checkpoint(fold, group_of_layers[0]),
             )  # fmt: skip
             seen: Floats = X if options.name in TOKENS else X.reshape(len(X), -1)
             model.fit(seen[train], Y[:, target])
             if hasattr(model, "validation_"):
                 order = np.argsort(model.validation_rows_)
-                shown = model.validation_[order]
+                foreseen = model.validation_[order]
             else:
                 rows = folds[0][0]
-                shown = model.refit(seen[train][rows], Y[rows][:, target]).predict(seen[train][held])
+                foreseen = model.refit(seen[train][rows], Y[rows][:, target]).predict(seen[train][held])
             score[fold, number].reshape(-1)[target] = model.best_score_
-            found.append((model, model.predict(seen[test]), shown, model.best_score_, centre, scale))
+            found.append((model, model.predict(seen[test]), foreseen, model.best_score_, centre, scale))
             steps.update()
         validation = np.stack([f[2] for f in found])
         if getattr(options, "layers", "select") == "stack":
@@ -248,7 +257,7 @@ def encode(
             if hasattr(model, "alpha_"):
                 among = best == number
                 chosen_alpha[fold].reshape(-1)[target[among]] = model.alpha_[among]
-            fits.append(Fit(fold, members[number], model, target, weight[number], centre, scale))
+            fits.append(Fit(fold, members[number], model, target, weight[number], centre, scale, delays))
         for key, values in (
             ("prediction", predicted.reshape(-1, *shape)), ("fold", np.full(test.sum(), fold)),
             ("id", ids[test]), ("validation", mixed.reshape(-1, *shape)),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import same_contract
+from neuroenc.encoders.delay import delay_stimuli
 from neuroenc.encoders.encode import Fit
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
@@ -156,7 +157,9 @@ def save_fits(
             "centre": fit.centre, "scale": fit.scale,
         }  # fmt: skip
         arrays |= {f"{number}/{k}": np.ascontiguousarray(v) for k, v in parts.items()}
-        described.append({"number": number, "fold": fit.fold, "layers": fit.layers, **description})
+        described.append(
+            {"number": number, "fold": fit.fold, "layers": fit.layers, "delays": fit.delays, **description}
+        )
     with atomic(path) as partial:
         save_file(arrays, partial)
     write_json(
@@ -193,7 +196,9 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
             prefix = f"{m['number']}/"
             arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
             neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
-            fits.append(Fit(fold, m["layers"], unpack(m, arrays), neuroid, weight, centre, scale))
+            fits.append(
+                Fit(fold, m["layers"], unpack(m, arrays), neuroid, weight, centre, scale, m["delays"])
+            )
     return fits, described
 
 
@@ -203,6 +208,8 @@ def design(fit: Fit, features: Any) -> NDArray[np.float32]:
     values = values.reshape(len(values), -1, values.shape[-1])
     X = (values[:, :, np.isin(features["layer"].values, fit.layers)] - fit.centre) / fit.scale
     X = X.astype(np.float32)
+    if fit.delays:
+        return delay_stimuli(X.reshape(len(X), -1), features, fit.delays)
     return X if hasattr(fit.model, "n_tokens_") else X.reshape(len(X), -1)
 
 

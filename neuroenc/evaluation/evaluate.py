@@ -50,6 +50,16 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         )
     test = np.array([row[s] for s in tested])
     shape = mean.shape[1:]
+    film = stretch = None
+    if {"film", "onset"} <= set(responses.coords):  # running stimuli, from here on in order of time
+        unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
+        at = first[np.searchsorted(unique, tested)]
+        film, onset = responses["film"].values[at], responses["onset"].values[at]
+        order = np.lexsort((onset, film, predictions["fold"].values))
+        predictions = predictions.isel(presentation=order)
+        test, tested, film = test[order], tested[order], film[order]
+        number = (onset[order] // options.stretch).astype(int).astype(str)
+        stretch = np.char.add(np.char.add(film, "/"), number)
     y = mean[test].reshape(len(test), -1)
     prediction = predictions["prediction"].values.reshape(len(test), -1)
     fold = predictions["fold"].values
@@ -74,9 +84,10 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         for name, m in wide.items() for k in range(n_bins) if n_bins > 1
     }  # fmt: skip
     interval, limits = bootstrap_r(
-        y, prediction, tested, fold, wide | in_bin, n=options.n_bootstraps, seed=options.seed,
+        y, prediction, tested, fold, wide | in_bin, stretch=stretch, n=options.n_bootstraps,
+        seed=options.seed,
     )  # fmt: skip
-    p = permutation_p(y, prediction, tested, fold, n=options.n_permutations, seed=options.seed)
+    p = permutation_p(y, prediction, tested, fold, film=film, n=options.n_permutations, seed=options.seed)
     layer = predictions["chosen_layer"].values
     chosen = np.array([max(set(c), key=list(c).count) for c in layer.reshape(len(layer), -1).T])
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
@@ -115,7 +126,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         scores["region_time_r"] = (("region", "time_bin", "estimate"), course)
         scores["region_time_p"] = (("region", "time_bin"), np.array([
             cluster_p(y.reshape(len(y), *shape), prediction.reshape(len(y), *shape), tested, fold, m,
-                      n=options.n_permutations, seed=options.seed)
+                      film=film, n=options.n_permutations, seed=options.seed)
             for m in members.values()
         ]))  # fmt: skip
     return scores.assign_coords(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import config, splits
-from neuroenc.arrays import average_repeats, join, make_scores
+from neuroenc.arrays import average_repeats, make_scores
 from neuroenc.encoders.banded import BandedRidgeCV
+from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r, r2_score
 
@@ -134,7 +135,7 @@ def partition(
     first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
     group = responses["group"].values[[first[s] for s in ids]]
     names = list(features)
-    spaces = {name: join(f, ids) for name, f in features.items()}
+    spaces = {name: gather(f, ids, options.delays) for name, f in features.items()}
     low, high, number = options.alphas
     folds_of: list[dict[str, Floats]] = []
     members = subsets(names)
@@ -151,11 +152,15 @@ def partition(
         for subset in members:
             scaled = []
             for name in subset:
-                X = spaces[name]
-                scale = X[train].std(0)
+                X, rows = spaces[name]
+                shown = X[rows[train]]
+                scale = shown.std(0)
                 # spaces of many columns start no stronger than those of few
                 width = np.sqrt(max(1, (scale > 0).sum()))
-                scaled.append((X - X[train].mean(0)) / np.where(scale > 0, scale, 1) / width)
+                X = (X - shown.mean(0)) / np.where(scale > 0, scale, 1) / width
+                if options.delays:
+                    X = delay_stimuli(X, features[name], options.delays)
+                scaled.append(X[rows])
             bands = np.repeat(subset, [x.shape[1] for x in scaled])
             X = np.concatenate(scaled, 1) * 30
             model = BandedRidgeCV(

@@ -44,20 +44,23 @@ def bootstrap_r(
     fold: ArrayLike,
     groups: Mapping[K, NDArray[np.bool_]],
     *,
+    stretch: ArrayLike | None = None,
     n: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], dict[K, tuple[float, float]]]:
     """Percentile intervals of Pearson r, the mean over folds.
 
-    Stimuli are resampled; where each is tested in one of several folds (runs, stories), the folds
-    are, because what is held out together is not independent.
+    Stimuli are resampled, of films and stories stretches of them; where each is tested in one of several
+    folds (runs, stories), the folds are, because what is held out together is not independent.
 
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
     stimulus, fold : arrays of shape (n_rows,)
         Rows of one stimulus are drawn together.
+    stretch : array of shape (n_rows,), optional
+        Of running stimuli: what is drawn together in place of a stimulus.
     groups : mapping of name to bool array of shape (n_neuroids,)
         Sets of neuroids whose mean r gets an interval as well.
     n : int
@@ -73,7 +76,7 @@ def bootstrap_r(
         Of the mean over the neuroids whose r is defined; NaN where there is none.
     """
     y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
-    ids, inverse = np.unique(np.asarray(stimulus), return_inverse=True)
+    ids, inverse = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
     folds = np.unique(fold)
     rows = [np.flatnonzero(fold == f) for f in folds]
     by_fold = len(folds) > 1 and _tested_once(np.asarray(stimulus), rows)
@@ -127,6 +130,7 @@ def permutation_p(
     stimulus: ArrayLike,
     fold: ArrayLike,
     *,
+    film: ArrayLike | None = None,
     n: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
@@ -144,6 +148,9 @@ def permutation_p(
     y, prediction : arrays of shape (n_rows, n_neuroids)
     stimulus, fold : arrays of shape (n_rows,)
         Rows are exchanged within a fold only.
+    film : array of shape (n_rows,), optional
+        Of running stimuli, whose rows stand in order of time: neighbours are alike and must stay so, so that
+        the responses to each film are shifted in a circle by a random time instead of being shuffled.
     n : int
         Permutations, the same for every neuroid, so that correlation between neuroids is kept.
     seed : int
@@ -166,9 +173,36 @@ def permutation_p(
     order = np.arange(len(fold))
     for _ in tqdm(range(n), "permutations", disable=None, delay=2):
         for members in rows:
-            order[members] = rng.permutation(members)
+            order[members] = exchange(rng, members, film)
         above += np.einsum("nv,nv->v", zy[order], zp) >= observed
     return np.asarray(np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan))
+
+
+def exchange(
+    rng: np.random.Generator, members: NDArray[np.int64], film: ArrayLike | None
+) -> NDArray[np.int64]:
+    """Exchange rows under the null: shuffled, or each film shifted in a circle.
+
+    Parameters
+    ----------
+    rng : Generator
+    members : int array
+        Rows of one fold; of running stimuli in order of time.
+    film : array of shape (n_rows,) or None
+        Of all rows.
+
+    Returns
+    -------
+    int array of the shape of `members`
+    """
+    if film is None:
+        return rng.permutation(members)
+    out = members.copy()
+    here = np.asarray(film)[members]
+    for name in np.unique(here):
+        run = np.flatnonzero(here == name)
+        out[run] = np.roll(members[run], rng.integers(len(run)))
+    return out
 
 
 def widening(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> float:

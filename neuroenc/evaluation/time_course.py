@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.evaluation.scores import standardise
-from neuroenc.evaluation.statistics import widening
+from neuroenc.evaluation.statistics import exchange, widening
 
 
 def cluster_p(
@@ -16,6 +16,7 @@ def cluster_p(
     fold: ArrayLike,
     members: NDArray[np.bool_],
     *,
+    film: ArrayLike | None = None,
     level: float = 0.05,
     n: int = 1000,
     seed: int = 0,
@@ -33,6 +34,8 @@ def cluster_p(
     stimulus, fold : arrays of shape (n_rows,)
     members : bool array of shape (n_neuroids,)
         Whose mean is tested; those that are constant in a bin are left out there.
+    film : array of shape (n_rows,), optional
+        Of running stimuli, as in `permutation_p`.
     level : float
         Of single bins, to form clusters.
     n : int
@@ -66,7 +69,8 @@ def cluster_p(
     null = np.zeros((n, n_bins))
     for m, some in zip(products, rows, strict=True):
         at = np.arange(len(some))
-        null += np.stack([m[:, rng.permutation(at), at].sum(1) for _ in range(n)])
+        here = None if film is None else np.asarray(film)[some]
+        null += np.stack([m[:, exchange(rng, at, here), at].sum(1) for _ in range(n)])
     null /= count
     mean, spread = null.mean(0), null.std(0)
     with np.errstate(invalid="ignore", divide="ignore"):

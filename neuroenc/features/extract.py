@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from neuroenc.arrays import make_features, save
 from neuroenc.config import Model
-from neuroenc.datasets.pixels import read_pixels
+from neuroenc.datasets.pixels import n_frames, read_pixels
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.features import classical
 from neuroenc.features.project import Projection
@@ -83,26 +83,32 @@ def extract(
     projection = Projection(model.projection, ids, split) if model.projection else None
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](stimuli)
-        _save(out, ids, {"table": table}, contract, model.dtype)
+        _save(out, stimuli, {"table": table}, contract, model.dtype)
         return
     if model.extractor in PIXELS:
         kind = str(model.extractor)
         extractor: Any = (
             classical.Gabor(model.pooling) if kind == "gabor" else classical.Pixels(kind, model.pooling)
         )
-        prepare, run, reads, batch, n_texts = _same, extractor, "image", 32, 1
+        prepare, run, reads, batch = _same, extractor, "image", 32
     elif model.extractor in NETWORKS:
         from neuroenc.features.networks import Network
 
         extractor = Network(asked, device=device)
         prepare, run, reads = extractor.source.prepare, extractor.run, extractor.reads
         batch = extractor.batch_size(memory_gb)
-        n_texts = _n_texts(stimuli, model) if reads == "text" else 1
     else:
         raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
 
+    n_parts = 1  # texts or frames of a stimulus, whose mean is taken
+    if reads == "text":
+        n_parts = _n_texts(stimuli, model)
+    elif reads == "image":
+        n_parts = n_frames(stimuli, model.frame_rate)
     folder = out.with_name(f".blocks-{out.name}")
     contract = dict(extractor.contract)
+    if reads == "image" and n_parts > 1:
+        contract["preprocessing"] += f"; mean of {n_parts} frames"
     if model.context:
         contract["preprocessing"] += f"; {model.context} stimuli before each read along"
     key = json.dumps([contract, list(model.layers), batch, ids.tolist()])
@@ -114,25 +120,25 @@ def extract(
     starts = list(range(0, len(ids), BLOCK))
     open_blocks = [s for s in starts[shard[0] :: shard[1]] if not (folder / f"{s:07d}.npz").exists()]
     jobs = [
-        (start, np.arange(i, min(i + batch, start + BLOCK, len(ids))), text)
+        (start, np.arange(i, min(i + batch, start + BLOCK, len(ids))), part)
         for start in open_blocks
-        for text in range(n_texts)
         for i in range(start, min(start + BLOCK, len(ids)), batch)
+        for part in range(n_parts)
     ]
     on_gpu = getattr(extractor, "device", "cpu") != "cpu"
     if workers is None:
         workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
-    feed = _batches(Jobs(stimuli, model, reads, prepare, jobs), workers, pin=on_gpu)
+    feed = _batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu)
     bar = tqdm(total=len(jobs), desc=f"features of {asked.network or asked.extractor}", disable=None)
     with ThreadPoolExecutor(1) as writer:
         writing: Any = None
         for start, here in groupby(jobs, key=lambda job: job[0]):
-            parts: list[list[Parts]] = [[] for _ in range(n_texts)]
-            for _, _, text in here:
-                parts[text].append(run(next(feed)))
+            parts: list[list[Parts]] = [[] for _ in range(n_parts)]
+            for _, _, part in here:
+                parts[part].append(run(next(feed)))
                 bar.update()
             joined = [{name: np.concatenate([p[name] for p in done]) for name in done[0]} for done in parts]
-            mean = {name: np.mean([p[name] for p in joined], 0) if n_texts > 1 else joined[0][name]
+            mean = {name: np.mean([p[name] for p in joined], 0) if n_parts > 1 else joined[0][name]
                     for name in joined[0]}  # fmt: skip
             if writing is not None:
                 writing.result()
@@ -146,7 +152,7 @@ def extract(
     if projection is not None:
         values = {name: projection(v) for name, v in values.items()}
         contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
-    _save(out, ids, values, contract, model.dtype)
+    _save(out, stimuli, values, contract, model.dtype)
     remove(folder)
 
 
@@ -155,16 +161,18 @@ class Jobs:
 
     def __init__(
         self, stimuli: xr.Dataset, model: Model, reads: str, prepare: Callable[[list[Any]], Any],
-        jobs: list[tuple[int, NDArray[np.int64], int]],
+        jobs: list[tuple[int, NDArray[np.int64], int]], n_parts: int,
     ) -> None:  # fmt: skip
-        self.stimuli, self.model, self.reads, self.prepare, self.jobs = stimuli, model, reads, prepare, jobs
+        self.stimuli, self.model, self.reads, self.prepare = stimuli, model, reads, prepare
+        self.jobs, self.n_parts = jobs, n_parts
 
     def __len__(self) -> int:
         return len(self.jobs)
 
     def __getitem__(self, number: int) -> Any:
-        _, rows, text = self.jobs[number]
-        return self.prepare(read_items(self.stimuli, rows, self.reads, self.model, text))
+        _, rows, part = self.jobs[number]
+        items = read_items(self.stimuli, rows, self.reads, self.model, part, self.n_parts)
+        return self.prepare(items)
 
 
 def _same(items: list[Any]) -> list[Any]:
@@ -184,7 +192,7 @@ def _batches(jobs: Jobs, workers: int, *, pin: bool) -> Iterator[Any]:
 
 
 def read_items(
-    stimuli: xr.Dataset, rows: NDArray[np.int64], reads: str, model: Model, text: int = 0
+    stimuli: xr.Dataset, rows: NDArray[np.int64], reads: str, model: Model, part: int = 0, n_parts: int = 1
 ) -> list[Any]:
     """Read stimuli as a network takes them.
 
@@ -196,8 +204,10 @@ def read_items(
         "image", "text", "image+text" or "regions+text".
     model : Model
         `context` and `regions`.
-    text : int
-        Which of several texts of each stimulus.
+    part : int
+        Which of several texts or frames of each stimulus.
+    n_parts : int
+        How many there are.
 
     Returns
     -------
@@ -205,12 +215,12 @@ def read_items(
         Pictures, texts, or pairs of (picture, text) or ((features, boxes), text).
     """
     if reads == "image":
-        return read_pixels(stimuli, rows)
+        return read_pixels(stimuli, rows, (part + 0.5) / n_parts)
     if "caption" not in stimuli:
         raise ContractError("The stimuli carry no text. For NSD put COCO's captions_*.json into "
                             "nsddata_stimuli/annotations; a table of your own needs a column "
                             "`caption`.")  # fmt: skip
-    all_texts = stimuli["caption"].values[:, text]
+    all_texts = stimuli["caption"].values[:, part]
     texts = [str(all_texts[r]) for r in rows]
     if model.context:
         group = stimuli["film" if "film" in stimuli.coords else "group"].values
@@ -272,7 +282,8 @@ def _join(paths: list[Path], n: int) -> Parts:
     return values
 
 
-def _save(out: Path, ids: NDArray[np.str_], values: Parts, contract: dict[str, str], dtype: str) -> None:
+def _save(out: Path, stimuli: xr.Dataset, values: Parts, contract: dict[str, str], dtype: str) -> None:
+    ids = stimuli["stimulus_id"].values
     if len({v.shape[1:-1] for v in values.values()}) > 1 and contract["pooling"].startswith("grid"):
         values = {name: v.reshape(len(v), -1) for name, v in values.items()}  # a layer without a grid
     if len({v.shape[1:-1] for v in values.values()}) > 1:
@@ -294,4 +305,6 @@ def _save(out: Path, ids: NDArray[np.str_], values: Parts, contract: dict[str, s
         raise InputError(
             f"{bad.sum()} stimuli have features that are not finite, first {str(ids[bad][0])!r}.{hint}"
         )
-    save(make_features(feature, stimulus_id=ids, layer=layer, attrs=attrs), out)
+    dataset = make_features(feature, stimulus_id=ids, layer=layer, attrs=attrs)
+    running = {k: ("stimulus", stimuli[k].values) for k in ("film", "onset") if k in stimuli.coords}
+    save(dataset.assign_coords(running), out)

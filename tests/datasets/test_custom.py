@@ -8,7 +8,7 @@ from PIL import Image
 
 from neuroenc.arrays import load, save
 from neuroenc.config import Dataset
-from neuroenc.datasets import custom
+from neuroenc.datasets import custom, treebank
 from neuroenc.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -190,3 +190,60 @@ def test_no_folder_no_description(tmp_path):
         custom.load_stimuli(options(tmp_path / "none"), ["1"])
     with pytest.raises(InputError, match=r"docs/custom.md says what it holds"):
         custom.load_stimuli(options(tmp_path), ["1"])
+
+
+@pytest.fixture
+def grid(real, tmp_path):
+    """Epochs of the real ECoG in a folder of one's own: seven pieces of a tenth of a second."""
+    mne = pytest.importorskip("mne")
+    raw = mne.io.read_raw_fif(real / "ecog/sample_ecog_ieeg.fif", verbose="error")
+    epochs = mne.make_fixed_length_epochs(raw, 0.1, preload=True, verbose="error")
+    epochs.info["bads"] = ["G3"]
+    epochs.save(tmp_path / "a-epo.fif", verbose="error")
+    n = len(epochs)
+    pd.DataFrame({"stimulus_id": [f"s{i}" for i in range(n)]}).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump({
+        "name": "Grid", "units": "volt", "space": "electrodes", "stimuli": {"table": "table.csv"},
+        "subjects": {"a": {"presentations": "table.csv", "responses": "a-epo.fif"}},
+    }))  # fmt: skip
+    return tmp_path, epochs
+
+
+def test_epochs_of_real_electrodes(grid):
+    folder, epochs = grid
+    found = custom.load_responses(Dataset(name="custom", root=str(folder)), "a")
+    assert found.sizes == {"presentation": len(epochs), "neuroid": 393, "time_bin": len(epochs.times)}
+    names = [n for n in epochs.ch_names if n != "G3"]
+    assert found["neuroid_id"].values.tolist() == [f"a_{n}" for n in names]
+    np.testing.assert_allclose(found["response"].values, epochs.get_data(picks=names), rtol=1e-5)
+    np.testing.assert_allclose(found["start"].values, epochs.times)
+    where = epochs.info["chs"][epochs.ch_names.index("G20")]["loc"][:3]
+    row = names.index("G20")
+    np.testing.assert_allclose([found[a].values[row] for a in "xyz"], where, rtol=1e-5)
+    assert np.isfinite(found["x"].values).all()
+
+
+def test_montages_of_real_electrodes(grid):
+    """Neighbours on a strip are closer to each other than strangers, and share what a reference takes off."""
+    folder, _ = grid
+    found = custom.load_responses(Dataset(name="custom", root=str(folder)), "a")
+    known = {n.removeprefix("a_"): i for i, n in enumerate(found["neuroid_id"].values)}
+    position = np.stack([found[a].values for a in "xyz"], 1)
+    pairs = [[i for i, _ in parts] for _, parts in treebank.montage(known, "bipolar")]
+    assert 300 < len(pairs) < 393 and not any(known.get("G2") == a for a, _ in pairs)
+    near = np.linalg.norm(position[[a for a, _ in pairs]] - position[[b for _, b in pairs]], axis=1)
+    far = np.linalg.norm(position[:, None] - position, axis=2)
+    assert np.median(near) < 0.3 * np.median(far)
+    signal = found["response"].values.transpose(1, 0, 2).reshape(393, -1)
+    laplacian = [parts for _, parts in treebank.montage(known, "laplacian")]
+    left = np.array([sum(w * signal[i] for i, w in parts) for parts in laplacian])
+    own = np.array([signal[parts[0][0]] for parts in laplacian])
+    assert np.median(left.var(1) / own.var(1)) < 0.6
+
+
+def test_broken_epochs(grid):
+    folder, _ = grid
+    path = folder / "a-epo.fif"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"Cannot read .*a-epo\.fif"):
+        custom.load_responses(Dataset(name="custom", root=str(folder)), "a")

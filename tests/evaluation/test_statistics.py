@@ -125,3 +125,44 @@ def test_a_neuroid_that_seldom_fires_does_not_leave_the_mean():
     low, high = limits["all"]
     assert low < r.mean() < high < r[:20].mean()
     assert np.isfinite(interval).all()
+
+
+def autocorrelated(n_films, length, n, rng):
+    """Noise of which neighbours in time are alike, for each film anew."""
+    out = rng.normal(size=(n_films, length, n))
+    for t in range(1, length):
+        out[:, t] = 0.9 * out[:, t - 1] + np.sqrt(1 - 0.81) * out[:, t]
+    return out.reshape(n_films * length, n)
+
+
+def test_shifting_films_keeps_the_nominal_rate_where_shuffling_does_not():
+    rng = np.random.default_rng(3)
+    y, prediction = (autocorrelated(3, 200, 400, rng) for _ in range(2))
+    ids, fold, film = np.arange(600), np.zeros(600), np.repeat(["a", "b", "c"], 200)
+    shifted = statistics.permutation_p(y, prediction, ids, fold, film=film, n=300)
+    shuffled = statistics.permutation_p(y, prediction, ids, fold, n=300)
+    assert (shifted < 0.05).mean() < 0.08
+    assert (shuffled < 0.05).mean() > 0.2
+
+
+def test_exchange_shifts_each_film_by_itself():
+    film = np.array(["a"] * 5 + ["b"] * 3)
+    out = statistics.exchange(np.random.default_rng(0), np.arange(8), film)
+    for name in ("a", "b"):
+        rows = np.flatnonzero(film == name)
+        assert any(np.array_equal(out[rows], np.roll(rows, k)) for k in range(len(rows)))
+
+
+def test_stretches_cover_the_true_r_where_single_stimuli_do_not():
+    rng = np.random.default_rng(4)
+    signal = autocorrelated(1, 600, 300, rng)
+    y, prediction = signal + autocorrelated(1, 600, 300, rng), signal
+    stretch = np.arange(600) // 40
+    hit = {}
+    for name, units in (("stretch", stretch), ("single", None)):
+        interval, _ = statistics.bootstrap_r(
+            y, prediction, np.arange(600), np.zeros(600), {}, stretch=units, n=300
+        )
+        truth = np.sqrt(0.5)
+        hit[name] = ((interval[0] < truth) & (truth < interval[1])).mean()
+    assert hit["stretch"] > 0.78 and hit["single"] < 0.6

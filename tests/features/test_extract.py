@@ -137,7 +137,7 @@ def test_float16_on_disk(stimuli, tmp_path):
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, whole, rtol=2e-3, atol=1e-3)
     with pytest.raises(InputError, match=r"not finite.*Store them as float32"):
-        module._save(tmp_path / "x.nc", stimuli["stimulus_id"].values, {"a": np.full((140, 2), 1e6, "f4")},
+        module._save(tmp_path / "x.nc", stimuli, {"a": np.full((140, 2), 1e6, "f4")},
                      {**Gabor().contract}, "float16")  # fmt: skip
 
 

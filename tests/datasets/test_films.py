@@ -1,0 +1,135 @@
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from neuroenc import config, splits
+from neuroenc.arrays import load
+from neuroenc.config import Dataset, Model, Split
+from neuroenc.datasets import custom
+from neuroenc.datasets.films import Film, open_film
+from neuroenc.datasets.pixels import read_pixels
+from neuroenc.encoders.encode import encode
+from neuroenc.errors import InputError
+from neuroenc.features.extract import extract
+
+av = pytest.importorskip("av")
+RATE, SECONDS = 10, 24
+
+
+def level(frame):
+    """Grey of a frame number: each differs from its neighbours by more than compression blurs."""
+    return 10 + (frame * 37) % 230
+
+
+def write_film(path, seconds=SECONDS):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.gop_size, stream.bit_rate = "yuv420p", 30, 4_000_000
+        for number in range(seconds * RATE):
+            picture = np.full((64, 64, 3), level(number), np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An experiment with two films, cut into stimuli of two seconds."""
+    for name in ("çity", "sea"):
+        write_film(tmp_path / f"{name}.mp4")
+    rows = [
+        (f"{film}-{t:03d}", f"{film}.mp4", film, t, 2.0) for film in ("çity", "sea") for t in range(0, 24, 2)
+    ]
+    table = pd.DataFrame(rows, columns=["stimulus_id", "file", "film", "onset", "duration"])
+    table.to_csv(tmp_path / "stimuli.csv", index=False)
+    table[["stimulus_id"]].to_csv(tmp_path / "trials.csv", index=False)
+    np.save(tmp_path / "values.npy", np.random.default_rng(0).normal(size=(len(table), 5)))
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump({
+        "name": "Films", "units": "none", "stimuli": {"table": "stimuli.csv", "pictures": "."},
+        "subjects": {"a": {"presentations": "trials.csv", "responses": "values.npy"}},
+    }))  # fmt: skip
+    return tmp_path
+
+
+def options(folder):
+    return Dataset(name="custom", root=str(folder))
+
+
+def grey(picture):
+    return picture.astype(float).mean()
+
+
+def test_the_frame_that_is_shown_forwards_and_backwards(folder):
+    film = Film(folder / "sea.mp4")
+    assert film.duration == pytest.approx(SECONDS, abs=0.11)
+    for time in (0.0, 0.05, 0.1, 0.3, 7.45, 7.5, 19.9, 2.0, 23.95, 0.0):
+        assert grey(film.frame(time)) == pytest.approx(level(int(time * RATE + 1e-6)), abs=4), time
+    with pytest.raises(InputError, match=r"ends at 23\.9\d s, a stimulus asks for 30\.00 s"):
+        film.frame(30)
+
+
+def test_frames_of_a_stimulus_at_a_rate(folder, tmp_path):
+    stimuli = custom.load_stimuli(options(folder), ["a"])
+    assert stimuli["film"].values[0] == "çity" and stimuli["onset"].values[3] == 6
+    one = read_pixels(stimuli, np.array([13]))[0]  # the middle of 2 to 4 s of the second film
+    assert grey(one) == pytest.approx(level(30), abs=4)
+    extract(stimuli, Model(extractor="luminance", pooling="grid:1", frame_rate=2.0), tmp_path / "f.nc")
+    features = load(tmp_path / "f.nc", "features")
+    assert features.attrs["preprocessing"].endswith("mean of 4 frames")
+    assert features["film"].values.tolist() == stimuli["film"].values.tolist()
+    extract(stimuli, Model(extractor="luminance", pooling="grid:1"), tmp_path / "g.nc", workers=2)
+    parallel = load(tmp_path / "g.nc", "features")
+    for values, per in ((features, 4), (parallel, 2)):
+        for row in (0, 5, 13):
+            start = stimuli["onset"].values[row]
+            times = start + 2 * (np.arange(per) + 0.5) / per
+            expected = np.mean([level(int(t * RATE + 1e-6)) for t in times]) / 255
+            assert values["feature"].values[row].ravel()[0] == pytest.approx(expected, abs=0.02)
+
+
+def test_films_are_split_in_time_and_delayed_within(folder, tmp_path):
+    stimuli = custom.load_stimuli(options(folder), ["a"])
+    responses = custom.load_responses(options(folder), "a")
+    assert responses["onset"].values.tolist() == stimuli["onset"].values.tolist()
+    extract(stimuli, Model(extractor="luminance"), tmp_path / "f.nc")
+    features = load(tmp_path / "f.nc", "features")
+    drive = features["feature"].values[:, :1]
+    moved = np.roll(drive, 1, 0)
+    moved[[0, 12]] = drive.mean()
+    responses["response"].values[:, :1] = moved
+    split = splits.make(stimuli, Split(kind="chronological", n_folds=3, embargo=2.0, n_inner=2))
+    predictions, _ = encode(responses, features, split, config.Ridge(delays=[1], alphas=(-1, 3, 5)))
+    ids = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    rows = [ids[s] for s in predictions["stimulus_id"].values]
+    r = np.corrcoef(predictions["prediction"].values[:, 0], moved[rows, 0])[0, 1]
+    assert r > 0.85
+
+
+def test_clips_of_their_own_need_no_onset(folder):
+    table = pd.DataFrame({"stimulus_id": ["a", "b"], "file": ["çity.mp4", "sea.mp4"]})
+    table.to_csv(folder / "stimuli.csv", index=False)
+    table[["stimulus_id"]].to_csv(folder / "trials.csv", index=False)
+    stimuli = custom.load_stimuli(options(folder), ["a"])
+    assert grey(read_pixels(stimuli, np.array([1]), 0.25)[0]) == pytest.approx(level(60), abs=4)
+
+
+def test_mistakes_are_one_helpful_line(folder):
+    table = pd.read_csv(folder / "stimuli.csv")
+    table.drop(columns="onset").to_csv(folder / "stimuli.csv", index=False)
+    with pytest.raises(InputError, match="has films but no column 'onset'"):
+        custom.load_stimuli(options(folder), ["a"])
+    table["onset"] = table["onset"].astype(object)
+    table.loc[4, "onset"] = "soon"
+    table.to_csv(folder / "stimuli.csv", index=False)
+    with pytest.raises(InputError, match=r"gives no onset in seconds for 'çity-008'"):
+        custom.load_stimuli(options(folder), ["a"])
+    broken = folder / "broken.mp4"
+    broken.write_bytes((folder / "sea.mp4").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"Cannot read the film .*broken\.mp4"):
+        open_film(broken)
+    with h5py.File(folder / "x.mp4", "w"), pytest.raises(InputError, match="Cannot read the film"):
+        open_film(folder / "x.mp4")
