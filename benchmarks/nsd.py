@@ -2,7 +2,8 @@
 
 750 volumes of 81 x 104 x 83 int16, as HDF5 (axes as MATLAB leaves them, uncompressed) and as gzipped NIfTI; 15,724
 voxels are kept. The plain read takes the same file from its first byte to its last through the same library and
-keeps nothing. Each reading has a process of its own and reports its peak of memory. Writes
+keeps nothing. Each reading has a process of its own and reports its peak of memory. Then all forty sessions of a
+subject (links to the one file) are prepared and written. Writes
 benchmarks/results/nsd.json.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +21,11 @@ from pathlib import Path
 import h5py
 import nibabel as nib
 import numpy as np
+import scipy.io
 
-from neuroenc.datasets.nsd import _Volume
+from neuroenc.arrays import save
+from neuroenc.config import Dataset
+from neuroenc.datasets.nsd import _Volume, load_responses
 from neuroenc.files import write_json
 from neuroenc.records import row
 
@@ -47,6 +52,41 @@ def build(root: Path) -> None:
         file.write(image.to_bytes())
 
 
+def design(root: Path) -> None:
+    """Write the tables of the experiment, and link forty sessions to the first."""
+    rng = np.random.default_rng(1)
+    folder = root / "nsddata/experiments/nsd"
+    folder.mkdir(parents=True)
+    order = np.concatenate(
+        [np.tile(np.arange(1, 1001), 3), rng.permutation(np.repeat(np.arange(1001, 10001), 3))]
+    )
+    scipy.io.savemat(folder / "nsd_expdesign.mat", {
+        "masterordering": rng.permutation(order)[None], "sharedix": np.arange(1, 1001)[None],
+        "subjectim": np.arange(1, 10001)[None].repeat(8, 0),
+    })  # fmt: skip
+    betas = root / "nsddata_betas/ppdata/subj01/func1pt8mm/betas"
+    (betas / "betas_session02.nii.gz").unlink()
+    for session in range(2, 41):
+        (betas / f"betas_session{session:02d}.hdf5").hardlink_to(betas / "betas_session01.hdf5")
+    roi = root / "nsddata/ppdata/subj01/func1pt8mm/roi"
+    for side in ("lh", "rh"):
+        shutil.copyfile(roi / "nsdgeneral.nii.gz", roi / f"{side}.nsdgeneral.nii.gz")
+
+
+def whole(root: Path) -> dict[str, float]:
+    """Prepare and write all sessions."""
+    options = Dataset(name="nsd", root=str(root), preparation="betas")
+    start = time.perf_counter()
+    save(load_responses(options, "01"), root / "responses.nc")
+    return {"seconds": time.perf_counter() - start, "mebibytes": peak()}
+
+
+def peak() -> float:
+    """Largest resident memory of this process since it was last reset, MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) / 1024
+
+
 def measure(root: Path, form: str, how: str) -> dict[str, float]:
     betas = root / "nsddata_betas/ppdata/subj01/func1pt8mm/betas"
     session = 1 if form == "hdf5" else 2
@@ -54,12 +94,7 @@ def measure(root: Path, form: str, how: str) -> dict[str, float]:
     path.read_bytes()[:1]  # both from the page cache
     reader = _Volume(root, "01", betas)
     mask = reader.mask("nsdgeneral")
-    status = Path("/proc/self/status")
     Path("/proc/self/clear_refs").write_text("5")
-
-    def peak() -> int:
-        return int(next(v for v in status.read_text().splitlines() if v.startswith("VmHWM")).split()[1])
-
     start = time.perf_counter()
     if how == "neuroenc":
         assert reader.betas(session, mask)[0].shape == (TRIALS, VOXELS)
@@ -71,7 +106,7 @@ def measure(root: Path, form: str, how: str) -> dict[str, float]:
         with gzip.open(path, "rb") as file:
             while file.read(2**24):
                 pass
-    return {"seconds": time.perf_counter() - start, "mebibytes": peak() / 1024}
+    return {"seconds": time.perf_counter() - start, "mebibytes": peak()}
 
 
 def main() -> None:
@@ -98,11 +133,18 @@ def main() -> None:
             ):
                 rows.append(row(name, value, unit=unit, n=TRIALS, command=COMMAND, seed=0, form=form))
                 print(f"{form:7s} {name:34s} {value:9.2f} {unit}", flush=True)
+        design(Path(folder))
+        done = json.loads(subprocess.check_output([sys.executable, __file__, folder]))
+        for name, value, unit in (("forty sessions, read, scaled, written", done["seconds"], "s"),
+                                  ("peak memory of that process", done["mebibytes"], "MiB")):  # fmt: skip
+            rows.append(row(name, value, unit=unit, n=40 * TRIALS, command=COMMAND, seed=0, form="hdf5"))
+            print(f"hdf5    {name:34s} {value:9.2f} {unit}", flush=True)
     write_json({"label": "nsd", "rows": rows}, "benchmarks/results/nsd.json")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(measure(Path(sys.argv[1]), *sys.argv[2:])))
+        run = measure if len(sys.argv) > 2 else whole
+        print(json.dumps(run(Path(sys.argv[1]), *sys.argv[2:])))
     else:
         main()

@@ -103,7 +103,7 @@ class Dataset(Section):
     sessions: int | None = Field(
         default=None, ge=1, description="nsd, treebank: read the first so many; null: all."
     )
-    events: Literal["words", "sentences"] = Field(
+    events: Literal["words", "sentences", "scenes"] = Field(
         default="words", description="treebank: what is a stimulus."
     )
     reference: Literal["none", "bipolar", "laplacian"] = Field(

@@ -207,3 +207,21 @@ def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
     run = Path("results/small")
     with xr.open_dataset(tmp_path / run / name) as a, xr.open_dataset(finished / run / name) as b:
         assert a["score"].identical(b["score"])
+
+
+def test_download_fetches_what_a_program_may_before_it_is_there(tmp_path):
+    options = {"label": "dl", "dataset": {"name": "nsd", "root": "nsd"}, "subjects": ["01"],
+               "models": {"clip": {"network": "clip-vitb32"}}}  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
+    done = snakemake(
+        tmp_path, "download", "--configfile", tmp_path / "c.yaml", "--dry-run", "--printshellcmds"
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert "neuroenc data fetch --options" in text and "for network in clip-vitb32" in text
+    done = snakemake(tmp_path, "--configfile", tmp_path / "c.yaml", "--dry-run")
+    assert done.returncode == 2 and "File not found: nsd" in done.stderr
+    # run for real, the terms unaccepted: one line, and nothing fetched
+    done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
+    assert done.returncode != 0 and "neuroenc data accept nsd" in done.stdout + done.stderr
+    assert not (tmp_path / "nsd").exists()

@@ -34,11 +34,13 @@ CITATION = "Allen et al. (2022), Nature Neuroscience 25, 116-126"
 EXPECTED: dict[str, Any] = {
     "name": "NSD", "n_stimuli": 73000, "trials_per_session": 750,
     "subjects": {
-        f"{s + 1:02d}": {"sessions": n, "nsdgeneral_voxels": v, "median_ncsnr": m}
-        for s, (n, v, m) in enumerate(zip(
+        f"{s + 1:02d}": {"sessions": n, "nsdgeneral_voxels": v, "median_ncsnr": m,
+                         "nsdgeneral_vertices": 37984, "median_ncsnr_surface": f}
+        for s, (n, v, m, f) in enumerate(zip(
             (40, 40, 32, 30, 40, 32, 40, 30),
             (15724, 14278, 15226, 13153, 13039, 17907, 12682, 14386),
             (0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226),
+            (0.490, 0.510, 0.431, 0.392, 0.542, 0.439, 0.371, 0.323),
             strict=True,
         ))
     },
@@ -155,20 +157,18 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     sessions = reader.sessions()[: options.sessions]
     n_trials = _record(root)["trials_per_session"]
     source: dict[str, str] = {}
-    response, session, trial = [], [], []
-    for number in tqdm(sessions, f"betas of subj{subject}", disable=None):
-        values, paths = reader.betas(number, mask)
-        if len(values) != n_trials:
-            raise InputError(f"{paths[0]} holds {len(values)} trials, expected {n_trials}.")
-        source |= {path.name: sha256(path) for path in paths}
-        response.append(values)
-        session += [f"{number:02d}"] * n_trials
-        trial.append(np.arange((number - 1) * n_trials, number * n_trials))
-    nsd_id = picture[order[np.concatenate(trial)]]
+    trial = np.concatenate([np.arange((n - 1) * n_trials, n * n_trials) for n in sessions])
+    nsd_id = picture[order[trial]]
     test = np.isin(nsd_id, list(shared))
-    sessions_of = np.array(session)
-    values = np.concatenate(response)
-    _zscore(values, sessions_of, ~test)
+    sessions_of = np.repeat([f"{n:02d}" for n in sessions], n_trials)
+    values = np.empty((len(trial), int(mask.sum())), np.float32)  # filled in place: it is there once only
+    for i, number in enumerate(tqdm(sessions, f"betas of subj{subject}", disable=None)):
+        found, paths = reader.betas(number, mask)
+        if len(found) != n_trials:
+            raise InputError(f"{paths[0]} holds {len(found)} trials, expected {n_trials}.")
+        source |= {path.name: sha256(path) for path in paths}
+        rows = slice(i * n_trials, (i + 1) * n_trials)
+        values[rows] = _zscore(found, ~test[rows])
 
     stimulus_id = np.array([f"nsd-{i:05d}" for i in nsd_id])
     repetition = pd.Series(stimulus_id).groupby(stimulus_id).cumcount().to_numpy()
@@ -204,13 +204,12 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     return dataset
 
 
-def _zscore(values: NDArray[np.float32], session: NDArray[np.str_], training: NDArray[np.bool_]) -> None:
-    """Scale each session in place; a voxel that never changes becomes NaN."""
-    for s in np.unique(session):
-        rows = session == s
-        base = values[rows & training].astype(np.float64)
-        spread = base.std(0)
-        values[rows] = (values[rows] - base.mean(0)) / np.where(spread > 0, spread, np.nan)
+def _zscore(values: NDArray[np.float32], training: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scale a session by its training trials; a voxel that never changes becomes NaN."""
+    base = values[training].astype(np.float64)
+    spread = base.std(0)
+    scaled: NDArray[np.float64] = (values - base.mean(0)) / np.where(spread > 0, spread, np.nan)
+    return scaled
 
 
 class _Volume:
@@ -479,15 +478,20 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
         if subject not in record["subjects"]:
             raise _unknown_subject(root, subject)
         expected = record["subjects"][subject]
-        folder = root / f"nsddata_betas/ppdata/subj{subject}/func1pt8mm/{options.preparation}"
-        reader = _Volume(root, subject, existing(folder))
+        folder = existing(root / f"nsddata_betas/ppdata/subj{subject}/{options.space}/{options.preparation}")
+        surface = options.space == "fsaverage"
+        reader = (_Surface if surface else _Volume)(root, subject, folder)
+        what, end = ("vertices", "_surface") if surface else ("voxels", "")
         same(f"subj{subject} sessions", len(reader.sessions()), expected["sessions"])
         general = reader.mask("nsdgeneral")
-        voxels = int(general.sum())
-        same(f"subj{subject} voxels of nsdgeneral", voxels, expected["nsdgeneral_voxels"])
-        found = float(np.nanmedian(reader.ncsnr(general)))
-        digits = len(str(expected["median_ncsnr"]).split(".")[1])
-        same(f"subj{subject} median ncsnr", round(found, digits), expected["median_ncsnr"])
+        same(f"subj{subject} {what} of nsdgeneral", int(general.sum()), expected[f"nsdgeneral_{what}"])
+        found = round(float(np.nanmedian(reader.ncsnr(general))), 4)
+        golden = expected[f"median_ncsnr{end}"]  # published to three digits
+        if abs(found - golden) > 6e-4:
+            raise InputError(
+                f"subj{subject} median ncsnr: found {found}, expected {golden} ({record['name']})."
+            )
+        done.append(f"subj{subject} median ncsnr: {found}")
         values, paths = reader.betas(reader.sessions()[-1], general)
         same(f"subj{subject} trials of {paths[0].name}", len(values), record["trials_per_session"])
     return done

@@ -257,10 +257,13 @@ def _subject(
     )  # fmt: skip
     (root / "truth").mkdir(exist_ok=True)
     truth.to_netcdf(root / "truth" / f"sub-{subject}.nc", engine="h5netcdf")
+    vertex = np.concatenate([v[v >= 0] for v in voxels.vertex_voxel.values()])
+    vertex = vertex[voxels.general[vertex]]
     return {
         "sessions": n_sessions, "shape": list(voxels.shape),
-        "nsdgeneral_voxels": int(voxels.general.sum()),
+        "nsdgeneral_voxels": int(voxels.general.sum()), "nsdgeneral_vertices": len(vertex),
         "median_ncsnr": round(float(np.nanmedian(estimated[voxels.general])), 4),
+        "median_ncsnr_surface": round(float(np.nanmedian(estimated[vertex])), 4),
     }  # fmt: skip
 
 

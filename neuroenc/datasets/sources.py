@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 from neuroenc.config import Dataset
 from neuroenc.errors import InputError, invalid
@@ -13,6 +15,7 @@ from neuroenc.fetch import FetchError, accept, consent, fetch, room, unpack
 from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
+OPENNEURO_URL = "https://s3.amazonaws.com/openneuro.org"
 COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
 NSD_SESSIONS = dict(zip((f"{i:02d}" for i in range(1, 9)), (40, 40, 32, 30, 40, 32, 40, 30), strict=True))
 
@@ -60,6 +63,57 @@ def nsd_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
                 yield from _nsd(f"nsddata/freesurfer/subj{subject}/label/{atlas}.mgz.ctab")
 
 
+def openneuro_files(prefix: str) -> Iterator[str]:
+    """List the keys of OpenNeuro's public bucket that begin so.
+
+    Raises
+    ------
+    FetchError
+        It cannot be reached, or lists nothing.
+    """
+    import requests
+
+    n = 0
+    more: dict[str, str] = {}
+    while True:
+        try:
+            answer = requests.get(OPENNEURO_URL, {"list-type": "2", "prefix": prefix, **more}, timeout=60)
+            answer.raise_for_status()
+            page = ElementTree.fromstring(answer.content)
+        except (requests.RequestException, ElementTree.ParseError) as error:
+            raise FetchError(
+                f"Cannot list {prefix} at {OPENNEURO_URL}: {str(error).splitlines()[0]}."
+            ) from None
+        keys = [e.text or "" for e in page.iter() if e.tag.rpartition("}")[2] == "Key"]
+        n += len(keys)
+        yield from (k for k in keys if not k.endswith("/"))
+        token = [e.text for e in page.iter() if e.tag.rpartition("}")[2] == "NextContinuationToken"]
+        if not token:
+            break
+        more = {"continuation-token": str(token[0])}
+    if not n:
+        raise FetchError(f"OpenNeuro has nothing under {prefix!r}. Is the subject spelt as there?")
+
+
+def stories_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice of files
+    """List the responses of the subjects and the words of all stories."""
+    base = "ds003020/derivative/"
+    for part in (*(f"preprocessed_data/{s}/" for s in subjects), "TextGrids/"):
+        for key in openneuro_files(base + part):
+            yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
+
+
+def things_meg_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List the recordings of the subjects, and what was shown."""
+    base = "ds004212/"
+    for subject in subjects:
+        for session in range(1, (options.sessions or 12) + 1):
+            for key in openneuro_files(f"{base}sub-BIGMEG{subject}/ses-{session:02d}/meg/"):
+                yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
+        for key in openneuro_files(f"{base}sourcedata/sample_attributes_P{subject}"):
+            yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
+
+
 def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
@@ -74,8 +128,10 @@ SOURCES: dict[str, Source] = {
     "algonauts2023": Source("", None, "algonauts.csail.mit.edu, the challenge of 2023 (form)"),
     "things_fmri": Source("", None, "figshare+ 20492835 (betas_csv), OSF jum2f (pictures, with a password)"),
     "things_eeg2": Source("", None, "OSF 3jk45 (EEG), OSF y63gw (pictures, with a password)"),
-    "things_meg": Source("", None, "OpenNeuro ds004212 (MEG), OSF jum2f (pictures, with a password)"),
-    "stories": Source("", None, "OpenNeuro ds003020 (derivative)"),
+    "things_meg": Source(
+        "", things_meg_files, "OpenNeuro ds004212 (MEG), OSF jum2f (pictures, with a password)"
+    ),
+    "stories": Source("", stories_files, "OpenNeuro ds003020 (derivative)"),
     "pereira2018": Source("", None, "evlab.mit.edu, one archive a participant"),
     "mtl": Source("", None, "DANDI:000004"),
     "n170": Source("", None, "the repository muse-lsl"),
@@ -132,6 +188,9 @@ def fetch_dataset(options: Dataset, subjects: list[str]) -> list[str]:
             "`dataset.root` at it."
         )
     wanted = [(url, root / path) for url, path in source.files(options, subjects)]
+    outside = [path for _, path in wanted if ".." in path.parts]
+    if outside:
+        raise FetchError(f"{source.page} lists {outside[0]}, which lies outside {root}. Nothing was fetched.")
     missing = [(url, path) for url, path in wanted if not path.exists()]
     root.mkdir(parents=True, exist_ok=True)
     room(root, sum(_size(url) for url, _ in missing), f"{len(missing)} files of {options.name}")

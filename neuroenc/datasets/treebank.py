@@ -1,9 +1,9 @@
 """Brain Treebank: depth electrodes while films were watched (Wang et al. 2024, arXiv 2411.08343).
 
-Ten patients, 26 sessions, 21 films. A presentation is an event of a film: the onset of a word, or of a
-sentence as a stand-in for a scene where scene cuts are not annotated. The sampling rate is taken from the
-triggers, not trusted; events outside the triggers are dropped and counted, because they cannot be placed.
-Films are not distributed: stimuli carry their words.
+Ten patients, 26 sessions, 21 films. A presentation is an event of a film: the onset of a word, of a sentence,
+or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds. The sampling
+rate is taken from the triggers, not trusted; events outside the triggers are dropped and counted, because they
+cannot be placed. Films are not distributed: stimuli carry their words.
 """
 
 from __future__ import annotations
@@ -64,6 +64,20 @@ def film_of(root: Path, session: str) -> str:
 
 def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
     """List the events of a film: stimulus_id, onset (s of the film), text."""
+    if options.events == "scenes":
+        found = sorted((root / "scene_annotations").glob(f"{film}*.csv"))
+        found += sorted((root / "scene_annotations" / film).glob("*.csv"))
+        if not found:
+            raise InputError(
+                f"scene_annotations has no table (.csv) of {film!r}. Unpack scene_annotations.zip, or use "
+                "events: sentences."
+            )
+        scenes = read_table(found[0], "start").dropna(subset=["start"]).sort_values("start", kind="stable")
+        ids = [f"{film}-c{i:05d}" for i in range(len(scenes))]
+        text = scenes.get("label", pd.Series("", scenes.index)).fillna("").astype(str)
+        return pd.DataFrame(
+            {"stimulus_id": ids, "onset": scenes["start"].to_numpy(float), "text": text.to_numpy(str)}
+        )
     words = read_table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
     words = words.dropna(subset=["text", "start"]).sort_values("start", kind="stable").reset_index(drop=True)
     if options.events == "sentences":

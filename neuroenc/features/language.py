@@ -135,6 +135,29 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     )  # fmt: skip
 
 
+def describe(kind: str, half: str | None) -> dict[str, str]:
+    """Describe what a type of network takes, at the sizes of its default configuration.
+
+    Parameters
+    ----------
+    kind : str
+        Type of its configuration, e.g. "flava".
+    half : str or None
+        "image" or "text" where one half is run.
+    """
+    config = _library().AutoConfig.for_model(kind)
+    text = f"up to {config.get_text_config().max_position_embeddings} tokens of text"
+    if kind in REGIONS:
+        return {"input": f"features of {N_REGIONS} objects and {text}"}
+    towers = (config, getattr(config, "vision_config", None), getattr(config, "image_config", None))
+    tower = next((c for c in towers if hasattr(c, "patch_size")), None)
+    if tower is None or half == "text":
+        return {"input": text}
+    side = tower.image_size // tower.patch_size
+    seen = f"{tower.image_size} px RGB"
+    return {"input": seen if half == "image" else f"{seen} and {text}", "tokens": f"{side} x {side}"}
+
+
 def _contract(preprocessing: str) -> dict[str, str]:
     return {"normalisation": "the library's own", "pixel_range": "the library's own",
             "preprocessing": preprocessing}  # fmt: skip

@@ -7,6 +7,7 @@ transformers has no class; its kin here are BLIP (the same authors), ViLT and FL
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,7 +174,7 @@ def stored(entry: Entry) -> Path | None:
 
 
 def describe(name: str) -> dict[str, str]:
-    """Describe a network: input, tokens, weights, licence, as its library has them.
+    """Describe a network: input, range, grid of tokens, weights, licence, as its library has them.
 
     Parameters
     ----------
@@ -192,27 +193,47 @@ def describe(name: str) -> dict[str, str]:
         published = f"{entry.network}.{entry.published}" if "/" not in entry.published else entry.network
         data = timm.get_pretrained_cfg(published)
         size = dict(entry.options).get("img_size", data.input_size[-1])
-        made |= {"input": f"{size} px RGB", "licence": data.license or "unstated"}
+        patch = re.search(r"patch(\d+)", entry.network)
+        made |= _pictures(size, data.mean, data.std, int(patch[1]) if patch else None)
+        made["licence"] = data.license or "unstated"
         if "/" in entry.published:
             made["licence"] = "MIT (facebookresearch/SLIP)"
     elif entry.extractor == "torchvision":
         from torchvision import models
 
         weights = models.get_model_weights(entry.network)[entry.published]
-        made |= {"input": f"{weights.transforms().crop_size[0]} px RGB", "licence": "BSD-3-Clause"}
+        data = weights.transforms()
+        made |= _pictures(data.crop_size[0], data.mean, data.std, None)
+        made["licence"] = "BSD-3-Clause"
     elif entry.extractor.startswith("open_clip"):
         import open_clip
 
         if entry.network == "nano":
             open_clip.add_model_config(nano.CONFIG)
         config = open_clip.get_model_config(entry.network)
-        image = f"{config['vision_cfg']['image_size']} px RGB"
-        text = f"{config['text_cfg'].get('context_length', 77)} tokens of text"
-        made |= {
-            "input": text if entry.extractor.endswith("text") else image,
-            "licence": "BSD-3-Clause" if entry.network == "nano" else "MIT",
-        }
+        if entry.extractor.endswith("text"):
+            made["input"] = f"{config['text_cfg'].get('context_length', 77)} tokens of text"
+        else:
+            seen, own = config["vision_cfg"], entry.network == "nano"
+            mean, std = (nano.MEAN, nano.STD) if own else (
+                open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+            )  # fmt: skip
+            made |= _pictures(seen["image_size"], mean, std, seen["patch_size"])
+        made["licence"] = "BSD-3-Clause" if entry.network == "nano" else "MIT"
     elif entry.extractor == "transformers":
-        made |= {"licence": "as its repository on the hub says"}
+        from neuroenc.features import language
+
+        made |= language.describe(entry.network, dict(entry.options).get("half"))
+        made["licence"] = "as its repository on the hub says"
+    elif entry.extractor in ("gabor", "pixel", "luminance", "spectral"):
+        made["input"] = "RGB of any size"
     made |= {"layers": ", ".join(entry.layers), "partner": ", ".join(entry.partner)}
     return {k: v for k, v in made.items() if v}
+
+
+def _pictures(size: int, mean: Any, std: Any, patch: int | None) -> dict[str, str]:
+    """Describe what a network of pictures takes: size, range after normalisation, grid of patches."""
+    low = min(-m / s for m, s in zip(mean, std, strict=True))
+    high = max((1 - m) / s for m, s in zip(mean, std, strict=True))
+    made = {"input": f"{size} px RGB", "range": f"{low:.2f} to {high:.2f}"}
+    return made | ({"tokens": f"{size // patch} x {size // patch}"} if patch else {})

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import h5py
@@ -8,6 +9,7 @@ import xarray as xr
 
 from neuroenc import datasets
 from neuroenc.config import Dataset
+from neuroenc.datasets import nsd
 from neuroenc.errors import InputError
 from tests.conftest import REGIONS
 
@@ -215,3 +217,18 @@ def test_check_names_the_first_thing_that_is_off(broken, nsd_options, run):
     status, _, err = run("data", "check", "--options", options, "--root", broken, "--subject", "01")
     assert status == 2
     assert "subj01 sessions: found 2, expected 3" in err
+
+
+@pytest.mark.parametrize(("space", "what"), [("func1pt8mm", "voxels"), ("fsaverage", "vertices")])
+def test_check_compares_both_spaces_with_the_record(broken, space, what):
+    options = Dataset(name="nsd", root=str(broken), space=space)
+    lines = nsd.check_tree(options, ["01"])
+    assert any(f"subj01 {what} of nsdgeneral" in line for line in lines) and len(lines) == 6
+    record = json.loads((broken / "expected.json").read_text())
+    kept = json.dumps(record)
+    for key in (f"nsdgeneral_{what}", "median_ncsnr" + ("_surface" if what == "vertices" else "")):
+        record = json.loads(kept)
+        record["subjects"]["01"][key] += 0.002 if "ncsnr" in key else 1
+        (broken / "expected.json").write_text(json.dumps(record))
+        with pytest.raises(InputError, match=r"found .*, expected .* \(simulated NSD\)"):
+            nsd.check_tree(options, ["01"])

@@ -10,6 +10,7 @@ from layouts.server import serve
 from neuroenc.config import Dataset
 from neuroenc.datasets import nsd, sources
 from neuroenc.errors import InputError
+from neuroenc.fetch import FetchError
 
 
 @pytest.fixture
@@ -87,3 +88,54 @@ def test_both_hemispheres_of_the_surface():
     urls = [path for _, path in sources.nsd_files(options("x", space="fsaverage", sessions=1), ["02"])]
     assert sum("betas_session01.mgh" in u for u in urls) == 2
     assert any(u.endswith("lh.ncsnr.mgh") for u in urls)
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """OpenNeuro's bucket, which lists three keys a page."""
+    from layouts import stories as layout
+
+    layout.build(tmp_path / "tree", subject="UTS01")
+    base = tmp_path / "tree"
+    files = {
+        f"bucket/ds003020/derivative/{p.relative_to(base)}": p.read_bytes()
+        for p in base.rglob("*") if p.is_file()
+    }  # fmt: skip
+
+    def listing(query):
+        keys = sorted(k.removeprefix("bucket/") for k in files if k.startswith(f"bucket/{query['prefix']}"))
+        begin = int(query.get("continuation-token", 0))
+        page = "".join(f"<Contents><Key>{k}</Key></Contents>" for k in keys[begin : begin + 3])
+        more = f"<NextContinuationToken>{begin + 3}</NextContinuationToken>" if begin + 3 < len(keys) else ""
+        space = "http://s3.amazonaws.com/doc/2006-03-01/"
+        return f'<ListBucketResult xmlns="{space}">{page}{more}</ListBucketResult>'.encode()
+
+    monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+    with serve(files | {"bucket": listing}) as server:
+        monkeypatch.setattr(sources, "OPENNEURO_URL", f"{server.url}/bucket")
+        server.listing = listing
+        yield server
+
+
+def test_what_openneuro_lists_is_fetched_and_loads(bucket, tmp_path):
+    from neuroenc.datasets import stories
+
+    wanted = Dataset(name="stories", root=str(tmp_path / "mine"))
+    bucket.faults["bucket/ds003020/derivative/TextGrids/beta.TextGrid"] = [("drop", 500), 503]
+    assert len(sources.fetch_dataset(wanted, ["UTS01"])) == 12
+    assert stories.load_responses(wanted, "UTS01").sizes["presentation"] == 8 * 60
+    assert sources.fetch_dataset(wanted, ["UTS01"]) == []
+    with pytest.raises(FetchError, match="has nothing under 'ds003020/derivative/preprocessed_data/UTS99/'"):
+        sources.fetch_dataset(wanted, ["UTS99"])
+    meg = Dataset(name="things_meg", root=str(tmp_path / "meg"), sessions=1)
+    with pytest.raises(FetchError, match="nothing under 'ds004212/sub-BIGMEG1/ses-01/meg/'"):
+        sources.fetch_dataset(meg, ["1"])
+
+
+def test_a_listing_cannot_write_elsewhere(bucket, tmp_path):
+    bucket.files["bucket"] = lambda _: b"<L><Key>ds003020/derivative/../../evil</Key></L>"
+    with pytest.raises(FetchError, match="lies outside"):
+        sources.fetch_dataset(Dataset(name="stories", root=str(tmp_path / "mine")), ["UTS01"])
+    bucket.files["bucket"] = b"<html"
+    with pytest.raises(FetchError, match="Cannot list ds003020"):
+        sources.fetch_dataset(Dataset(name="stories", root=str(tmp_path / "mine")), ["UTS01"])

@@ -113,6 +113,21 @@ def test_what_drives_an_electrode_and_when_is_recovered(tree, recorded):
     assert np.median(late) <= 0.1 and max(late) <= 0.15
 
 
+def test_scenes_as_events(tree):
+    root = tree[0]
+    with pytest.raises(InputError, match="scene_annotations has no table"):
+        treebank.load_stimuli(options(root, events="scenes"), ["3"])
+    (root / "scene_annotations").mkdir()
+    table = pd.DataFrame({"start": [40.0, 12.5, 80.0], "label": ["kitchen", "street", None]})
+    table.to_csv(root / f"scene_annotations/{layout.FILM}.csv", index=False)
+    stimuli = treebank.load_stimuli(options(root, events="scenes"), ["3"])
+    assert stimuli["onset"].values.tolist() == [12.5, 40.0, 80.0]
+    assert stimuli["caption"].values[:, 0].tolist() == ["street", "kitchen", ""]
+    found = treebank.load_responses(options(root, events="scenes"), "3")
+    assert set(found["stimulus_id"].values) <= set(stimuli["stimulus_id"].values)
+    assert found["film"].values[0] == layout.FILM and found["onset"].values[0] in (12.5, 40.0)
+
+
 def test_sentences_as_events(tree):
     stimuli = treebank.load_stimuli(options(tree[0], events="sentences"), ["3"])
     assert stimuli.sizes["stimulus"] == 60

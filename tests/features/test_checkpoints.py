@@ -143,7 +143,11 @@ def test_every_network_of_the_registry_has_the_layers_it_names(name, tmp_path, m
     for layer in registry.ENTRIES[name].layers:
         assert layer.partition(":")[0] in found
     about = registry.describe(name)
-    assert about["licence"] and about["weights"]
+    assert about["licence"] and about["weights"] and about["input"]
+    if "tokens" in about:  # with a class token or without
+        rows, columns = map(int, about["tokens"].split(" x "))
+        counted = {int(shape.split(" x ")[0]) for _, shape in found.values() if shape.count(" x ") == 1}
+        assert counted & {rows * columns, rows * columns + 1}
     assert all(p in registry.ENTRIES for p in registry.ENTRIES[name].partner)
 
 

@@ -5,10 +5,11 @@ import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, unquote
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` (path -> bytes); `faults` (path -> list) are spent one a request.
+    """Serves `files` (path -> bytes, or from the query to bytes); `faults` (path -> list) are spent one a request.
 
     A fault is a status code to answer, ("drop", n) to close the connection after n bytes of the body, or
     ("truncate", n) to claim only n bytes.
@@ -26,10 +27,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        server, path = self.server, self.path.partition("?")[0].lstrip("/")
+        server, path = self.server, unquote(self.path.partition("?")[0].lstrip("/"))
         faults = server.faults.get(path, [])
         fault = faults.pop(0) if faults else None
         body = server.files.get(path)
+        if callable(body):
+            body = body(dict(parse_qsl(self.path.partition("?")[2])))
         asked = self.headers.get("Range")
         server.seen.append((path, asked))
         if isinstance(fault, int) or body is None:

@@ -152,13 +152,18 @@ VOLUME = config.get("figures", {}).get("volume", False)
 TIMES = config.get("figures", {}).get("time_course", False)
 FIGURES = ["regions", "scatter", "layers"]
 ROOT = config["dataset"].get("root")
+# a program may fetch these; of the others neuroenc says where a person finds them
+FETCHED_DATASETS = ("nsd", "haxby", "stories", "things_meg")
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
     f"<resources>/{config['label']}/nsd"
     if SIMULATED
     else os.path.expanduser(os.path.expandvars(ROOT or ""))
 )
-if not SIMULATED and not os.path.exists(DATASET_ROOT):
+FETCHABLE = ROOT and config["dataset"]["name"] in FETCHED_DATASETS
+# of a job that Snakemake starts for itself: download:
+DOWNLOADING = "download" in {a.partition(":")[0] for a in sys.argv}
+if not SIMULATED and not os.path.exists(DATASET_ROOT) and not (FETCHABLE and DOWNLOADING):
     print(
         f"neuroenc: File not found: {DATASET_ROOT or 'null'}. Point dataset.root at the recordings.",
         file=sys.stderr,
