@@ -1,9 +1,9 @@
 """Brain Treebank: depth electrodes while films were watched (Wang et al. 2024, arXiv 2411.08343).
 
 Ten patients, 26 sessions, 21 films. A presentation is an event of a film: the onset of a word, of a sentence,
-or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds. The sampling
-rate is taken from the triggers, not trusted; events outside the triggers are dropped and counted, because they
-cannot be placed. Films are not distributed: stimuli carry their words.
+or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds. The
+sampling rate is taken from the triggers, not trusted; events outside the triggers are dropped and counted,
+because they cannot be placed. Films are not distributed: stimuli carry their words.
 """
 
 from __future__ import annotations
