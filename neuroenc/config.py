@@ -92,7 +92,10 @@ class Dataset(Section):
         "and ~ are expanded."
     )  # fmt: skip
     space: str = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
-    preparation: str = Field(default="betas_fithrf_GLMdenoise_RR", description="nsd: which betas.")
+    preparation: str = Field(
+        default="betas_fithrf_GLMdenoise_RR",
+        description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0.",
+    )
     mask: str = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
         "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."

@@ -1,8 +1,9 @@
-"""BOLD5000, release 2.0: four people seeing 4,916 pictures of COCO, ImageNet and scenes (Chang et al. 2019).
+"""BOLD5000: four people seeing 4,916 pictures of COCO, ImageNet and scenes (Chang et al. 2019).
 
-Betas of GLMsingle (type D). `mask: rois` reads the ten regions the release cuts out, both hemispheres;
-`mask: brain` the whole brain mask. Sessions are z-scored by themselves, as the authors prescribe. A
-picture shown again is a repeat; 113 were shown more than once.
+Release 2.0, betas of GLMsingle (type D), or with `preparation: openneuro` the volumes of ds001499.
+`mask: rois` reads the ten regions that come with either, both hemispheres; `mask: brain` the whole brain mask
+of release 2.0. Sessions are z-scored by themselves, as the authors prescribe. A picture shown again is a
+repeat; 113 were shown more than once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets import bold5000_openneuro
 from neuroenc.datasets.nsd import read_image
-from neuroenc.datasets.reading import read_array
+from neuroenc.datasets.reading import read_array, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -32,6 +34,7 @@ N_SESSIONS = {"CSI1": 15, "CSI2": 15, "CSI3": 15, "CSI4": 9}
 PER_RUN = 37
 REGIONS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
 BETAS = "GLMbetas-TYPED-FITHRF-GLMDENOISE-RR"
+RAW = "openneuro"  # the preparation of those who have ds001499
 PICTURES = "BOLD5000_Stimuli/Scene_Stimuli/Presented_Stimuli"
 FOLDERS = ("COCO", "ImageNet", "Scene")
 
@@ -45,10 +48,18 @@ def runs_of(subject: str) -> NDArray[np.int64]:
     return np.array([10 if s in LONG[subject] else 9 for s in range(1, N_SESSIONS[subject] + 1)])
 
 
-def _trials(root: Path, subject: str) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
+def _trials(options: Dataset, subject: str) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
     """Return picture, session and run of each trial."""
     if subject not in LONG:
         raise invalid("subject", subject, LONG)
+    root = _root(options)
+    if options.preparation == RAW:
+        table = bold5000_openneuro.runs(root, subject, runs_of(subject))
+        shown = [read_table(Path(str(p)), "ImgName")["ImgName"].astype(str) for p in table["events"]]
+        per_run = [len(s) for s in shown]
+        names = pd.concat(shown).str.removeprefix("rep_").to_numpy(str)
+        session, run = (np.repeat(table[k].to_numpy(int), per_run) for k in ("session", "run"))
+        return names, session, run
     path = root / f"{subject}_imgnames.txt"
     names = np.array([line.strip() for line in existing(path).read_text().splitlines() if line.strip()])
     names = np.array([n.removeprefix("rep_") for n in names])
@@ -64,7 +75,7 @@ def _trials(root: Path, subject: str) -> tuple[NDArray[np.str_], NDArray[np.int6
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     """List the pictures of the subjects."""
     root = _root(options)
-    names = np.unique(np.concatenate([_trials(root, s)[0] for s in subjects]))
+    names = np.unique(np.concatenate([_trials(options, s)[0] for s in subjects]))
     files = []
     for name in names:
         found = [f"{f}/{name}" for f in FOLDERS if (root / PICTURES / f / name).exists()]
@@ -87,11 +98,16 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     """Read one subject, each trial a presentation."""
     root = _root(options)
-    names, session, run = _trials(root, subject)
-    if options.mask not in ("rois", "brain"):
+    names, session, run = _trials(options, subject)
+    if options.mask not in (("rois",) if options.preparation == RAW else ("rois", "brain")):
         raise invalid("dataset.mask", options.mask, ("rois", "brain"))
-    read = _regions if options.mask == "rois" else _brain
-    values, neuroid, source, grid = read(root, subject, session)
+    if options.preparation == RAW:
+        values, neuroid, source = bold5000_openneuro.load(root, subject, REGIONS, runs_of(subject), PER_RUN)
+        grid: dict[str, Any] = {}
+    else:
+        values, neuroid, source, grid = (_regions if options.mask == "rois" else _brain)(
+            root, subject, session
+        )
     for number in np.unique(session):
         rows = session == number
         spread = values[rows].std(0)
@@ -164,9 +180,8 @@ def _brain(
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
     """Compare the trials of the subjects with the record, and see that their pictures are there."""
-    root = _root(options)
     done = [f"{load_stimuli(options, subjects).sizes['stimulus']} pictures"]
     for subject in subjects:
-        names, session, _ = _trials(root, subject)
+        names, session, _ = _trials(options, subject)
         done.append(f"subject {subject}: {len(names)} trials in {session.max()} sessions")
     return done

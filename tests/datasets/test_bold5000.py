@@ -75,3 +75,33 @@ def test_broken_trees_are_explained(tree):
     names.write_text("\n".join(names.read_text().splitlines()[:-1]))
     with pytest.raises(InputError, match="names 37 trials, expected 38"):
         bold5000.load_responses(options(root), "CSI4")
+
+
+def test_volumes_of_openneuro_with_its_misnamed_masks(tmp_path, monkeypatch):
+    root = tmp_path / "ds"
+    names, amplitude = layout.build_openneuro(root, monkeypatch)
+    raw = Dataset(name="bold5000", root=str(root), mask="rois", preparation="openneuro")
+    found = bold5000.load_responses(raw, "CSI2")
+    assert found["stimulus_id"].values.tolist() == names
+    assert found.sizes == {"presentation": 40, "neuroid": 30}
+    assert {k: int(found[f"roi_{k}"].values.sum()) for k in bold5000.REGIONS} == dict.fromkeys(
+        bold5000.REGIONS, 6
+    )
+    assert (found["hemisphere"].values == "L").sum() == 15
+    early = found["response"].values[:, found["roi_EarlyVis"].values].mean(1)
+    assert np.corrcoef(early, amplitude)[0, 1] > 0.9  # drift and baseline are gone
+    other = found["response"].values[:, found["roi_PPA"].values].mean(1)
+    assert abs(np.corrcoef(other, amplitude)[0, 1]) < 0.5
+    stimuli = bold5000.load_stimuli(raw, ["CSI2"])
+    assert set(stimuli["stimulus_id"].values) == set(names)
+    assert bold5000.check_tree(raw, ["CSI2"])[1] == "subject CSI2: 40 trials in 1 sessions"
+    with pytest.raises(InputError, match=r"'subject': 'CSI3'.*CSI2"):
+        bold5000.load_responses(raw, "CSI3")
+    mask = root / "derivatives/spm/sub-CSI2/sub-CSI2_mask-RHLO.nii.gz"
+    mask.rename(mask.with_name("sub-CSI2_mask-RHL.nii.gz"))
+    with pytest.raises(InputError, match=r"'region': 'RHLOC'.*LHPPA"):
+        bold5000.load_responses(raw, "CSI2")
+    events = next(root.rglob("*run-03_events.tsv"))
+    events.unlink()
+    with pytest.raises(InputError, match="run-03_events"):
+        bold5000.load_stimuli(raw, ["CSI2"])

@@ -163,7 +163,11 @@ DATASET_ROOT = (
 FETCHABLE = ROOT and config["dataset"]["name"] in FETCHED_DATASETS
 # of a job that Snakemake starts for itself: download:
 DOWNLOADING = "download" in {a.partition(":")[0] for a in sys.argv}
-if not SIMULATED and not os.path.exists(DATASET_ROOT) and not (FETCHABLE and DOWNLOADING):
+if (
+    not SIMULATED
+    and not os.path.exists(DATASET_ROOT)
+    and not (FETCHABLE and DOWNLOADING)
+):
     print(
         f"neuroenc: File not found: {DATASET_ROOT or 'null'}. Point dataset.root at the recordings.",
         file=sys.stderr,
