@@ -1,6 +1,6 @@
 """The contracts: what crosses from one stage to the next, and how it is checked and stored.
 
-Six kinds of `xarray.Dataset`, each one netCDF file:
+Seven kinds of `xarray.Dataset`, each one netCDF file:
 
 ===========  ====================================================  ===============================
 kind         main variable                                         key
@@ -12,6 +12,7 @@ features     feature(stimulus, feature_index) or (…, token,        stimulus_id
 splits       side(fold, stimulus), inner(fold, stimulus)           stimulus_id
 predictions  prediction(presentation, neuroid[, time_bin])         stimulus_id, fold, neuroid_id
 scores       score(metric, neuroid[, time_bin])                    neuroid_id
+embeddings   embedding(presentation, component)                    stimulus_id, fold + contract
 ===========  ====================================================  ===============================
 
 Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
@@ -36,7 +37,7 @@ from neuroenc import __version__
 from neuroenc.errors import ContractError, InputError
 from neuroenc.files import atomic, existing, reserve
 
-Kind = Literal["responses", "stimuli", "features", "predictions", "scores", "splits"]
+Kind = Literal["responses", "stimuli", "features", "predictions", "scores", "splits", "embeddings"]
 
 # coordinate -> kinds of dtype it may have (numpy's one-letter codes)
 PRESENTATION = {
@@ -54,6 +55,7 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "splits": ("dataset", "kind_of_split", "seed"),
     "predictions": ("dataset", "model"),
     "scores": ("dataset", "model"),
+    "embeddings": ("dataset", "decoder", *CONTRACT),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "responses": (
@@ -65,6 +67,7 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "predictions": (
         "prediction", (("presentation", "neuroid"), ("presentation", "neuroid", "time_bin"))
     ),
+    "embeddings": ("embedding", (("presentation", "component"),)),
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
@@ -286,6 +289,8 @@ def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
             ("stimulus_id", "stimulus", "U"),
             ("layer", str(dataset["feature"].dims[-1]), "U"),
         ]
+    if kind == "embeddings":
+        return [("stimulus_id", "presentation", "U"), ("fold", "presentation", "iu")]
     position = POSITION["vertex" in dataset.coords]
     wanted = [(k, "neuroid", v) for k, v in (NEUROID | position).items()] + regions
     if kind == "responses":

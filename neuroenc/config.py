@@ -311,6 +311,51 @@ class EncoderChoice(Section):
     encoder: Encoder
 
 
+class DecoderSection(Section):
+    """What all decoders share."""
+
+    models: list[str] = Field(default_factory=list, description="Sources of embeddings; empty: all.")
+    layers: list[str] = Field(default_factory=list, description="Layers decoded together; empty: all.")
+    n_components: int | None = Field(
+        default=100, ge=1, description="Whitened principal components of the embeddings of training pictures; "
+        "null: all."
+    )  # fmt: skip
+
+
+class RidgeDecoding(DecoderSection):
+    """Exact ridge to embeddings, one alpha per component."""
+
+    name: Literal["ridge"] = "ridge"
+    alphas: Alphas = (0, 6, 13)
+
+
+class NetworkDecoding(DecoderSection):
+    """A linear layer for each subject and a shared residual network, trained by contrast."""
+
+    name: Literal["network"] = "network"
+    n_hidden: int = Field(default=512, ge=8)
+    n_blocks: int = Field(default=2, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    squared_error: float = Field(default=1.0, ge=0, description="Weight beside the contrastive loss.")
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    first_decay: float = Field(default=1e-1, ge=0, description="Weight decay of the subjects' linear layers.")
+    batch_size: int = Field(default=64, ge=2)
+    max_epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=10, ge=1)
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+Decoder = Annotated[RidgeDecoding | NetworkDecoding, Field(discriminator="name")]
+
+
+class DecoderChoice(Section):
+    """One decoder with its options, by itself."""
+
+    decoder: Decoder
+
+
 class Stack(Section):
     """A mixture of encoders for each neuroid, chosen on validation predictions."""
 
@@ -365,18 +410,23 @@ class Config(Section):
         "is the name."
     )  # fmt: skip
     stack: Stack | None = None
+    decoders: dict[str, Decoder] = Field(
+        default_factory=dict, description="Decoders by a label of your own; `name` says which, and may be "
+        "left out where the label is the name."
+    )  # fmt: skip
     evaluation: Evaluation = Evaluation()
     figures: Figures = Figures()
 
     @model_validator(mode="before")
     @classmethod
     def _labels(cls, data: Any) -> Any:
-        """Let the label of an encoder be its name."""
-        encoders = data.get("encoders") if isinstance(data, dict) else None
-        if not isinstance(encoders, dict):
-            return data
-        named = {k: {"name": k} | v if isinstance(v, dict) else v for k, v in encoders.items()}
-        return data | {"encoders": named}
+        """Let the label of an encoder or decoder be its name."""
+        for key in ("encoders", "decoders"):
+            found = data.get(key) if isinstance(data, dict) else None
+            if isinstance(found, dict):
+                named = {k: {"name": k} | v if isinstance(v, dict) else v for k, v in found.items()}
+                data = data | {key: named}
+        return data
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -386,6 +436,11 @@ class Config(Section):
         for label, encoder in self.encoders.items():
             for name in set(encoder.models) - set(self.models):
                 raise ValueError(f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
+        for label, decoder in self.decoders.items():
+            if not label.isalnum():
+                raise ValueError(f"name {label!r} must be letters and digits: it becomes part of files")
+            for name in set(decoder.models) - set(self.models):
+                raise ValueError(f"decoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
         known = self.fits()
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")

@@ -73,6 +73,16 @@ def encoder(text: str) -> Any:
     return parse(EncoderChoice, {"encoder": found}, source=source).encoder
 
 
+def decoder(text: str) -> Any:
+    """Read the options of one decoder; its label in the configuration may be its name."""
+    from neuroenc.config import DecoderChoice, parse
+
+    found, source = read(text)
+    if isinstance(found, dict) and "name" not in found:
+        found = found | {"name": text.rpartition(".")[2] if "#" in text else "ridge"}
+    return parse(DecoderChoice, {"decoder": found}, source=source).decoder
+
+
 def dataset(options: str, root: Path | None) -> Any:
     """Read the section `dataset`, with its root if that is given apart."""
     from neuroenc.config import Dataset

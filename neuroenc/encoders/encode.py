@@ -287,7 +287,7 @@ def encode(
             "kind": "predictions", "neuroenc_version": __version__,
             "dataset": responses.attrs["dataset"], "model": features.attrs["model"],
             "weights": features.attrs["weights"], "encoder": options.name, "queries": ", ".join(names),
-            "transductive": _transductive(responses, split),
+            "transductive": transductive(responses, split),
         },
     )  # fmt: skip
     return check(dataset, "predictions"), fits
@@ -391,7 +391,7 @@ def stack_predictions(
     return check(out, "predictions")
 
 
-def _transductive(responses: xr.Dataset, split: xr.Dataset) -> str:
+def transductive(responses: xr.Dataset, split: xr.Dataset) -> str:
     """Say whether the scale of the responses has seen the test stimuli of this split."""
     if responses.attrs.get("normalised_on") == "split=train":
         named = set(responses["stimulus_id"].values[responses["split"].values == "test"])

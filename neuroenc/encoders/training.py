@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Floats = NDArray[Any]
+Loss = Callable[[Any, Any, Any, float], Any]
 
 
 def tokens_of(X: Any, n_tokens: int | None = None, n_channels: int | None = None) -> Floats:
@@ -82,11 +83,14 @@ def train(
     checkpoint: str | Path | None,
     fingerprint: str,
     description: str,
+    loss: Loss | None = None,
+    score: Callable[[Floats, Floats], float] | None = None,
+    first_decay: float | None = None,
 ) -> list[float]:
     """Train a readout; leave it with the weights of its best epoch.
 
-    AdamW on the squared error, cosine decay of the learning rate, gradients clipped by norm, in
-    bfloat16 on a GPU. The order of samples and the dropout of an epoch depend on the seed and the
+    AdamW, on the squared error unless told otherwise, cosine decay of the learning rate, gradients clipped
+    by norm, in bfloat16 on a GPU. The order of samples and the dropout of an epoch depend on the seed and the
     epoch alone, so that a run resumed from its checkpoint ends in the same weights.
 
     Parameters
@@ -105,24 +109,35 @@ def train(
         Of what the module does not show: regions, data. A checkpoint of another one is refused.
     description : str
         Beside the progress bar.
+    loss : callable, optional
+        From the module, a batch, its targets and the share of the epochs that are over to a scalar.
+    score : callable, optional
+        From the targets and predictions of the validation rows to what the best epoch maximises; else
+        Pearson's r, mean over targets.
+    first_decay : float, optional
+        Weight decay of parameters whose name begins with `first`.
 
     Returns
     -------
     list of float
-        Validation r of each epoch, mean over targets.
+        Validation score of each epoch.
 
     Raises
     ------
     InputError
-        Out of memory on the GPU with half the batch too, or a checkpoint of another model.
+        Out of memory on the GPU with half the batch too, a checkpoint of another model, or a loss that is not
+        finite.
     """
     import torch
 
     module.to(device)
     parameters = dict(module.named_parameters())
+    first = [v for k, v in parameters.items() if first_decay is not None and k.startswith("first")]
+    rest = [v for k, v in parameters.items() if first_decay is None or not k.startswith("first")]
     optimiser = torch.optim.AdamW(
-        parameters.values(), lr=learning_rate, weight_decay=weight_decay, fused=True
-    )
+        [{"params": rest}] + ([{"params": first, "weight_decay": first_decay}] if first else []),
+        lr=learning_rate, weight_decay=weight_decay, fused=True,
+    )  # fmt: skip
     best = {k: v.detach().clone() for k, v in parameters.items()}
     history: list[float] = []
     x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))
@@ -143,7 +158,7 @@ def train(
         while start < len(order):
             rows = order[start : start + batch_size]
             try:
-                _step(module, x, y, rows, optimiser, clip, device)
+                value = _step(module, x, y, rows, optimiser, clip, device, loss, epoch / max_epochs)
             except torch.cuda.OutOfMemoryError:
                 if halved or batch_size == 1:
                     raise InputError(
@@ -153,12 +168,19 @@ def train(
                 halved, batch_size = True, max(1, batch_size // 2)
                 torch.cuda.empty_cache()
                 continue
+            if not np.isfinite(value):
+                kept = f" {checkpoint} keeps the last good state." if len(history) and checkpoint else ""
+                raise InputError(
+                    f"The loss is {value} in epoch {epoch + 1}, batch {start // batch_size + 1} (rows "
+                    f"{rows[:3].tolist()}, …).{kept} Lower learning_rate, or look at these rows."
+                )
             start += len(rows)
         predicted = predict(module, X[held], batch_size=batch_size, device=device)
-        history.append(float(correlation(Y[held], predicted).mean()))
+        found = correlation(Y[held], predicted).mean() if score is None else score(Y[held], predicted)
+        history.append(float(found))
         if history[-1] >= max(history):
             best = {k: v.detach().clone() for k, v in parameters.items()}
-        bar.set_postfix(validation_r=f"{history[-1]:.3f}", best=f"{max(history):.3f}")
+        bar.set_postfix(validation=f"{history[-1]:.3f}", best=f"{max(history):.3f}")
         if checkpoint is not None:
             _store(Path(checkpoint), parameters, best, optimiser, history, fingerprint)
     bar.close()
@@ -182,18 +204,26 @@ def fingerprint(estimator: Any, X: Floats, Y: Floats) -> str:
 
 def _step(
     module: nn.Module, x: torch.Tensor, y: torch.Tensor, rows: NDArray[np.int64],
-    optimiser: torch.optim.Optimizer, clip: float, device: str,
-) -> None:  # fmt: skip
+    optimiser: torch.optim.Optimizer, clip: float, device: str, loss_of: Loss | None, over: float,
+) -> float:  # fmt: skip
+    """Take one step unless the loss is not finite; return the loss."""
     import torch
 
     index = torch.from_numpy(rows)
     with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
-        predicted = module(x[index].to(device))
-    loss = ((predicted.float() - y[index].to(device)) ** 2).mean(0).sum()
+        if loss_of is not None:
+            loss = loss_of(module, x[index].to(device), y[index].to(device), over)
+        else:
+            predicted = module(x[index].to(device))
+            loss = ((predicted.float() - y[index].to(device)) ** 2).mean(0).sum()
+    value = float(loss.detach())
+    if not np.isfinite(value):
+        return value
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
     optimiser.step()
+    return value
 
 
 def predict(

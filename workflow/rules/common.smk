@@ -115,6 +115,11 @@ def encoder_section(wildcards):
     return json.dumps({k: v for k, v in options.items() if k != "models"})
 
 
+def decoder_section(wildcards):
+    options = config["decoders"][wildcards.decoder]
+    return json.dumps({k: v for k, v in options.items() if k != "models"})
+
+
 def members_flags(wildcards, input):
     return " ".join(f"--predictions {n}={f}" for n, f in zip(STACK, input.predictions))
 
@@ -143,6 +148,16 @@ ATTENTION = [
     if config["encoders"][encoder]["name"] == "attention"
 ]
 NAMES = list(FITS) + (["stack"] if STACK else [])
+DECODERS = config.get("decoders", {})
+for label, options in DECODERS.items():
+    options.setdefault("name", label)
+# what retrieves: each decoder, and beside decoders each encoder by the likelihood of the response
+DECODED = [
+    f"dec-{label}_feat-{model}"
+    for label, options in DECODERS.items()
+    for model in MODELS
+    if not options.get("models") or model in options["models"]
+] + ([stem(n) for n in NAMES] if DECODERS else [])
 RUN = f"<results>/{config['label']}"
 SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"
 LOGS = f"<logs>/{config['label']}"
@@ -204,3 +219,4 @@ wildcard_constraints:
     subject="[A-Za-z0-9]+",
     model="[A-Za-z0-9]+",
     encoder="[A-Za-z0-9]+",
+    decoder="[A-Za-z0-9]+",

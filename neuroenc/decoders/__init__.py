@@ -1,0 +1,21 @@
+"""From a response back to the picture; `from neuroenc.decoders import RidgeDecoder, BrainNetwork`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neuroenc.decoders.network import BrainNetwork
+    from neuroenc.decoders.ridge import RidgeDecoder
+
+__all__ = ["BrainNetwork", "RidgeDecoder"]
+HOMES = {"RidgeDecoder": "ridge", "BrainNetwork": "network"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that retrieval needs no torch."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -1,0 +1,327 @@
+"""The brain network: a linear layer for each subject, a shared residual network, contrastive training.
+
+Scotti et al. (2023, arXiv 2305.18274; 2024, arXiv 2403.11207). The first layer is linear with a weight decay
+of its own, the largest single gain in their ablations; what follows is shared by all subjects. Beside it runs
+a linear path that starts at the ridge of the fitted rows, so that the network learns what ridge leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
+
+from neuroenc.decoders import losses
+from neuroenc.decoders.target import Target
+from neuroenc.encoders import training
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.errors import InputError, invalid
+
+if TYPE_CHECKING:
+    import torch
+
+Floats = NDArray[Any]
+
+
+def make_module(widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout: float, n_out: int) -> Any:
+    """Build the network.
+
+    Parameters
+    ----------
+    widths : mapping
+        Subject -> neuroids. A batch has the number of its subject in the last column.
+    n_hidden, n_blocks : int
+    dropout : float
+    n_out : int
+    """
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(
+                nn.LayerNorm(n_hidden), nn.Linear(n_hidden, n_hidden), nn.GELU(), nn.Dropout(dropout)
+            )
+            self.last = _silent(nn.Linear(n_hidden, n_hidden))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.last(self.inner(x))
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.ModuleDict({f"s{name}": nn.Linear(n, n_hidden) for name, n in widths.items()})
+            self.drop = nn.Dropout(dropout)
+            self.blocks = nn.Sequential(*[Block() for _ in range(n_blocks)])
+            self.head = _silent(nn.Linear(n_hidden, n_out))
+            # what is linear from end to end; ridge starts it
+            self.first_straight = nn.ModuleDict(
+                {f"s{name}": nn.Linear(n, n_out) for name, n in widths.items()}
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(self.first) == 1:
+                (name,) = self.first
+                seen = x[:, : widths[name[1:]]]
+                return self.join(self.first[name](seen)) + self.first_straight[name](seen)
+            who = x[:, -1].long()
+            out = x.new_zeros(len(x), n_out)
+            for number, (name, layer) in enumerate(self.first.items()):
+                mine = who == number
+                if mine.any():
+                    seen = x[mine][:, : widths[name[1:]]]
+                    made = self.join(layer(seen)) + self.first_straight[name](seen)
+                    out = out.index_put((mine,), made.to(out.dtype))
+            return out
+
+        def join(self, hidden: torch.Tensor) -> torch.Tensor:
+            return self.head(self.blocks(self.drop(hidden)))
+
+    return Network()
+
+
+def _silent(layer: Any) -> Any:
+    """Start a layer at zero."""
+    from torch import nn
+
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Contrastive decoder of one or several subjects.
+
+    Parameters
+    ----------
+    n_components : int or None
+        Of the embeddings of the training pictures, whitened: the space that is decoded into.
+    n_hidden, n_blocks : int
+        Width and number of the shared residual blocks.
+    dropout : float
+    squared_error : float
+        Weight of the squared error beside the contrastive loss: it sets the length of what is decoded.
+    learning_rate, weight_decay, first_decay
+        `first_decay` is the weight decay of the subjects' linear layers.
+    batch_size, max_epochs, patience, clip
+    cv : int, splitter or iterable of (train, validation)
+        The first split gives the validation rows, by which the best epoch is chosen.
+    seed : int
+    device : str
+    checkpoint : path, optional
+        Written after each epoch; a run that is killed goes on from there to the same weights.
+
+    Attributes
+    ----------
+    target_ : Target
+    subjects_ : list of str
+    history_ : list of float
+        Cosine on validation after each epoch.
+    validation_, validation_rows_ : arrays
+        Components predicted for the validation rows (of the first subject).
+    """
+
+    def __init__(
+        self,
+        n_components: int | None = 100,
+        *,
+        n_hidden: int = 512,
+        n_blocks: int = 2,
+        dropout: float = 0.3,
+        squared_error: float = 0.1,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 1e-2,
+        first_decay: float = 1e-1,
+        batch_size: int = 64,
+        max_epochs: int = 60,
+        patience: int = 15,
+        clip: float = 1.0,
+        cv: Any = 5,
+        seed: int = 0,
+        device: str = "cpu",
+        checkpoint: str | Path | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.n_hidden = n_hidden
+        self.n_blocks = n_blocks
+        self.dropout = dropout
+        self.squared_error = squared_error
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.first_decay = first_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.clip = clip
+        self.cv = cv
+        self.seed = seed
+        self.device = device
+        self.checkpoint = checkpoint
+
+    def fit(self, X: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike | Mapping[str, ArrayLike]) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_neuroids), or mapping of subject to such arrays
+            Responses, standardised.
+        y : array of shape (n_samples, n_features), or mapping of subject to such arrays
+            Embeddings of the pictures, flattened.
+
+        Raises
+        ------
+        InputError
+            Responses that are not finite; a checkpoint of another model; a loss that is not finite.
+        """
+        import torch
+
+        responses = dict(X) if isinstance(X, Mapping) else {"1": X}
+        embeddings = dict(y) if isinstance(y, Mapping) else {"1": y}
+        self.subjects_ = list(responses)
+        self.widths_ = {s: np.shape(v)[1] for s, v in responses.items()}
+        stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
+        truth = np.concatenate([np.asarray(embeddings[s], np.float32) for s in self.subjects_])
+        fitted, held, start = [], [], 0
+        for s in self.subjects_:
+            n = len(np.asarray(responses[s]))
+            a, b = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(np.zeros(n)))))
+            fitted.append(a + start)
+            held.append(b + start)
+            start += n
+        self.target_ = Target.fit(truth, self.n_components)
+        component = self.target_.transform(truth)
+        torch.manual_seed(self.seed)
+        self.module_ = make_module(
+            self.widths_, self.n_hidden, self.n_blocks, self.dropout, component.shape[1]
+        )
+        for number, s in enumerate(self.subjects_):
+            self._start(stacked, component, fitted[number], s)
+        self._train(stacked, component, np.concatenate(fitted), np.concatenate(held))
+        self.validation_rows_ = held[0]
+        self.validation_ = self.predict_components(np.asarray(responses[self.subjects_[0]])[held[0]])
+        return self
+
+    def fine_tune(self, X: ArrayLike, y: ArrayLike, subject: str, *, freeze: bool = False) -> Self:
+        """Train on a new subject, with a linear layer of its own.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_neuroids)
+        y : array of shape (n_samples, n_features)
+        subject : str
+        freeze : bool
+            Leave what the subjects share as it is.
+
+        Raises
+        ------
+        InputError
+            The subject is known already.
+        """
+        import torch
+        from torch import nn
+
+        check_is_fitted(self)
+        if subject in self.subjects_:
+            raise InputError(f"Subject {subject!r} was trained on already: {', '.join(self.subjects_)}.")
+        X = np.asarray(X, np.float32)
+        old = self.module_
+        self.widths_ = {subject: X.shape[1]} | self.widths_
+        self.subjects_ = [subject, *self.subjects_]
+        torch.manual_seed(self.seed)
+        n_out = len(self.target_.basis)
+        self.module_ = make_module(self.widths_, self.n_hidden, self.n_blocks, self.dropout, n_out)
+        self.module_.load_state_dict(old.state_dict(), strict=False)
+        for name, parameter in self.module_.named_parameters():
+            parameter.requires_grad_(name.startswith(f"first.s{subject}.") or not freeze)
+        rows = np.zeros(len(X))
+        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows))))
+        component = self.target_.transform(y)
+        self._start(self._batch(X, subject), component, fitted, subject)
+        self._train(self._batch(X, subject), component, fitted, held)
+        for parameter in self.module_.parameters():
+            parameter.requires_grad_(True)
+        assert isinstance(self.module_, nn.Module)
+        return self
+
+    def _start(self, X: Floats, component: Floats, fitted: NDArray[np.int64], subject: str) -> None:
+        """Start the linear path of a subject at the ridge of its fitted rows."""
+        import torch
+
+        width = self.widths_[subject]
+        ridge = RidgeCV(np.logspace(0, 6, 13)).fit(X[fitted, :width], component[fitted])
+        layer = self.module_.first_straight[f"s{subject}"]
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(ridge.coef_)))
+            layer.bias.copy_(torch.from_numpy(np.asarray(ridge.intercept_)))
+
+    def _train(
+        self, X: Floats, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64]
+    ) -> None:
+        from torch.nn.functional import normalize
+
+        def loss(module: Any, x: Any, true: Any, over: float) -> Any:
+            unit = normalize(true, dim=1)
+            if over < losses.MIXED and len(self.subjects_) == 1:
+                x, partner, share = losses.mix(x)
+                decoded = normalize(module(x).float(), dim=1)  # a mixed response has no one length
+                return losses.mixco(decoded, unit, partner, share, losses.TEMPERATURE)
+            decoded = module(x).float()
+            contrast = losses.softclip(normalize(decoded, dim=1), unit, losses.soft_temperature(over))
+            return contrast + self.squared_error * ((decoded - true) ** 2).mean()
+
+        digest = hashlib.sha256(training.fingerprint(self, X, component).encode())
+        digest.update(",".join(self.subjects_).encode())
+        self.history_ = training.train(
+            self.module_, X, component, fitted, held, learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay, first_decay=self.first_decay, batch_size=self.batch_size,
+            max_epochs=self.max_epochs, patience=self.patience, clip=self.clip, seed=self.seed,
+            device=self.device, checkpoint=self.checkpoint, fingerprint=digest.hexdigest(),
+            description="brain network", loss=loss, score=_cosine,
+        )  # fmt: skip
+
+    def _batch(self, X: ArrayLike, subject: str) -> Floats:
+        """Responses of a subject, as wide as the widest, with its number behind."""
+        X = np.asarray(X, np.float32)
+        if subject not in self.widths_:
+            raise invalid("subject", subject, self.widths_)
+        if X.shape[1] != self.widths_[subject]:
+            raise InputError(
+                f"Responses of {X.shape[1]} neuroids, subject {subject!r} was fitted with "
+                f"{self.widths_[subject]}. Use the same mask."
+            )
+        if not np.isfinite(X).all():
+            bad = np.flatnonzero(~np.isfinite(X).all(0))
+            raise InputError(f"Responses have NaN or infinite values in neuroids {bad[:5].tolist()}.")
+        out = np.zeros((len(X), max(self.widths_.values()) + 1), np.float32)
+        out[:, : X.shape[1]] = X
+        out[:, -1] = list(self.widths_).index(subject)
+        return out
+
+    def predict_components(self, X: ArrayLike, subject: str | None = None) -> Floats:
+        """Predict in the space of components, (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_neuroids)
+        subject : str, optional
+            Whose responses these are; the first one's.
+        """
+        check_is_fitted(self)
+        batch = self._batch(X, subject or self.subjects_[0])
+        return training.predict(self.module_, batch, batch_size=self.batch_size, device=self.device)
+
+    def predict(self, X: ArrayLike, subject: str | None = None) -> Floats:
+        """Predict embeddings, (n_samples, n_features)."""
+        return self.target_.inverse(self.predict_components(X, subject))
+
+
+def _cosine(truth: Floats, predicted: Floats) -> float:
+    size = np.linalg.norm(truth, axis=1) * np.linalg.norm(predicted, axis=1)
+    return float(((truth * predicted).sum(1) / np.maximum(size, 1e-12)).mean())

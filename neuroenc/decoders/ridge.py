@@ -1,0 +1,77 @@
+"""Exact ridge from responses to embeddings: the baseline that equals deep methods at one hour of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.model_selection import check_cv
+from sklearn.utils.validation import check_is_fitted
+
+from neuroenc.decoders.target import Target
+from neuroenc.encoders.ridge import RidgeCV
+
+Floats = NDArray[Any]
+ALPHAS = tuple(np.logspace(0, 6, 13).tolist())
+
+
+class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Ridge to whitened principal components of embeddings, one alpha per component.
+
+    Parameters
+    ----------
+    alphas : array of shape (n_alphas,)
+    n_components : int or None
+        Of the embeddings of the training pictures.
+    cv : int, splitter or iterable of (train, validation)
+
+    Attributes
+    ----------
+    target_ : Target
+        The space of components.
+    alpha_ : array of shape (n_components,)
+    best_score_ : array of shape (n_components,)
+        R2 on the validation folds, their mean.
+    validation_, validation_rows_ : arrays
+        Components predicted for the validation rows of the first fold by a model not fitted to them.
+    """
+
+    def __init__(
+        self, alphas: Sequence[float] = ALPHAS, *, n_components: int | None = 100, cv: Any = 5
+    ) -> None:
+        self.alphas = alphas
+        self.n_components = n_components
+        self.cv = cv
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_neuroids)
+            Responses, standardised.
+        y : array of shape (n_samples, n_features)
+            Embeddings of the pictures, flattened.
+        """
+        X, y = np.asarray(X, np.float32), np.asarray(y, np.float32)
+        folds = [(np.asarray(a), np.asarray(b)) for a, b in check_cv(self.cv).split(X)]
+        self.target_ = Target.fit(y, self.n_components)
+        component = self.target_.transform(y)
+        self.ridge_ = RidgeCV(self.alphas, cv=folds).fit(X, component)
+        self.alpha_, self.best_score_ = self.ridge_.alpha_, self.ridge_.best_score_
+        fitted, held = folds[0]
+        self.validation_rows_ = held
+        self.validation_ = self.ridge_.refit(X[fitted], component[fitted]).predict(X[held])
+        return self
+
+    def predict_components(self, X: ArrayLike) -> Floats:
+        """Predict in the space of components, (n_samples, n_components)."""
+        check_is_fitted(self)
+        return np.asarray(self.ridge_.predict(np.asarray(X, np.float32)))
+
+    def predict(self, X: ArrayLike) -> Floats:
+        """Predict embeddings, (n_samples, n_features)."""
+        return self.target_.inverse(self.predict_components(X))

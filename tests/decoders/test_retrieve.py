@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from neuroenc.decoders import match, retrieve
+from neuroenc.errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+def test_directions_are_what_their_names_say():
+    """Two responses are drawn to one picture: each finds a picture, one picture finds the wrong response."""
+    similarity = np.array([[0.9, 0.1, 0.0], [0.95, 0.99, 0.0], [0.0, 0.1, 0.5]])
+    found = retrieve.retrieval(similarity)
+    assert found["brain_to_image_top1"]["value"] == 1.0
+    assert found["image_to_brain_top1"]["value"] == pytest.approx(2 / 3)
+    assert found["brain_to_image_top1"]["chance"] == pytest.approx(1 / 3)
+    assert found["brain_to_image_top5"] == {"value": 1.0, "low": 1.0, "high": 1.0, "chance": 1.0}
+
+
+def test_n_way_is_the_mean_over_all_draws():
+    decoded, true = RNG.normal(size=(2, 60, 8))
+    similarity = retrieve.cosine(decoded + true, true)
+    for k in (1, 5):
+        exact = retrieve.hits(similarity, k, 20).mean()
+        drawn = []
+        for _ in range(600):
+            some = RNG.choice(60, 20, replace=False)
+            drawn.append(retrieve.hits(similarity[np.ix_(some, some)], k).mean())
+        assert exact == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(600))
+    np.testing.assert_array_equal(retrieve.hits(similarity, 1, 60), retrieve.hits(similarity, 1))
+
+
+def test_chance_and_ties():
+    similarity = RNG.normal(size=(400, 400))
+    found = retrieve.retrieval(similarity, n_way=50)
+    for name, k in (("brain_to_image_top1", 1), ("image_to_brain_top5", 5)):
+        assert found[name]["chance"] == k / 50
+        assert found[name]["value"] == pytest.approx(k / 50, abs=0.025)
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+    assert retrieve.hits(np.zeros((10, 10)), 1).sum() == 0
+    with pytest.raises(InputError, match="10 pictures are too few for 300-way retrieval"):
+        retrieve.hits(np.zeros((10, 10)), 1, 300)
+
+
+def test_likelihood_is_that_of_a_gaussian():
+    covariance = np.cov(RNG.normal(size=(6, 40)) * np.arange(1, 7)[:, None])
+    residual = RNG.multivariate_normal(np.zeros(6), covariance, 500)
+    y, f = RNG.normal(size=(2, 9, 6))
+    found = match.likelihood(y, f, residual)
+    precision = match.shrunk_precision(residual, match.choose_shrinkage(residual))
+    expected = [[multivariate_normal(m, np.linalg.inv(precision)).logpdf(v) for m in f] for v in y]
+    np.testing.assert_allclose(found - found[0, 0], np.array(expected) - expected[0][0], rtol=1e-6, atol=1e-6)
+
+
+def test_shrinkage_follows_the_samples():
+    mixing = RNG.normal(size=(40, 40))
+    correlated = RNG.normal(size=(4000, 40)) @ mixing
+    few, many = match.choose_shrinkage(correlated[:60]), match.choose_shrinkage(correlated)
+    assert many < few <= 1
+    assert match.choose_shrinkage(RNG.normal(size=(100, 40))) >= 0.8
+
+
+def test_noise_shared_by_neuroids_is_seen_through():
+    shared = RNG.normal(size=(300, 1)) * 3
+    predicted = RNG.normal(size=(300, 10))
+    measured = predicted + shared + 0.5 * RNG.normal(size=(300, 10))
+    train, test = slice(0, 200), slice(200, 300)
+    whitened = match.likelihood(measured[test], predicted[test], (measured - predicted)[train])
+    plain = -((measured[test, None] - predicted[None, test]) ** 2).sum(-1)
+    assert retrieve.hits(whitened, 1).mean() > 0.85 > 0.6 > retrieve.hits(plain, 1).mean()
