@@ -61,6 +61,24 @@ def real(rows: Rows) -> list[tuple[str, float, str, float]]:
     return [
         ("V4 201025: mean test r", values(rows, "mean test r", region="all", **v4)[0], ">=", 0.58),
         ("V4 201025: 240-way retrieval, top-1", values(rows, "brain_to_image_top1", **v4)[0], ">=", 0.78),
+        (
+            "V4 201025: 240-way retrieval by the likelihood of an encoder, top-1",
+            values(rows, "retrieval, brain_to_image_top1", by="encoder mixed", **v4)[0],
+            ">=",
+            0.87,
+        ),
+        (
+            "V4 201025: 240-way retrieval by decoded embeddings, top-1",
+            values(rows, "retrieval, brain_to_image_top1", by="decoder ridge", **v4)[0],
+            ">=",
+            0.60,
+        ),
+        (
+            "MTL: picture seen again, of 50, top-1",
+            values(rows, "picture seen again, brain_to_image_top1")[0],
+            ">=",
+            0.18,
+        ),
         ("V4 201025: pictures shuffled, |r|", abs(shuffled), "<=", 0.03),
         (
             "N170: faces against houses, AUC",

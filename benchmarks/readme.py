@@ -85,7 +85,13 @@ def real() -> str:
     rows = rows_of("real")
     v4 = {"recording": "v4", "subject": "201025", "model": "mobilenetv2"}
     r = pick(rows, "mean test r", region="all", **v4)
-    top = pick(rows, "brain_to_image_top1", **v4)
+    top, direct = (
+        pick(rows, "retrieval, brain_to_image_top1", by=by, **v4) for by in ("encoder mixed", "decoder ridge")
+    )
+    again = pick(rows, "picture seen again, brain_to_image_top1")
+    dealt = pick(rows, "picture seen again, brain_to_image_top1, pictures shuffled")
+    kind = pick(rows, "5-way category of new pictures")
+    kind_null = pick(rows, "5-way category of new pictures, categories shuffled")
     other = {"recording": "v4", "subject": "210325", "model": "mobilenetv2"}
     normalised = pick(rows, "median normalised r", **other)
     shuffled = pick(rows, "mean test r, pictures shuffled")
@@ -102,7 +108,11 @@ def real() -> str:
         "|---|---|---|---|",
         f"| macaque V4, 201025, MobileNetV2 | mean test r, three seeds ({seeds}) | {r['value']:.3f} | "
         f"pictures shuffled {shuffled['value']:.3f} |",
-        f"| | picture found among 240, top-1 | {top['value']:.3f} | {top['null']:.3f} |",
+        f"| | picture found among {top['n']} by the likelihood of an encoder, top-1 | {top['value']:.3f} "
+        f"[{top['interval'][0]:.3f}, {top['interval'][1]:.3f}] | {top['null']:.3f} |",
+        f"| | picture found by embeddings decoded from 89 sites (ridge), top-1 | {direct['value']:.3f} "
+        f"[{direct['interval'][0]:.3f}, {direct['interval'][1]:.3f}] | {direct['null']:.3f}; fitted to shuffled "
+        f"pairs {direct['shuffled']:.3f} |",
         f"| macaque V4, 210325 | median r / ceiling (split-half) | {normalised['value']:.3f} | 0 |",
         f"| human, Haxby 2001 | 8 categories, leave one run out | {haxby['value']:.3f} | "
         f"{haxby['null']:.3f}; shuffled {null['value']:.3f} |",
@@ -111,6 +121,11 @@ def real() -> str:
         f"| human, {units['n']} units of the medial temporal lobe | highest mean test r of a 50 ms bin "
         f"({1000 * units['time']:.0f} ms; above chance from {1000 * units['significant_from']:.0f} to "
         f"{1000 * units['significant_to']:.0f} ms, p = {units['cluster_p']:.3f}) | {units['value']:.3f} | 0 |",
+        f"| | picture seen again among {again['n']}, top-1 | {again['value']:.3f} "
+        f"[{again['interval'][0]:.3f}, {again['interval'][1]:.3f}] | {again['null']:.3f}; shuffled "
+        f"{dealt['value']:.3f} |",
+        f"| | category of new pictures, 5-way | {kind['value']:.3f} | {kind['null']:.3f}; shuffled "
+        f"{kind_null['value']:.3f} |",
     ])  # fmt: skip
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import LeaveOneGroupOut, PredefinedSplit
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, PredefinedSplit
 
 from neuroenc.arrays import load
 from neuroenc.config import load_config
+from neuroenc.decoders.retrieve import cosine, retrieval
 from neuroenc.encoders.encode import encode
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.evaluation.evaluate import evaluate
@@ -31,6 +32,20 @@ def v4_rows() -> list[dict]:
         r | {"command": COMMAND, "recording": "v4"}
         for r in json.loads((V4 / "summary.json").read_text())["rows"]
     ]
+    for path in sorted(V4.glob("sub-*/*_retrieval.json")):
+        found = json.loads(path.read_text())
+        by = (
+            f"encoder {path.name.split('_')[1][4:]}"
+            if "_enc-" in path.name
+            else f"decoder {found['decoder']}"
+        )
+        for name, s in found["scores"].items():
+            rows.append(
+                row(f"retrieval, {name}", s["value"], unit="accuracy", n=found["n_way"],
+                    interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, command=COMMAND,
+                    seed=found["seed"], recording="v4", subject=path.parent.name[4:], by=by,
+                    model=path.name.split("feat-")[1].split("_")[0], shuffled=s.get("shuffled"))
+            )  # fmt: skip
     # the same pipeline after the pictures have been dealt anew to the responses
     config = load_config("config/v4.yaml")
     responses = load(V4 / "sub-201025/sub-201025_responses.nc", "responses")
@@ -86,6 +101,58 @@ def summary_rows(name: str) -> list[dict]:
     return [r | {"command": COMMAND, "recording": name} for r in found]
 
 
+def mtl_rows() -> list[dict]:
+    """Pictures and categories from spikes between 200 and 1700 ms after the onset, the usual window."""
+    responses = load("results/mtl/sub-all/sub-all_responses.nc", "responses")
+    stimuli = load("results/mtl/stimuli.nc", "stimuli").set_index(stimulus="stimulus_id")
+    ids, phase = responses["stimulus_id"].values, responses["run"].values
+    window = (responses["start"].values > 0.2 - 1e-6) & (responses["stop"].values < 1.7 + 1e-6)
+    counts = responses["response"].values[..., window].sum(2).astype(float)
+    units = np.empty_like(counts)
+    for p in (0, 1):  # firing drifts between the phases
+        spread = counts[phase == p].std(0)
+        units[phase == p] = (counts[phase == p] - counts[phase == p].mean(0)) / np.where(
+            spread > 0, spread, 1
+        )
+    learned = {s: i for i, s in enumerate(ids) if phase[i] == 0}
+    asked = np.array([i for i, s in enumerate(ids) if phase[i] == 1 and s in learned])
+    rng = np.random.default_rng(0)
+    rows = []
+    for what, order in (("", np.arange(len(asked))), (", pictures shuffled", rng.permutation(len(asked)))):
+        known = units[[learned[ids[i]] for i in asked[order]]]
+        found = retrieval(cosine(units[asked], known))
+        for name in ("brain_to_image_top1", "brain_to_image_top5"):
+            s = found[name]
+            rows.append(
+                row(f"picture seen again, {name}{what}", s["value"], unit="accuracy", n=len(asked),
+                    interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, command=COMMAND, seed=0,
+                    recording="mtl", subject="all", transductive="units are z-scored within each phase")
+            )  # fmt: skip
+    category = stimuli["category"].sel(stimulus=ids).values
+    truth = category.argmax(1)
+    for what, labels in (("", truth), (", categories shuffled", None)):
+        if labels is None:
+            dealt = dict(
+                zip(np.unique(ids), rng.permutation(truth[np.unique(ids, return_index=True)[1]]), strict=True)
+            )
+            labels = np.array([dealt[s] for s in ids])
+        hit = np.zeros(len(ids), bool)
+        for train, test in GroupKFold(10, shuffle=True, random_state=0).split(units, groups=ids):
+            inner = list(GroupKFold(5).split(train, groups=ids[train]))
+            ridge = RidgeCV(np.logspace(1, 6, 11), cv=inner).fit(
+                units[train], np.eye(category.shape[1])[labels[train]]
+            )
+            hit[test] = ridge.predict(units[test]).argmax(1) == labels[test]
+        draws = rng.binomial(len(hit), hit.mean(), 10_000) / len(hit)
+        rows.append(
+            row(f"5-way category of new pictures{what}", hit.mean(), unit="accuracy", n=len(hit),
+                interval=tuple(np.quantile(draws, [0.025, 0.975]).tolist()), null=1 / category.shape[1],
+                ceiling=1.0, command=COMMAND, seed=0, recording="mtl", subject="all",
+                transductive="units are z-scored within each phase")
+        )  # fmt: skip
+    return rows
+
+
 def n170_rows() -> list[dict]:
     """Faces against houses from four channels, leave one run out: whole epochs, and 40 ms at a time."""
     responses = load("results/n170/sub-1/sub-1_responses.nc", "responses")
@@ -130,18 +197,18 @@ def n170_rows() -> list[dict]:
 
 
 def main() -> None:
-    rows = v4_rows() + haxby_rows() + summary_rows("mtl") + summary_rows("n170") + n170_rows()
+    rows = v4_rows() + haxby_rows() + summary_rows("mtl") + mtl_rows() + summary_rows("n170") + n170_rows()
     write_json({"label": "real", "rows": rows}, "results/real.json")
     wanted = [
         r for r in rows
         if r["name"].startswith(("mean test r,", "8-way", "brain_to_image_top1", "median normalised",
-                                "faces against"))
+                                "faces against", "retrieval, brain_to_image_top1", "picture seen", "5-way"))
         or r.get("region") == "all"
     ]  # fmt: skip
     for r in wanted:
         chance = "" if r["null"] is None else f"  (chance {r['null']:.3f})"
         who = f"{r['recording']} {r['subject']} {r.get('model', '')}"
-        print(f"{who:26s} {r['name']:48s} {r['value']:.3f}{chance}")
+        print(f"{who:26s} {r['name'] + ' ' + r.get('by', ''):54s} {r['value']:.3f}{chance}")
     print("written: results/real.json")
 
 

@@ -317,8 +317,8 @@ class DecoderSection(Section):
     models: list[str] = Field(default_factory=list, description="Sources of embeddings; empty: all.")
     layers: list[str] = Field(default_factory=list, description="Layers decoded together; empty: all.")
     n_components: int | None = Field(
-        default=100, ge=1, description="Whitened principal components of the embeddings of training pictures; "
-        "null: all."
+        default=100, ge=1, description="Whitened principal components of the embeddings of training "
+        "pictures; null: all."
     )  # fmt: skip
 
 
