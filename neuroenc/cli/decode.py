@@ -93,6 +93,70 @@ def decode_match(
     _print(scores)
 
 
+@decode.command("index")
+def decode_index(
+    features: Annotated[Path, typer.Option(help="Features of the pool (.nc).")],
+    out: Annotated[Path, typer.Option(help="File of the index; ids and contract go beside it.")],
+    layer: Annotated[list[str] | None, typer.Option(help="Of the embedding; else all.")] = None,
+    without: Annotated[Path | None, typer.Option(help="Splits (.nc): leave out what any fold tests.")] = None,
+    recall: Annotated[float, typer.Option(help="Of the true ten nearest, for large pools.")] = 0.95,
+) -> None:
+    """Build an index of a pool of pictures, exact while it is small."""
+    import numpy as np
+
+    from neuroenc.arrays import load
+    from neuroenc.decoders.index import Index
+    from neuroenc.errors import invalid
+
+    found = load(features, "features")
+    known = found["layer"].values
+    for name in layer or []:
+        if name not in known:
+            raise invalid("layer", name, list(dict.fromkeys(known)))
+    keep = np.ones(found.sizes["stimulus"], bool)
+    if without is not None:
+        split = load(without, "splits")
+        tested = split["stimulus_id"].values[(split["side"].values == 1).any(0)]
+        keep = ~np.isin(found["stimulus_id"].values, tested)
+    values = found["feature"].values[..., np.isin(known, layer)] if layer else found["feature"].values
+    pool = values[keep].reshape(keep.sum(), -1)
+    index = Index.build(pool, found["stimulus_id"].values[keep], found.attrs, recall=recall)
+    index.save(out)
+    typer.echo(f"{len(index.ids)} pictures, recall of the ten nearest {index.recall:.3f}")
+
+
+@decode.command("retrieve")
+def decode_retrieve(
+    embeddings: Annotated[Path, typer.Option(help="Decoded embeddings (.nc).")],
+    index: Annotated[Path, typer.Option(help="Index of the pool.")],
+    out: Annotated[Path, typer.Option(help="Table to write (.csv).")],
+    k: Annotated[int, typer.Option(help="Pictures for each response.", min=1)] = 10,
+    fold: Annotated[int, typer.Option(help="Whose test stimuli are asked for.")] = 0,
+    allow_test: Annotated[
+        bool, typer.Option("--allow-test", help="The pool may hold the very pictures that were decoded.")
+    ] = False,
+) -> None:
+    """Retrieve the pictures of a pool that are nearest to what was decoded."""
+    import numpy as np
+    import pandas as pd
+
+    from neuroenc.arrays import load
+    from neuroenc.decoders.index import Index
+    from neuroenc.files import atomic
+
+    found, pool = load(embeddings, "embeddings"), Index.load(index)
+    ids, similarity = pool.search_decoded(found, fold, k, allow_test=allow_test)
+    asked = found["stimulus_id"].values[found["fold"].values == fold]
+    table = pd.DataFrame({
+        "stimulus_id": np.repeat(asked, k), "rank": np.tile(np.arange(1, k + 1), len(asked)),
+        "retrieved": ids.ravel(), "cosine": similarity.ravel().round(5),
+        "test_picture_in_pool": np.repeat(np.isin(asked, pool.ids), k),
+    })  # fmt: skip
+    with atomic(out) as partial:
+        table.to_csv(partial, index=False)
+    typer.echo(f"{len(asked)} responses, {k} of {len(pool.ids)} pictures each")
+
+
 def _print(scores: dict[str, dict[str, Any]]) -> None:
     for name, s in scores.items():
         null = f", shuffled {s['shuffled']:.3f}" if "shuffled" in s else ""

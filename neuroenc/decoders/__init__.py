@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neuroenc.decoders.index import Index
     from neuroenc.decoders.network import BrainNetwork
     from neuroenc.decoders.ridge import RidgeDecoder
 
-__all__ = ["BrainNetwork", "RidgeDecoder"]
-HOMES = {"RidgeDecoder": "ridge", "BrainNetwork": "network"}
+__all__ = ["BrainNetwork", "Index", "RidgeDecoder"]
+HOMES = {"Index": "index", "RidgeDecoder": "ridge", "BrainNetwork": "network"}
 
 
 def __getattr__(name: str) -> Any:

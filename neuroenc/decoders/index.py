@@ -1,0 +1,239 @@
+"""Pools of pictures to retrieve from: exact when small, in inverted lists when large, on disk either way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from neuroenc import __version__
+from neuroenc.arrays import CONTRACT, same_contract
+from neuroenc.errors import InputError
+from neuroenc.files import atomic, existing, write_json
+
+EXACT_BELOW = 50_000  # pictures; up to here every one is compared
+BLOCK = 65_536  # pictures added at a time
+N_PROBES = 200  # pictures that are taken out of training, to measure recall
+Floats = NDArray[np.float32]
+
+
+def unit(embedding: ArrayLike) -> Floats:
+    """Scale embeddings to unit norm, (n, n_features)."""
+    v = np.asarray(embedding, np.float32)
+    return np.asarray(v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12))
+
+
+class Index(NamedTuple):
+    """Pictures by their embeddings; `build`, `load`, `search`.
+
+    Attributes
+    ----------
+    ids : array of text, (n_pictures,)
+    contract : dict
+        The embedding contract of the pool.
+    recall : float
+        Measured share of the true ten nearest that a search finds; 1 where it is exact.
+    engine : object
+        Of faiss.
+    """
+
+    ids: NDArray[np.str_]
+    contract: dict[str, str]
+    recall: float
+    engine: Any
+
+    @classmethod
+    def build(
+        cls, embedding: ArrayLike, ids: ArrayLike, contract: Mapping[str, Any], *, recall: float = 0.95,
+        exact_below: int = EXACT_BELOW, seed: int = 0,
+    ) -> Self:  # fmt: skip
+        """Build an index.
+
+        Parameters
+        ----------
+        embedding : array of shape (n_pictures, n_features)
+            May be mapped from disk: it is read in blocks, stored as float16, compared by cosine.
+        ids : array of text, (n_pictures,)
+        contract : mapping
+            `CONTRACT` of the embeddings.
+        recall : float
+            Of the true ten nearest, to reach; as many lists are searched as that takes, on pictures of the
+            pool as if they were new and on points between two of them, whichever is harder.
+        exact_below : int
+            Up to so many pictures all are compared.
+        seed : int
+
+        Raises
+        ------
+        InputError
+            Embeddings that are not finite (the first picture is named), or another number of ids.
+        """
+        faiss = _faiss()
+        pool: Any = embedding if hasattr(embedding, "shape") else np.asarray(embedding)
+        names = np.asarray(ids, dtype=str)
+        n, width = pool.shape
+        if len(names) != n:
+            raise InputError(f"{n} embeddings, {len(names)} ids; they must match one to one.")
+        kept = {k: str(contract[k]) for k in CONTRACT}
+        flat = n <= exact_below
+        if flat:
+            engine = faiss.IndexScalarQuantizer(
+                width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            )
+        else:
+            n_lists = int(4 * np.sqrt(n))
+            rng = np.random.default_rng(seed)
+            sample = np.sort(rng.choice(n, min(n, 40 * n_lists), replace=False))
+            coarse = faiss.IndexFlatIP(width)
+            engine = faiss.IndexIVFScalarQuantizer(
+                coarse, width, n_lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            )
+            engine.cp.seed, engine.cp.niter = seed + 1, 10
+            engine.train(unit(pool[sample]))
+        probes = np.sort(np.random.default_rng((seed, 1)).choice(n, min(n, N_PROBES), replace=False))
+        # pictures, and what lies between two of them, as decoded embeddings do
+        pictures = unit(pool[probes])
+        asked = np.concatenate([pictures, unit(pictures + np.roll(pictures, 1, 0))])
+        own = np.concatenate([probes, np.full(len(probes), -1)])
+        nearest: list[tuple[Floats, NDArray[np.int64]]] = []
+        for start in range(0, n, BLOCK):
+            block = unit(pool[start : start + BLOCK])
+            bad = np.flatnonzero(~np.isfinite(block).all(1))
+            if len(bad):
+                raise InputError(
+                    f"The embedding of {str(names[start + bad[0]])!r} is not finite. Extract it again."
+                )
+            engine.add(block)
+            if not flat:
+                similarity = asked @ block.T
+                best = np.argpartition(-similarity, min(11, block.shape[0] - 1), axis=1)[:, :11]
+                nearest.append((np.take_along_axis(similarity, best, 1), best + start))
+        found = 1.0
+        if not flat:
+            values, rows = (np.concatenate([p[i] for p in nearest], axis=1) for i in (0, 1))
+            true = np.take_along_axis(rows, np.argsort(-values, axis=1)[:, :11], 1)
+            engine.nprobe = 1
+            while True:
+                _, got = engine.search(asked, 11)
+                # a picture finds itself; what counts are the ten others
+                share = [
+                    len(set(t[t != p][:10]) & set(g[g != p][:10])) / 10
+                    for t, g, p in zip(true, got, own, strict=True)
+                ]
+                found = float(min(np.mean(share[: len(probes)]), np.mean(share[len(probes) :])))
+                if found >= recall or engine.nprobe >= engine.nlist:
+                    break
+                engine.nprobe = min(engine.nlist, 2 * engine.nprobe)
+        return cls(names, kept, found, engine)
+
+    def search(self, embedding: ArrayLike, k: int = 10) -> tuple[NDArray[np.str_], Floats]:
+        """Find the nearest pictures.
+
+        Parameters
+        ----------
+        embedding : array of shape (n, n_features)
+        k : int
+
+        Returns
+        -------
+        ids : array of text, (n, k)
+        similarity : array of shape (n, k)
+            Cosine.
+
+        Raises
+        ------
+        InputError
+            Fewer than `k` pictures, or embeddings of another width.
+        """
+        query = unit(embedding)
+        if query.shape[1] != self.engine.d:
+            raise InputError(
+                f"Embeddings of {query.shape[1]} features, the index holds {self.engine.d}. Use the same "
+                "layers."
+            )
+        if k > len(self.ids):
+            raise InputError(f"The index holds {len(self.ids)} pictures, fewer than the {k} asked for.")
+        similarity, rows = self.engine.search(query, k)
+        return self.ids[rows], similarity
+
+    def search_decoded(
+        self, embeddings: xr.Dataset, fold: int, k: int = 10, *, allow_test: bool = False
+    ) -> tuple[NDArray[np.str_], Floats]:
+        """Find the pictures nearest to decoded embeddings.
+
+        Parameters
+        ----------
+        embeddings : Dataset
+            As `decode` gives them, of the same embedding contract.
+        fold : int
+        k : int
+        allow_test : bool
+            The pool may hold the very pictures that were decoded.
+
+        Raises
+        ------
+        ContractError
+            The index is of another model; the field that differs is named.
+        InputError
+            The pool holds pictures that were decoded.
+        """
+        from neuroenc.decoders.decode import restore
+
+        same_contract({k: str(v) for k, v in embeddings.attrs.items()}, self.contract)
+        both = np.intersect1d(embeddings["stimulus_id"].values, self.ids)
+        if len(both) and not allow_test:
+            raise InputError(
+                f"The pool holds {len(both)} of the pictures that were decoded, first {str(both[0])!r}. "
+                "Leave them out of it, or ask for them (--allow-test): the result is labelled."
+            )
+        return self.search(restore(embeddings, fold), k)
+
+    def save(self, path: str | Path) -> None:
+        """Write `path`, a file of faiss, and beside it ids (.npy) and what they are of (.json)."""
+        path = Path(path)
+        with atomic(path) as partial:
+            _faiss().write_index(self.engine, str(partial))
+        with atomic(path.with_suffix(".npy")) as partial, partial.open("wb") as file:
+            np.save(file, self.ids)
+        write_json(
+            {"kind": "index", "neuroenc_version": __version__, "n": len(self.ids), "recall": self.recall,
+             "contract": self.contract}, path.with_suffix(".json"),
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Open an index; it stays on disk and is read as it is searched.
+
+        Raises
+        ------
+        InputError
+            It is missing or broken.
+        """
+        path = existing(path)
+        about = json.loads(existing(path.with_suffix(".json")).read_text())
+        faiss = _faiss()
+        try:
+            engine = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        except RuntimeError:
+            raise InputError(f"Cannot read the index {path}. Build it again.") from None
+        ids = np.load(existing(path.with_suffix(".npy")), allow_pickle=False)
+        if len(ids) != engine.ntotal:
+            raise InputError(
+                f"{path} holds {engine.ntotal} pictures, {len(ids)} ids stand beside it. Build it again."
+            )
+        return cls(ids, about["contract"], float(about["recall"]), engine)
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise InputError(
+            "Retrieval from pools needs the extra 'retrieval'. Install neuroenc[retrieval]."
+        ) from None
+    return faiss

@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neuroenc import config
+from neuroenc.arrays import CONTRACT, save
+from neuroenc.decoders import Index
+from neuroenc.decoders.decode import decode
+from neuroenc.errors import ContractError, InputError
+from tests.decoders.test_decode import arrays  # noqa: F401  a fixture
+
+pytest.importorskip("faiss")
+SAME = dict.fromkeys(CONTRACT, "x")
+
+
+def pool(n=3000, width=32, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(60, width))
+    return (centres[rng.integers(0, 60, n)] + 0.5 * rng.normal(size=(n, width))).astype("f4")
+
+
+def truth(X, q, k):
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (q, X))
+    return np.argsort(-(a @ b.T), axis=1)[:, :k], a @ b.T
+
+
+def test_small_pools_are_exact(tmp_path):
+    X, q = pool(), pool(20, seed=1)
+    ids = [f"bild-ä{i}" for i in range(len(X))]
+    index = Index.build(X, ids, SAME)
+    assert index.recall == 1
+    found, similarity = index.search(q, 5)
+    rows, cosine = truth(X, q, 5)
+    np.testing.assert_array_equal(found[:, 0], np.array(ids)[rows[:, 0]])
+    np.testing.assert_allclose(similarity, np.take_along_axis(cosine, rows, 1), atol=2e-3)
+    index.save(tmp_path / "pool.index")
+    again = Index.load(tmp_path / "pool.index")
+    np.testing.assert_array_equal(again.search(q, 5)[0], found)
+    assert again.contract == SAME
+
+
+def test_large_pools_reach_the_recall_they_state(tmp_path):
+    X = pool(20_400)
+    X, q = X[:20_000], np.concatenate([X[20_000:20_200], (X[20_200:20_300] + X[20_300:]) / 2])
+    index = Index.build(X, np.arange(len(X)).astype(str), SAME, exact_below=1000, recall=0.95)
+    assert 0.95 <= index.recall <= 1 and index.engine.nprobe < index.engine.nlist
+    index.save(tmp_path / "pool.index")
+    again = Index.load(tmp_path / "pool.index")
+    rows, _ = truth(X, q, 10)
+    found = again.search(q, 10)[0].astype(int)
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, found, strict=True)])
+    assert recall > 0.93  # of queries that were not used to choose
+
+
+def test_decoded_pictures_are_found_in_a_pool(arrays, tmp_path, run):  # noqa: F811
+    responses, features, split = arrays
+    found = decode(responses, features, split, config.RidgeDecoding(n_components=8))
+    for name, dataset in (("e", found), ("f", features), ("s", split)):
+        save(dataset, tmp_path / f"{name}.nc")
+    whole, rest = tmp_path / "whole.index", tmp_path / "rest.index"
+    for out, more in ((whole, ()), (rest, ("--without", tmp_path / "s.nc"))):
+        status, text, err = run("decode", "index", "--features", tmp_path / "f.nc", "--out", out, *more)
+        assert status == 0 and "recall of the ten nearest 1.000" in text, err
+    assert json.loads(rest.with_suffix(".json").read_text())["n"] < 240
+    ask = ("decode", "retrieve", "--embeddings", tmp_path / "e.nc", "--out", tmp_path / "t.csv", "--k", 3)
+    status, _, err = run(*ask, "--index", whole)
+    assert (
+        status == 2
+        and "of the pictures that were decoded, first" in err
+        and not (tmp_path / "t.csv").exists()
+    )
+    status, _, err = run(*ask, "--index", whole, "--allow-test")
+    assert status == 0, err
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert table["test_picture_in_pool"].all() and len(table) == 60 * 3
+    assert (table["retrieved"] == table["stimulus_id"])[table["rank"] == 1].mean() > 0.3
+    status, _, err = run(*ask, "--index", rest)
+    assert status == 0 and not pd.read_csv(tmp_path / "t.csv")["test_picture_in_pool"].any(), err
+
+
+def test_mistakes_are_one_helpful_line(arrays, tmp_path):  # noqa: F811
+    responses, features, split = arrays
+    found = decode(responses, features, split, config.RidgeDecoding(n_components=8))
+    X = pool(50)
+    other = Index.build(X, np.arange(50).astype(str), SAME | {"model": "timm/other"})
+    with pytest.raises(ContractError, match=r"'model': found 'toy'.*'timm/other'"):
+        other.search_decoded(found, 0)
+    with pytest.raises(InputError, match="Embeddings of 31 features, the index holds 32"):
+        other.search(X[:, 1:])
+    with pytest.raises(InputError, match="holds 50 pictures, fewer than the 60"):
+        other.search(X, 60)
+    with pytest.raises(InputError, match="50 embeddings, 49 ids"):
+        Index.build(X, np.arange(49).astype(str), SAME)
+    X[7] = np.nan
+    with pytest.raises(InputError, match="embedding of '7' is not finite"):
+        Index.build(X, np.arange(50).astype(str), SAME)
+    other.save(tmp_path / "x.index")
+    np.save(tmp_path / "x.npy", np.array(["a"]))
+    with pytest.raises(InputError, match="50 pictures, 1 ids stand beside it"):
+        Index.load(tmp_path / "x.index")
+    (tmp_path / "x.index").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="Cannot read the index"):
+        Index.load(tmp_path / "x.index")
+    with pytest.raises(InputError, match="File not found"):
+        Index.load(tmp_path / "y.index")
