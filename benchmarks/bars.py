@@ -57,19 +57,20 @@ def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
 
 def real(rows: Rows) -> list[tuple[str, float, str, float]]:
     v4 = {"recording": "v4", "subject": "201025", "model": "mobilenetv2"}
+    site = {"recording": "v4", "subject": "201025"}
     shuffled = values(rows, "mean test r, pictures shuffled")[0]
     return [
         ("V4 201025: mean test r", values(rows, "mean test r", region="all", **v4)[0], ">=", 0.58),
         ("V4 201025: 240-way retrieval, top-1", values(rows, "brain_to_image_top1", **v4)[0], ">=", 0.78),
         (
             "V4 201025: 240-way retrieval by the likelihood of an encoder, top-1",
-            values(rows, "retrieval, brain_to_image_top1", by="encoder mixed", **v4)[0],
+            values(rows, "retrieval, brain_to_image_top1", by="enc-mixed_feat-mobilenetv2", **site)[0],
             ">=",
             0.87,
         ),
         (
             "V4 201025: 240-way retrieval by decoded embeddings, top-1",
-            values(rows, "retrieval, brain_to_image_top1", by="decoder ridge", **v4)[0],
+            values(rows, "retrieval, brain_to_image_top1", by="dec-ridge_feat-mobilenetv2", **site)[0],
             ">=",
             0.60,
         ),

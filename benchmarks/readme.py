@@ -85,8 +85,10 @@ def real() -> str:
     rows = rows_of("real")
     v4 = {"recording": "v4", "subject": "201025", "model": "mobilenetv2"}
     r = pick(rows, "mean test r", region="all", **v4)
+    site = {"recording": "v4", "subject": "201025"}
     top, direct = (
-        pick(rows, "retrieval, brain_to_image_top1", by=by, **v4) for by in ("encoder mixed", "decoder ridge")
+        pick(rows, "retrieval, brain_to_image_top1", by=f"{by}_feat-mobilenetv2", **site)
+        for by in ("enc-mixed", "dec-ridge")
     )
     again = pick(rows, "picture seen again, brain_to_image_top1")
     dealt = pick(rows, "picture seen again, brain_to_image_top1, pictures shuffled")

@@ -32,20 +32,6 @@ def v4_rows() -> list[dict]:
         r | {"command": COMMAND, "recording": "v4"}
         for r in json.loads((V4 / "summary.json").read_text())["rows"]
     ]
-    for path in sorted(V4.glob("sub-*/*_retrieval.json")):
-        found = json.loads(path.read_text())
-        by = (
-            f"encoder {path.name.split('_')[1][4:]}"
-            if "_enc-" in path.name
-            else f"decoder {found['decoder']}"
-        )
-        for name, s in found["scores"].items():
-            rows.append(
-                row(f"retrieval, {name}", s["value"], unit="accuracy", n=found["n_way"],
-                    interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, command=COMMAND,
-                    seed=found["seed"], recording="v4", subject=path.parent.name[4:], by=by,
-                    model=path.name.split("feat-")[1].split("_")[0], shuffled=s.get("shuffled"))
-            )  # fmt: skip
     # the same pipeline after the pictures have been dealt anew to the responses
     config = load_config("config/v4.yaml")
     responses = load(V4 / "sub-201025/sub-201025_responses.nc", "responses")

@@ -27,6 +27,7 @@ CONFIG = {
         "gabor": {"extractor": "gabor"},
         "cells": {"extractor": "gabor", "pooling": "grid:4"},
     },
+    "decoders": {"ridge": {"models": ["gabor"], "n_components": 8}},
     "encoders": {
         "ridge": {"alphas": [0, 5, 4], "models": ["category", "gabor"]},
         "routing": {
@@ -92,6 +93,8 @@ def test_dry_run_of_every_configuration_in_under_5_seconds(name, tmp_path, monke
 def test_outputs(finished):
     run = finished / "results/small"
     rows = json.loads((run / "summary.json").read_text())["rows"]
+    by = {r["by"]: r for r in rows if r["name"] == "retrieval, brain_to_image_top1" and r["subject"] == "01"}
+    assert by["dec-ridge_feat-gabor"]["shuffled"] < 0.3 and "enc-stack_feat-all" in by
     assert {r["name"] for r in rows} >= {"mean test r", "ceiling error mean", "brain_to_image_top1"}
     for subject in ("01", "02"):
         names = {p.name.removeprefix(f"sub-{subject}_") for p in (run / f"sub-{subject}").iterdir()}
@@ -99,6 +102,7 @@ def test_outputs(finished):
             "responses.nc", "enc-ridge_feat-gabor_desc-scores.nc",
             "enc-ridge_feat-gabor_weights.safetensors", "enc-routing_feat-cells_attention.png",
             "enc-routing_feat-cells_attention.nc", "enc-stack_feat-all_desc-scores.nc",
+            "dec-ridge_feat-gabor_retrieval.json", "enc-stack_feat-all_retrieval.json",
             "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
             "hemi-L_desc-scores.func.gii",
         }  # fmt: skip

@@ -83,6 +83,20 @@ def decoder(text: str) -> Any:
     return parse(DecoderChoice, {"decoder": found}, source=source).decoder
 
 
+def retrieved(files: list[str]) -> dict[tuple[str, str], Any]:
+    """Read scores of retrieval, SUBJECT:NAME=FILE.json."""
+    from neuroenc.files import existing
+
+    out = {}
+    for item in files:
+        key, _, path = item.partition("=")
+        subject, colon, name = key.partition(":")
+        if not (path and colon):
+            raise InputError(f"Invalid value for '--retrieval': {item!r}. Expected SUBJECT:NAME=FILE.json.")
+        out[subject, name] = json.loads(existing(path).read_text())
+    return out
+
+
 def dataset(options: str, root: Path | None) -> Any:
     """Read the section `dataset`, with its root if that is given apart."""
     from neuroenc.config import Dataset

@@ -102,6 +102,9 @@ def results_summary(
     table: Annotated[Path, typer.Option(help="Tidy table of scores (.parquet).")],
     page: Annotated[Path, typer.Option(help="The same figures as a page (.html).")],
     grade: Annotated[Path | None, typer.Option(help="Grades to take in (.json).")] = None,
+    retrieval: Annotated[
+        list[str] | None, typer.Option(help="SUBJECT:NAME=FILE.json of `decode evaluate` or `decode match`.")
+    ] = None,
 ) -> None:
     """Gather all scores into summary.json and a tidy table."""
     from neuroenc.figures.summary import summarise
@@ -116,6 +119,7 @@ def results_summary(
         table=table,
         page=page,
         grade=grade,
+        retrieval=common.retrieved(retrieval or []),
     )
 
 

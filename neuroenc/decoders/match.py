@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Self
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHRINKAGES = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
-def shrunk_precision(residual: ArrayLike, shrinkage: float) -> Floats:
-    """Invert the covariance of residuals, shrunk towards its diagonal.
+class Noise(NamedTuple):
+    """Covariance of residuals, by the directions they span: never neuroids by neuroids in memory."""
 
-    Parameters
-    ----------
-    residual : array of shape (n_samples, n_neuroids)
-    shrinkage : float
-        From 0, the covariance as measured, to 1, its diagonal.
-    """
-    r = np.asarray(residual, np.float64)
-    covariance = r.T @ r / len(r)
-    diagonal = np.diag(np.diag(covariance))
-    return np.asarray(np.linalg.inv((1 - shrinkage) * covariance + shrinkage * diagonal))
+    scale: Floats
+    """Standard deviation of each neuroid, (n_neuroids,)"""
+    direction: Floats
+    """Of the correlation, (n_directions, n_neuroids), orthonormal"""
+    variance: Floats
+    """Along them, (n_directions,)"""
+
+    @classmethod
+    def fit(cls, residual: ArrayLike) -> Self:
+        """Measure residuals, (n_samples, n_neuroids), none constant."""
+        r = np.asarray(residual, np.float64)
+        scale = np.sqrt((r**2).mean(0))
+        _, singular, direction = np.linalg.svd(r / scale, full_matrices=False)
+        return cls(scale, direction, singular**2 / len(r))
+
+    def product(self, a: Floats, b: Floats, shrinkage: float) -> Floats:
+        """Return a @ inverse covariance @ b', the correlation shrunk towards none."""
+        a, b = a / self.scale, b / self.scale
+        along = 1 / ((1 - shrinkage) * self.variance + shrinkage) - 1 / shrinkage
+        return np.asarray((a @ self.direction.T * along) @ (b @ self.direction.T).T + a @ b.T / shrinkage)
+
+    def log_likelihood(self, residual: Floats) -> Floats:
+        """Sum over new residuals at each of `SHRINKAGES`, up to a constant."""
+        z = residual / self.scale
+        inside = (z @ self.direction.T) ** 2
+        outside = (z**2).sum() - inside.sum()
+        out = []
+        for s in SHRINKAGES:
+            value = (1 - s) * self.variance + s
+            rest = len(self.scale) - len(value)
+            determinant = np.log(value).sum() + rest * np.log(s)
+            out.append(-len(z) * determinant - (inside / value).sum() - outside / s)
+        return np.array(out)
 
 
 def choose_shrinkage(residual: ArrayLike, n_folds: int = 5, seed: int = 0) -> float:
@@ -32,24 +57,27 @@ def choose_shrinkage(residual: ArrayLike, n_folds: int = 5, seed: int = 0) -> fl
     residual : array of shape (n_samples, n_neuroids)
     n_folds : int
     seed : int
+
+    Returns
+    -------
+    float
+        From 0, the correlation as measured, to 1, none.
     """
     r = np.asarray(residual, np.float64)
     parts = np.array_split(np.random.default_rng(seed).permutation(len(r)), n_folds)
     score = np.zeros(len(SHRINKAGES))
     for held in parts:
-        rest = np.setdiff1d(np.arange(len(r)), held)
-        for i, shrinkage in enumerate(SHRINKAGES):
-            precision = shrunk_precision(r[rest], shrinkage)
-            _, determinant = np.linalg.slogdet(precision)
-            score[i] += len(held) * determinant - np.einsum("nv,vw,nw->", r[held], precision, r[held])
-    return SHRINKAGES[int(score.argmax())]
+        rest = r[np.setdiff1d(np.arange(len(r)), held)]
+        known = (rest**2).sum(0) > 0
+        score += Noise.fit(rest[:, known]).log_likelihood(r[held][:, known])
+    return float(SHRINKAGES[int(score.argmax())])
 
 
 def likelihood(measured: ArrayLike, predicted: ArrayLike, residual: ArrayLike) -> Floats:
     """Log-likelihood of each response under each picture's prediction, up to a constant.
 
-    Noise is Gaussian with the covariance of the validation residuals, shrunk as they themselves say (Kay et
-    al. 2008 rank by correlation, which takes noise as even and independent).
+    Noise is Gaussian with the covariance of the validation residuals, its correlations shrunk as they
+    themselves say (Kay et al. 2008 rank by correlation, which takes noise as even and independent).
 
     Parameters
     ----------
@@ -64,8 +92,8 @@ def likelihood(measured: ArrayLike, predicted: ArrayLike, residual: ArrayLike) -
         Row: measured, column: predicted.
     """
     y, f, r = (np.asarray(v, np.float64) for v in (measured, predicted, residual))
-    known = np.isfinite(y).all(0) & np.isfinite(f).all(0) & np.isfinite(r).all(0)
+    known = np.isfinite(y).all(0) & np.isfinite(f).all(0) & np.isfinite(r).all(0) & (np.abs(r).max(0) > 0)
     y, f, r = y[:, known], f[:, known], r[:, known]
-    precision = shrunk_precision(r, choose_shrinkage(r))
-    own, other = (np.einsum("nv,vw,nw->n", v, precision, v) for v in (y, f))
-    return np.asarray(y @ precision @ f.T - 0.5 * (own[:, None] + other))
+    noise, shrinkage = Noise.fit(r), choose_shrinkage(r)
+    own, other = (np.diag(noise.product(v, v, shrinkage)) for v in (y, f))
+    return noise.product(y, f, shrinkage) - 0.5 * (own[:, None] + other)

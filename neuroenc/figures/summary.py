@@ -26,6 +26,7 @@ def summarise(
     table: Path,
     page: Path,
     grade: Path | None = None,
+    retrieval: dict[tuple[str, str], dict[str, Any]] | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
 
@@ -44,6 +45,8 @@ def summarise(
         HTML: the rows as a table.
     grade : Path, optional
         Rows to add.
+    retrieval : dict, optional
+        (subject, what retrieved) to scores as `decode evaluate` writes them.
     """
     rows: list[dict[str, Any]] = []
     for (subject, model), s in scores.items():
@@ -82,6 +85,13 @@ def summarise(
             chance = s.attrs["brain_to_image_chance"] * (1 if k == "top1" else 5)
             rows.append(row(f"brain_to_image_{k}", s.attrs[f"brain_to_image_{k}"], unit="share",
                             n=int(s.attrs["n_test_stimuli"]), null=chance, ceiling=1.0, **made))  # fmt: skip
+    for (subject, by), found in (retrieval or {}).items():
+        for name, s in found["scores"].items():
+            rows.append(row(
+                f"retrieval, {name}", s["value"], unit="share", n=found["n_way"],
+                interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"),
+                by=by, subject=subject, command=command, seed=found["seed"],
+            ))  # fmt: skip
     if grade is not None:
         rows += json.loads(existing(grade).read_text())
     write_json({"label": label, "rows": rows}, out)
@@ -160,21 +170,34 @@ def _tidy(s: xr.Dataset, subject: str, model: str) -> pd.DataFrame:
 
 
 def short_table(summary: dict[str, Any]) -> str:
-    """Print what a person wants to see first: one line per subject and model."""
-    lines = [f"{'subject':>8} {'model':<14} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
-             f"{'signif':>6} {'top-1':>6} {'chance':>7}"]  # fmt: skip
+    """Print what a person wants to see first: one line per subject and model, one per way to retrieve."""
     rows = summary["rows"]
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
+    wide = max([14, *(len(model) for _, model in pairs)])
+    lines = [f"{'subject':>8} {'model':<{wide}} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
+             f"{'signif':>6} {'top-1':>6} {'chance':>7}"]  # fmt: skip
     for subject, model in pairs:
         own = [r for r in rows if r.get("subject") == subject and r.get("model") == model]
         mean = next(r for r in own if r.get("region") == "all")
         share = next(r for r in own if r["name"] == "significant after FDR")
         top1 = next(r for r in own if r["name"] == "brain_to_image_top1")
-        limits = "[{:.3f}, {:.3f}]".format(*mean["interval"]) if mean["interval"] else "–"
         ceiling = "–" if mean["ceiling"] is None else f"{mean['ceiling']:.3f}"
-        lines.append(f"{subject:>8} {model:<14} {mean['value']:7.3f} {limits:>16} {ceiling:>8} "
+        lines.append(f"{subject:>8} {model:<{wide}} {mean['value']:7.3f} {_limits(mean):>16} {ceiling:>8} "
                      f"{share['value']:6.2f} {top1['value']:6.2f} {top1['null']:7.3f}")  # fmt: skip
+    found = [r for r in rows if r["name"] == "retrieval, brain_to_image_top1"]
+    if found:
+        wide = max(20, *(len(r["by"]) for r in found))
+        lines += ["", f"{'subject':>8} {'picture retrieved by':<{wide}} {'of':>5} {'top-1':>6} "
+                  f"{'95 % interval':>16} {'chance':>7} {'shuffled':>9}"]  # fmt: skip
+    for r in found:
+        null = "–" if r["shuffled"] is None else f"{r['shuffled']:.3f}"
+        lines.append(f"{r['subject']:>8} {r['by']:<{wide}} {r['n']:>5} {r['value']:6.3f} {_limits(r):>16} "
+                     f"{r['null']:7.3f} {null:>9}")  # fmt: skip
     return "\n".join(lines)
+
+
+def _limits(found: dict[str, Any]) -> str:
+    return "[{:.3f}, {:.3f}]".format(*found["interval"]) if found["interval"] else "–"
 
 
 def stage_times(folder: Path) -> str:

@@ -48,9 +48,28 @@ def test_likelihood_is_that_of_a_gaussian():
     residual = RNG.multivariate_normal(np.zeros(6), covariance, 500)
     y, f = RNG.normal(size=(2, 9, 6))
     found = match.likelihood(y, f, residual)
-    precision = match.shrunk_precision(residual, match.choose_shrinkage(residual))
-    expected = [[multivariate_normal(m, np.linalg.inv(precision)).logpdf(v) for m in f] for v in y]
+    shrinkage = match.choose_shrinkage(residual)
+    measured = residual.T @ residual / len(residual)
+    shrunk = (1 - shrinkage) * measured + shrinkage * np.diag(np.diag(measured))
+    expected = [[multivariate_normal(m, shrunk).logpdf(v) for m in f] for v in y]
     np.testing.assert_allclose(found - found[0, 0], np.array(expected) - expected[0][0], rtol=1e-6, atol=1e-6)
+
+
+def test_shrinkage_is_the_most_likely_on_held_out_residuals():
+    """Against the density of scipy, more neuroids than samples too."""
+    for n in (30, 300):
+        residual = RNG.normal(size=(n, 40)) @ RNG.normal(size=(40, 40))
+        fitted, held = residual[: n // 2], residual[n // 2 :]
+        measured = fitted.T @ fitted / len(fitted)
+        expected = [
+            2
+            * multivariate_normal(np.zeros(40), (1 - s) * measured + s * np.diag(np.diag(measured)))
+            .logpdf(held)
+            .sum()
+            for s in match.SHRINKAGES
+        ]
+        found = match.Noise.fit(fitted).log_likelihood(held)
+        np.testing.assert_allclose(found - found[0], np.array(expected) - expected[0], rtol=1e-6, atol=1e-6)
 
 
 def test_shrinkage_follows_the_samples():

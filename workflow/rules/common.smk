@@ -95,6 +95,11 @@ def scores_flags(wildcards, input):
     return " ".join(f"--scores {n}={f}" for n, f in zip(names, input.scores))
 
 
+def retrieval_flags(wildcards, input):
+    names = [f"{s}:{d}" for s in SUBJECTS for d in DECODED]
+    return " ".join(f"--retrieval {n}={f}" for n, f in zip(names, input.retrieval))
+
+
 def stem(name):
     """The part of a file name that says encoder and model."""
     encoder, model = FITS.get(name, ("stack", "all"))

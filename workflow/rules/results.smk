@@ -138,6 +138,9 @@ rule summary:
     """Gather all scores: a row per figure, a tidy table, a page for the report."""
     input:
         scores=all_scores(SUBJECTS),
+        retrieval=[
+            f"{RUN}/sub-{s}/sub-{s}_{d}_retrieval.json" for s in SUBJECTS for d in DECODED
+        ],
         grade=f"{RUN}/grade.json" if SIMULATED else [],
     output:
         summary=f"{RUN}/summary.json",
@@ -157,12 +160,13 @@ rule summary:
         runtime=10,
     params:
         scores=scores_flags,
+        retrieval=retrieval_flags,
         label=config["label"],
         seed=config.get("evaluation", {}).get("seed", 0),
         grade="--grade" if SIMULATED else "",
         command=f"snakemake --configfile {os.path.relpath(workflow.configfiles[-1])}",
     shell:
-        "neuroenc results summary {params.scores} --label {params.label} --seed {params.seed} "
+        "neuroenc results summary {params.scores} {params.retrieval} --label {params.label} --seed {params.seed} "
         "--command {params.command:q} {params.grade} {input.grade:q} --out {output.summary:q} "
         "--table {output.table:q} --page {output.page:q} > {log} 2>&1"
 
