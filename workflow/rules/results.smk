@@ -139,7 +139,9 @@ rule summary:
     input:
         scores=all_scores(SUBJECTS),
         retrieval=[
-            f"{RUN}/sub-{s}/sub-{s}_{d}_retrieval.json" for s in SUBJECTS for d in DECODED
+            f"{RUN}/sub-{s}/sub-{s}_{d}_retrieval.json"
+            for s in SUBJECTS
+            for d in DECODED
         ],
         grade=f"{RUN}/grade.json" if SIMULATED else [],
     output:
