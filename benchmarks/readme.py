@@ -62,6 +62,8 @@ def graded() -> str:
         ]
         return f"{min(values):.3f} to {max(values):.3f}"
 
+    found = [r for r in rows if r.get("by") == "dec-ridge_feat-nano" and r["name"].endswith("o_image_top1")]
+    chance, shuffled = max(r["null"] for r in found), [r["shuffled"] for r in found]
     record = nano.record()
     lines = [
         f"- ceilings against the known ones ({len(subjects)} subjects): median absolute error "
@@ -71,6 +73,12 @@ def graded() -> str:
         f"- silent voxels with p < 0.05: {span('silent voxels with p < 0.05')} (nominal 0.05)",
         "- ridge given the true features reaches "
         + span("share of the attainable r from the true features") + " of the attainable r",
+        "- captions of voxels (`sub-*_desc-captions.csv`) hold a word of the category a selective voxel prefers: "
+        + span("category word in the caption of a selective voxel") + " of them (chance 0.125); silent voxels "
+        "with a confident caption: " + span("silent voxels with a confident caption"),
+        "- the picture found from decoded embeddings (ridge, whole test set, top-1): "
+        + span("retrieval, brain_to_image_top1", by="dec-ridge_feat-nano") + f" (chance {chance:.3f}), "
+        f"after fitting to shuffled pairs {max(shuffled):.3f} at most",
         f"- the network it brings ({record['parameters']:,} parameters) names the category of "
         f"{record['zero_shot_pictures']:,} unseen pictures without training on labels: accuracy "
         f"{record['zero_shot_accuracy']:.3f}, chance {record['zero_shot_chance']:.3f}; trained in "

@@ -356,6 +356,14 @@ class DecoderChoice(Section):
     decoder: Decoder
 
 
+class VoxelCaptions(Section):
+    """What each voxel wants, in words."""
+
+    model: str = Field(description="Whose embeddings; the stimuli need captions.")
+    layer: str | None = Field(default=None, description="Null: all layers.")
+    temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
+
+
 class Stack(Section):
     """A mixture of encoders for each neuroid, chosen on validation predictions."""
 
@@ -414,6 +422,7 @@ class Config(Section):
         default_factory=dict, description="Decoders by a label of your own; `name` says which, and may be "
         "left out where the label is the name."
     )  # fmt: skip
+    captions: VoxelCaptions | None = None
     evaluation: Evaluation = Evaluation()
     figures: Figures = Figures()
 
@@ -441,6 +450,9 @@ class Config(Section):
                 raise ValueError(f"name {label!r} must be letters and digits: it becomes part of files")
             for name in set(decoder.models) - set(self.models):
                 raise ValueError(f"decoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
+        if self.captions and self.captions.model not in self.models:
+            name = self.captions.model
+            raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")
         known = self.fits()
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")

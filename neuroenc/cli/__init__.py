@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from neuroenc import __version__
-from neuroenc.cli import common, data, decode, encode, features, results
+from neuroenc.cli import caption, common, data, decode, encode, features, results
 from neuroenc.errors import NeuroencError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ configuration = common.group("The configuration file.")
 for name, noun in (
     ("data", data.data), ("split", data.split), ("features", features.features),
     ("weights", features.weights), ("encode", encode.encode), ("evaluate", encode.evaluate),
-    ("decode", decode.decode),
+    ("decode", decode.decode), ("caption", caption.caption),
     ("results", results.results), ("nano", features.nano), ("config", configuration),
 ):  # fmt: skip
     app.add_typer(noun, name=name)

@@ -149,12 +149,14 @@ def evaluate_grade(
     out: Out,
     root: Root = None,
     attention: Annotated[list[str] | None, typer.Option(help="SUBJECT=MAPS.nc of attention routing.")] = None,
+    captions: Annotated[list[str] | None, typer.Option(help="SUBJECT=FILE.csv of `caption voxels`.")] = None,
 ) -> None:
     """Grade a run on simulated data against the truth."""
     import xarray as xr
 
     from neuroenc.arrays import load
     from neuroenc.config import Config
+    from neuroenc.datasets.reading import read_table
     from neuroenc.evaluation.grade import grade
     from neuroenc.files import existing, write_json
 
@@ -165,4 +167,7 @@ def evaluate_grade(
     recorded = {s.partition("=")[0]: load(s.partition("=")[2], "responses") for s in responses}
     scored = common.by_subject(scores)
     maps = {a.partition("=")[0]: xr.load_dataset(existing(a.partition("=")[2])) for a in attention or []}
-    write_json(grade(section, recorded, scored, load(split, "splits"), maps), out)
+    said = {
+        c.partition("=")[0]: read_table(c.partition("=")[2], "neuroid_id", "caption") for c in captions or []
+    }
+    write_json(grade(section, recorded, scored, load(split, "splits"), maps, said), out)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import binomtest
@@ -16,6 +17,7 @@ from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
 from neuroenc.datasets import cortex, grammar, nsd, simulate
+from neuroenc.decoders.voxels import words_of
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.ceilings import ceiling
@@ -37,6 +39,7 @@ def grade(
     scores: dict[tuple[str, str], xr.Dataset],
     split: xr.Dataset,
     attention: dict[str, xr.Dataset] | None = None,
+    captions: dict[str, pd.DataFrame] | None = None,
 ) -> list[dict[str, Any]]:
     """Grade every stage of a simulated run.
 
@@ -51,6 +54,8 @@ def grade(
     split : Dataset
     attention : dict, optional
         Maps of attention routing by subject, as `figures.attention.attention_arrays` returns them.
+    captions : dict, optional
+        Captions of voxels by subject, as `decoders.voxels.caption_voxels` returns them.
 
     Returns
     -------
@@ -102,6 +107,8 @@ def grade(
                                 area_kind=kind, model=model, **labels))  # fmt: skip
         if attention and subject in attention:
             rows += attention_in_boxes(attention[subject], pictures.scenes, labels)
+        if captions and subject in captions:
+            rows += captions_of_categories(captions[subject], truth, labels)
         rows += _true_features(
             data,
             truth,
@@ -173,6 +180,42 @@ def _truth(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:
             "with dataset.space func1pt8mm."
         )
     return truth.isel(neuroid=[place[n] for n in wanted])
+
+
+def captions_of_categories(
+    table: pd.DataFrame, truth: xr.Dataset, labels: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Grade captions: the word of the right category, and silence about silent voxels.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `decoders.voxels.caption_voxels`, in the order of `truth`.
+    truth : Dataset
+        `preferred` and `silent` of each neuroid.
+    labels : dict
+        Of the rows.
+    """
+    words = {
+        category: {w for kind in kinds for phrase in grammar.SYNONYMS[kind] for w in words_of(phrase)}
+        for category, kinds in grammar.KINDS.items()
+    }
+    preferred, silent = truth["preferred"].values, truth["silent"].values
+    confident = table["confident"].to_numpy(bool)
+    said = [set(words_of(str(c))) for c in table["caption"]]
+    chosen = np.flatnonzero((preferred != "") & confident)
+    right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
+    chance = np.mean([[bool(said[v] & some) for some in words.values()] for v in chosen])
+    rows = []
+    for name, hit, null in (
+        ("category word in the caption of a selective voxel", right, float(chance)),
+        ("selective voxels with a confident caption", confident[preferred != ""], None),
+        ("silent voxels with a confident caption", confident[silent], 0.05),
+    ):
+        exact = binomtest(int(hit.sum()), len(hit)).proportion_ci(0.95)
+        rows.append(row(name, hit.mean(), unit="share", n=len(hit), interval=(exact.low, exact.high),
+                        null=null, ceiling=1.0, **labels))  # fmt: skip
+    return rows
 
 
 def _true_features(

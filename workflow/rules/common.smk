@@ -153,6 +153,7 @@ ATTENTION = [
     if config["encoders"][encoder]["name"] == "attention"
 ]
 NAMES = list(FITS) + (["stack"] if STACK else [])
+CAPTIONS = config.get("captions") or {}
 DECODERS = config.get("decoders", {})
 for label, options in DECODERS.items():
     options.setdefault("name", label)

@@ -42,6 +42,33 @@ rule decode_evaluate:
         "--out {output:q} > {log} 2>&1"
 
 
+rule caption_voxels:
+    """Say in words what each voxel wants."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        features=f"{RUN}/feat-{CAPTIONS.get('model')}_features.nc",
+        stimuli=f"{RUN}/stimuli.nc",
+        split=f"{RUN}/splits.nc",
+    output:
+        table=f"{SUB}_desc-captions.csv",
+        regions=f"{SUB}_desc-captions_regions.csv",
+    log:
+        f"{LOGS}/caption_voxels/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/caption_voxels/sub-{{subject}}.jsonl"
+    resources:
+        mem_mb=memory(8),
+        runtime=60,
+    params:
+        layer=f"--layer {CAPTIONS['layer']}" if CAPTIONS.get("layer") else "",
+        temperature=CAPTIONS.get("temperature", 0.05),
+    shell:
+        "neuroenc caption voxels --responses {input.responses:q} --features {input.features:q} "
+        "--stimuli {input.stimuli:q} --split {input.split:q} {params.layer} "
+        "--temperature {params.temperature} --out {output.table:q} --regions {output.regions:q} "
+        "> {log} 2>&1"
+
+
 rule decode_match:
     """Retrieve the test pictures by the predictions of an encoder."""
     input:

@@ -85,6 +85,9 @@ rule grade:
             for s in SUBJECTS
             if ATTENTION
         ],
+        captions=[
+            f"{RUN}/sub-{s}/sub-{s}_desc-captions.csv" for s in SUBJECTS if CAPTIONS
+        ],
     output:
         f"{RUN}/grade.json",
     log:
@@ -102,6 +105,9 @@ rule grade:
         attention=lambda wildcards, input: " ".join(
             f"--attention {s}={f}" for s, f in zip(SUBJECTS, input.attention)
         ),
+        captions=lambda wildcards, input: " ".join(
+            f"--captions {s}={f}" for s, f in zip(SUBJECTS, input.captions)
+        ),
     shell:
         "neuroenc evaluate grade --options {params.options:q} --root {input.root:q} "
-        "--split {input.split:q} {params.responses} {params.scores} {params.attention} --out {output:q} > {log} 2>&1"
+        "--split {input.split:q} {params.responses} {params.scores} {params.attention} {params.captions} --out {output:q} > {log} 2>&1"

@@ -1,0 +1,306 @@
+"""What a voxel wants, in words (after BrainSCUBA, Luo et al. 2024, arXiv 2310.04420).
+
+The weights of a linear encoder on embeddings point somewhere no picture is. They are projected onto a bank of
+natural pictures (a softmax over their cosines), and the voxel's words are those the bank's captions hold more
+often under these weights than they do at large. Its caption is the bank's caption made of such words: it is
+retrieved, not generated.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from neuroenc import splits
+from neuroenc.arrays import average_repeats, join, regions
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.errors import InputError
+from neuroenc.evaluation.statistics import fdr, permutation_p
+
+Floats = NDArray[np.float64]
+TEMPERATURE = 0.05  # of the softmax over cosines with the bank, its mean taken off
+CHUNK = 65_536  # pictures of the bank at a time
+COMMON = frozenset([
+    "a", "an", "and", "are", "as", "at", "below", "above", "by", "for", "from", "in", "into", "is", "it",
+    "its", "left", "little", "near", "of", "on", "or", "over", "right", "some", "something", "the",
+    "there", "things", "to", "two", "three", "under", "up", "very", "with",
+])  # fmt: skip
+PSEUDO = 2.0  # pictures that every word is granted, so that rare words claim little
+
+
+class Words(NamedTuple):
+    """Which content words stand in the captions of each picture."""
+
+    names: list[str]
+    present: NDArray[np.float32]
+    """(n_pictures, n_words), share of the picture's captions"""
+
+
+def words_of(text: str) -> list[str]:
+    """List the content words of a text, in lower case."""
+    return [w for w in re.findall(r"[^\W\d_]+", text.lower()) if w not in COMMON and len(w) > 1]
+
+
+def count_words(captions: ArrayLike, names: list[str] | None = None) -> Words:
+    """Count the words of captions, (n_pictures, n_captions).
+
+    Parameters
+    ----------
+    captions : array of text
+    names : list of str, optional
+        Words to count; else all content words.
+    """
+    table = np.asarray(captions, dtype=str)
+    found = [[words_of(text) for text in row if text] for row in table]
+    known = names if names is not None else sorted({w for row in found for text in row for w in text})
+    column = {w: i for i, w in enumerate(known)}
+    present = np.zeros((len(table), len(known)), np.float32)
+    for i, row in enumerate(found):
+        for text in row:
+            for w in set(text):
+                if w in column:
+                    present[i, column[w]] += 1 / len(row)
+    return Words(known, present)
+
+
+def project(
+    weight: ArrayLike, bank: ArrayLike, values: ArrayLike, *, temperature: float = TEMPERATURE
+) -> Floats:
+    """Average what is known of a bank's pictures under the softmax of their cosines with each weight.
+
+    Parameters
+    ----------
+    weight : array of shape (n_neuroids, n_features)
+        Of an encoder of centred embeddings.
+    bank : array of shape (n_pictures, n_features)
+        Centred embeddings; read in chunks, so that it may be mapped from disk.
+    values : array of shape (n_pictures, n_values)
+        E.g. which words stand in their captions, or the embeddings themselves.
+    temperature : float
+
+    Returns
+    -------
+    array of shape (n_neuroids, n_values)
+    """
+    w = np.asarray(weight, np.float64)
+    w = w / np.maximum(np.linalg.norm(w, axis=1, keepdims=True), 1e-12)
+    pool: Any = bank
+    known: Any = values
+    highest = np.full((len(w), 1), -np.inf)
+    total, norm = np.zeros((len(w), known.shape[1])), np.zeros((len(w), 1))
+    for start in range(0, len(pool), CHUNK):
+        e = np.asarray(pool[start : start + CHUNK], np.float64)
+        e = e / np.maximum(np.linalg.norm(e, axis=1, keepdims=True), 1e-12)
+        logits = w @ e.T / temperature
+        now = np.maximum(highest, logits.max(1, keepdims=True))
+        share, kept = np.exp(logits - now), np.exp(highest - now)
+        total = total * kept + share @ np.asarray(known[start : start + CHUNK], np.float64)
+        norm = norm * kept + share.sum(1, keepdims=True)
+        highest = now
+    return np.asarray(total / norm)
+
+
+def word_scores(
+    weight: ArrayLike, bank: ArrayLike, present: ArrayLike, *, temperature: float = TEMPERATURE
+) -> Floats:
+    """Score words: log of how much oftener one stands in captions under a voxel's softmax than at large.
+
+    Parameters
+    ----------
+    weight, bank, temperature
+        As in `project`.
+    present : array of shape (n_pictures, n_words)
+
+    Returns
+    -------
+    array of shape (n_neuroids, n_words)
+    """
+    base = np.asarray(present, np.float64).mean(0)
+    few = PSEUDO / len(np.asarray(present))
+    return np.asarray(np.log((project(weight, bank, present, temperature=temperature) + few) / (base + few)))
+
+
+def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[str]:
+    """Choose for each voxel the candidate whose content words score highest on average.
+
+    Parameters
+    ----------
+    score : array of shape (n_neuroids, n_words)
+    names : list of str
+        The words.
+    candidates : list of str
+        Texts; of equals the shorter one, then the earlier, is taken.
+    """
+    column = {w: i for i, w in enumerate(names)}
+    texts = sorted(dict.fromkeys(t for t in candidates if words_of(t)), key=len)
+    table = np.zeros((len(texts), len(names)))
+    for i, text in enumerate(texts):
+        inside = [column[w] for w in dict.fromkeys(words_of(text)) if w in column]
+        table[i, inside] = 1 / max(1, len(inside))
+    return [texts[i] for i in (np.asarray(score) @ table.T).argmax(1)]
+
+
+def caption_voxels(
+    responses: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, *,
+    layer: str | None = None, fold: int = 0, temperature: float = TEMPERATURE, level: float = 0.05,
+    n_words: int = 5, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Caption every voxel of a subject.
+
+    An encoder (ridge, one alpha per voxel) goes from unit-norm embeddings to the responses of the training
+    pictures. The bank is all pictures of the features that no fold tests. A caption is confident where the
+    encoder predicts the test pictures, p after false discovery rate below `level`.
+
+    Parameters
+    ----------
+    responses, features, stimuli, split : Dataset
+        Responses, Features (one embedding a picture), StimulusSet with captions, Splits.
+    layer : str, optional
+        Of the features; else all.
+    fold : int
+    temperature : float
+    level : float
+    n_words : int
+        Words listed for each voxel.
+    seed : int
+        Of permutations and the null.
+
+    Returns
+    -------
+    DataFrame
+        A row a voxel: neuroid_id, caption, words, confident, test_r, q; `spearman`, the rank correlation of
+        the caption's words with the words of the test pictures and their responses, and `spearman_null`, the
+        same for weights whose features are dealt anew.
+
+    Raises
+    ------
+    InputError
+        The stimuli carry no captions.
+    """
+    if "caption" not in stimuli:
+        raise InputError("The stimuli carry no captions. Use pictures that have some.")
+    ids, mean = average_repeats(responses)
+    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
+    group = responses["group"].values[[first[s] for s in ids]]
+    side, inner = splits.sides(split, fold, ids, group)
+    train, test = side == splits.TRAIN, side == splits.TEST
+    every = features["stimulus_id"].values
+    kept = features if layer is None else _layer(features, layer)
+    embedding = join(kept, every)
+    embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+    row = {s: i for i, s in enumerate(every)}
+    seen = embedding[[row[s] for s in ids]]
+    centre = seen[train].mean(0)
+    numbers = np.unique(inner[train])
+    folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+    response = mean.reshape(len(ids), -1)
+    usable = np.isfinite(response).all(0) & (np.ptp(response[train], axis=0) > 0)
+    model = RidgeCV(np.logspace(-3, 4, 15), cv=folds).fit(seen[train] - centre, response[train][:, usable])
+    weight = np.asarray(model.coef_)
+    predicted = model.predict(seen[test] - centre)
+    p = permutation_p(response[test][:, usable], predicted, ids[test], np.zeros(test.sum()), seed=seed)
+    q = fdr(p)
+
+    tested = split["stimulus_id"].values[(split["side"].values == splits.TEST).any(0)]
+    in_bank = ~np.isin(every, tested)
+    order = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    in_bank &= np.isin(every, stimuli["stimulus_id"].values)
+    texts = stimuli["caption"].values
+    bank_texts = texts[[order[s] for s in every[in_bank]]]
+    words = count_words(bank_texts)
+    bank = embedding[in_bank] - centre
+    candidates = [str(t) for t in bank_texts.ravel() if t]
+    shown = count_words(texts[[order[s] for s in ids[test]]], words.names).present
+    rarity = -np.log(np.clip(words.present.mean(0), 1e-6, 1))
+
+    def describe(w: NDArray[Any]) -> tuple[Floats, list[str], Floats]:
+        score = word_scores(w, bank, words.present, temperature=temperature)
+        said = caption(score, words.names, candidates)
+        alike = _cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
+        return score, said, _spearman(alike.T, response[test][:, usable])
+
+    score, said, rank = describe(weight)
+    null = describe(np.random.default_rng(seed).permuted(weight, axis=1))[2]
+    top = np.argsort(-score, axis=1)[:, :n_words]
+    n = response.shape[1]
+    table = pd.DataFrame({"neuroid_id": responses["neuroid_id"].values})
+    filled: dict[str, Any] = {
+        "caption": said, "words": [" ".join(words.names[j] for j in t) for t in top], "confident": q < level,
+        "test_r": _pearson(response[test][:, usable], predicted), "q": q, "spearman": rank,
+        "spearman_null": null,
+    }  # fmt: skip
+    for name, values in filled.items():
+        column = pd.Series([None] * n, dtype=object)
+        column[usable] = list(values)
+        table[name] = column
+    table["confident"] = table["confident"].fillna(value=False).astype(bool)
+    for name in ("test_r", "q", "spearman", "spearman_null"):
+        table[name] = table[name].astype(float).round(5)
+    return table
+
+
+def region_words(
+    table: pd.DataFrame, responses: xr.Dataset, *, n_words: int = 10, n_bootstraps: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Count the words of each region's confident voxels.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `caption_voxels`.
+    responses : Dataset
+        Of the same voxels, for their regions.
+    n_words : int
+        The most frequent of each region.
+    n_bootstraps : int
+        Of the voxels.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        region, n_voxels (confident), word, share of them that list it, low, high (95 %).
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, inside in {"all": np.ones(len(table), bool), **regions(responses)}.items():
+        mine = table[inside & table["confident"].to_numpy()]
+        if mine.empty:
+            continue
+        listed = [set(w.split()) for w in mine["words"]]
+        count = pd.Series([w for words in listed for w in words]).value_counts().head(n_words)
+        for word, number in count.items():
+            low, high = np.quantile(rng.binomial(len(mine), number / len(mine), n_bootstraps), [0.025, 0.975])
+            rows.append((name, len(mine), word, number / len(mine), low / len(mine), high / len(mine)))
+    return pd.DataFrame(rows, columns=["region", "n_voxels", "word", "share", "low", "high"]).round(5)
+
+
+def _layer(features: xr.Dataset, layer: str) -> xr.Dataset:
+    from neuroenc.errors import invalid
+
+    known = features["layer"].values
+    if layer not in known:
+        raise invalid("layer", layer, list(dict.fromkeys(known)))
+    return features.isel({str(features["feature"].dims[-1]): np.flatnonzero(known == layer)})
+
+
+def _cosine(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
+    return np.asarray(a @ b.T, np.float64)
+
+
+def _pearson(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+    a, b = a - a.mean(0), b - b.mean(0)
+    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return np.asarray((a * b).sum(0) / np.where(size > 0, size, np.nan), np.float64)
+
+
+def _spearman(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+    """Rank correlation of each column."""
+    return _pearson(rankdata(a, axis=0), rankdata(b, axis=0))
