@@ -57,7 +57,7 @@ class Index(NamedTuple):
         Parameters
         ----------
         embedding : array of shape (n_pictures, n_features)
-            May be mapped from disk: it is read in blocks, stored as float16, compared by cosine.
+            May be mapped from disk: it is read in blocks; compared by cosine, in large pools as float16.
         ids : array of text, (n_pictures,)
         contract : mapping
             `CONTRACT` of the embeddings.
@@ -82,9 +82,7 @@ class Index(NamedTuple):
         kept = {k: str(contract[k]) for k in CONTRACT}
         flat = n <= exact_below
         if flat:
-            engine = faiss.IndexScalarQuantizer(
-                width, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-            )
+            engine = faiss.IndexFlatIP(width)
         else:
             n_lists = int(4 * np.sqrt(n))
             rng = np.random.default_rng(seed)
