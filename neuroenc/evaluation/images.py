@@ -1,0 +1,151 @@
+"""Reconstructed pictures against the seen ones, pixels and features, definitions named.
+
+Two definitions in the literature share a name. "SSIM" is 2-D here; older scikit-image, asked for
+`multichannel=True` on a grey picture, averages 1-D SSIM over columns. "Two-way identification" fixes the
+reconstruction and takes other pictures as distractors in released code, and the other way round in a text.
+Report pixels and features together: a blurred mean wins the first and loses the second.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from neuroenc.encoders.training import correlation
+from neuroenc.errors import InputError
+
+Floats = NDArray[np.float64]
+SIDE = 425  # px, to which pictures are brought before pixels are compared
+DEFINITIONS = {
+    "pixcorr": f"Pearson r over RGB pixels, bilinear {SIDE}",
+    "ssim": f"2-D, grey (ITU-R 601), bilinear {SIDE}, Gaussian sigma 1.5 to 3.5 sigma, interior mean",
+    "two_way images": "share of other pictures less correlated with the reconstruction than its own",
+    "two_way reconstructions": "share of other reconstructions less correlated with the picture than its own",
+}
+
+
+def _pairs(seen: ArrayLike, made: ArrayLike) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    a, b = np.asarray(seen), np.asarray(made)
+    for name, v in (("seen", a), ("reconstructed", b)):
+        if v.ndim != 4 or v.shape[-1] != 3 or v.dtype != np.uint8:
+            raise InputError(
+                f"The {name} pictures are {v.dtype} of shape {v.shape}, expected uint8 (n, height, width, 3)."
+            )
+    if len(a) != len(b):
+        raise InputError(f"{len(a)} pictures were seen, {len(b)} reconstructed. They must match one to one.")
+    return a, b
+
+
+def _resized(pictures: NDArray[np.uint8], mode: str) -> Floats:
+    made = [
+        np.asarray(Image.fromarray(p).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        for p in pictures
+    ]
+    return np.stack(made).astype(np.float64) / 255
+
+
+def pixcorr(seen: ArrayLike, made: ArrayLike) -> Floats:
+    """Correlate the pixels of each pair.
+
+    Parameters
+    ----------
+    seen, made : uint8 arrays of shape (n, height, width, 3)
+        Sizes may differ between the two.
+
+    Returns
+    -------
+    array of shape (n,)
+        Pearson's r; 0 where a picture has one colour.
+
+    Raises
+    ------
+    InputError
+        Not uint8 RGB, or not as many.
+    """
+    a, b = _pairs(seen, made)
+    flat = [_resized(v, "RGB").reshape(len(v), -1).T for v in (a, b)]
+    return np.asarray(correlation(*flat), np.float64)
+
+
+def ssim(seen: ArrayLike, made: ArrayLike) -> Floats:
+    """Structural similarity of each pair (Wang et al. 2004), 2-D on grey pictures.
+
+    Parameters
+    ----------
+    seen, made : uint8 arrays of shape (n, height, width, 3)
+
+    Returns
+    -------
+    array of shape (n,)
+
+    Raises
+    ------
+    InputError
+        Not uint8 RGB, or not as many.
+    """
+    a, b = _pairs(seen, made)
+    x, y = _resized(a, "L"), _resized(b, "L")
+
+    def blur(v: Floats) -> Floats:
+        return np.asarray(gaussian_filter(v, (0, 1.5, 1.5), truncate=3.5))
+
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    similar = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    return np.asarray(similar[:, 5:-5, 5:-5].mean((1, 2)))
+
+
+def two_way(
+    seen: ArrayLike, made: ArrayLike, *, distractor: Literal["images", "reconstructions"] = "images"
+) -> Floats:
+    """Identify each picture in pairs, by features of any network; chance is 0.5.
+
+    Parameters
+    ----------
+    seen, made : arrays of shape (n, n_features)
+        Features of the seen and the reconstructed pictures.
+    distractor : {"images", "reconstructions"}
+        What the right one competes with: other seen pictures for each reconstruction (the released code of
+        Brain-Diffuser, MindEye and others), or other reconstructions for each seen picture.
+
+    Returns
+    -------
+    array of shape (n,)
+        Share of the distractors that are less alike.
+
+    Raises
+    ------
+    InputError
+        Fewer than two pictures.
+    """
+    r = _cross(seen, made)
+    own = np.diag(r)
+    less = r < own if distractor == "images" else r < own[:, None]
+    return np.asarray(less.sum(0 if distractor == "images" else 1) / (len(r) - 1))
+
+
+def correlation_distance(seen: ArrayLike, made: ArrayLike) -> Floats:
+    """Return 1 - Pearson's r between the features of each pair, (n,); lower is better.
+
+    Parameters
+    ----------
+    seen, made : arrays of shape (n, n_features)
+    """
+    return np.asarray(1 - np.diag(_cross(seen, made)))
+
+
+def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
+    """Correlate all seen (rows) with all reconstructed pictures (columns)."""
+    a, b = (np.asarray(v, np.float64).reshape(len(np.asarray(v)), -1) for v in (seen, made))
+    if len(a) < 2 or a.shape != b.shape:
+        raise InputError(
+            f"Features of shapes {a.shape} and {b.shape}. Expected one shape, of two pictures or more."
+        )
+    a, b = (v - v.mean(1, keepdims=True) for v in (a, b))
+    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
+    return np.asarray(a @ b.T)
