@@ -204,7 +204,8 @@ def fingerprint(estimator: Any, X: Floats, Y: Floats) -> str:
 
 def _step(
     module: nn.Module, x: torch.Tensor, y: torch.Tensor, rows: NDArray[np.int64],
-    optimiser: torch.optim.Optimizer, clip: float, device: str, loss_of: Loss | None, over: float,
+    optimiser: torch.optim.Optimizer, clip: float, device: str, loss_of: Loss | None = None,
+    over: float = 0.0,
 ) -> float:  # fmt: skip
     """Take one step unless the loss is not finite; return the loss."""
     import torch
