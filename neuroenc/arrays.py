@@ -25,7 +25,7 @@ time and statistics that respect autocorrelation go by them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
-from neuroenc.errors import ContractError, InputError
+from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.files import atomic, existing, reserve
 
 Kind = Literal["responses", "stimuli", "features", "predictions", "scores", "splits", "embeddings"]
@@ -394,6 +394,32 @@ def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.floa
         )
     values = features["feature"].values[[position[s] for s in stimulus_id]]
     return np.asarray(values.reshape(len(values), -1), dtype=np.float32)
+
+
+def select_layers(features: xr.Dataset, layers: Sequence[str]) -> xr.Dataset:
+    """Return the features of some layers; the embedding contract then names these alone.
+
+    Parameters
+    ----------
+    features : Dataset
+        Features.
+    layers : sequence of str
+        Empty: all.
+
+    Raises
+    ------
+    InputError
+        No such layer.
+    """
+    known = features["layer"].values
+    for layer in layers:
+        if layer not in known:
+            raise invalid("layer", layer, list(dict.fromkeys(known)))
+    if not layers:
+        return features
+    kept = np.isin(known, layers)
+    chosen = features.isel({str(features["feature"].dims[-1]): kept})
+    return chosen.assign_attrs(layer=",".join(dict.fromkeys(known[kept])))
 
 
 def same_neuroids(a: xr.Dataset, b: xr.Dataset) -> None:

@@ -63,10 +63,7 @@ def decode_evaluate(
     shuffled = score(load(null, "embeddings"), n_way=n_way, seed=seed) if null else {}
     for name, values in shuffled.items():
         scores[name]["shuffled"] = values["value"]
-    about = {
-        k: found.attrs[k]
-        for k in ("dataset", "model", "weights", "decoded_layers", "decoder", "transductive")
-    }
+    about = {k: found.attrs[k] for k in ("dataset", "model", "weights", "layer", "decoder", "transductive")}
     n = found.sizes["presentation"] // len(set(found["fold"].values.tolist()))
     write_json({**about, "n_way": n_way or n, "seed": seed, "scores": scores}, out)
     _print(scores)
@@ -104,22 +101,17 @@ def decode_index(
     """Build an index of a pool of pictures, exact while it is small."""
     import numpy as np
 
-    from neuroenc.arrays import load
+    from neuroenc.arrays import load, select_layers
     from neuroenc.decoders.index import Index
-    from neuroenc.errors import invalid
+    from neuroenc.splits import TEST
 
-    found = load(features, "features")
-    known = found["layer"].values
-    for name in layer or []:
-        if name not in known:
-            raise invalid("layer", name, list(dict.fromkeys(known)))
+    found = select_layers(load(features, "features"), layer or [])
     keep = np.ones(found.sizes["stimulus"], bool)
     if without is not None:
         split = load(without, "splits")
-        tested = split["stimulus_id"].values[(split["side"].values == 1).any(0)]
+        tested = split["stimulus_id"].values[(split["side"].values == TEST).any(0)]
         keep = ~np.isin(found["stimulus_id"].values, tested)
-    values = found["feature"].values[..., np.isin(known, layer)] if layer else found["feature"].values
-    pool = values[keep].reshape(keep.sum(), -1)
+    pool = found["feature"].values[keep].reshape(keep.sum(), -1)
     index = Index.build(pool, found["stimulus_id"].values[keep], found.attrs, recall=recall)
     index.save(out)
     typer.echo(f"{len(index.ids)} pictures, recall of the ten nearest {index.recall:.3f}")

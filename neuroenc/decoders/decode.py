@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
-from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids
+from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids, select_layers
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import cosine, retrieval
 from neuroenc.encoders.encode import transductive
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError
 
 
 def make(options: config.Decoder, folds: list[Any], *, checkpoint: Any = None) -> Any:
@@ -78,13 +78,8 @@ def decode(
     first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
     group = responses["group"].values[[first[s] for s in ids]]
     response = mean.reshape(len(ids), -1)
-    layer_of = features["layer"].values
-    for layer in options.layers:
-        if layer not in layer_of:
-            raise invalid("layer", layer, list(dict.fromkeys(layer_of)))
-    tokens = features.sizes.get("token", 1)
-    columns = np.isin(layer_of, options.layers) if options.layers else np.ones(len(layer_of), bool)
-    embedding = join(features, ids).reshape(len(ids), tokens, -1)[:, :, columns].reshape(len(ids), -1)
+    features = select_layers(features, options.layers)
+    embedding = join(features, ids)
     out: dict[str, list[Any]] = {k: [] for k in ("embedding", "true", "id", "fold", "mean", "basis")}
     for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
         side, inner = splits.sides(split, fold, ids, group)
@@ -126,8 +121,7 @@ def decode(
         {k: features.attrs[k] for k in CONTRACT}
         | {
             "kind": "embeddings", "neuroenc_version": __version__, "dataset": responses.attrs["dataset"],
-            "decoder": options.name, "decoded_layers": ",".join(options.layers) or features.attrs["layer"],
-            "transductive": transductive(responses, split),
+            "decoder": options.name, "transductive": transductive(responses, split),
             "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
         },
     )  # fmt: skip

@@ -18,9 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from neuroenc import splits
-from neuroenc.arrays import average_repeats, join, regions
+from neuroenc.arrays import average_repeats, join, regions, select_layers
+from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
+from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import fdr, permutation_p
 
 Floats = NDArray[np.float64]
@@ -191,8 +193,7 @@ def caption_voxels(
     side, inner = splits.sides(split, fold, ids, group)
     train, test = side == splits.TRAIN, side == splits.TEST
     every = features["stimulus_id"].values
-    kept = features if layer is None else _layer(features, layer)
-    embedding = join(kept, every)
+    embedding = join(select_layers(features, [] if layer is None else [layer]), every)
     embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     row = {s: i for i, s in enumerate(every)}
     seen = embedding[[row[s] for s in ids]]
@@ -222,8 +223,8 @@ def caption_voxels(
     def describe(w: NDArray[Any]) -> tuple[Floats, list[str], Floats]:
         score = word_scores(w, bank, words.present, temperature=temperature)
         said = caption(score, words.names, candidates)
-        alike = _cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
-        return score, said, _spearman(alike.T, response[test][:, usable])
+        alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
+        return score, said, pearson_r(rankdata(alike.T, axis=0), rankdata(response[test][:, usable], axis=0))
 
     score, said, rank = describe(weight)
     null = describe(np.random.default_rng(seed).permuted(weight, axis=1))[2]
@@ -232,7 +233,7 @@ def caption_voxels(
     table = pd.DataFrame({"neuroid_id": responses["neuroid_id"].values})
     filled: dict[str, Any] = {
         "caption": said, "words": [" ".join(words.names[j] for j in t) for t in top], "confident": q < level,
-        "test_r": _pearson(response[test][:, usable], predicted), "q": q, "spearman": rank,
+        "test_r": pearson_r(response[test][:, usable], predicted), "q": q, "spearman": rank,
         "spearman_null": null,
     }  # fmt: skip
     for name, values in filled.items():
@@ -279,28 +280,3 @@ def region_words(
             low, high = np.quantile(rng.binomial(len(mine), number / len(mine), n_bootstraps), [0.025, 0.975])
             rows.append((name, len(mine), word, number / len(mine), low / len(mine), high / len(mine)))
     return pd.DataFrame(rows, columns=["region", "n_voxels", "word", "share", "low", "high"]).round(5)
-
-
-def _layer(features: xr.Dataset, layer: str) -> xr.Dataset:
-    from neuroenc.errors import invalid
-
-    known = features["layer"].values
-    if layer not in known:
-        raise invalid("layer", layer, list(dict.fromkeys(known)))
-    return features.isel({str(features["feature"].dims[-1]): np.flatnonzero(known == layer)})
-
-
-def _cosine(a: NDArray[Any], b: NDArray[Any]) -> Floats:
-    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
-    return np.asarray(a @ b.T, np.float64)
-
-
-def _pearson(a: NDArray[Any], b: NDArray[Any]) -> Floats:
-    a, b = a - a.mean(0), b - b.mean(0)
-    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return np.asarray((a * b).sum(0) / np.where(size > 0, size, np.nan), np.float64)
-
-
-def _spearman(a: NDArray[Any], b: NDArray[Any]) -> Floats:
-    """Rank correlation of each column."""
-    return _pearson(rankdata(a, axis=0), rankdata(b, axis=0))

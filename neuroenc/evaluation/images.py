@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.training import correlation
 from neuroenc.errors import InputError
 
@@ -146,6 +147,4 @@ def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
         raise InputError(
             f"Features of shapes {a.shape} and {b.shape}. Expected one shape, of two pictures or more."
         )
-    a, b = (v - v.mean(1, keepdims=True) for v in (a, b))
-    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
-    return np.asarray(a @ b.T)
+    return cosine(a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True))

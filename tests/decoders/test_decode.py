@@ -80,7 +80,7 @@ def test_pictures_are_found_and_shuffled_ones_are_not(arrays, options, tmp_path)
     assert result["chance"] == pytest.approx(1 / 60)
     save(found, tmp_path / "e.nc")
     assert load(tmp_path / "e.nc", "embeddings").identical(found)
-    assert found.attrs["model"] == "toy" and found.attrs["decoded_layers"] == "a,b"
+    assert found.attrs["model"] == "toy" and found.attrs["layer"] == "a,b"
     truth = features["feature"].values[[int(s[1:]) for s in found["stimulus_id"].values[found["fold"] == 1]]]
     assert np.corrcoef(restore(found, 1).ravel(), truth.ravel())[0, 1] > 0.7
 

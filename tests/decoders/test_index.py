@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neuroenc import config
-from neuroenc.arrays import CONTRACT, save
+from neuroenc.arrays import CONTRACT, save, select_layers
 from neuroenc.decoders import Index
 from neuroenc.decoders.decode import decode
 from neuroenc.errors import ContractError, InputError
@@ -78,6 +78,20 @@ def test_decoded_pictures_are_found_in_a_pool(arrays, tmp_path, run):  # noqa: F
     assert (table["retrieved"] == table["stimulus_id"])[table["rank"] == 1].mean() > 0.3
     status, _, err = run(*ask, "--index", rest)
     assert status == 0 and not pd.read_csv(tmp_path / "t.csv")["test_picture_in_pool"].any(), err
+
+
+def test_an_index_of_another_layer_is_refused(arrays):  # noqa: F811
+    """Layers as wide as each other look alike but for their name."""
+    responses, features, split = arrays
+    found = decode(responses, features, split, config.RidgeDecoding(n_components=4, layers=["b"]))
+    for layer, fits in (("b", True), ("a", False)):
+        chosen = select_layers(features, [layer])
+        index = Index.build(chosen["feature"].values, chosen["stimulus_id"].values, chosen.attrs)
+        if fits:
+            assert index.search_decoded(found, 0, allow_test=True)[0].shape == (60, 10)
+        else:
+            with pytest.raises(ContractError, match=r"'layer': found 'b'.*'a'"):
+                index.search_decoded(found, 0, allow_test=True)
 
 
 def test_mistakes_are_one_helpful_line(arrays, tmp_path):  # noqa: F811
