@@ -14,8 +14,14 @@ TEMPERATURE = 0.006  # while they are mixed
 SOFT = (0.004, 0.0075)  # first and last temperature of the soft targets
 
 
-def mix(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mix half of the responses with another one of the batch (BiMixCo).
+def mix(x: torch.Tensor, who: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mix half of the responses with another one of the batch and subject (BiMixCo).
+
+    Parameters
+    ----------
+    x : tensor of shape (n, n_neuroids)
+    who : int tensor of shape (n,)
+        Subject of each response.
 
     Returns
     -------
@@ -27,11 +33,13 @@ def mix(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     import torch
 
     n = len(x)
-    partner = torch.randperm(n, device=x.device)
+    partner = torch.arange(n, device=x.device)
+    for subject in who.unique():
+        rows = torch.nonzero(who == subject)[:, 0]
+        partner[rows] = rows[torch.randperm(len(rows), device=x.device)]
     share = torch.distributions.Beta(BETA, BETA).sample((n,)).to(x)
     share = torch.where(torch.rand(n, device=x.device) < 0.5, share, torch.ones_like(share))
-    wide = share.view(n, *[1] * (x.ndim - 1))
-    return wide * x + (1 - wide) * x[partner], partner, share
+    return share[:, None] * x + (1 - share)[:, None] * x[partner], partner, share
 
 
 def mixco(

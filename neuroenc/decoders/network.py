@@ -124,8 +124,6 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     subjects_ : list of str
     history_ : list of float
         Cosine on validation after each epoch.
-    validation_, validation_rows_ : arrays
-        Components predicted for the validation rows (of the first subject).
     """
 
     def __init__(
@@ -135,13 +133,13 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         n_hidden: int = 512,
         n_blocks: int = 2,
         dropout: float = 0.3,
-        squared_error: float = 0.1,
-        learning_rate: float = 3e-4,
+        squared_error: float = 1.0,
+        learning_rate: float = 1e-4,
         weight_decay: float = 1e-2,
         first_decay: float = 1e-1,
         batch_size: int = 64,
-        max_epochs: int = 60,
-        patience: int = 15,
+        max_epochs: int = 20,
+        patience: int = 10,
         clip: float = 1.0,
         cv: Any = 5,
         seed: int = 0,
@@ -203,12 +201,18 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         )
         for number, s in enumerate(self.subjects_):
             self._start(stacked, component, fitted[number], s)
-        self._train(stacked, component, np.concatenate(fitted), np.concatenate(held))
-        self.validation_rows_ = held[0]
-        self.validation_ = self.predict_components(np.asarray(responses[self.subjects_[0]])[held[0]])
+        self._train(stacked, component, np.concatenate(fitted), np.concatenate(held), self.checkpoint)
         return self
 
-    def fine_tune(self, X: ArrayLike, y: ArrayLike, subject: str, *, freeze: bool = False) -> Self:
+    def fine_tune(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        subject: str,
+        *,
+        freeze: bool = False,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
         """Train on a new subject, with a linear layer of its own.
 
         Parameters
@@ -218,6 +222,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         subject : str
         freeze : bool
             Leave what the subjects share as it is.
+        checkpoint : path, optional
+            Of this run, not that of `fit`.
 
         Raises
         ------
@@ -225,7 +231,6 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             The subject is known already.
         """
         import torch
-        from torch import nn
 
         check_is_fitted(self)
         if subject in self.subjects_:
@@ -239,15 +244,15 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.module_ = make_module(self.widths_, self.n_hidden, self.n_blocks, self.dropout, n_out)
         self.module_.load_state_dict(old.state_dict(), strict=False)
         for name, parameter in self.module_.named_parameters():
-            parameter.requires_grad_(name.startswith(f"first.s{subject}.") or not freeze)
+            own = f".s{subject}." in name  # the layers of the others see no batch
+            parameter.requires_grad_(own or not (freeze or name.startswith("first")))
         rows = np.zeros(len(X))
         fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows))))
         component = self.target_.transform(y)
         self._start(self._batch(X, subject), component, fitted, subject)
-        self._train(self._batch(X, subject), component, fitted, held)
+        self._train(self._batch(X, subject), component, fitted, held, checkpoint)
         for parameter in self.module_.parameters():
             parameter.requires_grad_(True)
-        assert isinstance(self.module_, nn.Module)
         return self
 
     def _start(self, X: Floats, component: Floats, fitted: NDArray[np.int64], subject: str) -> None:
@@ -262,14 +267,17 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             layer.bias.copy_(torch.from_numpy(np.asarray(ridge.intercept_)))
 
     def _train(
-        self, X: Floats, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64]
-    ) -> None:
+        self, X: Floats, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64],
+        checkpoint: str | Path | None,
+    ) -> None:  # fmt: skip
+        from torch import cat
         from torch.nn.functional import normalize
 
         def loss(module: Any, x: Any, true: Any, over: float) -> Any:
             unit = normalize(true, dim=1)
-            if over < losses.MIXED and len(self.subjects_) == 1:
-                x, partner, share = losses.mix(x)
+            if over < losses.MIXED:
+                mixed, partner, share = losses.mix(x[:, :-1], x[:, -1].long())
+                x = cat([mixed, x[:, -1:]], 1)
                 decoded = normalize(module(x).float(), dim=1)  # a mixed response has no one length
                 return losses.mixco(decoded, unit, partner, share, losses.TEMPERATURE)
             decoded = module(x).float()
@@ -282,7 +290,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             self.module_, X, component, fitted, held, learning_rate=self.learning_rate,
             weight_decay=self.weight_decay, first_decay=self.first_decay, batch_size=self.batch_size,
             max_epochs=self.max_epochs, patience=self.patience, clip=self.clip, seed=self.seed,
-            device=self.device, checkpoint=self.checkpoint, fingerprint=digest.hexdigest(),
+            device=self.device, checkpoint=checkpoint, fingerprint=digest.hexdigest(),
             description="brain network", loss=loss, score=_cosine,
         )  # fmt: skip
 

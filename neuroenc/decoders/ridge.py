@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.decoders.target import Target
@@ -35,8 +34,6 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     alpha_ : array of shape (n_components,)
     best_score_ : array of shape (n_components,)
         R2 on the validation folds, their mean.
-    validation_, validation_rows_ : arrays
-        Components predicted for the validation rows of the first fold by a model not fitted to them.
     """
 
     def __init__(
@@ -57,14 +54,9 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             Embeddings of the pictures, flattened.
         """
         X, y = np.asarray(X, np.float32), np.asarray(y, np.float32)
-        folds = [(np.asarray(a), np.asarray(b)) for a, b in check_cv(self.cv).split(X)]
         self.target_ = Target.fit(y, self.n_components)
-        component = self.target_.transform(y)
-        self.ridge_ = RidgeCV(self.alphas, cv=folds).fit(X, component)
+        self.ridge_ = RidgeCV(self.alphas, cv=self.cv).fit(X, self.target_.transform(y))
         self.alpha_, self.best_score_ = self.ridge_.alpha_, self.ridge_.best_score_
-        fitted, held = folds[0]
-        self.validation_rows_ = held
-        self.validation_ = self.ridge_.refit(X[fitted], component[fitted]).predict(X[held])
         return self
 
     def predict_components(self, X: ArrayLike) -> Floats:

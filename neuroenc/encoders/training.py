@@ -131,7 +131,7 @@ def train(
     import torch
 
     module.to(device)
-    parameters = dict(module.named_parameters())
+    parameters = {k: v for k, v in module.named_parameters() if v.requires_grad}
     first = [v for k, v in parameters.items() if first_decay is not None and k.startswith("first")]
     rest = [v for k, v in parameters.items() if first_decay is None or not k.startswith("first")]
     optimiser = torch.optim.AdamW(

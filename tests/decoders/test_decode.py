@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -122,7 +123,9 @@ def test_an_encoder_finds_pictures_by_likelihood(arrays):
 def test_a_mixture_of_two_is_contrasted_with_both():
     torch.manual_seed(0)
     true = torch.nn.functional.normalize(torch.randn(6, 5), dim=1)
-    mixed, partner, share = losses.mix(torch.randn(6, 4))
+    who = torch.tensor([0, 1, 0, 1, 0, 2])
+    mixed, partner, share = losses.mix(torch.randn(6, 4), who)
+    assert torch.equal(who[partner], who)  # neuroids of two people do not mix
     assert (
         mixed.shape == (6, 4)
         and ((share >= 0) & (share <= 1)).all()
@@ -164,7 +167,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path):
     np.testing.assert_allclose(again.predict(response), whole.predict(response), atol=1e-5)
 
 
-def test_several_subjects_and_a_new_one():
+def test_several_subjects_and_a_new_one(tmp_path):
     embedding, one = world(0)
     rng = np.random.default_rng(5)
     two = (embedding @ rng.normal(size=(EMBEDDING, 12)) / 5 + 0.5 * rng.normal(size=(N, 12))).astype("f4")
@@ -180,6 +183,12 @@ def test_several_subjects_and_a_new_one():
     assert all(torch.equal(v, shared[k]) for k, v in model.module_.state_dict().items() if k in shared)
     assert np.corrcoef(model.predict(three[test]).ravel(), embedding[test].ravel())[0, 1] > 0.6
     assert np.corrcoef(model.predict(one[test], "a").ravel(), embedding[test].ravel())[0, 1] > 0.7
+    again = copy.deepcopy(model)
+    four = (three[:, :9] + 0.1).astype("f4")
+    path = tmp_path / "new.safetensors"
+    model.fine_tune(four[train], embedding[train], "d", checkpoint=path)
+    again.fine_tune(four[train], embedding[train], "d", checkpoint=path)  # taken up when all is done
+    np.testing.assert_array_equal(again.predict(four[test]), model.predict(four[test]))
     with pytest.raises(InputError, match="'c' was trained on already"):
         model.fine_tune(three[train], embedding[train], "c")
 
