@@ -47,6 +47,7 @@ bench: .venv/.ready
 	python benchmarks/stories.py
 	python benchmarks/features.py
 	python benchmarks/nsd.py
+	python benchmarks/retrieval.py
 	python benchmarks/simulation.py
 
 readme: .venv/.ready

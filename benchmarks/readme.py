@@ -63,6 +63,7 @@ def graded() -> str:
         return f"{min(values):.3f} to {max(values):.3f}"
 
     found = [r for r in rows if r.get("by") == "dec-ridge_feat-nano" and r["name"].endswith("o_image_top1")]
+    said = pick(rows, "category word in the caption of a selective voxel")["null"]
     chance, shuffled = max(r["null"] for r in found), [r["shuffled"] for r in found]
     record = nano.record()
     lines = [
@@ -74,7 +75,7 @@ def graded() -> str:
         "- ridge given the true features reaches "
         + span("share of the attainable r from the true features") + " of the attainable r",
         "- captions of voxels (`sub-*_desc-captions.csv`) hold a word of the category a selective voxel prefers: "
-        + span("category word in the caption of a selective voxel") + " of them (chance 0.125); silent voxels "
+        + span("category word in the caption of a selective voxel") + f" of them (chance {said:.3f}); silent voxels "
         "with a confident caption: " + span("silent voxels with a confident caption"),
         "- the picture found from decoded embeddings (ridge, whole test set, top-1): "
         + span("retrieval, brain_to_image_top1", by="dec-ridge_feat-nano") + f" (chance {chance:.3f}), "
@@ -162,6 +163,8 @@ def bench() -> str:
             f"| {shape} | {seconds:.1f} s | {seconds * ratio['value']:.1f} s ({ratio['best'].replace(':', ' ')}) | "
             f"{ratio['value']:.1f} | {100 * same['value']:.2f} % | {weights:.1e} | {ours:.0f} / {theirs:.0f} |"
         )
+    pool = rows_of("retrieval")
+    asked = pick(pool, "time of a query, median")
     banded, attention, stories = (rows_of(name) for name in ("banded", "attention", "stories"))
     faster = pick(banded, "himalaya's fastest / neuroenc")
     less = pick(banded, "neuroenc less himalaya's highest mean test R2")
@@ -184,7 +187,9 @@ def bench() -> str:
         f"[{gain['interval'][0]:+.3f}, {gain['interval'][1]:+.3f}]), plain ridge on questions and rate alone "
         f"{mean['ridge, questions and rate']['value']:.3f}. Extraction from JPEG reaches "
         f"{pick(rows_of('features'), 'neuroenc / bare loop')['value']:.2f} of the pictures per second of a bare "
-        "forward loop over tensors in memory (MobileNetV2).",
+        "forward loop over tensors in memory (MobileNetV2). An index of "
+        f"{asked['pictures']:,} simulated embeddings of {asked['features']} features answers in {asked['value']:.0f} "
+        f"ms (median) at recall@10 {pick(pool, 'recall of the ten nearest, new queries')['value']:.2f}.",
     ]
     return "\n".join(lines)
 
