@@ -1,6 +1,6 @@
 """The contracts: what crosses from one stage to the next, and how it is checked and stored.
 
-Seven kinds of `xarray.Dataset`, each one netCDF file:
+Nine kinds of `xarray.Dataset`, each one netCDF file:
 
 ===========  ====================================================  ===============================
 kind         main variable                                         key
@@ -13,6 +13,9 @@ splits       side(fold, stimulus), inner(fold, stimulus)           stimulus_id
 predictions  prediction(presentation, neuroid[, time_bin])         stimulus_id, fold, neuroid_id
 scores       score(metric, neuroid[, time_bin])                    neuroid_id
 embeddings   embedding(presentation, component)                    stimulus_id, fold + contract
+pictures     picture(condition, presentation, row, column,         stimulus_id, fold + contract
+             channel)
+captions     caption(condition, presentation)                      stimulus_id, fold + contract
 ===========  ====================================================  ===============================
 
 Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
@@ -37,7 +40,17 @@ from neuroenc import __version__
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.files import atomic, existing, reserve
 
-Kind = Literal["responses", "stimuli", "features", "predictions", "scores", "splits", "embeddings"]
+Kind = Literal[
+    "responses",
+    "stimuli",
+    "features",
+    "predictions",
+    "scores",
+    "splits",
+    "embeddings",
+    "pictures",
+    "captions",
+]
 
 # coordinate -> kinds of dtype it may have (numpy's one-letter codes)
 PRESENTATION = {
@@ -56,6 +69,8 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "predictions": ("dataset", "model"),
     "scores": ("dataset", "model"),
     "embeddings": ("dataset", "decoder", *CONTRACT),
+    "pictures": ("dataset", "decoder", "generator", "seed", *CONTRACT),
+    "captions": ("dataset", "decoder", "generator", *CONTRACT),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "responses": (
@@ -68,6 +83,8 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "prediction", (("presentation", "neuroid"), ("presentation", "neuroid", "time_bin"))
     ),
     "embeddings": ("embedding", (("presentation", "component"),)),
+    "pictures": ("picture", (("condition", "presentation", "row", "column", "channel"),)),
+    "captions": ("caption", (("condition", "presentation"),)),
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
@@ -289,8 +306,9 @@ def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
             ("stimulus_id", "stimulus", "U"),
             ("layer", str(dataset["feature"].dims[-1]), "U"),
         ]
-    if kind == "embeddings":
-        return [("stimulus_id", "presentation", "U"), ("fold", "presentation", "iu")]
+    if kind in ("embeddings", "pictures", "captions"):
+        of_all = [("stimulus_id", "presentation", "U"), ("fold", "presentation", "iu")]
+        return of_all + ([] if kind == "embeddings" else [("condition", "condition", "U")])
     position = POSITION["vertex" in dataset.coords]
     wanted = [(k, "neuroid", v) for k, v in (NEUROID | position).items()] + regions
     if kind == "responses":

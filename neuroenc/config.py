@@ -311,6 +311,27 @@ class EncoderChoice(Section):
     encoder: Encoder
 
 
+class Prior(Section):
+    """A diffusion prior: from decoded embeddings to embeddings that pictures have."""
+
+    n_layers: int = Field(default=2, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    head_width: int = Field(default=32, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    drop_condition: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of training steps that see the learned null embedding."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    batch_size: int = Field(default=64, ge=2)
+    max_epochs: int = Field(default=40, ge=1)
+    patience: int = Field(default=10, ge=1)
+    guidance: float = Field(default=1.0, ge=0, description="Away from the null embedding; 1: none.")
+    n_steps: int = Field(default=20, ge=1, le=100, description="Of sampling.")
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
 class DecoderSection(Section):
     """What all decoders share."""
 
@@ -319,6 +340,10 @@ class DecoderSection(Section):
     n_components: int | None = Field(
         default=100, ge=1, description="Whitened principal components of the embeddings of training "
         "pictures; null: all."
+    )  # fmt: skip
+    prior: Prior | None = Field(
+        default=None, description="Sample embeddings by a diffusion prior, trained on what the decoder makes "
+        "of responses it was not fitted to."
     )  # fmt: skip
 
 
@@ -362,6 +387,37 @@ class VoxelCaptions(Section):
     model: str = Field(description="Whose embeddings; the stimuli need captions.")
     layer: str | None = Field(default=None, description="Null: all layers.")
     temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
+
+
+class Reconstruction(Section):
+    """Pictures and captions from decoded embeddings."""
+
+    decoder: str = Field(description="Of `decoders`: whose embeddings.")
+    model: str = Field(description="Of `models`: the embeddings it decodes.")
+    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter"] = Field(
+        default="nano", description="What draws: the decoder that comes along for pictures of the grammar, "
+        "Kandinsky 2.2, Stable unCLIP, or SDXL-turbo with an IP-Adapter (`neuroenc weights fetch`)."
+    )  # fmt: skip
+    low_level: str | None = Field(
+        default=None, description="Of `decoders`: one whose only model is small pictures (extractor "
+        "'pixel'), from which drawing starts."
+    )  # fmt: skip
+    strength: float = Field(
+        default=0.85, gt=0, le=1, description="Share of the way back to noise from the low-level picture."
+    )
+    guidance: float | None = Field(default=None, ge=0, description="Null: what suits the generator.")
+    n_steps: int | None = Field(default=None, ge=1, description="Null: what suits the generator.")
+    side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
+    captions: bool = Field(default=False, description="Caption the embeddings as well (nano).")
+    judges: list[str] = Field(
+        default_factory=list, description="Of `models`: networks by whose layers pictures are identified."
+    )
+    closed_loop: list[str] = Field(
+        default_factory=list, description="Fits (MODEL or MODEL-ENCODER) that predict responses to the "
+        "pictures."
+    )  # fmt: skip
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
 
 
 class Stack(Section):
@@ -422,6 +478,7 @@ class Config(Section):
         default_factory=dict, description="Decoders by a label of your own; `name` says which, and may be "
         "left out where the label is the name."
     )  # fmt: skip
+    reconstruction: Reconstruction | None = None
     captions: VoxelCaptions | None = None
     evaluation: Evaluation = Evaluation()
     figures: Figures = Figures()
@@ -454,9 +511,26 @@ class Config(Section):
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")
         known = self.fits()
+        if self.reconstruction:
+            self._reconstruction(self.reconstruction, known)
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self
+
+    def _reconstruction(self, asked: Reconstruction, fits: dict[str, tuple[str, str]]) -> None:
+        for key, names, known in (
+            ("decoder", [asked.decoder], self.decoders), ("model", [asked.model], self.models),
+            ("low_level", [asked.low_level] if asked.low_level else [], self.decoders),
+            ("judges", asked.judges, self.models), ("closed_loop", asked.closed_loop, fits),
+        ):  # fmt: skip
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"reconstruction.{key}: no {name!r}. {suggest(name, known)}")
+        decoded = self.decoders[asked.decoder].models or list(self.models)
+        if asked.model not in decoded:
+            raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
+        if asked.low_level and len(self.decoders[asked.low_level].models) != 1:
+            raise ValueError("reconstruction.low_level: a decoder of one model, whose extractor is 'pixel'")
 
     def fits(self) -> dict[str, tuple[str, str]]:
         """List what is fitted: name -> (encoder, model); the first encoder's go by the model alone."""

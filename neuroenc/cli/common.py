@@ -97,6 +97,19 @@ def retrieved(files: list[str]) -> dict[tuple[str, str], Any]:
     return out
 
 
+def reconstructed(files: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Read scores of pictures and captions, SUBJECT=FILE.json; rows of one subject are joined."""
+    from neuroenc.files import existing
+
+    out: dict[str, list[dict[str, Any]]] = {}
+    for item in files:
+        subject, equals, path = item.partition("=")
+        if not equals:
+            raise InputError(f"Invalid value for '--reconstruction': {item!r}. Expected SUBJECT=FILE.json.")
+        out.setdefault(subject, []).extend(json.loads(existing(path).read_text())["rows"])
+    return out
+
+
 def dataset(options: str, root: Path | None) -> Any:
     """Read the section `dataset`, with its root if that is given apart."""
     from neuroenc.config import Dataset

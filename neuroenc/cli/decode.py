@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from neuroenc.cli import common
-from neuroenc.cli.common import Options, Out, ResponsesFile
+from neuroenc.cli.common import Options, Out, ResponsesFile, StimuliFile
+from neuroenc.errors import InputError
 
 decode = common.group("From responses back to pictures.")
 
@@ -55,7 +56,7 @@ def decode_evaluate(
 ) -> None:
     """Retrieve the test pictures by their decoded embeddings; write the scores as JSON."""
     from neuroenc.arrays import load
-    from neuroenc.decoders.decode import score
+    from neuroenc.decoders.decode import prior_gain, score
     from neuroenc.files import write_json
 
     found = load(embeddings, "embeddings")
@@ -64,9 +65,16 @@ def decode_evaluate(
     for name, values in shuffled.items():
         scores[name]["shuffled"] = values["value"]
     about = {k: found.attrs[k] for k in ("dataset", "model", "weights", "layer", "decoder", "transductive")}
+    if "sampled" in found:
+        about["prior"] = prior_gain(found, seed=seed)
     n = found.sizes["presentation"] // len(set(found["fold"].values.tolist()))
     write_json({**about, "n_way": n_way or n, "seed": seed, "scores": scores}, out)
     _print(scores)
+    for name, g in about.get("prior", {}).items():
+        typer.echo(
+            f"{name:22s} {g['plain']:.3f} plain, {g['prior']:.3f} with the prior: {g['gain']:+.3f} "
+            f"[{g['low']:+.3f}, {g['high']:+.3f}]"
+        )
 
 
 @decode.command("match")
@@ -147,6 +155,73 @@ def decode_retrieve(
     with atomic(out) as partial:
         table.to_csv(partial, index=False)
     typer.echo(f"{len(asked)} responses, {k} of {len(pool.ids)} pictures each")
+
+
+NullFile = Annotated[Path, typer.Option(help="Embeddings decoded after --shuffle (.nc).")]
+EmbeddingsFile = Annotated[Path, typer.Option(help="Decoded embeddings (.nc).")]
+TrueFeatures = Annotated[Path, typer.Option(help="Features that were decoded (.nc).")]
+SplitFile = Annotated[Path, typer.Option(help="Splits (.nc).")]
+
+
+@decode.command("reconstruct")
+def decode_reconstruct(
+    embeddings: EmbeddingsFile,
+    null: NullFile,
+    features: TrueFeatures,
+    stimuli: StimuliFile,
+    split: SplitFile,
+    options: Options,
+    out: Annotated[Path, typer.Option(help="Pictures in all conditions (.nc).")],
+    low_level: Annotated[
+        Path | None, typer.Option(help="Decoded small pictures to start from (.nc).")
+    ] = None,
+    low_level_null: Annotated[Path | None, typer.Option(help="The same after --shuffle (.nc).")] = None,
+) -> None:
+    """Draw pictures from decoded embeddings, and from all they are held against."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Reconstruction
+    from neuroenc.decoders.decode import device
+    from neuroenc.decoders.pipelines import make
+    from neuroenc.decoders.reconstruct import reconstruct
+
+    chosen = common.section(Reconstruction, options)
+    if (low_level is None) != (low_level_null is None):
+        raise InputError("--low-level and --low-level-null are given together or not at all.")
+    start = (
+        (load(low_level, "embeddings"), load(low_level_null, "embeddings"))
+        if low_level is not None and low_level_null is not None else None
+    )  # fmt: skip
+    found = reconstruct(
+        load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
+        load(stimuli, "stimuli"), load(split, "splits"), make(chosen.generator, device=device(chosen.device)),
+        chosen, low_level=start,
+    )  # fmt: skip
+    save(found, out)
+    typer.echo(f"{found.sizes['presentation']} pictures: {', '.join(found['condition'].values.tolist())}")
+
+
+@decode.command("caption")
+def decode_caption(
+    embeddings: EmbeddingsFile,
+    null: NullFile,
+    features: TrueFeatures,
+    stimuli: StimuliFile,
+    split: SplitFile,
+    out: Annotated[Path, typer.Option(help="Captions in all conditions (.nc).")],
+    seed: Annotated[int, typer.Option(help="Of captions drawn from no embedding.")] = 0,
+) -> None:
+    """Caption decoded embeddings by beam search, and all they are held against."""
+    from neuroenc.arrays import load, save
+    from neuroenc.decoders.reconstruct import caption
+
+    found = caption(
+        load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
+        load(stimuli, "stimuli"), load(split, "splits"), seed=seed,
+    )  # fmt: skip
+    save(found, out)
+    for row in range(min(5, found.sizes["presentation"])):
+        text = found["caption"].sel(condition="brain").values[row]
+        typer.echo(f"{found['stimulus_id'].values[row]}: {text}")
 
 
 def _print(scores: dict[str, dict[str, Any]]) -> None:

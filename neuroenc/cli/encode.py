@@ -9,7 +9,8 @@ import typer
 
 from neuroenc import __version__
 from neuroenc.cli import common
-from neuroenc.cli.common import Options, Out, ResponsesFile, Root
+from neuroenc.cli.common import Options, Out, ResponsesFile, Root, StimuliFile
+from neuroenc.errors import InputError
 
 encode = common.group("From features to responses.")
 evaluate = common.group("Scores, ceilings, statistics.")
@@ -171,3 +172,68 @@ def evaluate_grade(
         c.partition("=")[0]: read_table(c.partition("=")[2], "neuroid_id", "caption") for c in captions or []
     }
     write_json(grade(section, recorded, scored, load(split, "splits"), maps, said), out)
+
+
+@evaluate.command("pictures")
+def evaluate_pictures(
+    pictures: Annotated[Path, typer.Option(help="Pictures of `decode reconstruct` (.nc).")],
+    stimuli: StimuliFile,
+    out: Out,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="NAME=OPTIONS of a model by whose layers they are identified.")
+    ] = None,
+    responses: Annotated[Path | None, typer.Option(help="Responses, for the closed loop (.nc).")] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="NAME=WEIGHTS=OPTIONS: an encoder and the model it reads.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """Score reconstructed pictures by pixels, networks and encoders, between their bounds."""
+    from neuroenc.arrays import load
+    from neuroenc.config import Model
+    from neuroenc.evaluation.decoded import close_loop, score_pictures
+    from neuroenc.evaluation.images import DEFINITIONS
+    from neuroenc.files import write_json
+
+    found, shown = load(pictures, "pictures"), load(stimuli, "stimuli")
+    judges = {}
+    for item in judge or []:
+        name, _, options = item.partition("=")
+        judges[name] = common.section(Model, options)
+    rows = score_pictures(found, shown, judges, seed=seed)
+    for item in encoder or []:
+        name, _, rest = item.partition("=")
+        weights, _, options = rest.partition("=")
+        if responses is None or not options:
+            raise InputError("--encoder is NAME=WEIGHTS=OPTIONS and needs --responses.")
+        rows += close_loop(
+            found, shown, load(responses, "responses"), weights, common.section(Model, options), name=name,
+            seed=seed,
+        )  # fmt: skip
+    about = {k: found.attrs[k] for k in ("generator", "decoder", "model", "layer", "transductive", "seed")}
+    write_json({**about, "definitions": DEFINITIONS, "rows": rows}, out)
+
+
+@evaluate.command("captions")
+def evaluate_captions(
+    captions: Annotated[Path, typer.Option(help="Captions of `decode caption` (.nc).")],
+    stimuli: StimuliFile,
+    out: Out,
+    clip: Annotated[str | None, typer.Option(help="OPTIONS of an image-text model, for CLIPScore.")] = None,
+    sentences: Annotated[bool, typer.Option(help="Cosine of all-MiniLM-L6-v2 (extra `text`).")] = True,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """Score captions against those people wrote, between their bounds."""
+    from neuroenc.arrays import load
+    from neuroenc.config import Model
+    from neuroenc.evaluation.captions import DEFINITIONS
+    from neuroenc.evaluation.decoded import score_captions
+    from neuroenc.files import write_json
+
+    found = load(captions, "captions")
+    rows = score_captions(
+        found, load(stimuli, "stimuli"), clip=common.section(Model, clip) if clip else None,
+        sentences=sentences, seed=seed,
+    )  # fmt: skip
+    about = {k: found.attrs[k] for k in ("generator", "decoder", "model", "layer", "transductive")}
+    write_json({**about, "definitions": DEFINITIONS, "rows": rows}, out)

@@ -79,6 +79,27 @@ def results_attention(
     draw_attention(arrays, shown, out, regions=regions)
 
 
+@results.command("reconstructions")
+def results_reconstructions(
+    pictures: Annotated[Path, typer.Option(help="Pictures of `decode reconstruct` (.nc).")],
+    stimuli: StimuliFile,
+    scores: Annotated[Path, typer.Option(help="Of `evaluate pictures` (.json).")],
+    out: Out,
+    captions: Annotated[Path | None, typer.Option(help="Captions of `decode caption` (.nc).")] = None,
+    n: Annotated[int, typer.Option(help="Pictures of each of best, middle and worst.", min=1)] = 4,
+) -> None:
+    """Draw what was seen, retrieved and drawn: best, middle and worst."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.reconstructions import draw_reconstructions
+    from neuroenc.files import existing
+
+    rows = json.loads(existing(scores).read_text())["rows"]
+    draw_reconstructions(
+        load(pictures, "pictures"), load(stimuli, "stimuli"), rows, out,
+        captions=load(captions, "captions") if captions else None, n=n,
+    )  # fmt: skip
+
+
 @results.command("surface")
 def results_surface(
     responses: ResponsesFile,
@@ -105,6 +126,10 @@ def results_summary(
     retrieval: Annotated[
         list[str] | None, typer.Option(help="SUBJECT:NAME=FILE.json of `decode evaluate` or `decode match`.")
     ] = None,
+    reconstruction: Annotated[
+        list[str] | None,
+        typer.Option(help="SUBJECT=FILE.json of `evaluate pictures` or `evaluate captions`."),
+    ] = None,
 ) -> None:
     """Gather all scores into summary.json and a tidy table."""
     from neuroenc.figures.summary import summarise
@@ -120,6 +145,7 @@ def results_summary(
         page=page,
         grade=grade,
         retrieval=common.retrieved(retrieval or []),
+        reconstruction=common.reconstructed(reconstruction or []),
     )
 
 

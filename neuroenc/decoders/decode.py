@@ -13,7 +13,8 @@ from tqdm import tqdm
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids, select_layers
 from neuroenc.decoders.match import likelihood
-from neuroenc.decoders.retrieve import cosine, retrieval
+from neuroenc.decoders.retrieve import cosine, hits, retrieval
+from neuroenc.decoders.target import Target
 from neuroenc.encoders.encode import transductive
 from neuroenc.errors import InputError
 
@@ -28,19 +29,54 @@ def make(options: config.Decoder, folds: list[Any], *, checkpoint: Any = None) -
     checkpoint : path, optional
         From which a run trained by gradient is resumed.
     """
-    values = options.model_dump(exclude={"name", "models", "layers"})
+    values = options.model_dump(exclude={"name", "models", "layers", "prior"})
     if isinstance(options, config.RidgeDecoding):
         from neuroenc.decoders.ridge import RidgeDecoder
 
         low, high, number = values.pop("alphas")
         return RidgeDecoder(np.logspace(low, high, number).tolist(), cv=folds, **values)
-    import torch
-
     from neuroenc.decoders.network import BrainNetwork
 
-    if values["device"] == "auto":
-        values["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    values["device"] = device(values["device"])
     return BrainNetwork(cv=folds, checkpoint=checkpoint, **values)
+
+
+def device(name: str) -> str:
+    """Turn "auto" into a GPU where there is one."""
+    import torch
+
+    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def out_of_fold(
+    options: config.Decoder, X: NDArray[Any], Y: NDArray[Any], inner: NDArray[np.int64], target: Target
+) -> NDArray[np.float32]:
+    """Decode each training stimulus by a decoder that was fitted to the other inner folds.
+
+    Parameters
+    ----------
+    options : Decoder
+    X, Y : arrays of shape (n, n_neuroids), (n, n_features)
+        Responses and embeddings of the training stimuli.
+    inner : int array of shape (n,)
+        Inner fold of each.
+    target : Target
+        In whose components the result is.
+
+    Returns
+    -------
+    array of shape (n, n_components)
+    """
+    out = np.empty((len(X), len(target.basis)), np.float32)
+    for k in np.unique(inner):
+        held, kept = inner == k, inner[inner != k]
+        model = make(options, _folds(kept)).fit(X[~held], Y[~held])
+        out[held] = target.transform(model.predict(X[held]))
+    return out
+
+
+def _folds(inner: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    return [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in np.unique(inner)]
 
 
 def decode(
@@ -67,7 +103,8 @@ def decode(
     -------
     Dataset
         Embeddings: `embedding` and `true` (presentation, component) of the test stimuli of all folds; `mean`
-        and `basis` lead from embeddings to components: (embedding - mean) @ basis'.
+        and `basis` lead from embeddings to components: (embedding - mean) @ basis'. With a prior also
+        `sampled`, what it makes of `embedding`.
 
     Raises
     ------
@@ -80,7 +117,9 @@ def decode(
     response = mean.reshape(len(ids), -1)
     features = select_layers(features, options.layers)
     embedding = join(features, ids)
-    out: dict[str, list[Any]] = {k: [] for k in ("embedding", "true", "id", "fold", "mean", "basis")}
+    out: dict[str, list[Any]] = {
+        k: [] for k in ("embedding", "sampled", "true", "id", "fold", "mean", "basis")
+    }
     for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
@@ -95,10 +134,20 @@ def decode(
         Y = embedding[train]
         if shuffle is not None:
             Y = Y[np.random.default_rng((shuffle, fold)).permutation(len(Y))]
-        numbers = np.unique(inner[train])
-        folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+        folds = _folds(inner[train])
         model = make(options, folds, checkpoint=checkpoint and checkpoint(fold)).fit(X[train], Y)
         found = model.predict_components(X[test])
+        if options.prior is not None:
+            from neuroenc.decoders.prior import DiffusionPrior
+
+            how = options.prior.model_dump(exclude={"guidance", "n_steps"})
+            prior = DiffusionPrior(**how | {"device": device(how["device"])}, cv=folds)
+            prior.fit(
+                out_of_fold(options, X[train], Y, inner[train], model.target_), model.target_.transform(Y)
+            )
+            out["sampled"].append(prior.sample(
+                found, guidance=options.prior.guidance, n_steps=options.prior.n_steps, seed=options.prior.seed
+            ))  # fmt: skip
         for key, values in (
             ("embedding", found), ("true", model.target_.transform(embedding[test])), ("id", ids[test]),
             ("fold", np.full(len(found), fold)), ("mean", model.target_.mean), ("basis", model.target_.basis),
@@ -107,8 +156,12 @@ def decode(
     width = min(len(b) for b in out["basis"])  # folds of other sizes may have a component less
     decoded, true = (np.concatenate([v[:, :width] for v in out[k]]) for k in ("embedding", "true"))
     basis = np.stack([b[:width] for b in out["basis"]])
+    sampled = {}
+    if out["sampled"]:
+        values = np.concatenate([v[:, :width] for v in out["sampled"]])
+        sampled["sampled"] = (("presentation", "component"), values)
     dataset = xr.Dataset(
-        {
+        sampled | {
             "embedding": (("presentation", "component"), decoded),
             "true": (("presentation", "component"), true),
             "mean": (("fold_index", "feature_index"), np.stack(out["mean"])),
@@ -156,12 +209,62 @@ def score(
     return _mean(tables)
 
 
-def restore(embeddings: xr.Dataset, fold: int) -> NDArray[np.float32]:
-    """Return the decoded embeddings of a fold in the network's own space, (n_pictures, n_features)."""
-    from neuroenc.decoders.target import Target
+def target_of(embeddings: xr.Dataset, fold: int) -> Target:
+    """Return the space of components of a fold."""
+    return Target(embeddings["mean"].values[fold], embeddings["basis"].values[fold])
 
-    target = Target(embeddings["mean"].values[fold], embeddings["basis"].values[fold])
-    return target.inverse(embeddings["embedding"].values[embeddings["fold"].values == fold])
+
+def restore(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArray[np.float32]:
+    """Return embeddings of a fold in the network's own space, (n_pictures, n_features).
+
+    Parameters
+    ----------
+    embeddings : Dataset
+    fold : int
+    name : {"embedding", "sampled", "true"}
+    """
+    found = embeddings[name].values[embeddings["fold"].values == fold]
+    return target_of(embeddings, fold).inverse(found)
+
+
+def prior_gain(
+    embeddings: xr.Dataset, *, n_bootstraps: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Compare what the prior sampled with the plain projection it was given.
+
+    Parameters
+    ----------
+    embeddings : Dataset
+        With `sampled`.
+    n_bootstraps, seed
+        Of the pictures.
+
+    Returns
+    -------
+    dict
+        Measure -> plain, prior, and gain with its interval (low, high) over pictures. `cosine` to the truth;
+        `top1`, of the fold's pictures; `length`, root mean square of the components, which is 1 for pictures.
+    """
+    fold = embeddings["fold"].values
+    drawn = np.random.default_rng(seed).integers(0, len(fold), (n_bootstraps, len(fold)))
+    out = {}
+    each: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for name in ("embedding", "sampled"):
+        found, true = embeddings[name].values, embeddings["true"].values
+        top1, near = np.empty(len(fold)), np.empty(len(fold))
+        for f in np.unique(fold):
+            similarity = cosine(found[fold == f], true[fold == f])
+            near[fold == f], top1[fold == f] = np.diag(similarity), hits(similarity, 1)
+        each[name] = {"cosine": near, "top1": top1, "length": (found.astype(float) ** 2).mean(1)}
+    for measure in ("cosine", "top1", "length"):
+        plain, sampled = each["embedding"][measure], each["sampled"][measure]
+        root = np.sqrt if measure == "length" else np.asarray
+        change = root(sampled[drawn].mean(1)) - root(plain[drawn].mean(1))
+        low, high = np.quantile(change, [0.025, 0.975])
+        values = {"plain": root(plain.mean()), "prior": root(sampled.mean())}
+        values |= {"gain": values["prior"] - values["plain"], "low": low, "high": high}
+        out[measure] = {k: float(v) for k, v in values.items()}
+    return out
 
 
 def match(

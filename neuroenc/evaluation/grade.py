@@ -17,6 +17,7 @@ from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
 from neuroenc.datasets import cortex, grammar, nsd, simulate
+from neuroenc.decoders.nano import category_words
 from neuroenc.decoders.voxels import words_of
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
@@ -196,10 +197,7 @@ def captions_of_categories(
     labels : dict
         Of the rows.
     """
-    words = {
-        category: {w for kind in kinds for phrase in grammar.SYNONYMS[kind] for w in words_of(phrase)}
-        for category, kinds in grammar.KINDS.items()
-    }
+    words = category_words()
     preferred, silent = truth["preferred"].values, truth["silent"].values
     confident = table["confident"].to_numpy(bool)
     said = [set(words_of(str(c))) for c in table["caption"]]

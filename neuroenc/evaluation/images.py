@@ -140,6 +140,21 @@ def correlation_distance(seen: ArrayLike, made: ArrayLike) -> Floats:
     return np.asarray(1 - np.diag(_cross(seen, made)))
 
 
+def frechet_distance(seen: ArrayLike, made: ArrayLike) -> float:
+    """Fréchet distance of two sets of features taken as normal (FID, Heusel et al. 2017).
+
+    Parameters
+    ----------
+    seen, made : arrays of shape (n, n_features), (m, n_features)
+        More rows than features, or the covariances have no full rank and the distance is biased upwards.
+    """
+    a, b = (np.asarray(v, np.float64) for v in (seen, made))
+    ca, cb = np.cov(a.T), np.cov(b.T)
+    root = np.linalg.eigvals(ca @ cb)  # real and not negative but for rounding
+    shared = np.sqrt(np.maximum(root.real, 0)).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * shared)
+
+
 def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
     """Correlate all seen (rows) with all reconstructed pictures (columns)."""
     a, b = (np.asarray(v, np.float64).reshape(len(np.asarray(v)), -1) for v in (seen, made))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,39 @@ KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "
         "special_tokens_map.json", "preprocessor_config.json")  # fmt: skip
 
 
+# image decoders: (folder, repository on the hub, files)
+PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
+    "kandinsky": (
+        ("decoder", "kandinsky-community/kandinsky-2-2-decoder", ("*.json", "*/*.safetensors")),
+        ("prior", "kandinsky-community/kandinsky-2-2-prior", ("image_encoder/*",)),
+    ),
+    "unclip": (
+        ("pipeline", "stabilityai/stable-diffusion-2-1-unclip", ("*.json", "*.txt", "*/*.safetensors")),
+    ),
+    "ip_adapter": (
+        ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "*.txt", "*/*.fp16.safetensors")),
+        ("adapter", "h94/IP-Adapter", ("sdxl_models/ip-adapter_sdxl_vit-h.safetensors",)),
+    ),
+}  # fmt: skip
+
+
+def pipeline_folder(name: str) -> Path:
+    """Return where the parts of an image decoder are.
+
+    Raises
+    ------
+    InputError
+        They were not fetched.
+    """
+    folder = registry.folder() / f"pipeline-{name}"
+    existing(
+        folder / MANIFEST,
+        made_by=f"The weights of {name!r} are not here. Run `neuroenc weights fetch {name}` where there is a "
+        "network, or choose the generator 'nano'.",
+    )
+    return folder
+
+
 def fetchable(name: str) -> Entry:
     """Return the entry of a network whose weights are published.
 
@@ -31,7 +65,7 @@ def fetchable(name: str) -> Entry:
         There is no such network, or it needs none.
     """
     if name not in ENTRIES:
-        raise invalid("network", name, ENTRIES)
+        raise invalid("network", name, (*ENTRIES, *PIPELINES))
     entry = ENTRIES[name]
     if not entry.published or entry.network == "nano":
         raise InputError(f"{name!r} needs no weights to be fetched.")
@@ -39,29 +73,28 @@ def fetchable(name: str) -> Entry:
 
 
 def listing() -> list[tuple[str, str, str]]:
-    """List the networks that need weights: name, where published, and whether they are here."""
+    """List what needs weights, networks and image decoders: name, where published, whether they are here."""
+    named = {n: e.published for n, e in ENTRIES.items() if e.published and e.network != "nano"}
+    named |= {name: ", ".join(part[1] for part in parts) for name, parts in PIPELINES.items()}
     rows = []
-    for name, entry in ENTRIES.items():
-        if not entry.published or entry.network == "nano":
-            continue
-        manifest = registry.place(entry) / MANIFEST
-        state = "absent"
-        if manifest.exists():
-            size = sum(f["size"] for f in json.loads(manifest.read_text())["files"])
+    for name, published in named.items():
+        folder, state = _place(name), "absent"
+        if (folder / MANIFEST).exists():
+            size = sum(f["size"] for f in json.loads((folder / MANIFEST).read_text())["files"])
             state = f"here, {size / 2**20:.0f} MiB"
-        elif registry.place(entry).exists() or (name == "minilm" and registry.stored(entry)):
+        elif folder.exists() or (name == "minilm" and registry.stored(ENTRIES[name])):
             state = "here, without manifest"
-        rows.append((name, entry.published, state))
+        rows.append((name, published, state))
     return rows
 
 
 def fetch(name: str, *, revision: str = "main") -> Path:
-    """Fetch the weights of a network and write their manifest.
+    """Fetch the weights of a network or an image decoder and write their manifest.
 
     Parameters
     ----------
     name : str
-        Of the registry.
+        Of the registry or of `PIPELINES`.
     revision : str
         Branch, tag or commit on the hub; the manifest records the commit.
 
@@ -70,19 +103,31 @@ def fetch(name: str, *, revision: str = "main") -> Path:
     path
         The folder.
     """
-    entry = fetchable(name)
-    folder = registry.place(entry)
+    folder = _place(name)
     if (folder / MANIFEST).exists():
         verify(name)
         return folder
-    source, licence, files = _files(entry, revision)
+    if name in PIPELINES:
+        source: dict[str, str] = {}
+        files: list[File] = []
+        licences = []
+        for part, repository, patterns in PIPELINES[name]:
+            found, stated, parts = _hub(repository, patterns, "", revision)
+            source |= {f"{part} {k}": v for k, v in found.items()}
+            licences.append(f"{repository}: {stated}")
+            files += [(url, f"{part}/{file}", known, size) for url, file, known, size in parts]
+        licence = "; ".join(licences)
+    else:
+        source, licence, files = _files(fetchable(name), revision)
     for url, file, known, size in files:
         fetch_file(url, folder / file, known_hash=known, size=size)
     _convert(folder)
+    origin = {file: url for url, file, *_ in files}
+    paths = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     listed = [
-        {"file": p.name, "size": p.stat().st_size, "sha256": sha256(p),
-         "url": next((url for url, file, *_ in files if file == p.name), "converted from pytorch_model.bin")}
-        for p in sorted(folder.iterdir()) if p.name != MANIFEST and not p.name.startswith(".")
+        {"file": file, "size": p.stat().st_size, "sha256": sha256(p),
+         "url": origin.get(file, "converted from pytorch_model.bin")}
+        for file, p in paths.items() if file != MANIFEST and not p.name.startswith(".")
     ]  # fmt: skip
     write_json({"network": name, **source, "licence": licence, "files": listed}, folder / MANIFEST)
     return folder
@@ -96,8 +141,7 @@ def verify(name: str) -> list[str]:
     InputError
         One is missing, or has another hash.
     """
-    entry = fetchable(name)
-    folder = registry.place(entry)
+    folder = _place(name)
     path = existing(
         folder / MANIFEST, made_by=f"Run `neuroenc weights fetch {name}` where there is a network."
     )
@@ -110,6 +154,13 @@ def verify(name: str) -> list[str]:
                 f"{folder} and run `neuroenc weights fetch {name}`."
             )
     return [f"{f['file']}  {f['size']} bytes  sha256 {f['sha256'][:16]}…" for f in manifest["files"]]
+
+
+def _place(name: str) -> Path:
+    """Return the folder of a network or an image decoder."""
+    if name in PIPELINES:
+        return registry.folder() / f"pipeline-{name}"
+    return registry.place(fetchable(name))
 
 
 File = tuple[str, str, str | None, int | None]  # url, name, hash as pooch reads it, bytes
@@ -168,7 +219,8 @@ def _hub(
     if not wanted:
         weights = sorted(f for f in files if "/" not in f and f.endswith(".safetensors"))
         wanted = (*(f for f in KEPT if f in files), *(weights or ["pytorch_model.bin"]))
-    lacking = [f for f in wanted if f not in files]
+    matched = {pattern: sorted(f for f in files if fnmatch(f, pattern)) for pattern in wanted}
+    lacking = [pattern for pattern, found in matched.items() if not found]
     if lacking:
         raise InputError(
             f"{repository} has no {lacking[0]!r} at {revision!r}. Its layout changed; report it."
@@ -176,7 +228,7 @@ def _hub(
     commit = found["sha"]
     licence = (found.get("cardData") or {}).get("license") or licence or "unstated"
     listed: list[File] = []
-    for file in wanted:
+    for file in dict.fromkeys(f for found in matched.values() for f in found):
         large = (files[file].get("lfs") or {}).get("sha256")
         known = f"sha256:{large}" if large else None
         listed.append((f"{hub}/{repository}/resolve/{commit}/{file}", file, known, files[file].get("size")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -85,20 +85,8 @@ def extract(
         table, contract = TABLES[model.extractor](stimuli)
         _save(out, stimuli, {"table": table}, contract, model.dtype)
         return
-    if model.extractor in PIXELS:
-        kind = str(model.extractor)
-        extractor: Any = (
-            classical.Gabor(model.pooling) if kind == "gabor" else classical.Pixels(kind, model.pooling)
-        )
-        prepare, run, reads, batch = _same, extractor, "image", 32
-    elif model.extractor in NETWORKS:
-        from neuroenc.features.networks import Network
-
-        extractor = Network(asked, device=device)
-        prepare, run, reads = extractor.source.prepare, extractor.run, extractor.reads
-        batch = extractor.batch_size(memory_gb)
-    else:
-        raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
+    extractor, prepare, run, reads = _open(asked, device)
+    batch = 32 if model.extractor in PIXELS else extractor.batch_size(memory_gb)
 
     n_parts = 1  # texts or frames of a stimulus, whose mean is taken
     if reads == "text":
@@ -154,6 +142,57 @@ def extract(
         contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
     _save(out, stimuli, values, contract, model.dtype)
     remove(folder)
+
+
+def _open(asked: Model, device: str) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Parts], str]:
+    """Open an extractor of pixels or texts: itself, what prepares items, what runs them, what it reads."""
+    model, _ = resolve(asked)
+    if model.extractor in PIXELS:
+        kind = str(model.extractor)
+        extractor: Any = (
+            classical.Gabor(model.pooling) if kind == "gabor" else classical.Pixels(kind, model.pooling)
+        )
+        return extractor, _same, extractor, "image"
+    if model.extractor in NETWORKS:
+        from neuroenc.features.networks import Network
+
+        extractor = Network(asked, device=device)
+        return extractor, extractor.source.prepare, extractor.run, extractor.reads
+    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
+
+
+def describe(items: Sequence[Any], model: Model, *, device: str = "auto", batch_size: int = 32) -> xr.Dataset:
+    """Extract features of pictures or texts at hand, in memory.
+
+    Parameters
+    ----------
+    items : sequence
+        uint8 pictures (height, width, 3), or texts, as the network reads.
+    model : Model
+    device : str
+    batch_size : int
+
+    Returns
+    -------
+    Dataset
+        Features; the stimuli are numbered.
+
+    Raises
+    ------
+    InputError
+        A projection, which is fitted elsewhere; features that are not finite.
+    """
+    if model.projection:
+        raise InputError(
+            f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
+            "cannot be. Use a model without `projection`."
+        )
+    extractor, prepare, run, _ = _open(model, device)
+    parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
+    values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return _dataset(
+        np.array([f"{i:07d}" for i in range(len(items))]), values, dict(extractor.contract), "float32"
+    )
 
 
 class Jobs:
@@ -283,7 +322,13 @@ def _join(paths: list[Path], n: int) -> Parts:
 
 
 def _save(out: Path, stimuli: xr.Dataset, values: Parts, contract: dict[str, str], dtype: str) -> None:
-    ids = stimuli["stimulus_id"].values
+    dataset = _dataset(stimuli["stimulus_id"].values, values, contract, dtype)
+    running = {k: ("stimulus", stimuli[k].values) for k in ("film", "onset") if k in stimuli.coords}
+    save(dataset.assign_coords(running), out)
+
+
+def _dataset(ids: NDArray[np.str_], values: Parts, contract: dict[str, str], dtype: str) -> xr.Dataset:
+    """Join layers to Features."""
     if len({v.shape[1:-1] for v in values.values()}) > 1 and contract["pooling"].startswith("grid"):
         values = {name: v.reshape(len(v), -1) for name, v in values.items()}  # a layer without a grid
     if len({v.shape[1:-1] for v in values.values()}) > 1:
@@ -305,6 +350,4 @@ def _save(out: Path, stimuli: xr.Dataset, values: Parts, contract: dict[str, str
         raise InputError(
             f"{bad.sum()} stimuli have features that are not finite, first {str(ids[bad][0])!r}.{hint}"
         )
-    dataset = make_features(feature, stimulus_id=ids, layer=layer, attrs=attrs)
-    running = {k: ("stimulus", stimuli[k].values) for k in ("film", "onset") if k in stimuli.coords}
-    save(dataset.assign_coords(running), out)
+    return make_features(feature, stimulus_id=ids, layer=layer, attrs=attrs)

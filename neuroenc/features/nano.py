@@ -190,8 +190,6 @@ def zero_shot(model: Any, *, n: int, seed: int) -> dict[str, float]:
         `zero_shot_accuracy` over the eight categories, `zero_shot_chance` and
         `zero_shot_pictures`.
     """
-    import torch
-
     size = json.loads(CONFIG.read_text())["vision_cfg"]["image_size"]
     rng = np.random.default_rng([seed, 0x7A65726F])
     scenes: list[grammar.Scene] = []
@@ -200,6 +198,31 @@ def zero_shot(model: Any, *, n: int, seed: int) -> dict[str, float]:
         if len(scene.things) == 1:
             scenes.append(scene)
     truth = np.array([grammar.CATEGORIES.index(s.things[0].category) for s in scenes])
+    guess = categories(model, np.stack([grammar.draw(s, size) for s in scenes]))
+    return {
+        "zero_shot_accuracy": float((guess == truth).mean()),
+        "zero_shot_chance": 1 / len(grammar.CATEGORIES),
+        "zero_shot_pictures": n,
+    }
+
+
+def categories(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Name the category of pictures by the nearest prompt.
+
+    Parameters
+    ----------
+    model : open_clip.model.CLIP
+        In eval mode.
+    pixels : array of shape (n_pictures, side, side, 3)
+        Of the network's own side.
+
+    Returns
+    -------
+    array of shape (n_pictures,)
+        Places in `grammar.CATEGORIES`.
+    """
+    import torch
+
     kinds = [(kind, c) for c, kinds in enumerate(grammar.KINDS.values()) for kind in kinds]
     with torch.inference_mode():
         names = torch.stack([
@@ -210,19 +233,11 @@ def zero_shot(model: Any, *, n: int, seed: int) -> dict[str, float]:
             for kind, _ in kinds
         ])  # fmt: skip
         images = [
-            model.encode_image(
-                _normalise(np.stack([grammar.draw(s, size) for s in scenes[i : i + 250]])),
-                normalize=True,
-            )
-            for i in range(0, n, 250)
+            model.encode_image(_normalise(pixels[i : i + 250]), normalize=True)
+            for i in range(0, len(pixels), 250)
         ]
         guess = (torch.cat(images) @ names.T).argmax(1).numpy()
-    categories = np.array([c for _, c in kinds])[guess]
-    return {
-        "zero_shot_accuracy": float((categories == truth).mean()),
-        "zero_shot_chance": 1 / len(grammar.CATEGORIES),
-        "zero_shot_pictures": n,
-    }
+    return np.array([c for _, c in kinds])[guess]
 
 
 def _normalise(pixels: NDArray[np.uint8]) -> torch.Tensor:

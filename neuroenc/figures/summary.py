@@ -12,8 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
+from neuroenc.evaluation.decoded import over_subjects
 from neuroenc.files import atomic, existing, write_json
 from neuroenc.records import row
+
+# of the worst to be expected, of what was decoded, and of the best to be had
+WHERE = ("condition", "network", "layer", "gave_the_embedding", "encoder", "region")
+BOUNDS = ("shuffled", "mean", "sample", "low_level", "retrieved", "plain", "brain", "true", "seen")
 
 
 def summarise(
@@ -27,6 +32,7 @@ def summarise(
     page: Path,
     grade: Path | None = None,
     retrieval: dict[tuple[str, str], dict[str, Any]] | None = None,
+    reconstruction: dict[str, list[dict[str, Any]]] | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
 
@@ -47,6 +53,8 @@ def summarise(
         Rows to add.
     retrieval : dict, optional
         (subject, what retrieved) to scores as `decode evaluate` writes them.
+    reconstruction : dict, optional
+        Subject to rows of `evaluate pictures` and `evaluate captions`.
     """
     rows: list[dict[str, Any]] = []
     for (subject, model), s in scores.items():
@@ -91,6 +99,23 @@ def summarise(
                 f"retrieval, {name}", s["value"], unit="share", n=found["n_way"],
                 interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"),
                 by=by, subject=subject, command=command, seed=found["seed"],
+            ))  # fmt: skip
+        for measure, gain in found.get("prior", {}).items():
+            rows.append(row(
+                f"gain by the prior, {measure}", gain["gain"], unit=measure, n=found["n_way"], null=0.0,
+                interval=(gain["low"], gain["high"]), plain=gain["plain"], by=by, subject=subject,
+                command=command, seed=found["seed"],
+            ))  # fmt: skip
+    drawn = dict(reconstruction or {})
+    if len(drawn) > 1:
+        drawn["all"] = over_subjects(drawn, seed=seed)
+    for subject, judged in drawn.items():
+        for j in judged:
+            about = {k: j[k] for k in WHERE if k in j}
+            rows.append(row(
+                f"reconstruction, {j['metric']}", j["value"], unit=j["metric"], n=j["n"],
+                interval=None if j["low"] is None else (j["low"], j["high"]), null=j["chance"],
+                subject=subject, command=command, seed=seed, **about,
             ))  # fmt: skip
     if grade is not None:
         rows += json.loads(existing(grade).read_text())
@@ -172,6 +197,8 @@ def _tidy(s: xr.Dataset, subject: str, model: str) -> pd.DataFrame:
 def short_table(summary: dict[str, Any]) -> str:
     """Print what a person wants to see first: one line per subject and model, one per way to retrieve."""
     rows = summary["rows"]
+    drawn = [r for r in rows if r["name"].startswith("reconstruction, ")]
+    rows = [r for r in rows if not r["name"].startswith("reconstruction, ")]
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
     wide = max([14, *(len(model) for _, model in pairs)])
     lines = [f"{'subject':>8} {'model':<{wide}} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
@@ -193,7 +220,30 @@ def short_table(summary: dict[str, Any]) -> str:
         null = "–" if r["shuffled"] is None else f"{r['shuffled']:.3f}"
         lines.append(f"{r['subject']:>8} {r['by']:<{wide}} {r['n']:>5} {r['value']:6.3f} {_limits(r):>16} "
                      f"{r['null']:7.3f} {null:>9}")  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join([*lines, *_drawn_table(drawn)])
+
+
+def _drawn_table(rows: list[dict[str, Any]]) -> list[str]:
+    """List reconstructions between their bounds: a line a measure; of a network its last layer."""
+    last = {(r["subject"], r["name"], r.get("network")): r.get("layer") for r in rows}
+    kept = [
+        r for r in rows
+        if r.get("layer") == last[r["subject"], r["name"], r.get("network")]
+        and r.get("region", "all") == "all" and not r["name"].endswith("two_way_reconstructions")
+    ]  # fmt: skip
+    names = [c for c in BOUNDS if any(r["condition"] == c for r in kept)]
+    table: dict[tuple[str, str], dict[str, float]] = {}
+    for r in kept:
+        by = r.get("network") or r.get("encoder") or ""
+        what = f"{r['name'].removeprefix('reconstruction, ')} {by}".strip()
+        table.setdefault((r["subject"], what), {})[r["condition"]] = r["value"]
+    if not table:
+        return []
+    lines = ["", f"{'subject':>8} {'pictures and captions':<28} " + " ".join(f"{c:>9}" for c in names)]
+    for (subject, what), found in table.items():
+        values = " ".join(f"{found[c]:9.3f}" if c in found else f"{'–':>9}" for c in names)
+        lines.append(f"{subject:>8} {what:<28} {values}")
+    return lines
 
 
 def _limits(found: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 import atexit
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -100,6 +101,30 @@ def retrieval_flags(wildcards, input):
     return " ".join(f"--retrieval {n}={f}" for n, f in zip(names, input.retrieval))
 
 
+def reconstruction_flags(wildcards, input):
+    return " ".join(
+        f"--reconstruction {s}={f}"
+        for k in ("pictures", "captions")
+        for s, f in zip(SUBJECTS, getattr(input, k, []))
+    )
+
+
+def low_level_flags(wildcards, input):
+    return f"--low-level {input.low} --low-level-null {input.low_null}" if START else ""
+
+
+def judge_flags(wildcards, input):
+    """Models by whose layers pictures are identified, and encoders that predict responses to them."""
+
+    def quoted(name):
+        return shlex.quote(json.dumps(config["models"][name]))
+
+    flags = [f"--judge {name}={quoted(name)}" for name in DRAWN.get("judges", [])]
+    for name, weights in zip(DRAWN.get("closed_loop", []), input.weights):
+        flags.append(f"--encoder {name}={weights}={quoted(FITS[name][1])}")
+    return " ".join(flags)
+
+
 def stem(name):
     """The part of a file name that says encoder and model."""
     encoder, model = FITS.get(name, ("stack", "all"))
@@ -123,6 +148,12 @@ def encoder_section(wildcards):
 def decoder_section(wildcards):
     options = config["decoders"][wildcards.decoder]
     return json.dumps({k: v for k, v in options.items() if k != "models"})
+
+
+def reconstruction_section(wildcards):
+    """What drawing needs; other judges redraw nothing."""
+    left = ("judges", "closed_loop", "captions")
+    return json.dumps({k: v for k, v in DRAWN.items() if k not in left})
 
 
 def members_flags(wildcards, input):
@@ -164,6 +195,11 @@ DECODED = [
     for model in MODELS
     if not options.get("models") or model in options["models"]
 ] + ([stem(n) for n in NAMES] if DECODERS else [])
+DRAWN = config.get("reconstruction") or {}
+if DRAWN:
+    DRAWN_FROM = f"dec-{DRAWN['decoder']}_feat-{DRAWN['model']}"
+    START = DRAWN.get("low_level")
+    START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
 RUN = f"<results>/{config['label']}"
 SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"
 LOGS = f"<logs>/{config['label']}"
@@ -208,6 +244,7 @@ FETCHED = sorted(
         for m in config["models"].values()
         if not m.get("extractor") and not m.get("weights")
     }
+    | ({DRAWN["generator"]} if DRAWN.get("generator", "nano") != "nano" else set())
     - {
         "nano",
         "nano-text",

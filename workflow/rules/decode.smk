@@ -86,3 +86,133 @@ rule decode_match:
     shell:
         "neuroenc decode match --responses {input.responses:q} --predictions {input.predictions:q} "
         "--out {output:q} > {log} 2>&1"
+
+
+if DRAWN:
+
+    rule decode_reconstruct:
+        """Draw pictures from decoded embeddings, and from all they are held against."""
+        input:
+            embeddings=f"{SUB}_{DRAWN_FROM}_embeddings.nc",
+            null=f"{SUB}_{DRAWN_FROM}_desc-shuffled_embeddings.nc",
+            features=f"{RUN}/feat-{DRAWN['model']}_features.nc",
+            stimuli=f"{RUN}/stimuli.nc",
+            split=f"{RUN}/splits.nc",
+            low=f"{SUB}_{START_FROM}_embeddings.nc" if START else [],
+            low_null=(
+                f"{SUB}_{START_FROM}_desc-shuffled_embeddings.nc" if START else []
+            ),
+        output:
+            f"{SUB}_{DRAWN_FROM}_pictures.nc",
+        log:
+            f"{LOGS}/decode_reconstruct/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_reconstruct/sub-{{subject}}.jsonl"
+        resources:
+            mem_mb=memory(8, base=3000),
+            runtime=600,
+        params:
+            options=reconstruction_section,
+            low=low_level_flags,
+        shell:
+            "neuroenc decode reconstruct --embeddings {input.embeddings:q} --null {input.null:q} "
+            "--features {input.features:q} --stimuli {input.stimuli:q} --split {input.split:q} "
+            "--options {params.options:q} {params.low} --out {output:q} > {log} 2>&1"
+
+    rule decode_caption:
+        """Caption decoded embeddings, and all they are held against."""
+        input:
+            embeddings=f"{SUB}_{DRAWN_FROM}_embeddings.nc",
+            null=f"{SUB}_{DRAWN_FROM}_desc-shuffled_embeddings.nc",
+            features=f"{RUN}/feat-{DRAWN['model']}_features.nc",
+            stimuli=f"{RUN}/stimuli.nc",
+            split=f"{RUN}/splits.nc",
+        output:
+            f"{SUB}_{DRAWN_FROM}_captions.nc",
+        log:
+            f"{LOGS}/decode_caption/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_caption/sub-{{subject}}.jsonl"
+        resources:
+            mem_mb=memory(4, base=2000),
+            runtime=60,
+        shell:
+            "neuroenc decode caption --embeddings {input.embeddings:q} --null {input.null:q} "
+            "--features {input.features:q} --stimuli {input.stimuli:q} --split {input.split:q} "
+            "--out {output:q} > {log} 2>&1"
+
+    rule evaluate_pictures:
+        """Score pictures by pixels, by networks, and by encoders that predict responses to them."""
+        input:
+            pictures=f"{SUB}_{DRAWN_FROM}_pictures.nc",
+            stimuli=f"{RUN}/stimuli.nc",
+            responses=f"{SUB}_responses.nc",
+            weights=[
+                f"{SUB}_{stem(n)}_weights.safetensors"
+                for n in DRAWN.get("closed_loop", [])
+            ],
+        output:
+            f"{SUB}_{DRAWN_FROM}_desc-pictures_scores.json",
+        log:
+            f"{LOGS}/evaluate_pictures/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/evaluate_pictures/sub-{{subject}}.jsonl"
+        resources:
+            mem_mb=memory(8, base=3000),
+            runtime=60,
+        params:
+            judges=judge_flags,
+        shell:
+            "neuroenc evaluate pictures --pictures {input.pictures:q} --stimuli {input.stimuli:q} "
+            "--responses {input.responses:q} {params.judges} --out {output:q} > {log} 2>&1"
+
+    rule evaluate_captions:
+        """Score captions against those people wrote."""
+        input:
+            captions=f"{SUB}_{DRAWN_FROM}_captions.nc",
+            stimuli=f"{RUN}/stimuli.nc",
+        output:
+            f"{SUB}_{DRAWN_FROM}_desc-captions_scores.json",
+        log:
+            f"{LOGS}/evaluate_captions/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/evaluate_captions/sub-{{subject}}.jsonl"
+        resources:
+            mem_mb=memory(4, base=2000),
+            runtime=60,
+        params:
+            clip=json.dumps(config["models"][DRAWN["model"]]),
+        shell:
+            "neuroenc evaluate captions --captions {input.captions:q} --stimuli {input.stimuli:q} "
+            "--clip {params.clip:q} --out {output:q} > {log} 2>&1"
+
+    rule reconstructions:
+        """Show what was seen, retrieved and drawn: the best, the middle and the worst pictures."""
+        input:
+            pictures=f"{SUB}_{DRAWN_FROM}_pictures.nc",
+            scores=f"{SUB}_{DRAWN_FROM}_desc-pictures_scores.json",
+            stimuli=f"{RUN}/stimuli.nc",
+            captions=(
+                f"{SUB}_{DRAWN_FROM}_captions.nc" if DRAWN.get("captions") else []
+            ),
+        output:
+            report(
+                f"{SUB}_reconstructions.png",
+                caption="../report/reconstructions.rst",
+                category="Reconstructions",
+                labels={"subject": "{subject}"},
+            ),
+        log:
+            f"{LOGS}/reconstructions/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/reconstructions/sub-{{subject}}.jsonl"
+        resources:
+            mem_mb=memory(4, base=2000),
+            runtime=10,
+        params:
+            captions=lambda wildcards, input: (
+                f"--captions {input.captions}" if input.captions else ""
+            ),
+        shell:
+            "neuroenc results reconstructions --pictures {input.pictures:q} --scores {input.scores:q} "
+            "--stimuli {input.stimuli:q} {params.captions} --out {output:q} > {log} 2>&1"

@@ -143,6 +143,16 @@ rule summary:
             for s in SUBJECTS
             for d in DECODED
         ],
+        pictures=[
+            f"{RUN}/sub-{s}/sub-{s}_{DRAWN_FROM}_desc-pictures_scores.json"
+            for s in SUBJECTS
+            if DRAWN
+        ],
+        captions=[
+            f"{RUN}/sub-{s}/sub-{s}_{DRAWN_FROM}_desc-captions_scores.json"
+            for s in SUBJECTS
+            if DRAWN.get("captions")
+        ],
         grade=f"{RUN}/grade.json" if SIMULATED else [],
     output:
         summary=f"{RUN}/summary.json",
@@ -163,12 +173,13 @@ rule summary:
     params:
         scores=scores_flags,
         retrieval=retrieval_flags,
+        reconstruction=reconstruction_flags,
         label=config["label"],
         seed=config.get("evaluation", {}).get("seed", 0),
         grade="--grade" if SIMULATED else "",
         command=f"snakemake --configfile {os.path.relpath(workflow.configfiles[-1])}",
     shell:
-        "neuroenc results summary {params.scores} {params.retrieval} --label {params.label} --seed {params.seed} "
+        "neuroenc results summary {params.scores} {params.retrieval} {params.reconstruction} --label {params.label} --seed {params.seed} "
         "--command {params.command:q} {params.grade} {input.grade:q} --out {output.summary:q} "
         "--table {output.table:q} --page {output.page:q} > {log} 2>&1"
 

@@ -1,0 +1,474 @@
+"""The small decoders the demo brings: pictures and captions from embeddings of the small network.
+
+Both are of the libraries' own classes (diffusers' conditional U-Net, transformers' GPT-2) and are trained on
+the grammar of pictures by `neuroenc nano train`; no simulated subject sees a picture they were trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from neuroenc.config import Model
+from neuroenc.datasets import grammar
+from neuroenc.decoders.voxels import words_of
+from neuroenc.features import nano
+from neuroenc.files import write_json
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = Path(__file__).parent / "weights"
+PICTURES, CAPTIONS = WEIGHTS / "nano_pictures.safetensors", WEIGHTS / "nano_captions.safetensors"
+LAYER = "visual"
+SIDE, PATCH = 64, 4  # px of a generated picture; each patch of 4 x 4 px is one place of the U-Net
+TIMESTEPS = 1000
+N_PREFIX = 4  # places in front of the words that an embedding fills
+JITTER = 0.3  # standard deviation of noise on standardised embeddings: decoded ones are never exact
+DROPPED = 0.1  # share of training steps without an embedding, for guidance
+
+
+class Corpus(NamedTuple):
+    """Pictures to learn from."""
+
+    pixels: NDArray[np.uint8]
+    """(n, SIDE, SIDE, 3)"""
+    tokens: NDArray[np.int64]
+    """(n, 5, length), five captions each"""
+    embedding: NDArray[np.float32]
+    """(n, n_features), of the small network"""
+    scenes: list[grammar.Scene]
+
+
+@cache
+def network() -> Any:
+    """Load the small network's picture half."""
+    from neuroenc.features.networks import Network
+
+    return Network(Model(extractor="open_clip", network="nano", layers=[LAYER]))
+
+
+def embed(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Embed pictures, (n, height, width, 3) to (n, n_features)."""
+    batches = [network()(list(pictures[i : i + 256]))[LAYER] for i in range(0, len(pictures), 256)]
+    return np.concatenate(batches)
+
+
+def corpus(n: int, seed: int) -> Corpus:
+    """Draw pictures of a random stream the small network was not trained on."""
+    from tqdm import tqdm
+
+    scenes = nano.training_scenes(n, seed + 1)
+    rng = np.random.default_rng([seed, 2])
+    pixels, embedding = [], []
+    for start in tqdm(range(0, n, 256), "drawing", disable=None):
+        drawn = np.stack([grammar.draw(s, 96) for s in scenes[start : start + 256]])
+        embedding.append(embed(drawn))
+        pixels.append(np.stack([resize(p, SIDE) for p in drawn]))
+    tokens = np.stack([nano.tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
+    return Corpus(np.concatenate(pixels), tokens, np.concatenate(embedding), scenes)
+
+
+def resize(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Bring a picture to side x side px."""
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def picture_model(n_features: int = 64) -> Any:
+    """Build the U-Net; its class embedding takes a standardised embedding and a 1, or zeros for none."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=SIDE // PATCH, in_channels=3 * PATCH**2, out_channels=3 * PATCH**2,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+        mid_block_type="UNetMidBlock2D", block_out_channels=(64, 96), layers_per_block=1, norm_num_groups=16,
+        attention_head_dim=32, class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=n_features + 1,
+    )  # fmt: skip
+
+
+def caption_model(n_features: int = 64) -> Any:
+    """Build GPT-2 with the map from an embedding, given as to the U-Net, to the places before its words."""
+    import json
+
+    from torch import nn
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    text = json.loads(nano.CONFIG.read_text())["text_cfg"]
+    end, width = text["vocab_size"] - 1, 96
+    language = GPT2LMHeadModel(GPT2Config(
+        vocab_size=text["vocab_size"], n_positions=N_PREFIX + text["context_length"], n_embd=width, n_layer=3,
+        n_head=4, bos_token_id=end, eos_token_id=end, pad_token_id=0,
+    ))  # fmt: skip
+    prefix = nn.Sequential(
+        nn.Linear(n_features + 1, 2 * width), nn.Tanh(), nn.Linear(2 * width, N_PREFIX * width)
+    )
+    return nn.ModuleDict({"language": language, "prefix": prefix})
+
+
+def to_patches(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """Turn pictures (n, SIDE, SIDE, 3) into the U-Net's places, from -1 to 1."""
+    import torch
+    from torch.nn.functional import pixel_unshuffle
+
+    return pixel_unshuffle(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1, PATCH)
+
+
+def from_patches(patches: torch.Tensor) -> NDArray[np.uint8]:
+    """Turn the U-Net's places into pictures (n, SIDE, SIDE, 3)."""
+    from torch.nn.functional import pixel_shuffle
+
+    x = pixel_shuffle(patches, PATCH).clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return np.asarray(x.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def scheduler() -> Any:
+    """Return the noise schedule both training and sampling use."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        clip_sample=True, timestep_spacing="trailing", rescale_betas_zero_snr=True,
+    )  # fmt: skip
+
+
+def train_pictures(
+    out: Path, *, n_pictures: int = 50_000, epochs: int = 14, batch_size: int = 128,
+    learning_rate: float = 1.5e-3, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the picture decoder by denoising (v-prediction, Salimans and Ho 2022, on a cosine schedule).
+
+    Parameters
+    ----------
+    out : Path
+        The safetensors file; the training record is written beside it.
+    n_pictures, epochs, batch_size, learning_rate, seed
+
+    Returns
+    -------
+    dict
+        The training record: how often the small network names the right category in pictures generated
+        from embeddings of unseen pictures.
+    """
+    import torch
+
+    data = corpus(n_pictures, seed)
+    mean, scale = data.embedding.mean(0), data.embedding.std(0)
+    condition = torch.from_numpy((data.embedding - mean) / scale)
+    torch.manual_seed(seed)
+    noise_schedule = scheduler()
+
+    def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        x = to_patches(data.pixels[rows])
+        given = _given(condition[rows])
+        noise, t = torch.randn_like(x), torch.randint(TIMESTEPS, (len(rows),))
+        noisy = noise_schedule.add_noise(x, noise, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(noisy, t, None, class_labels=given).sample
+        return torch.nn.functional.mse_loss(found.float(), noise_schedule.get_velocity(x, noise, t))
+
+    return _train(
+        out, picture_model(len(mean)), loss, mean, scale, _pictures_named, kind="pictures", n=n_pictures,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
+    )  # fmt: skip
+
+
+def train_captions(
+    out: Path, *, n_pictures: int = 50_000, epochs: int = 20, batch_size: int = 256,
+    learning_rate: float = 2e-3, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the captioner: an embedding fills the first places, the words follow (Mokady et al. 2021).
+
+    Parameters
+    ----------
+    out : Path
+        The safetensors file; the training record is written beside it.
+    n_pictures, epochs, batch_size, learning_rate, seed
+
+    Returns
+    -------
+    dict
+        The training record: how often a caption of an unseen picture names its object.
+    """
+    import torch
+
+    data = corpus(n_pictures, seed)
+    mean, scale = data.embedding.mean(0), data.embedding.std(0)
+    condition, tokens = torch.from_numpy((data.embedding - mean) / scale), torch.from_numpy(data.tokens)
+    torch.manual_seed(seed)
+
+    def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        n = len(rows)
+        given = _given(condition[rows])
+        words = tokens[rows, torch.randint(tokens.shape[1], (n,))]
+        with torch.autocast("cpu", torch.bfloat16):
+            prefix = model["prefix"](given).reshape(n, N_PREFIX, -1)
+            inside = model["language"].transformer.wte(words)
+            logits = model["language"](inputs_embeds=torch.cat([prefix, inside], 1)).logits
+        # the place before a word predicts it; padding (0) follows the end and is no target
+        return torch.nn.functional.cross_entropy(
+            logits[:, N_PREFIX - 1 : -1].float().transpose(1, 2), words, ignore_index=0
+        )
+
+    return _train(
+        out, caption_model(len(mean)), loss, mean, scale, _captions_named, kind="captions", n=n_pictures,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
+    )  # fmt: skip
+
+
+def _given(standard: torch.Tensor) -> torch.Tensor:
+    """Disturb standardised embeddings, leave some out, and say which were given: a 1 behind, or zeros."""
+    import torch
+
+    n = len(standard)
+    noisy = standard + JITTER * torch.rand(n, 1) * torch.randn(standard.shape)
+    kept = (torch.rand(n, 1) >= DROPPED).float()
+    return torch.cat([noisy * kept, kept], 1)
+
+
+def _train(
+    out: Path, model: Any, loss_of: Callable[[Any, NDArray[np.int64]], torch.Tensor],
+    mean: NDArray[np.float32], scale: NDArray[np.float32], grade: Callable[[Path], dict[str, float]], *,
+    kind: str, n: int, epochs: int, batch_size: int, learning_rate: float, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Train with AdamW, one cycle of the learning rate and an average of the weights; write and grade."""
+    import torch
+    from diffusers.training_utils import EMAModel
+    from safetensors.torch import save_file
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    rng = np.random.default_rng([seed, 3])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    per_epoch = n // batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=epochs * per_epoch, pct_start=0.05
+    )
+    average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+    model.train()
+    losses: list[float] = []
+    for _ in (progress := tqdm(range(epochs), kind, disable=None)):
+        total = 0.0
+        for rows in rng.permutation(n)[: per_epoch * batch_size].reshape(per_epoch, -1):
+            loss = loss_of(model, rows)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            average.step(model.parameters())
+            total += float(loss.detach())
+        losses.append(round(total / per_epoch, 4))
+        progress.set_postfix(loss=losses[-1])
+    average.copy_to(model.parameters())
+    tensors = {
+        k: v.half().contiguous() for k, v in model.state_dict().items() if not k.endswith("lm_head.weight")
+    }
+    tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
+    partial = out.with_name(f".{out.name}.partial")
+    save_file(tensors, partial)
+    partial.rename(out)
+    record = {
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+        "bytes": out.stat().st_size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "network_sha256": nano.record()["sha256"],
+        "n_pictures": n, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "seed": seed, "loss_per_epoch": losses,
+        **grade(out),
+        "seconds": round(time.perf_counter() - started),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+    }  # fmt: skip
+    write_json(record, out.with_name(f"{out.stem}_training.json"))
+    return record
+
+
+def load(path: Path, model: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """Read trained weights into a model.
+
+    Returns
+    -------
+    model
+        In eval mode, single precision, without gradients.
+    mean, scale : tensors of shape (n_features,)
+        By which embeddings are standardised.
+    """
+    from safetensors.torch import load_file
+
+    from neuroenc.files import existing
+
+    tensors = load_file(existing(path))
+    mean, scale = tensors.pop("mean"), tensors.pop("scale")
+    missing, unknown = model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    assert not unknown and all(k.endswith("lm_head.weight") for k in missing)
+    return model.eval().requires_grad_(False), mean, scale
+
+
+def _unseen(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Category and embedding of unseen pictures with one object."""
+    scenes = [s for s in nano.training_scenes(4 * n, 0x756E) if len(s.things) == 1][:n]
+    category = np.array([grammar.CATEGORIES.index(s.things[0].category) for s in scenes])
+    return category, embed(np.stack([grammar.draw(s, 96) for s in scenes]))
+
+
+@cache
+def pictures_loaded(path: Path = PICTURES) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """Load the picture decoder once."""
+    return load(path, picture_model())
+
+
+@cache
+def captions_loaded(path: Path = CAPTIONS) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """Load the captioner once."""
+    return load(path, caption_model())
+
+
+def generate(
+    embedding: NDArray[np.float32] | None, *, n: int = 1, init: NDArray[np.uint8] | None = None,
+    strength: float = 0.8, guidance: float = 2.0, steps: int = 20, seed: int = 0, path: Path = PICTURES,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Generate pictures from embeddings of the small network (DDIM, classifier-free guidance).
+
+    Parameters
+    ----------
+    embedding : array of shape (n, n_features) or None
+        None: `n` pictures of no embedding at all.
+    init : uint8 array of shape (n, height, width, 3), optional
+        Pictures to start from in place of noise.
+    strength : float
+        Share of the way back to noise that a start goes; 1 leaves nothing of it.
+    guidance : float
+        1: none.
+    steps : int
+    seed : int
+        Of the noise of the first picture; the next ones count up, so that a picture does not depend on which
+        others are made with it.
+    path : Path
+
+    Returns
+    -------
+    uint8 array of shape (n, 64, 64, 3)
+    """
+    import torch
+
+    model, mean, scale = pictures_loaded(path)
+    noise_schedule = scheduler()
+    noise_schedule.set_timesteps(steps)
+    given = _condition(embedding, n, mean, scale)
+    count, none = len(given), torch.zeros_like(given)
+    side, depth = SIDE // PATCH, 3 * PATCH**2
+    drawn = [torch.Generator().manual_seed(seed + i) for i in range(count)]
+    x = torch.stack([torch.randn(depth, side, side, generator=g) for g in drawn])
+    times = noise_schedule.timesteps
+    if init is not None:
+        times = times[len(times) - max(1, round(strength * len(times))) :]
+        start = to_patches(np.stack([resize(p, SIDE) for p in init]))
+        x = noise_schedule.add_noise(start, x, times[:1])
+    guided = embedding is not None and guidance != 1
+    with torch.inference_mode():
+        for t in times:
+            found = model(x, t, None, class_labels=given).sample
+            if guided:
+                free = model(x, t, None, class_labels=none).sample
+                found = free + guidance * (found - free)
+            x = noise_schedule.step(found, t, x).prev_sample
+    return from_patches(x)
+
+
+def _condition(
+    embedding: NDArray[np.float32] | None, n: int, mean: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    import torch
+
+    if embedding is None:
+        return torch.zeros(n, len(mean) + 1)
+    standard = (torch.from_numpy(np.asarray(embedding, np.float32)) - mean) / scale
+    return torch.cat([standard, torch.ones(len(standard), 1)], 1)
+
+
+def describe(
+    embedding: NDArray[np.float32] | None,
+    *,
+    n: int = 1,
+    n_beams: int = 5,
+    seed: int = 0,
+    path: Path = CAPTIONS,
+) -> list[str]:
+    """Caption embeddings of the small network by beam search.
+
+    Parameters
+    ----------
+    embedding : array of shape (n, n_features) or None
+        None: `n` captions of no embedding at all, drawn word by word instead of searched.
+    n : int
+    n_beams : int
+    seed : int
+        Of drawn captions.
+    path : Path
+    """
+    import torch
+
+    model, mean, scale = captions_loaded(path)
+    given = _condition(embedding, n, mean, scale)
+    how: dict[str, Any] = {"num_beams": n_beams, "do_sample": False}
+    if embedding is None:
+        how = {"num_beams": 1, "do_sample": True, "top_k": 0}
+    words = ["", *grammar.vocabulary()]
+    language = model["language"]
+    texts = []
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for rows in given.split(256):
+            prefix = model["prefix"](rows).reshape(len(rows), N_PREFIX, -1)
+            ids = language.generate(
+                inputs_embeds=prefix, attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
+                max_new_tokens=language.config.n_positions - N_PREFIX, **how,
+            )  # fmt: skip
+            for row in ids.tolist():
+                text = " ".join(words[i] for i in row if 0 < i < len(words))
+                texts.append(f"{text[:1].upper()}{text[1:]}.")
+    return texts
+
+
+def category_words() -> dict[str, set[str]]:
+    """Return the content words by which captions of the grammar name each category."""
+    return {
+        category: {w for kind in kinds for phrase in grammar.SYNONYMS[kind] for w in words_of(phrase)}
+        for category, kinds in grammar.KINDS.items()
+    }
+
+
+def _pictures_named(path: Path) -> dict[str, float]:
+    """Say how often a picture generated from an unseen picture's embedding shows its object's category."""
+    category, embedding = _unseen(500)
+    made = generate(embedding, path=path)
+    named = nano.categories(network().module, np.stack([resize(p, 96) for p in made]))
+    again = embed(made)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (embedding, again)]
+    found = (unit[1] @ unit[0].T).argmax(1) == np.arange(len(category))
+    return {
+        "category_of_generated": float((named == category).mean()),
+        "category_chance": 1 / len(grammar.CATEGORIES),
+        "generated_retrieves_its_embedding_of_500": float(found.mean()),
+    }
+
+
+def _captions_named(path: Path) -> dict[str, float]:
+    """Say how often the caption of an unseen picture names its object's category."""
+    category, embedding = _unseen(500)
+    known = category_words()
+    named = [
+        bool(known[grammar.CATEGORIES[c]] & set(words_of(text)))
+        for c, text in zip(category, describe(embedding, path=path), strict=True)
+    ]
+    return {"category_named": float(np.mean(named)), "category_chance": 1 / len(grammar.CATEGORIES)}

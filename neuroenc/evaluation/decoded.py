@@ -1,0 +1,283 @@
+"""Scores of reconstructed pictures and captions, each between its bounds, with intervals over pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuroenc.arrays import average_repeats, regions
+from neuroenc.config import Model
+from neuroenc.datasets.pixels import read_pixels
+from neuroenc.encoders.store import predict_fits
+from neuroenc.errors import ContractError
+from neuroenc.evaluation import captions as words
+from neuroenc.evaluation import images
+from neuroenc.evaluation.scores import pearson_r
+from neuroenc.evaluation.statistics import bootstrap_r
+from neuroenc.features.extract import describe
+
+Floats = NDArray[np.float64]
+CHANCE = {"two_way_images": 0.5, "two_way_reconstructions": 0.5}
+SENTENCES = Model(network="minilm", layers=["encoder.layer.5"])
+
+
+def score_pictures(
+    pictures: xr.Dataset, stimuli: xr.Dataset, judges: Mapping[str, Model], *, n_bootstraps: int = 1000,
+    seed: int = 0,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Score reconstructed pictures in every condition, by pixels and by each layer of each network.
+
+    Parameters
+    ----------
+    pictures : Dataset
+        Pictures.
+    stimuli : Dataset
+        StimulusSet with the pixels of what was seen.
+    judges : mapping
+        Name to the network or filters by which pictures are identified. A judge that also gave the
+        embedding favours what it sees; it is marked.
+    n_bootstraps, seed
+        Of the pictures.
+
+    Returns
+    -------
+    list of dict
+        metric, network, layer, condition, value, low, high, chance, n, and `each`, one value a picture (none
+        for FID, which is of the whole set).
+    """
+    seen = seen_pictures(pictures, stimuli)
+    rows = []
+    conditions = pictures["condition"].values.tolist()
+    made = {c: pictures["picture"].values[k] for k, c in enumerate(conditions)}
+    square = np.stack([_fit(p, made[conditions[0]].shape[1]) for p in seen])
+    for c, values in made.items():
+        for metric, of in (("pixcorr", images.pixcorr), ("ssim", images.ssim)):
+            rows.append(_row(metric, c, of(square, values), n_bootstraps, seed))
+    for name, model in judges.items():
+        truth = _layers(list(square), model)
+        gave = f"{model.extractor}/{model.network}" == pictures.attrs["model"]
+        for c, values in made.items():
+            for layer, found in _layers(list(values), model).items():
+                about = {"network": name, "layer": layer, "gave_the_embedding": gave}
+                measures: dict[str, Callable[..., Any]] = {
+                    "two_way_images": images.two_way,
+                    "two_way_reconstructions": lambda a, b: images.two_way(
+                        a, b, distractor="reconstructions"
+                    ),
+                    "correlation_distance": images.correlation_distance,
+                }
+                for metric, of in measures.items():
+                    rows.append(_row(metric, c, of(truth[layer], found), n_bootstraps, seed, **about))
+                if found.shape[1] < len(found):  # else the covariance has not full rank
+                    value = images.frechet_distance(truth[layer], found)
+                    rows.append(_row("fid", c, None, n_bootstraps, seed, value=value, n=len(found), **about))
+    return rows
+
+
+def score_captions(
+    captions: xr.Dataset, stimuli: xr.Dataset, *, clip: Model | None = None, sentences: bool = True,
+    n_bootstraps: int = 1000, seed: int = 0,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Score captions in every condition against those people wrote.
+
+    Parameters
+    ----------
+    captions : Dataset
+        Captions.
+    stimuli : Dataset
+        StimulusSet with captions, and pixels if `clip` is given.
+    clip : Model, optional
+        Image-text network for CLIPScore.
+    sentences : bool
+        Cosine of all-MiniLM-L6-v2 (extra `text`).
+    n_bootstraps, seed
+        Of the pictures.
+
+    Returns
+    -------
+    list of dict
+        As `score_pictures`.
+    """
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    at = np.array([row[s] for s in captions["stimulus_id"].values])
+    references = [[str(t) for t in texts if t] for texts in stimuli["caption"].values[at]]
+    rows = []
+    for k, c in enumerate(captions["condition"].values.tolist()):
+        said = [str(t) for t in captions["caption"].values[k]]
+        counts = words.bleu_counts(said, references)
+        rows += [
+            _row(f"bleu{order}", c, None, n_bootstraps, seed, counts=counts, order=order) for order in (1, 4)
+        ]
+        each = {"meteor": words.meteor, "rouge_l": words.rouge_l, "cider": words.cider}
+        for metric, of in each.items():
+            rows.append(_row(metric, c, of(said, references), n_bootstraps, seed))
+        if sentences:
+            found = words.sentence_cosine(said, references, SENTENCES)
+            rows.append(_row("sentence_cosine", c, found, n_bootstraps, seed, network="minilm"))
+        if clip is not None:
+            found = words.clip_score(read_pixels(stimuli, at), said, clip)
+            rows.append(_row("clip_score", c, found, n_bootstraps, seed, network=clip.network))
+    return rows
+
+
+def close_loop(
+    pictures: xr.Dataset, stimuli: xr.Dataset, responses: xr.Dataset, weights: str | Path, model: Model, *,
+    name: str, n_bootstraps: int = 1000, seed: int = 0,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Predict the responses to reconstructed pictures and correlate them with the measured ones, by region.
+
+    Parameters
+    ----------
+    pictures, stimuli, responses : Dataset
+        Pictures, StimulusSet, Responses.
+    weights : path
+        Of an encoder fitted to the same folds (`encode fit`).
+    model : Model
+        The features that encoder reads.
+    name : str
+        Of the encoder.
+    n_bootstraps, seed
+        Of the pictures.
+
+    Returns
+    -------
+    list of dict
+        metric `closed_loop_r`, region, condition ("seen": the pictures that were shown, the ceiling of the
+        loop), value, low, high. The same encoder read the training responses, not those tested here.
+
+    Raises
+    ------
+    ContractError
+        The weights are of other neuroids, or of other features.
+    """
+    ids, mean = average_repeats(responses)
+    where = {s: i for i, s in enumerate(ids)}
+    tested = pictures["stimulus_id"].values
+    measured = mean.reshape(len(ids), -1)[[where[s] for s in tested]]
+    fold = pictures["fold"].values
+    made = dict(zip(pictures["condition"].values.tolist(), pictures["picture"].values, strict=True))
+    shown: dict[str, Any] = {"seen": seen_pictures(pictures, stimuli)} | made
+    inside = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
+    rows = []
+    for c, values in shown.items():
+        features = describe(list(values), model)
+        predicted = np.empty_like(measured)
+        for f in np.unique(fold).tolist():
+            found, neuroid = predict_fits(weights, features, f)
+            if neuroid != responses["neuroid_id"].values.tolist():
+                raise ContractError("The encoder is of other neuroids than the responses. Use one subject.")
+            predicted[fold == f] = found[fold == f]
+        r = np.mean([pearson_r(measured[fold == f], predicted[fold == f]) for f in np.unique(fold)], 0)
+        _, limits = bootstrap_r(measured, predicted, tested, fold, inside, n=n_bootstraps, seed=seed)
+        for region, members in inside.items():
+            if np.isfinite(r[members]).any():
+                low, high = limits[region]
+                rows.append({
+                    "metric": "closed_loop_r", "encoder": name, "region": region, "condition": c,
+                    "value": float(np.nanmean(r[members])), "low": float(low), "high": float(high),
+                    "chance": 0.0, "n": len(tested), "each": None,
+                })  # fmt: skip
+    return rows
+
+
+def seen_pictures(pictures: xr.Dataset, stimuli: xr.Dataset) -> list[NDArray[np.uint8]]:
+    """Read what was seen, in the order of the reconstructions.
+
+    Raises
+    ------
+    ContractError
+        The stimuli lack one of them.
+    """
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    ids = pictures["stimulus_id"].values
+    missing = [s for s in ids if s not in row]
+    if missing:
+        raise ContractError(
+            f"{len(missing)} of {len(ids)} reconstructed pictures are not among the stimuli, first "
+            f"{str(missing[0])!r}. Use the stimuli of the same run."
+        )
+    return read_pixels(stimuli, np.array([row[s] for s in ids]))
+
+
+def over_subjects(
+    tables: Mapping[str, list[dict[str, Any]]], *, n_bootstraps: int = 1000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Average over subjects; subjects are resampled, and pictures within them.
+
+    Parameters
+    ----------
+    tables : mapping
+        Subject to rows of `score_pictures` or `score_captions`.
+    n_bootstraps, seed
+
+    Returns
+    -------
+    list of dict
+        Rows whose metric has a value for each picture.
+    """
+
+    def key(r: dict[str, Any]) -> tuple[Any, ...]:
+        return r["metric"], r.get("network"), r.get("layer"), r["condition"]
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    first = next(iter(tables.values()))
+    by_key = {s: {key(r): r for r in t} for s, t in tables.items()}
+    for r in first:
+        found = [t[key(r)] for t in by_key.values() if key(r) in t]
+        if r["each"] is None or len(found) < len(tables):
+            continue
+        each = [np.array(f["each"], float) for f in found]
+        drawn = [
+            np.mean(
+                [rng.choice(each[s], len(each[s])).mean() for s in rng.integers(len(each), size=len(each))]
+            )
+            for _ in range(n_bootstraps)
+        ]
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        rows.append({
+            **r, "value": float(np.mean([e.mean() for e in each])), "low": float(low), "high": float(high),
+            "n": len(each), "each": None,
+        })  # fmt: skip
+    return rows
+
+
+def _row(
+    metric: str, condition: str, each: Floats | None, n_bootstraps: int, seed: int, *,
+    value: float | None = None, n: int = 0, counts: Floats | None = None, order: int = 4, **about: Any,
+) -> dict[str, Any]:  # fmt: skip
+    low = high = None
+    n = len(each) if each is not None else len(counts) if counts is not None else n
+    drawn = np.random.default_rng(seed).integers(0, n, (n_bootstraps, n))
+    if each is not None:
+        value = float(each.mean())
+        low, high = np.quantile(each[drawn].mean(1), [0.025, 0.975]).tolist()
+    elif counts is not None:
+        value = words.bleu(counts, order)
+        low, high = np.quantile([words.bleu(counts[d], order) for d in drawn], [0.025, 0.975]).tolist()
+    return {
+        "metric": metric, **about, "condition": condition, "value": value, "low": low, "high": high,
+        "chance": CHANCE.get(metric), "n": n,
+        "each": None if each is None else [round(float(v), 5) for v in each],
+    }  # fmt: skip
+
+
+def _layers(items: list[Any], model: Model) -> dict[str, Floats]:
+    """Features of each layer, (n, n_features)."""
+    found = describe(items, model)
+    layer, values = found["layer"].values, found["feature"].values
+    return {
+        str(name): np.asarray(values[..., layer == name].reshape(len(items), -1), np.float64)
+        for name in dict.fromkeys(layer)
+    }
+
+
+def _fit(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))

@@ -1,0 +1,186 @@
+"""Image decoders with tiny random components of the very classes the real weights load into."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from neuroenc.arrays import CONTRACT
+from neuroenc.decoders import pipelines
+from neuroenc.errors import ContractError, InputError
+
+HOW = {"n": 2, "init": None, "strength": 0.8, "guidance": 2.0, "n_steps": 2, "seed": 0}
+
+
+def tokenizer(folder):
+    """CLIP's tokenizer over single letters."""
+    from transformers import CLIPTokenizer
+
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(c + "</w>" for c in letters)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=12)
+
+
+def text_config(width, **more):
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=60, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=12, bos_token_id=0, eos_token_id=1, pad_token_id=1, **more,
+    )  # fmt: skip
+
+
+def kandinsky(folder):
+    from diffusers import DDPMScheduler, KandinskyV22Pipeline, UNet2DConditionModel, VQModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=8, addition_embed_type="image", layers_per_block=1,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn", block_out_channels=(16, 32), norm_num_groups=8,
+        encoder_hid_dim=24, encoder_hid_dim_type="image_proj", cross_attention_dim=24, attention_head_dim=4,
+        resnet_time_scale_shift="scale_shift", class_embed_type=None,
+    )  # fmt: skip
+    movq = VQModel(
+        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        in_channels=3, out_channels=3, latent_channels=4, layers_per_block=1, norm_num_groups=8,
+        norm_type="spatial", num_vq_embeddings=12, vq_embed_dim=4,
+        up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+    )  # fmt: skip
+    scheduler = DDPMScheduler(
+        prediction_type="epsilon", variance_type="learned_range", num_train_timesteps=100
+    )
+    KandinskyV22Pipeline(unet=unet, scheduler=scheduler, movq=movq).save_pretrained(folder / "decoder")
+    CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=16,
+        patch_size=8, projection_dim=24,
+    )).save_pretrained(folder / "prior" / "image_encoder")  # fmt: skip
+
+
+def vae():
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(16, 32), down_block_types=("DownEncoderBlock2D",) * 2, latent_channels=4,
+        up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=8, sample_size=16,
+    )  # fmt: skip
+
+
+def unclip(folder):
+    from diffusers import DDIMScheduler, DDPMScheduler, StableUnCLIPImg2ImgPipeline, UNet2DConditionModel
+    from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
+        StableUnCLIPImageNormalizer,
+    )
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPTextModel,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
+
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), block_out_channels=(16, 32), norm_num_groups=8,
+        attention_head_dim=4, class_embed_type="projection", projection_class_embeddings_input_dim=48,
+        cross_attention_dim=16, layers_per_block=1, use_linear_projection=True,
+    )  # fmt: skip
+    eye = CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=24, projection_dim=24, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        image_size=16, patch_size=8,
+    ))  # fmt: skip
+    StableUnCLIPImg2ImgPipeline(
+        feature_extractor=CLIPImageProcessor(), image_encoder=eye,
+        image_normalizer=StableUnCLIPImageNormalizer(embedding_dim=24),
+        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        tokenizer=tokenizer(folder / "words"), text_encoder=CLIPTextModel(text_config(16)), unet=unet,
+        scheduler=DDIMScheduler(), vae=vae(),
+    ).save_pretrained(folder / "pipeline")  # fmt: skip
+
+
+def ip_adapter(folder):
+    from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from safetensors.torch import save_file
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), block_out_channels=(16, 32), norm_num_groups=8,
+        attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=8, transformer_layers_per_block=(1, 1), layers_per_block=1,
+        projection_class_embeddings_input_dim=64, cross_attention_dim=32,
+    )  # fmt: skip
+    words = tokenizer(folder / "words")
+    StableDiffusionXLPipeline(
+        vae=vae(), text_encoder=CLIPTextModel(text_config(16, projection_dim=16)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(16, projection_dim=16)), tokenizer=words,
+        tokenizer_2=words, unet=unet, scheduler=EulerAncestralDiscreteScheduler(timestep_spacing="trailing"),
+    ).save_pretrained(folder / "pipeline", variant="fp16")  # fmt: skip
+    attention = [k for k in unet.attn_processors if "attn2" in k]
+    numbers = {k: 2 * i + 1 for i, k in enumerate(attention)}
+    tensors = {
+        "image_proj.proj.weight": torch.randn(4 * 32, 24), "image_proj.proj.bias": torch.zeros(4 * 32),
+        "image_proj.norm.weight": torch.ones(32), "image_proj.norm.bias": torch.zeros(32),
+    }  # fmt: skip
+    for name in attention:
+        width = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
+        for part in ("to_k_ip", "to_v_ip"):
+            tensors[f"ip_adapter.{numbers[name]}.{part}.weight"] = torch.randn(width, 32)
+    (folder / "adapter" / "sdxl_models").mkdir(parents=True)
+    save_file(tensors, folder / "adapter" / "sdxl_models" / "ip-adapter_sdxl_vit-h.safetensors")
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory):
+    """A folder of weights as `weights fetch` leaves it."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name, build in (("kandinsky", kandinsky), ("unclip", unclip), ("ip_adapter", ip_adapter)):
+        build(folder / f"pipeline-{name}")
+        (folder / f"pipeline-{name}" / "manifest.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["kandinsky", "unclip", "ip_adapter"])
+def test_a_pipeline_draws_from_embeddings(name, fetched, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(fetched))
+    decoder = pipelines.make(name)
+    embedding = np.random.default_rng(0).normal(size=(2, 24)).astype("f4")
+    assert decoder.n_features == 24
+    made = decoder(embedding, **HOW)
+    assert made.shape == (2, 16, 16, 3)
+    assert made.dtype == np.uint8
+    # a picture depends on its seed and embedding, not on its neighbours
+    np.testing.assert_array_equal(decoder(embedding[:1], **HOW), made[:1])
+    assert (decoder(-3 * embedding, **HOW) != made).any()
+    assert decoder(None, **HOW).shape == made.shape
+    start = np.full((2, 8, 8, 3), 128, np.uint8)
+    if decoder.starts:
+        assert decoder(embedding, **HOW | {"init": start, "n_steps": 4}).shape == made.shape
+    else:
+        with pytest.raises(InputError, match="cannot start from a low-level picture"):
+            decoder(embedding, **HOW | {"init": start})
+
+
+def test_what_a_decoder_does_not_take_is_refused():
+    decoder = pipelines.make("nano")
+    contract = {**dict.fromkeys(CONTRACT, "x"), "model": "open_clip/nano", "layer": "visual"}
+    pipelines.check_takes(decoder, contract, 64)
+    with pytest.raises(ContractError, match="whose 'model' is 'open_clip/nano'; these have 'timm/vit'"):
+        pipelines.check_takes(decoder, contract | {"model": "timm/vit"}, 64)
+    with pytest.raises(ContractError, match="whose 'layer' is 'visual'; these have 'visual,ln'"):
+        pipelines.check_takes(decoder, contract | {"layer": "visual,ln"}, 64)
+    with pytest.raises(ContractError, match="of 64 features; these have 128"):
+        pipelines.check_takes(decoder, contract, 128)
+
+
+def test_weights_that_are_not_here_say_what_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+    with pytest.raises(InputError, match="neuroenc weights fetch kandinsky"):
+        pipelines.make("kandinsky")
