@@ -387,6 +387,9 @@ class VoxelCaptions(Section):
     model: str = Field(description="Whose embeddings; the stimuli need captions.")
     layer: str | None = Field(default=None, description="Null: all layers.")
     temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
+    generate: bool = Field(
+        default=False, description="Write captions as well, by the captioner that comes along (nano)."
+    )
 
 
 class Reconstruction(Section):
@@ -418,6 +421,16 @@ class Reconstruction(Section):
     )  # fmt: skip
     seed: int = Field(default=0, ge=0)
     device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+class Synthesis(Section):
+    """Pictures that regions would answer to (embeddings of nano)."""
+
+    model: str = Field(description="Of `models`: the small network, with its layer `visual`.")
+    regions: list[str] = Field(min_length=1)
+    judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
+    scale: float = Field(default=30.0, ge=0, description="Strength of the gradient.")
+    seed: int = Field(default=0, ge=0)
 
 
 class Stack(Section):
@@ -480,6 +493,7 @@ class Config(Section):
     )  # fmt: skip
     reconstruction: Reconstruction | None = None
     captions: VoxelCaptions | None = None
+    synthesis: Synthesis | None = None
     evaluation: Evaluation = Evaluation()
     figures: Figures = Figures()
 
@@ -511,6 +525,12 @@ class Config(Section):
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")
         known = self.fits()
+        if self.synthesis:
+            for key, name, among in (
+                ("model", self.synthesis.model, self.models), ("judge", self.synthesis.judge, known)
+            ):  # fmt: skip
+                if name not in among:
+                    raise ValueError(f"synthesis.{key}: no {name!r}. {suggest(name, among)}")
         if self.reconstruction:
             self._reconstruction(self.reconstruction, known)
         for name in set(self.stack.members if self.stack else []) - set(known):

@@ -23,6 +23,9 @@ def caption_voxels(
     regions: Annotated[Path, typer.Option(help="Table to write, words of each region (.csv).")],
     layer: Annotated[str | None, typer.Option(help="Of the features; else all.")] = None,
     temperature: Annotated[float, typer.Option(help="Of the softmax over the bank.", min=1e-6)] = 0.05,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Write captions too (embeddings of nano).")
+    ] = False,
     level: Annotated[float, typer.Option(help="False discovery rate of confident captions.")] = 0.05,
     seed: int = 0,
 ) -> None:
@@ -35,7 +38,7 @@ def caption_voxels(
     recorded = load(responses, "responses")
     table = run(
         recorded, load(features, "features"), load(stimuli, "stimuli"), load(split, "splits"),
-        layer=layer, temperature=temperature, level=level, seed=seed,
+        layer=layer, temperature=temperature, level=level, generate=generate, seed=seed,
     )  # fmt: skip
     for made, path in ((table, out), (region_words(table, recorded, seed=seed), regions)):
         with atomic(path) as partial:

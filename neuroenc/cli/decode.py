@@ -224,6 +224,56 @@ def decode_caption(
         typer.echo(f"{found['stimulus_id'].values[row]}: {text}")
 
 
+@decode.command("synthesise")
+def decode_synthesise(
+    responses: ResponsesFile,
+    features: Annotated[Path, typer.Option(help="Features of the nano network (.nc).")],
+    stimuli: StimuliFile,
+    split: SplitFile,
+    region: Annotated[str, typer.Option(help="Region of the responses.")],
+    out: Annotated[Path, typer.Option(help="Figure of the pictures (.png).")],
+    scores: Annotated[Path, typer.Option(help="Predicted responses to them (.json).")],
+    judge: Annotated[
+        str | None, typer.Option(help="WEIGHTS=OPTIONS of an encoder that took no part, and its model.")
+    ] = None,
+    n: Annotated[int, typer.Option(help="Pictures of each kind.", min=2)] = 10,
+    scale: Annotated[float, typer.Option(help="Strength of the gradient.", min=0)] = 30.0,
+    fold: int = 0,
+    seed: int = 0,
+) -> None:
+    """Draw pictures a region would answer to, by its words and by the gradient of its encoder."""
+    from neuroenc.arrays import load
+    from neuroenc.config import Model
+    from neuroenc.decoders.synthesise import synthesise
+    from neuroenc.evaluation.decoded import judge_synthesis
+    from neuroenc.figures.reconstructions import draw_synthesis
+    from neuroenc.files import write_json
+
+    recorded = load(responses, "responses")
+    made = synthesise(
+        recorded, load(features, "features"), load(stimuli, "stimuli"), load(split, "splits"), region, n=n,
+        scale=scale, fold=fold, seed=seed,
+    )  # fmt: skip
+    judged = {"guide": made.activation}
+    if judge is not None:
+        weights, _, options = judge.partition("=")
+        judged["judge"] = judge_synthesis(
+            made.pictures, recorded, region, weights, common.section(Model, options), fold=fold
+        )
+    rows = [
+        {"region": region, "by": by, "pictures": kind, "mean": float(v.mean()),
+         "standard_error": float(v.std(ddof=1) / len(v) ** 0.5), "n": len(v)}
+        for by, found in judged.items() for kind, v in found.items()
+    ]  # fmt: skip
+    write_json(
+        {"region": region, "caption": made.caption, "seed": seed, "scale": scale, "rows": rows}, scores
+    )
+    draw_synthesis(made, region, judged, out)
+    typer.echo(f"{region}: {made.caption}")
+    for r in rows:
+        typer.echo(f"{r['by']:6s} {r['pictures']:9s} {r['mean']:7.3f} ± {r['standard_error']:.3f}")
+
+
 def _print(scores: dict[str, dict[str, Any]]) -> None:
     for name, s in scores.items():
         null = f", shuffled {s['shuffled']:.3f}" if "shuffled" in s else ""

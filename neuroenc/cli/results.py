@@ -100,6 +100,18 @@ def results_reconstructions(
     )  # fmt: skip
 
 
+@results.command("words")
+def results_words(
+    regions: Annotated[Path, typer.Option(help="Words by region, of `caption voxels` (.csv).")],
+    out: Out,
+) -> None:
+    """Draw the words of each region's voxels, and the share about people, places and food."""
+    from neuroenc.datasets.reading import read_table
+    from neuroenc.figures.words import draw_words
+
+    draw_words(read_table(regions, "region", "kind", "word", "share", "low", "high"), out)
+
+
 @results.command("surface")
 def results_surface(
     responses: ResponsesFile,

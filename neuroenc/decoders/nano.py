@@ -336,6 +336,7 @@ def captions_loaded(path: Path = CAPTIONS) -> tuple[Any, torch.Tensor, torch.Ten
 def generate(
     embedding: NDArray[np.float32] | None, *, n: int = 1, init: NDArray[np.uint8] | None = None,
     strength: float = 0.8, guidance: float = 2.0, steps: int = 20, seed: int = 0, path: Path = PICTURES,
+    push: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Generate pictures from embeddings of the small network (DDIM, classifier-free guidance).
 
@@ -354,6 +355,9 @@ def generate(
         Of the noise of the first picture; the next ones count up, so that a picture does not depend on which
         others are made with it.
     path : Path
+    push : callable, optional
+        From pictures, (n, 3, 64, 64) from -1 to 1, to a value each, (n,): each step is moved along its
+        gradient (Dhariwal and Nichol 2021, algorithm 2).
 
     Returns
     -------
@@ -381,8 +385,28 @@ def generate(
             if guided:
                 free = model(x, t, None, class_labels=none).sample
                 found = free + guidance * (found - free)
+            if push is not None:
+                found = found + _pushed(model, x, t, given, noise_schedule, push)
             x = noise_schedule.step(found, t, x).prev_sample
     return from_patches(x)
+
+
+def _pushed(
+    model: Any, x: torch.Tensor, t: torch.Tensor, given: torch.Tensor, noise_schedule: Any,
+    push: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:  # fmt: skip
+    """Return by how much the predicted velocity changes so that the value of the denoised picture rises."""
+    import torch
+    from torch.nn.functional import pixel_shuffle
+
+    signal = noise_schedule.alphas_cumprod[t].clamp(min=1e-3)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        noisy = x.clone().requires_grad_(True)
+        velocity = model(noisy, t, None, class_labels=given.clone()).sample
+        clean = signal.sqrt() * noisy - (1 - signal).sqrt() * velocity
+        (gradient,) = torch.autograd.grad(push(pixel_shuffle(clean, PATCH)).sum(), noisy)
+    # the noise changes by -sqrt(1 - a) g, the picture by (1 - a) / sqrt(a) g; as velocity that is:
+    return -((1 - signal) / signal).sqrt().clamp(max=10) * gradient
 
 
 def _condition(

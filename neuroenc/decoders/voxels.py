@@ -2,8 +2,8 @@
 
 The weights of a linear encoder on embeddings point somewhere no picture is. They are projected onto a bank of
 natural pictures (a softmax over their cosines), and the voxel's words are those the bank's captions hold more
-often under these weights than they do at large. Its caption is the bank's caption made of such words: it is
-retrieved, not generated.
+often under these weights than they do at large. Its caption is the bank's caption made of such words; and,
+where a captioner takes these embeddings, one that is written from the projected embedding.
 """
 
 from __future__ import annotations
@@ -33,6 +33,24 @@ COMMON = frozenset([
     "its", "left", "little", "near", "of", "on", "or", "over", "right", "some", "something", "the",
     "there", "things", "to", "two", "three", "under", "up", "very", "with",
 ])  # fmt: skip
+# what the literature asks of regions: are their words about people, places, food?
+TOPICS = {
+    "person": """
+        baby boy boys child children crowd face family figure girl girls guy hand head kid
+        kids lady man men people person players player portrait skier snowboarder somebody
+        surfer woman women
+    """,
+    "place": """
+        airport apartment bathroom beach bedroom bridge building buildings city cottage
+        field home house indoors kitchen meadow mountain mountains office park restaurant
+        road room sea skyscraper station street tower town
+    """,
+    "food": """
+        apple apples banana bananas bowl bread breakfast broccoli cake carrots cheese
+        dinner dish donut eat food fruit lunch meal meat orange oranges pizza plate plates
+        salad sandwich soup vegetables
+    """,
+}
 PSEUDO = 2.0  # pictures that every word is granted, so that rare words claim little
 
 
@@ -151,7 +169,7 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
 def caption_voxels(
     responses: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, *,
     layer: str | None = None, fold: int = 0, temperature: float = TEMPERATURE, level: float = 0.05,
-    n_words: int = 5, seed: int = 0,
+    n_words: int = 5, generate: bool = False, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Caption every voxel of a subject.
 
@@ -170,6 +188,9 @@ def caption_voxels(
     level : float
     n_words : int
         Words listed for each voxel.
+    generate : bool
+        Also write captions, by beam search from the projected embedding; the captioner must take these
+        embeddings.
     seed : int
         Of permutations and the null.
 
@@ -178,12 +199,15 @@ def caption_voxels(
     DataFrame
         A row a voxel: neuroid_id, caption, words, confident, test_r, q; `spearman`, the rank correlation of
         the caption's words with the words of the test pictures and their responses, and `spearman_null`, the
-        same for weights whose features are dealt anew.
+        same for weights whose features are dealt anew. With `generate` also `generated` and
+        `spearman_generated`.
 
     Raises
     ------
     InputError
         The stimuli carry no captions.
+    ContractError
+        Captions are to be generated from embeddings the captioner does not take.
     """
     if "caption" not in stimuli:
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
@@ -193,8 +217,14 @@ def caption_voxels(
     side, inner = splits.sides(split, fold, ids, group)
     train, test = side == splits.TRAIN, side == splits.TEST
     every = features["stimulus_id"].values
-    embedding = join(select_layers(features, [] if layer is None else [layer]), every)
-    embedding /= np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+    chosen = select_layers(features, [] if layer is None else [layer])
+    embedding = join(chosen, every)
+    if generate:
+        from neuroenc.decoders.pipelines import Nano, check_takes
+
+        check_takes(Nano(), chosen.attrs, embedding.shape[1])
+    length = np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
+    embedding /= length
     row = {s: i for i, s in enumerate(every)}
     seen = embedding[[row[s] for s in ids]]
     centre = seen[train].mean(0)
@@ -220,14 +250,17 @@ def caption_voxels(
     shown = count_words(texts[[order[s] for s in ids[test]]], words.names).present
     rarity = -np.log(np.clip(words.present.mean(0), 1e-6, 1))
 
-    def describe(w: NDArray[Any]) -> tuple[Floats, list[str], Floats]:
-        score = word_scores(w, bank, words.present, temperature=temperature)
-        said = caption(score, words.names, candidates)
+    def fits(said: list[str]) -> Floats:
         alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
-        return score, said, pearson_r(rankdata(alike.T, axis=0), rankdata(response[test][:, usable], axis=0))
+        return pearson_r(rankdata(alike.T, axis=0), rankdata(response[test][:, usable], axis=0))
 
-    score, said, rank = describe(weight)
-    null = describe(np.random.default_rng(seed).permuted(weight, axis=1))[2]
+    def describe(w: NDArray[Any]) -> tuple[Floats, list[str]]:
+        score = word_scores(w, bank, words.present, temperature=temperature)
+        return score, caption(score, words.names, candidates)
+
+    score, said = describe(weight)
+    rank = fits(said)
+    null = fits(describe(np.random.default_rng(seed).permuted(weight, axis=1))[1])
     top = np.argsort(-score, axis=1)[:, :n_words]
     n = response.shape[1]
     table = pd.DataFrame({"neuroid_id": responses["neuroid_id"].values})
@@ -236,12 +269,23 @@ def caption_voxels(
         "test_r": pearson_r(response[test][:, usable], predicted), "q": q, "spearman": rank,
         "spearman_null": null,
     }  # fmt: skip
+    if generate:
+        from neuroenc.decoders.nano import describe as write
+
+        # the mean direction and the mean length of the bank's pictures, as BrainSCUBA has it
+        toward = project(weight, bank, embedding[in_bank], temperature=temperature)
+        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+        toward *= project(weight, bank, length[in_bank], temperature=temperature)
+        written = write(toward.astype(np.float32))
+        filled |= {"generated": written, "spearman_generated": fits(written)}
     for name, values in filled.items():
         column = pd.Series([None] * n, dtype=object)
         column[usable] = list(values)
         table[name] = column
     table["confident"] = table["confident"].fillna(value=False).astype(bool)
-    for name in ("test_r", "q", "spearman", "spearman_null"):
+    for name in (
+        k for k in ("test_r", "q", "spearman", "spearman_null", "spearman_generated") if k in filled
+    ):
         table[name] = table[name].astype(float).round(5)
     return table
 
@@ -249,7 +293,7 @@ def caption_voxels(
 def region_words(
     table: pd.DataFrame, responses: xr.Dataset, *, n_words: int = 10, n_bootstraps: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Count the words of each region's confident voxels.
+    """Count the words and topics of each region's confident voxels.
 
     Parameters
     ----------
@@ -266,9 +310,11 @@ def region_words(
     Returns
     -------
     DataFrame
-        region, n_voxels (confident), word, share of them that list it, low, high (95 %).
+        region, n_voxels (confident), kind, word, share of them that list it, low, high (95 %). Of the kind
+        "topic" are person, place and food (`TOPICS`): the share that lists a word of it.
     """
     rng = np.random.default_rng(seed)
+    topics = {name: set(text.split()) for name, text in TOPICS.items()}
     rows = []
     for name, inside in {"all": np.ones(len(table), bool), **regions(responses)}.items():
         mine = table[inside & table["confident"].to_numpy()]
@@ -276,7 +322,10 @@ def region_words(
             continue
         listed = [set(w.split()) for w in mine["words"]]
         count = pd.Series([w for words in listed for w in words]).value_counts().head(n_words)
-        for word, number in count.items():
+        found = [("word", str(word), int(number)) for word, number in count.items()]
+        found += [("topic", t, sum(bool(w & known) for w in listed)) for t, known in topics.items()]
+        for kind, word, number in found:
             low, high = np.quantile(rng.binomial(len(mine), number / len(mine), n_bootstraps), [0.025, 0.975])
-            rows.append((name, len(mine), word, number / len(mine), low / len(mine), high / len(mine)))
-    return pd.DataFrame(rows, columns=["region", "n_voxels", "word", "share", "low", "high"]).round(5)
+            rows.append((name, len(mine), kind, word, number / len(mine), low / len(mine), high / len(mine)))
+    columns = ["region", "n_voxels", "kind", "word", "share", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).round(5)

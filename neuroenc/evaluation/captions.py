@@ -182,6 +182,7 @@ def clip_score(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], m
         Of open_clip.
     """
     from neuroenc.features.extract import describe
+    from neuroenc.features.language import embed_texts
 
     eye = model.model_copy(update={"layers": ["visual"], "pooling": "mean", "projection": None})
     seen = describe(pictures, eye)["feature"].values
@@ -190,24 +191,6 @@ def clip_score(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], m
     )
     unit = [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (seen, text)]
     return np.asarray(2.5 * np.maximum((unit[0] * unit[1]).sum(1), 0), np.float64)
-
-
-def embed_texts(texts: Sequence[str], model: Model) -> Floats:
-    """Embed texts by the text half of an image-text network of open_clip, (n, n_features)."""
-    import torch
-
-    from neuroenc.features.networks import Network
-
-    twin = model.model_copy(
-        update={"extractor": "open_clip_text", "layers": ["ln_final"], "pooling": "mean", "projection": None}
-    )
-    network = Network(twin)
-    with torch.inference_mode():
-        parts = [
-            network.module.encode_text(network.source.prepare(list(texts[i : i + 256]))["text"])
-            for i in range(0, len(texts), 256)
-        ]
-    return np.asarray(torch.cat(parts).float().numpy(), np.float64)
 
 
 def sentence_cosine(captions: Sequence[str], references: Sequence[Sequence[str]], model: Model) -> Floats:

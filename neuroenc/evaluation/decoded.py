@@ -185,6 +185,37 @@ def close_loop(
     return rows
 
 
+def judge_synthesis(
+    pictures: Mapping[str, NDArray[np.uint8]], responses: xr.Dataset, region: str, weights: str | Path,
+    model: Model, *, fold: int = 0,
+) -> dict[str, Floats]:  # fmt: skip
+    """Predict a region's mean response to pictures drawn for it, by an encoder that took no part.
+
+    Parameters
+    ----------
+    pictures : mapping
+        Kind to pictures, (n, side, side, 3).
+    responses : Dataset
+        For the region.
+    region : str
+    weights : path
+        Of the encoder (`encode fit`).
+    model : Model
+        The features it reads.
+    fold : int
+
+    Returns
+    -------
+    dict
+        Kind to (n,), in units of the responses.
+    """
+    inside = regions(responses)[region]
+    return {
+        kind: np.nanmean(predict_fits(weights, describe(list(p), model), fold)[0][:, inside], axis=1)
+        for kind, p in pictures.items()
+    }
+
+
 def seen_pictures(pictures: xr.Dataset, stimuli: xr.Dataset) -> list[NDArray[np.uint8]]:
     """Read what was seen, in the order of the reconstructions.
 

@@ -200,13 +200,19 @@ def captions_of_categories(
     words = category_words()
     preferred, silent = truth["preferred"].values, truth["silent"].values
     confident = table["confident"].to_numpy(bool)
-    said = [set(words_of(str(c))) for c in table["caption"]]
     chosen = np.flatnonzero((preferred != "") & confident)
-    right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
-    chance = np.mean([[bool(said[v] & some) for some in words.values()] for v in chosen])
+    named: list[tuple[str, NDArray[np.bool_], float | None]] = []
+    for column in ("caption", "generated"):
+        if column not in table:
+            continue
+        said = [set(words_of(str(c))) for c in table[column]]
+        right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
+        chance = np.mean([[bool(said[v] & some) for some in words.values()] for v in chosen])
+        kind = "caption" if column == "caption" else "generated caption"
+        named.append((f"category word in the {kind} of a selective voxel", right, float(chance)))
     rows = []
     for name, hit, null in (
-        ("category word in the caption of a selective voxel", right, float(chance)),
+        *named,
         ("selective voxels with a confident caption", confident[preferred != ""], None),
         ("silent voxels with a confident caption", confident[silent], 0.05),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuroenc.decoders.synthesise import Synthesis
 from neuroenc.errors import InputError
 from neuroenc.evaluation.decoded import seen_pictures
 from neuroenc.figures import style
@@ -114,4 +116,38 @@ def draw_reconstructions(
         fontsize=8,
         ha="center",
     )
+    style.save(fig, out)
+
+
+def draw_synthesis(
+    made: Synthesis, region: str, judged: Mapping[str, Mapping[str, NDArray[np.float64]]], out: str | Path
+) -> None:
+    """Draw pictures made for a region above natural ones, each row with its predicted response.
+
+    Parameters
+    ----------
+    made : Synthesis
+    region : str
+    judged : mapping
+        Who judged to kind of picture to predicted responses.
+    out : path
+    """
+    names = {
+        "text": f"generated from\n“{textwrap.fill(made.caption, 24)}”",
+        "gradient": "generated,\npushed by gradient",
+        "unguided": "generated,\nnot guided",
+        "top": "natural,\nhighest predicted",
+        "random": "natural,\nat random",
+    }
+    n = len(made.pictures["text"])
+    fig, axes = style.figure(len(names), n, figsize=(0.95 * n + 2.2, 5.4), squeeze=False)
+    for line, (kind, label) in enumerate(names.items()):
+        for column in range(n):
+            axes[line, column].imshow(made.pictures[kind][column])
+            axes[line, column].set_xticks([])
+            axes[line, column].set_yticks([])
+            axes[line, column].spines[:].set_visible(False)
+        value = "\n".join(f"{by}: {found[kind].mean():.2f}" for by, found in judged.items())
+        axes[line, 0].set_ylabel(f"{label}\n{value}", fontsize=6.5, rotation=0, ha="right", va="center")
+    fig.suptitle(f"{region}: mean predicted response beside each row", fontsize=9)
     style.save(fig, out)

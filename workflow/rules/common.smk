@@ -125,6 +125,11 @@ def judge_flags(wildcards, input):
     return " ".join(flags)
 
 
+def synthesis_judge(wildcards, input):
+    model = FITS[SYNTHESIS["judge"]][1]
+    return f"{input.weights}={json.dumps(config['models'][model])}"
+
+
 def stem(name):
     """The part of a file name that says encoder and model."""
     encoder, model = FITS.get(name, ("stack", "all"))
@@ -195,6 +200,7 @@ DECODED = [
     for model in MODELS
     if not options.get("models") or model in options["models"]
 ] + ([stem(n) for n in NAMES] if DECODERS else [])
+SYNTHESIS = config.get("synthesis") or {}
 DRAWN = config.get("reconstruction") or {}
 if DRAWN:
     DRAWN_FROM = f"dec-{DRAWN['decoder']}_feat-{DRAWN['model']}"

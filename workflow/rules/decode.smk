@@ -62,11 +62,68 @@ rule caption_voxels:
     params:
         layer=f"--layer {CAPTIONS['layer']}" if CAPTIONS.get("layer") else "",
         temperature=CAPTIONS.get("temperature", 0.05),
+        generate="--generate" if CAPTIONS.get("generate") else "",
     shell:
         "neuroenc caption voxels --responses {input.responses:q} --features {input.features:q} "
         "--stimuli {input.stimuli:q} --split {input.split:q} {params.layer} "
-        "--temperature {params.temperature} --out {output.table:q} --regions {output.regions:q} "
+        "--temperature {params.temperature} {params.generate} --out {output.table:q} --regions {output.regions:q} "
         "> {log} 2>&1"
+
+
+rule words:
+    """Draw the words of each region's voxels, and the share about people, places and food."""
+    input:
+        f"{SUB}_desc-captions_regions.csv",
+    output:
+        report(
+            f"{SUB}_words.png",
+            caption="../report/words.rst",
+            category="What voxels want, in words",
+            labels={"subject": "{subject}"},
+        ),
+    log:
+        f"{LOGS}/words/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/words/sub-{{subject}}.jsonl"
+    resources:
+        mem_mb=memory(4),
+        runtime=10,
+    shell:
+        "neuroenc results words --regions {input:q} --out {output:q} > {log} 2>&1"
+
+
+rule decode_synthesise:
+    """Draw pictures a region would answer to."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        features=f"{RUN}/feat-{SYNTHESIS.get('model')}_features.nc",
+        stimuli=f"{RUN}/stimuli.nc",
+        split=f"{RUN}/splits.nc",
+        weights=f"{SUB}_{stem(SYNTHESIS.get('judge'))}_weights.safetensors",
+    output:
+        figure=report(
+            f"{SUB}_synthesis-{{region}}.png",
+            caption="../report/synthesis.rst",
+            category="Pictures drawn for regions",
+            labels={"subject": "{subject}", "region": "{region}"},
+        ),
+        scores=f"{SUB}_synthesis-{{region}}.json",
+    log:
+        f"{LOGS}/decode_synthesise/sub-{{subject}}_{{region}}.log",
+    benchmark:
+        f"{BENCHMARKS}/decode_synthesise/sub-{{subject}}_{{region}}.jsonl"
+    resources:
+        mem_mb=memory(6, base=2000),
+        runtime=60,
+    params:
+        judge=synthesis_judge,
+        scale=SYNTHESIS.get("scale", 30),
+        seed=SYNTHESIS.get("seed", 0),
+    shell:
+        "neuroenc decode synthesise --responses {input.responses:q} --features {input.features:q} "
+        "--stimuli {input.stimuli:q} --split {input.split:q} --region {wildcards.region:q} "
+        "--judge {params.judge:q} --scale {params.scale} --seed {params.seed} --out {output.figure:q} "
+        "--scores {output.scores:q} > {log} 2>&1"
 
 
 rule decode_match:
