@@ -48,6 +48,7 @@ bench: .venv/.ready
 	python benchmarks/features.py
 	python benchmarks/nsd.py
 	python benchmarks/retrieval.py
+	python benchmarks/decoding.py
 	python benchmarks/simulation.py
 
 readme: .venv/.ready

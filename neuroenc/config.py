@@ -361,11 +361,23 @@ class NetworkDecoding(DecoderSection):
     n_hidden: int = Field(default=512, ge=8)
     n_blocks: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    front: Literal["linear", "atm"] = Field(
+        default="linear", description="First layer of a subject: linear, or for epochs attention between "
+        "channels and convolutions over time."
+    )  # fmt: skip
+    repeats: Literal["mean", "random"] = Field(
+        default="mean", description="Train on the mean of a picture's repetitions, or on one at random in "
+        "each step; validation and test take the mean."
+    )  # fmt: skip
     squared_error: float = Field(default=1.0, ge=0, description="Weight beside the contrastive loss.")
     learning_rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     first_decay: float = Field(default=1e-1, ge=0, description="Weight decay of the subjects' linear layers.")
     batch_size: int = Field(default=64, ge=2)
+    accumulate: int = Field(
+        default=1, ge=1, description="Parts into which a batch is cut to save memory; contrasts are within "
+        "a part."
+    )  # fmt: skip
     max_epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)

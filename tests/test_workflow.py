@@ -26,8 +26,25 @@ CONFIG = {
         "category": {"extractor": "category"},
         "gabor": {"extractor": "gabor"},
         "cells": {"extractor": "gabor", "pooling": "grid:4"},
+        "nano": {"network": "nano", "layers": ["visual"]},
+        "pixel": {"extractor": "pixel"},
     },
-    "decoders": {"ridge": {"models": ["gabor"], "n_components": 8}},
+    "decoders": {
+        "ridge": {"models": ["gabor", "nano"], "n_components": 8, "prior": {"max_epochs": 3, "n_steps": 5}},
+        "small": {"name": "ridge", "models": ["pixel"], "n_components": 8},
+    },
+    "reconstruction": {
+        "decoder": "ridge",
+        "model": "nano",
+        "low_level": "small",
+        "side": 64,
+        "n_steps": 5,
+        "captions": True,
+        "judges": ["nano", "gabor"],
+        "closed_loop": ["gabor"],
+    },
+    "captions": {"model": "nano", "layer": "visual", "generate": True},
+    "synthesis": {"model": "nano", "regions": ["FFA"], "judge": "gabor"},
     "encoders": {
         "ridge": {"alphas": [0, 5, 4], "models": ["category", "gabor"]},
         "routing": {
@@ -95,7 +112,12 @@ def test_outputs(finished):
     rows = json.loads((run / "summary.json").read_text())["rows"]
     by = {r["by"]: r for r in rows if r["name"] == "retrieval, brain_to_image_top1" and r["subject"] == "01"}
     assert by["dec-ridge_feat-gabor"]["shuffled"] < 0.3 and "enc-stack_feat-all" in by
-    assert {r["name"] for r in rows} >= {"mean test r", "ceiling error mean", "brain_to_image_top1"}
+    assert {r["name"] for r in rows} >= {
+        "mean test r", "ceiling error mean", "brain_to_image_top1", "reconstruction, pixcorr",
+        "reconstruction, closed_loop_r", "reconstruction, cider", "gain by the prior, cosine",
+    }  # fmt: skip
+    drawn = {r["condition"]: r for r in rows if r["name"] == "reconstruction, ssim" and r["subject"] == "all"}
+    assert set(drawn) == {"brain", "plain", "low_level", "retrieved", "shuffled", "mean", "sample", "true"}
     for subject in ("01", "02"):
         names = {p.name.removeprefix(f"sub-{subject}_") for p in (run / f"sub-{subject}").iterdir()}
         assert names >= {
@@ -104,7 +126,9 @@ def test_outputs(finished):
             "enc-routing_feat-cells_attention.nc", "enc-stack_feat-all_desc-scores.nc",
             "dec-ridge_feat-gabor_retrieval.json", "enc-stack_feat-all_retrieval.json",
             "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
-            "hemi-L_desc-scores.func.gii",
+            "hemi-L_desc-scores.func.gii", "dec-ridge_feat-nano_pictures.nc", "words.png",
+            "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
+            "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
         }  # fmt: skip
     assert not list(finished.rglob(".partial*"))
     assert list((finished / "logs/small/benchmarks/encode_fit").glob("*.jsonl"))

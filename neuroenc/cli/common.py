@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,6 +28,11 @@ StimuliFile = Annotated[Path, typer.Option(help="StimulusSet (.nc).")]
 ScoresFiles = Annotated[
     list[str], typer.Option("--scores", help="MODEL=FILE.nc; may be given several times.")
 ]
+
+
+def first_process() -> bool:
+    """Whether this process writes: under `accelerate launch` or `torchrun` only the first does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def group(text: str) -> typer.Typer:

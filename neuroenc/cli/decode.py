@@ -42,8 +42,9 @@ def decode_fit(
         load(responses, "responses"), load(features, "features"), load(split, "splits"),
         common.decoder(options), shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors",
     )  # fmt: skip
-    save(found, out)
-    remove(resume)
+    if common.first_process():
+        save(found, out)
+        remove(resume)
 
 
 @decode.command("evaluate")

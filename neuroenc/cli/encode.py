@@ -41,6 +41,8 @@ def encode_fit(
         load(responses, "responses"), features_of, load(split, "splits"), chosen,
         checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
     )  # fmt: skip
+    if not common.first_process():
+        return
     save_fits(
         fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"]
     )
@@ -210,7 +212,9 @@ def evaluate_pictures(
             found, shown, load(responses, "responses"), weights, common.section(Model, options), name=name,
             seed=seed,
         )  # fmt: skip
-    about = {k: found.attrs[k] for k in ("generator", "decoder", "model", "layer", "transductive", "seed")}
+    about = {
+        k: str(found.attrs[k]) for k in ("generator", "decoder", "model", "layer", "transductive", "seed")
+    }
     write_json({**about, "definitions": DEFINITIONS, "rows": rows}, out)
 
 

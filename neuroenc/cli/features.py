@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ from neuroenc.errors import InputError
 
 features = common.group("What a network makes of the stimuli.")
 weights = common.group("Weights of networks: the only commands that fetch them.")
-nano = common.group("The small network that comes with neuroenc.")
+nano = common.group("The small models that come with neuroenc.")
 
 
 @features.command("list")
@@ -113,22 +114,34 @@ def weights_verify(networks: Networks) -> None:
             typer.echo(f"ok  {name}  {line}")
 
 
+class Trained(StrEnum):
+    """What is trained by the project itself."""
+
+    network = "network"
+    pictures = "pictures"
+    captions = "captions"
+
+
 @nano.command("train")
 def nano_train(
+    what: Annotated[
+        Trained, typer.Argument(help="The image-text network, or what draws or captions its embeddings.")
+    ],
     out: Annotated[Path, typer.Argument(help="The .safetensors to write; the record goes beside.")],
-    n_pictures: int = 40_000,
-    epochs: int = 14,
-    batch_size: int = 256,
-    learning_rate: float = 1.5e-3,
+    n_pictures: Annotated[int | None, typer.Option(help="Else as the shipped weights.", min=256)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Else as the shipped weights.", min=1)] = None,
     seed: int = 0,
 ) -> None:
-    """Train the small image-text network on the grammar of pictures."""
+    """Train a small model on the grammar of pictures, within an hour on two cores."""
+    from neuroenc.decoders import nano as decoders
     from neuroenc.features import nano as network
 
-    record = network.train(
-        out, n_pictures=n_pictures, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, seed=seed,
-    )  # fmt: skip
+    train: dict[Trained, Any] = {
+        Trained.network: network.train, Trained.pictures: decoders.train_pictures,
+        Trained.captions: decoders.train_captions,
+    }  # fmt: skip
+    given = {"n_pictures": n_pictures, "epochs": epochs}
+    record = train[what](out, seed=seed, **{k: v for k, v in given.items() if v is not None})
     typer.echo(json.dumps(record, indent=2))
 
 

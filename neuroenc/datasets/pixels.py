@@ -51,13 +51,13 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
     path = existing(place, made_by="The stimulus set names where the pictures are; were they moved?")
     if key:
         index = stimuli["pixel_index"].values[rows]
-        order = np.argsort(index)
+        once, where = np.unique(index, return_inverse=True)  # HDF5 reads in order, and nothing twice
         try:
             with h5py.File(path) as file:
-                block = file[key][index[order]]
+                block = file[key][once]
         except (OSError, KeyError) as error:
             raise InputError(f"Cannot read {key!r} of {path}: {error}. Is it whole?") from None
-        return [block[i] for i in np.argsort(order)]
+        return [block[i] for i in where]
     return [
         _frame(stimuli, int(row), path / str(name), moment)
         if str(name).lower().endswith(ENDINGS) else _decode(path, str(name))

@@ -1,4 +1,4 @@
-"""From a response back to the picture; `from neuroenc.decoders import RidgeDecoder, BrainNetwork`."""
+"""From a response back to the picture; `from neuroenc.decoders import RidgeDecoder`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neuroenc.decoders.index import Index
     from neuroenc.decoders.network import BrainNetwork
+    from neuroenc.decoders.prior import DiffusionPrior
     from neuroenc.decoders.ridge import RidgeDecoder
 
-__all__ = ["BrainNetwork", "Index", "RidgeDecoder"]
-HOMES = {"Index": "index", "RidgeDecoder": "ridge", "BrainNetwork": "network"}
+__all__ = ["BrainNetwork", "DiffusionPrior", "Index", "RidgeDecoder"]
+HOMES = {"Index": "index", "RidgeDecoder": "ridge", "BrainNetwork": "network", "DiffusionPrior": "prior"}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,17 +19,21 @@ from neuroenc.encoders.encode import transductive
 from neuroenc.errors import InputError
 
 
-def make(options: config.Decoder, folds: list[Any], *, checkpoint: Any = None) -> Any:
+def make(
+    options: config.Decoder, folds: list[Any], *, n_times: int | None = None, checkpoint: Any = None
+) -> Any:
     """Build the estimator a decoder's options describe.
 
     Parameters
     ----------
     options : Decoder
     folds : list of (train, validation)
+    n_times : int, optional
+        Samples of an epoch, for networks that read epochs.
     checkpoint : path, optional
         From which a run trained by gradient is resumed.
     """
-    values = options.model_dump(exclude={"name", "models", "layers", "prior"})
+    values = options.model_dump(exclude={"name", "models", "layers", "prior", "front", "repeats"})
     if isinstance(options, config.RidgeDecoding):
         from neuroenc.decoders.ridge import RidgeDecoder
 
@@ -38,7 +42,8 @@ def make(options: config.Decoder, folds: list[Any], *, checkpoint: Any = None) -
     from neuroenc.decoders.network import BrainNetwork
 
     values["device"] = device(values["device"])
-    return BrainNetwork(cv=folds, checkpoint=checkpoint, **values)
+    epochs = n_times if options.front == "atm" else None
+    return BrainNetwork(cv=folds, checkpoint=checkpoint, n_times=epochs, **values)
 
 
 def device(name: str) -> str:
@@ -49,7 +54,12 @@ def device(name: str) -> str:
 
 
 def out_of_fold(
-    options: config.Decoder, X: NDArray[Any], Y: NDArray[Any], inner: NDArray[np.int64], target: Target
+    options: config.Decoder,
+    X: NDArray[Any],
+    Y: NDArray[Any],
+    inner: NDArray[np.int64],
+    target: Target,
+    n_times: int | None = None,
 ) -> NDArray[np.float32]:
     """Decode each training stimulus by a decoder that was fitted to the other inner folds.
 
@@ -62,6 +72,8 @@ def out_of_fold(
         Inner fold of each.
     target : Target
         In whose components the result is.
+    n_times : int, optional
+        As in `make`.
 
     Returns
     -------
@@ -70,7 +82,7 @@ def out_of_fold(
     out = np.empty((len(X), len(target.basis)), np.float32)
     for k in np.unique(inner):
         held, kept = inner == k, inner[inner != k]
-        model = make(options, _folds(kept)).fit(X[~held], Y[~held])
+        model = make(options, _folds(kept), n_times=n_times).fit(X[~held], Y[~held])
         out[held] = target.transform(model.predict(X[held]))
     return out
 
@@ -114,7 +126,11 @@ def decode(
     ids, mean = average_repeats(responses)
     first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
     group = responses["group"].values[[first[s] for s in ids]]
-    response = mean.reshape(len(ids), -1)
+    n_times = mean.shape[2] if mean.ndim == 3 else None
+    front, repeats = (getattr(options, k, None) for k in ("front", "repeats"))
+    if front == "atm" and n_times is None:
+        raise InputError("These responses have no time bins, which `front: atm` reads. Use `front: linear`.")
+    response = repetitions(responses, ids) if repeats == "random" else mean.reshape(len(ids), 1, -1)
     features = select_layers(features, options.layers)
     embedding = join(features, ids)
     out: dict[str, list[Any]] = {
@@ -123,19 +139,24 @@ def decode(
     for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
-        centre, scale = response[train].mean(0), response[train].std(0)
+        centre, scale = response[train].mean((0, 1)), response[train].std((0, 1))
         usable = np.isfinite(scale) & (scale > 0)
         if not usable.any():
             raise InputError(
-                f"None of {response.shape[1]} neuroids is finite and varies over the training stimuli of "
+                f"None of {response.shape[2]} neuroids is finite and varies over the training stimuli of "
                 f"fold {fold}. Check the responses."
             )
-        X = np.nan_to_num((response[:, usable] - centre[usable]) / scale[usable])
+        if front == "atm":  # an epoch keeps its shape
+            centre, scale = np.where(usable, centre, 0), np.where(usable, scale, np.inf)
+            usable[:] = True
+        X = np.nan_to_num((response[..., usable] - centre[usable]) / scale[usable], posinf=0, neginf=0)
+        X = X[:, 0] if X.shape[1] == 1 else X
         Y = embedding[train]
         if shuffle is not None:
             Y = Y[np.random.default_rng((shuffle, fold)).permutation(len(Y))]
         folds = _folds(inner[train])
-        model = make(options, folds, checkpoint=checkpoint and checkpoint(fold)).fit(X[train], Y)
+        saved = checkpoint and checkpoint(fold)
+        model = make(options, folds, n_times=n_times, checkpoint=saved).fit(X[train], Y)
         found = model.predict_components(X[test])
         if options.prior is not None:
             from neuroenc.decoders.prior import DiffusionPrior
@@ -143,7 +164,8 @@ def decode(
             how = options.prior.model_dump(exclude={"guidance", "n_steps"})
             prior = DiffusionPrior(**how | {"device": device(how["device"])}, cv=folds)
             prior.fit(
-                out_of_fold(options, X[train], Y, inner[train], model.target_), model.target_.transform(Y)
+                out_of_fold(options, X[train], Y, inner[train], model.target_, n_times),
+                model.target_.transform(Y),
             )
             out["sampled"].append(prior.sample(
                 found, guidance=options.prior.guidance, n_steps=options.prior.n_steps, seed=options.prior.seed
@@ -179,6 +201,22 @@ def decode(
         },
     )  # fmt: skip
     return check(dataset, "embeddings")
+
+
+def repetitions(responses: xr.Dataset, ids: NDArray[np.str_]) -> NDArray[np.float32]:
+    """Return the repetitions of each stimulus, (n_stimuli, n_repetitions, n_neuroids).
+
+    Parameters
+    ----------
+    responses : Dataset
+    ids : array of text, (n_stimuli,)
+        A stimulus with fewer repetitions than another one has its own again, in turn.
+    """
+    shown = responses["stimulus_id"].values
+    rows = [np.flatnonzero(shown == s) for s in ids]
+    most = max(len(r) for r in rows)
+    values = responses["response"].values.reshape(len(shown), -1)
+    return values[np.stack([np.resize(r, most) for r in rows])]
 
 
 def score(

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 Floats = NDArray[Any]
 
 
-def make_module(widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout: float, n_out: int) -> Any:
+def make_module(
+    widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout: float, n_out: int,
+    n_times: int | None = None,
+) -> Any:  # fmt: skip
     """Build the network.
 
     Parameters
@@ -40,8 +43,17 @@ def make_module(widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout
     n_hidden, n_blocks : int
     dropout : float
     n_out : int
+    n_times : int, optional
+        Responses are epochs of so many samples, flattened channel by channel; `atm` reads them.
     """
     from torch import nn
+
+    def first(n: int) -> Any:
+        if n_times is None:
+            return nn.Linear(n, n_hidden)
+        from neuroenc.decoders.atm import make_front
+
+        return make_front(n // n_times, n_times, n_hidden, dropout)
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -57,7 +69,7 @@ def make_module(widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first = nn.ModuleDict({f"s{name}": nn.Linear(n, n_hidden) for name, n in widths.items()})
+            self.first = nn.ModuleDict({f"s{name}": first(n) for name, n in widths.items()})
             self.drop = nn.Dropout(dropout)
             self.blocks = nn.Sequential(*[Block() for _ in range(n_blocks)])
             self.head = _silent(nn.Linear(n_hidden, n_out))
@@ -67,6 +79,8 @@ def make_module(widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout
             )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.ndim == 3:  # repetitions
+                x = x.mean(1)
             if len(self.first) == 1:
                 (name,) = self.first
                 seen = x[:, : widths[name[1:]]]
@@ -106,11 +120,16 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     n_hidden, n_blocks : int
         Width and number of the shared residual blocks.
     dropout : float
+    n_times : int, optional
+        Responses are epochs of so many samples, flattened channel by channel: attention between channels and
+        convolutions over time (`atm`) stand in front in place of a linear layer.
     squared_error : float
         Weight of the squared error beside the contrastive loss: it sets the length of what is decoded.
     learning_rate, weight_decay, first_decay
         `first_decay` is the weight decay of the subjects' linear layers.
     batch_size, max_epochs, patience, clip
+    accumulate : int
+        Parts into which a batch is cut to save memory; pictures are contrasted within a part.
     cv : int, splitter or iterable of (train, validation)
         The first split gives the validation rows, by which the best epoch is chosen.
     seed : int
@@ -133,6 +152,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         n_hidden: int = 512,
         n_blocks: int = 2,
         dropout: float = 0.3,
+        n_times: int | None = None,
         squared_error: float = 1.0,
         learning_rate: float = 1e-4,
         weight_decay: float = 1e-2,
@@ -141,6 +161,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         max_epochs: int = 20,
         patience: int = 10,
         clip: float = 1.0,
+        accumulate: int = 1,
         cv: Any = 5,
         seed: int = 0,
         device: str = "cpu",
@@ -150,6 +171,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.n_hidden = n_hidden
         self.n_blocks = n_blocks
         self.dropout = dropout
+        self.n_times = n_times
         self.squared_error = squared_error
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -158,6 +180,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.max_epochs = max_epochs
         self.patience = patience
         self.clip = clip
+        self.accumulate = accumulate
         self.cv = cv
         self.seed = seed
         self.device = device
@@ -169,7 +192,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         Parameters
         ----------
         X : array of shape (n_samples, n_neuroids), or mapping of subject to such arrays
-            Responses, standardised.
+            Responses, standardised. Of shape (n_samples, n_repetitions, n_neuroids): each step takes one
+            repetition at random, validation and prediction their mean.
         y : array of shape (n_samples, n_features), or mapping of subject to such arrays
             Embeddings of the pictures, flattened.
 
@@ -183,7 +207,13 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         responses = dict(X) if isinstance(X, Mapping) else {"1": X}
         embeddings = dict(y) if isinstance(y, Mapping) else {"1": y}
         self.subjects_ = list(responses)
-        self.widths_ = {s: np.shape(v)[1] for s, v in responses.items()}
+        self.widths_ = {s: np.shape(v)[-1] for s, v in responses.items()}
+        odd = [s for s, n in self.widths_.items() if self.n_times and n % self.n_times]
+        if odd:
+            raise InputError(
+                f"{self.widths_[odd[0]]} responses of subject {odd[0]!r} are no epochs of {self.n_times} "
+                "samples. Give channels times samples, flattened."
+            )
         stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
         truth = np.concatenate([np.asarray(embeddings[s], np.float32) for s in self.subjects_])
         fitted, held, start = [], [], 0
@@ -197,7 +227,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         component = self.target_.transform(truth)
         torch.manual_seed(self.seed)
         self.module_ = make_module(
-            self.widths_, self.n_hidden, self.n_blocks, self.dropout, component.shape[1]
+            self.widths_, self.n_hidden, self.n_blocks, self.dropout, component.shape[1], self.n_times
         )
         for number, s in enumerate(self.subjects_):
             self._start(stacked, component, fitted[number], s)
@@ -237,11 +267,13 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             raise InputError(f"Subject {subject!r} was trained on already: {', '.join(self.subjects_)}.")
         X = np.asarray(X, np.float32)
         old = self.module_
-        self.widths_ = {subject: X.shape[1]} | self.widths_
+        self.widths_ = {subject: X.shape[-1]} | self.widths_
         self.subjects_ = [subject, *self.subjects_]
         torch.manual_seed(self.seed)
         n_out = len(self.target_.basis)
-        self.module_ = make_module(self.widths_, self.n_hidden, self.n_blocks, self.dropout, n_out)
+        self.module_ = make_module(
+            self.widths_, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times
+        )
         self.module_.load_state_dict(old.state_dict(), strict=False)
         for name, parameter in self.module_.named_parameters():
             own = f".s{subject}." in name  # the layers of the others see no batch
@@ -260,7 +292,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         import torch
 
         width = self.widths_[subject]
-        ridge = RidgeCV(np.logspace(0, 6, 13)).fit(X[fitted, :width], component[fitted])
+        mean = X[fitted] if X.ndim == 2 else X[fitted].mean(1)
+        ridge = RidgeCV(np.logspace(0, 6, 13)).fit(mean[:, :width], component[fitted])
         layer = self.module_.first_straight[f"s{subject}"]
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(ridge.coef_)))
@@ -270,11 +303,13 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self, X: Floats, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64],
         checkpoint: str | Path | None,
     ) -> None:  # fmt: skip
-        from torch import cat
+        from torch import arange, cat, randint
         from torch.nn.functional import normalize
 
         def loss(module: Any, x: Any, true: Any, over: float) -> Any:
             unit = normalize(true, dim=1)
+            if x.ndim == 3:
+                x = x[arange(len(x)), randint(x.shape[1], (len(x),))]
             if over < losses.MIXED:
                 mixed, partner, share = losses.mix(x[:, :-1], x[:, -1].long())
                 x = cat([mixed, x[:, -1:]], 1)
@@ -291,7 +326,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             weight_decay=self.weight_decay, first_decay=self.first_decay, batch_size=self.batch_size,
             max_epochs=self.max_epochs, patience=self.patience, clip=self.clip, seed=self.seed,
             device=self.device, checkpoint=checkpoint, fingerprint=digest.hexdigest(),
-            description="brain network", loss=loss, score=_cosine,
+            description="brain network", loss=loss, score=_cosine, accumulate=self.accumulate,
         )  # fmt: skip
 
     def _batch(self, X: ArrayLike, subject: str) -> Floats:
@@ -299,17 +334,17 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         X = np.asarray(X, np.float32)
         if subject not in self.widths_:
             raise invalid("subject", subject, self.widths_)
-        if X.shape[1] != self.widths_[subject]:
+        if X.shape[-1] != self.widths_[subject]:
             raise InputError(
-                f"Responses of {X.shape[1]} neuroids, subject {subject!r} was fitted with "
+                f"Responses of {X.shape[-1]} neuroids, subject {subject!r} was fitted with "
                 f"{self.widths_[subject]}. Use the same mask."
             )
         if not np.isfinite(X).all():
-            bad = np.flatnonzero(~np.isfinite(X).all(0))
+            bad = np.flatnonzero(~np.isfinite(X.reshape(-1, X.shape[-1])).all(0))
             raise InputError(f"Responses have NaN or infinite values in neuroids {bad[:5].tolist()}.")
-        out = np.zeros((len(X), max(self.widths_.values()) + 1), np.float32)
-        out[:, : X.shape[1]] = X
-        out[:, -1] = list(self.widths_).index(subject)
+        out = np.zeros((*X.shape[:-1], max(self.widths_.values()) + 1), np.float32)
+        out[..., : X.shape[-1]] = X
+        out[..., -1] = list(self.widths_).index(subject)
         return out
 
     def predict_components(self, X: ArrayLike, subject: str | None = None) -> Floats:

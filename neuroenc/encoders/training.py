@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,12 +87,15 @@ def train(
     loss: Loss | None = None,
     score: Callable[[Floats, Floats], float] | None = None,
     first_decay: float | None = None,
+    accumulate: int = 1,
 ) -> list[float]:
     """Train a readout; leave it with the weights of its best epoch.
 
     AdamW, on the squared error unless told otherwise, cosine decay of the learning rate, gradients clipped
     by norm, in bfloat16 on a GPU. The order of samples and the dropout of an epoch depend on the seed and the
-    epoch alone, so that a run resumed from its checkpoint ends in the same weights.
+    epoch alone, so that a run resumed from its checkpoint ends in the same weights. Under `accelerate launch`
+    or `torchrun` each process takes its share of every batch and gradients are averaged; all end with the
+    same weights, and the first one writes the checkpoint.
 
     Parameters
     ----------
@@ -116,6 +120,8 @@ def train(
         Pearson's r, mean over targets.
     first_decay : float, optional
         Weight decay of parameters whose name begins with `first`.
+    accumulate : int
+        Parts into which a batch is cut, one after the other, before a step is taken.
 
     Returns
     -------
@@ -130,6 +136,8 @@ def train(
     """
     import torch
 
+    processes = Processes.here(device)
+    device = processes.device
     module.to(device)
     parameters = {k: v for k, v in module.named_parameters() if v.requires_grad}
     first = [v for k, v in parameters.items() if first_decay is not None and k.startswith("first")]
@@ -148,7 +156,7 @@ def train(
     for epoch in bar:
         if len(history) - 1 - int(np.argmax(history or [0])) >= patience:
             break
-        torch.manual_seed(1000 * seed + epoch)
+        torch.manual_seed(1000 * seed + epoch + 7919 * processes.rank)
         order = np.random.default_rng((seed, epoch)).permutation(fitted)
         rate = learning_rate * 0.5 * (1 + np.cos(np.pi * epoch / max_epochs))
         for group in optimiser.param_groups:
@@ -158,7 +166,19 @@ def train(
         while start < len(order):
             rows = order[start : start + batch_size]
             try:
-                value = _step(module, x, y, rows, optimiser, clip, device, loss, epoch / max_epochs)
+                value = _step(
+                    module,
+                    x,
+                    y,
+                    rows,
+                    optimiser,
+                    clip,
+                    device,
+                    loss,
+                    epoch / max_epochs,
+                    accumulate,
+                    processes,
+                )
             except torch.cuda.OutOfMemoryError:
                 if halved or batch_size == 1:
                     raise InputError(
@@ -181,7 +201,7 @@ def train(
         if history[-1] >= max(history):
             best = {k: v.detach().clone() for k, v in parameters.items()}
         bar.set_postfix(validation=f"{history[-1]:.3f}", best=f"{max(history):.3f}")
-        if checkpoint is not None:
+        if checkpoint is not None and processes.rank == 0:
             _store(Path(checkpoint), parameters, best, optimiser, history, fingerprint)
     bar.close()
     with torch.no_grad():
@@ -202,26 +222,70 @@ def fingerprint(estimator: Any, X: Floats, Y: Floats) -> str:
     return digest.hexdigest()
 
 
+class Processes(NamedTuple):
+    """The processes that train together."""
+
+    rank: int
+    n: int
+    device: str
+
+    @classmethod
+    def here(cls, device: str) -> Self:
+        """Ask accelerate, if there are others."""
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            return cls(0, 1, device)
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not device.startswith("cuda"))
+        return cls(state.process_index, state.num_processes, str(state.device))
+
+    def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return this process' rows of a batch; all of a batch with fewer rows than processes."""
+        return rows[self.rank :: self.n] if len(rows) >= self.n else rows
+
+    def average(self, module: nn.Module, value: float) -> float:
+        """Average gradients and the loss over processes."""
+        if self.n == 1:
+            return value
+        import torch
+        from accelerate.utils import reduce
+
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter.grad = reduce(parameter.grad, "mean")
+        return float(reduce(torch.tensor(value, device=self.device), "mean"))
+
+
+ALONE = Processes(0, 1, "cpu")
+
+
 def _step(
     module: nn.Module, x: torch.Tensor, y: torch.Tensor, rows: NDArray[np.int64],
     optimiser: torch.optim.Optimizer, clip: float, device: str, loss_of: Loss | None = None,
-    over: float = 0.0,
+    over: float = 0.0, accumulate: int = 1, processes: Processes = ALONE,
 ) -> float:  # fmt: skip
     """Take one step unless the loss is not finite; return the loss."""
     import torch
 
-    index = torch.from_numpy(rows)
-    with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
-        if loss_of is not None:
-            loss = loss_of(module, x[index].to(device), y[index].to(device), over)
-        else:
-            predicted = module(x[index].to(device))
-            loss = ((predicted.float() - y[index].to(device)) ** 2).mean(0).sum()
-    value = float(loss.detach())
+    optimiser.zero_grad(set_to_none=True)
+    value = 0.0
+    mine = processes.share(rows)
+    whole = len(rows) if len(rows) >= processes.n else len(rows) * processes.n
+    for part in np.array_split(mine, min(accumulate, len(mine))):
+        index = torch.from_numpy(part)
+        with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
+            if loss_of is not None:
+                loss = loss_of(module, x[index].to(device), y[index].to(device), over)
+            else:
+                predicted = module(x[index].to(device))
+                loss = ((predicted.float() - y[index].to(device)) ** 2).mean(0).sum()
+        loss = loss * (len(part) * processes.n / whole)  # so that parts add up to the mean over the batch
+        value += float(loss.detach())
+        if np.isfinite(value):
+            loss.backward()
+    value = processes.average(module, value)
     if not np.isfinite(value):
         return value
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
     torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
     optimiser.step()
     return value

@@ -30,10 +30,10 @@ PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("prior", "kandinsky-community/kandinsky-2-2-prior", ("image_encoder/*",)),
     ),
     "unclip": (
-        ("pipeline", "stabilityai/stable-diffusion-2-1-unclip", ("*.json", "*.txt", "*/*.safetensors")),
+        ("pipeline", "stabilityai/stable-diffusion-2-1-unclip", ("*.json", "tokenizer*/*", "*/*.safetensors")),
     ),
     "ip_adapter": (
-        ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "*.txt", "*/*.fp16.safetensors")),
+        ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),
         ("adapter", "h94/IP-Adapter", ("sdxl_models/ip-adapter_sdxl_vit-h.safetensors",)),
     ),
 }  # fmt: skip

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neuroenc.errors import InputError
 from neuroenc.figures import style
 
 TOPIC_COLOURS = {"person": style.COLOURS[0], "place": style.COLOURS[1], "food": style.COLOURS[2]}
@@ -21,17 +20,16 @@ def draw_words(table: pd.DataFrame, out: str | Path) -> None:
     table : DataFrame
         Of `decoders.voxels.region_words`.
     out : path
-
-    Raises
-    ------
-    InputError
-        No region has a voxel with a confident caption.
     """
     from wordcloud import WordCloud
 
     names = list(dict.fromkeys(table["region"]))
     if not names:
-        raise InputError("No voxel has a confident caption, so there are no words to draw.")
+        fig, ax = style.figure(figsize=(4, 1.5))
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "No voxel has a confident caption.", ha="center", va="center")
+        style.save(fig, out)
+        return
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
     fig, axes = style.figure(

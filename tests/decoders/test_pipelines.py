@@ -184,3 +184,38 @@ def test_weights_that_are_not_here_say_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
     with pytest.raises(InputError, match="neuroenc weights fetch kandinsky"):
         pipelines.make("kandinsky")
+
+
+def test_a_pipeline_is_fetched_in_parts_and_used(fetched, tmp_path, monkeypatch, run):
+    """The same files from a hub of our own: listed by pattern, hashed, and loaded from where they land."""
+    from layouts.server import serve
+
+    from neuroenc.features import checkpoints
+
+    source = fetched / "pipeline-ip_adapter"
+    with serve({}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+        monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+        for part, repository, _ in checkpoints.PIPELINES["ip_adapter"]:
+            files = {
+                str(p.relative_to(source / part)): p.read_bytes()
+                for p in (source / part).rglob("*")
+                if p.is_file()
+            }
+            files |= {"unet/other.safetensors": b"not asked for", "README.md": b"words"}
+            listed = [{"rfilename": n, "size": len(d)} for n, d in files.items()]
+            about = {"sha": "abc", "siblings": listed, "cardData": {"license": "other"}}
+            server.files[f"api/models/{repository}/revision/main"] = json.dumps(about).encode()
+            server.files |= {f"{repository}/resolve/abc/{n}": d for n, d in files.items()}
+        status, _, err = run("weights", "fetch", "ip_adapter")
+        assert status == 0, err
+    manifest = json.loads((tmp_path / "pipeline-ip_adapter" / "manifest.json").read_text())
+    names = [f["file"] for f in manifest["files"]]
+    assert "adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors" in names
+    assert not any("other.safetensors" in n or "README" in n for n in names)
+    assert manifest["licence"] == "stabilityai/sdxl-turbo: other; h94/IP-Adapter: other"
+    assert run("weights", "verify", "ip_adapter")[0] == 0
+    assert "ip_adapter" in run("weights", "list")[1]
+    embedding = np.zeros((1, 24), np.float32)
+    assert pipelines.make("ip_adapter")(embedding, **HOW | {"n": 1}).shape == (1, 16, 16, 3)

@@ -1,0 +1,210 @@
+"""Pictures and captions between their bounds, from voxels whose wishes are known."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from neuroenc import config
+from neuroenc.arrays import load, save
+from neuroenc.config import Model, Reconstruction
+from neuroenc.datasets import grammar
+from neuroenc.decoders import nano as small
+from neuroenc.decoders.decode import decode
+from neuroenc.decoders.pipelines import make
+from neuroenc.decoders.reconstruct import caption, nearest_training, reconstruct
+from neuroenc.decoders.synthesise import synthesise
+from neuroenc.decoders.voxels import caption_voxels, region_words, words_of
+from neuroenc.errors import ContractError, InputError
+from neuroenc.evaluation import decoded as score
+from neuroenc.features import nano
+from tests.decoders.conftest import EYE
+
+RIDGE = config.RidgeDecoding(n_components=40)
+DRAW = Reconstruction(decoder="ridge", model="nano", side=64)
+
+
+@pytest.fixture(scope="module")
+def fitted(drawn):
+    """Embeddings and small pictures, decoded and decoded after shuffling."""
+    return {
+        (name, null): decode(drawn.responses, features, drawn.split, RIDGE, shuffle=0 if null else None)
+        for name, features in (("eye", drawn.features), ("pixel", drawn.pixels))
+        for null in (False, True)
+    }
+
+
+@pytest.fixture(scope="module")
+def pictures(drawn, fitted):
+    return reconstruct(
+        fitted["eye", False], fitted["eye", True], drawn.features, drawn.stimuli, drawn.split, make("nano"), DRAW,
+        low_level=(fitted["pixel", False], fitted["pixel", True]),
+    )  # fmt: skip
+
+
+def test_shipped_weights_are_those_of_the_record_and_small():
+    total = nano.CHECKPOINT.stat().st_size
+    for path in (small.PICTURES, small.CAPTIONS):
+        record = json.loads(path.with_name(f"{path.stem}_training.json").read_text())
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+        assert record["network_sha256"] == nano.record()["sha256"]
+        total += path.stat().st_size
+    assert total < 8_000_000
+
+
+def test_what_they_draw_and_say_of_unseen_pictures():
+    category, embedding = small._unseen(60)
+    made = small.generate(embedding)
+    assert made.shape == (60, 64, 64, 3)
+    named = nano.categories(small.network().module, np.stack([small.resize(p, 96) for p in made]))
+    assert (named == category).mean() > 0.6
+    words = small.category_words()
+    said = [set(words_of(t)) for t in small.describe(embedding)]
+    right = [bool(words[grammar.CATEGORIES[c]] & s) for c, s in zip(category, said, strict=True)]
+    assert np.mean(right) > 0.8
+    # one seed, one picture, whoever stands beside it
+    again = small.generate(embedding[3:5], seed=3)
+    assert np.abs(again.astype(int) - made[3:5].astype(int)).max() <= 2
+    assert small.describe(None, n=3, seed=1) == small.describe(None, n=3, seed=1)
+    # a start that is hardly disturbed stays what it was
+    start = np.stack([grammar.draw(s, 96) for s in nano.training_scenes(2, 99)])
+    near = small.generate(small.embed(start), init=start, strength=0.1)
+    resized = np.stack([small.resize(p, 64) for p in start])
+    assert np.abs(near.astype(float) - resized).mean() < 20
+
+
+def test_every_picture_stands_between_its_bounds(drawn, pictures):
+    names = pictures["condition"].values.tolist()
+    assert names == ["brain", "low_level", "retrieved", "shuffled", "mean", "sample", "true"]
+    rows = score.score_pictures(pictures, drawn.stimuli, {"nano": EYE}, n_bootstraps=200)
+    value = {(r["metric"], r["condition"]): r["value"] for r in rows}
+    assert value["two_way_images", "true"] > value["two_way_images", "brain"] > 0.6
+    assert value["two_way_images", "brain"] > value["two_way_images", "shuffled"] + 0.1
+    assert abs(value["two_way_images", "shuffled"] - 0.5) < 0.15
+    assert value["pixcorr", "low_level"] > value["pixcorr", "brain"] > value["pixcorr", "sample"]
+    assert value["correlation_distance", "true"] < value["correlation_distance", "shuffled"]
+    for r in rows:
+        assert r["low"] is None or r["low"] <= r["value"] <= r["high"]
+        assert ("network" not in r) or r["gave_the_embedding"]
+    same = pictures.assign(picture=pictures["picture"].copy())
+    square = np.stack([small.resize(p, 64) for p in score.seen_pictures(pictures, drawn.stimuli)])
+    same["picture"].values[0] = square
+    best = {
+        (r["metric"], r["condition"]): r["value"]
+        for r in score.score_pictures(same, drawn.stimuli, {"nano": EYE})
+    }
+    assert best["pixcorr", "brain"] == pytest.approx(1)
+    assert best["ssim", "brain"] == pytest.approx(1)
+    assert best["two_way_images", "brain"] == 1
+    assert best["correlation_distance", "brain"] == pytest.approx(0, abs=1e-6)
+    both = score.over_subjects({"1": rows, "2": rows}, n_bootstraps=50)
+    assert {r["n"] for r in both} == {2}
+
+
+def test_the_loop_closes(drawn, fitted, pictures, tmp_path):
+    from neuroenc.encoders.encode import encode
+    from neuroenc.encoders.store import save_fits
+
+    predictions, fits = encode(drawn.responses, drawn.features, drawn.split, config.Ridge(alphas=(0, 4, 5)))
+    path = tmp_path / "weights.safetensors"
+    save_fits(fits, drawn.features.attrs, predictions["neuroid_id"].values, path)
+    rows = score.close_loop(
+        pictures, drawn.stimuli, drawn.responses, path, EYE, name="ridge", n_bootstraps=50
+    )
+    value = {(r["region"], r["condition"]): r["value"] for r in rows}
+    assert value["all", "seen"] > value["all", "true"] > value["all", "brain"] > value["all", "shuffled"]
+    assert value["all", "brain"] > 0.1 > abs(value["all", "shuffled"])
+    other = drawn.responses.isel(neuroid=slice(0, 10))
+    with pytest.raises(ContractError, match="other neuroids"):
+        score.close_loop(pictures, drawn.stimuli, other, path, EYE, name="ridge")
+    with pytest.raises(ContractError, match="'layer'"):
+        wrong = Model(network="nano", layers=["visual.transformer.resblocks.3"])
+        score.close_loop(pictures, drawn.stimuli, drawn.responses, path, wrong, name="ridge")
+
+
+def test_captions_stand_between_their_bounds(drawn, fitted):
+    found = caption(fitted["eye", False], fitted["eye", True], drawn.features, drawn.stimuli, drawn.split)
+    rows = score.score_captions(found, drawn.stimuli, clip=EYE, sentences=False, n_bootstraps=100)
+    value = {(r["metric"], r["condition"]): r["value"] for r in rows}
+    for metric in ("bleu1", "meteor", "rouge_l", "cider", "clip_score"):
+        assert value[metric, "true"] > value[metric, "brain"] > value[metric, "shuffled"], metric
+    near = nearest_training(fitted["eye", False], drawn.features, drawn.split, 0)
+    ids = drawn.stimuli["stimulus_id"].values.tolist()
+    first = drawn.stimuli["caption"].values[ids.index(near[0]), 0]
+    assert found["caption"].sel(condition="retrieved").values[0] == first
+    assert not set(near) & set(found["stimulus_id"].values)
+    with pytest.raises(InputError, match="carry no captions"):
+        caption(
+            fitted["eye", False], fitted["eye", True], drawn.features, drawn.stimuli.drop_vars("caption"),
+            drawn.split,
+        )  # fmt: skip
+
+
+def test_what_does_not_belong_together_is_refused(drawn, fitted):
+    arrays = (drawn.stimuli, drawn.split, make("nano"), DRAW)
+    eye, null = fitted["eye", False], fitted["eye", True]
+    other = drawn.features.assign_attrs(weights="random:1")
+    with pytest.raises(ContractError, match="'weights'"):
+        reconstruct(eye, null, other, *arrays)
+    with pytest.raises(ContractError, match="'model'"):
+        reconstruct(eye, fitted["pixel", True], drawn.features, *arrays)
+    with pytest.raises(ContractError, match="whose 'model' is 'open_clip/nano'"):
+        reconstruct(fitted["pixel", False], fitted["pixel", True], drawn.pixels, *arrays)
+    with pytest.raises(ContractError, match="expected 'pixel/…'"):
+        reconstruct(eye, null, drawn.features, *arrays, low_level=(eye, null))
+    with pytest.raises(ContractError, match="of other pictures"):
+        reconstruct(eye, null.isel(presentation=slice(1, None)), drawn.features, *arrays)
+
+
+def test_voxels_are_captioned_in_new_words(drawn):
+    table = caption_voxels(
+        drawn.responses, drawn.features, drawn.stimuli, drawn.split, generate=True, temperature=0.05
+    )
+    words = small.category_words()
+    right = [
+        bool(words[grammar.CATEGORIES[v // 3]] & set(words_of(table["generated"][v]))) for v in range(24)
+    ]
+    assert np.mean(right) >= 0.75
+    assert table["spearman_generated"][:24].mean() > 0.15
+    found = region_words(table, drawn.responses)
+    share = found[found["kind"] == "topic"].set_index(["region", "word"])["share"]
+    assert share["face", "person"] > 0.6 > share["vehicle", "person"]
+    with pytest.raises(ContractError, match="whose 'model'"):
+        caption_voxels(drawn.responses, drawn.pixels, drawn.stimuli, drawn.split, generate=True)
+
+
+def test_pictures_drawn_for_a_region_raise_its_response(drawn):
+    made = synthesise(drawn.responses, drawn.features, drawn.stimuli, drawn.split, "vehicle", n=6)
+    mean = {k: v.mean() for k, v in made.activation.items()}
+    assert mean["gradient"] > mean["unguided"] + 1
+    assert mean["text"] > mean["unguided"]
+    assert mean["top"] > mean["random"]
+    assert {"car", "automobile", "boat", "ship"} & set(words_of(made.caption))
+    with pytest.raises(InputError, match="did you mean 'vehicle'"):
+        synthesise(drawn.responses, drawn.features, drawn.stimuli, drawn.split, "vehicl")
+
+
+def test_commands(drawn, fitted, tmp_path, run):
+    for name, array in (
+        ("responses", drawn.responses), ("features", drawn.features), ("stimuli", drawn.stimuli),
+        ("split", drawn.split), ("e", fitted["eye", False]), ("n", fitted["eye", True]),
+    ):  # fmt: skip
+        save(array, tmp_path / f"{name}.nc")
+    at = lambda *names: [str(tmp_path / n) for n in names]  # noqa: E731
+    e, n, f, s, sp = at("e.nc", "n.nc", "features.nc", "stimuli.nc", "split.nc")
+    given = ["--embeddings", e, "--null", n, "--features", f, "--stimuli", s, "--split", sp]
+    options = json.dumps({"decoder": "ridge", "model": "nano", "side": 64, "n_steps": 4})
+    pics, caps, ps, cs, fig = at("p.nc", "c.nc", "p.json", "c.json", "grid.png")
+    eye = EYE.model_dump_json(exclude_defaults=True)
+    run("decode", "reconstruct", *given, "--options", options, "--out", pics)
+    assert load(pics, "pictures").attrs["notice"].startswith("Generated")
+    run("decode", "caption", *given, "--out", caps)
+    run("evaluate", "pictures", "--pictures", pics, "--stimuli", s, "--judge", f"nano={eye}", "--out", ps)
+    run("evaluate", "captions", "--captions", caps, "--stimuli", s, "--no-sentences", "--out", cs)
+    run(
+        "results", "reconstructions", "--pictures", pics, "--stimuli", s, "--scores", ps, "--captions", caps,
+        "--out", fig, "--n", "2",
+    )  # fmt: skip
+    assert (tmp_path / "grid.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "c.json").read_text())["definitions"]["cider"]
