@@ -30,7 +30,7 @@ PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("prior", "kandinsky-community/kandinsky-2-2-prior", ("image_encoder/*",)),
     ),
     "unclip": (
-        ("pipeline", "stabilityai/stable-diffusion-2-1-unclip", ("*.json", "tokenizer*/*", "*/*.safetensors")),
+        ("pipeline", "stabilityai/stable-diffusion-2-1-unclip", ("*.json", "tokenizer/*", "*/*.safetensors")),
     ),
     "ip_adapter": (
         ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),

@@ -56,6 +56,8 @@ ENTRIES: dict[str, Entry] = {
     "vgg16": Entry("torchvision", "vgg16", "IMAGENET1K_V1", ("features.9", "features.16", "features.30", "classifier.4")),
     "squeezenet1-0": Entry("torchvision", "squeezenet1_0", "IMAGENET1K_V1", ("features.5", "features.8", "features.12")),
     "inception-v3": Entry("torchvision", "inception_v3", "IMAGENET1K_V1", ("Mixed_5d", "Mixed_6e", "Mixed_7c", "avgpool"), (), (("transform_input", True),)),
+    "efficientnet-b1": Entry("torchvision", "efficientnet_b1", "IMAGENET1K_V1", ("features.3", "features.5", "features.7", "avgpool")),
+    "swav-resnet50": Entry("timm", "resnet50", "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar", ("layer1", "layer2", "layer3", "layer4", "global_pool"), (), (("num_classes", 0),), "module."),
     "slip-vitb16": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/slip_base_100ep.pt", _VIT, ("simclr-vitb16",), _SLIP, "module.visual."),
     "clip-vitb16-yfcc": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/clip_base_25ep.pt", _VIT, ("simclr-vitb16",), _SLIP, "module.visual."),
     "simclr-vitb16": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/simclr_base_25ep.pt", _VIT, (), _SLIP, "module.visual."),

@@ -1,5 +1,6 @@
 """What the brain network takes beside one flat response: epochs, repetitions, parts of batches, processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -120,3 +121,29 @@ def test_two_processes_end_where_one_does(tmp_path):
     one = np.load(tmp_path / "alone0.npy")
     for rank in (0, 1):
         np.testing.assert_allclose(np.load(tmp_path / f"two{rank}.npy"), one, atol=1e-5)
+
+
+MEMORY = """
+import json, sys, numpy as np
+from pathlib import Path
+from neuroenc.decoders import BrainNetwork
+hidden, blocks, neuroids, n, k = map(int, sys.argv[1:])
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((n, neuroids), np.float32), rng.standard_normal((n, 300), np.float32)
+model = BrainNetwork(k, n_hidden=hidden, n_blocks=blocks, max_epochs=2)
+BrainNetwork(5, n_hidden=32, n_blocks=1, max_epochs=1).fit(X[:40, :20], Y[:40])  # what imports take
+def high():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) * 1024
+Path("/proc/self/clear_refs").write_text("5")
+before = high()
+model.fit(X, Y)
+print(json.dumps([high() - before, model.forecast({"1": neuroids}, n)]))
+"""
+
+
+@pytest.mark.parametrize("shape", [(1024, 4, 8000, 600, 200), (2048, 2, 1000, 500, 50)])
+def test_memory_of_training_is_forecast(shape):
+    out = subprocess.check_output([sys.executable, "-c", MEMORY, *map(str, shape)], stderr=subprocess.DEVNULL)
+    measured, forecast = json.loads(out)
+    assert forecast == pytest.approx(measured, rel=0.25)
