@@ -9,7 +9,6 @@ meant for; beside it stands ours with the same prior size on all tokens. Each ru
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -23,10 +22,11 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 from neuroenc.decoders import losses
 from neuroenc.encoders import training
 from neuroenc.files import write_json
-from neuroenc.records import machine
+from neuroenc.records import row
 
 VOXELS, TOKENS, CHANNELS, WIDTH, BLOCKS, BATCH, COMPONENTS = 15_724, 257, 768, 4096, 4, 32, 1000
 STEPS = 3 if not torch.cuda.is_available() else 20
+COMMAND = "python benchmarks/decoding.py"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -173,22 +173,26 @@ def measure(name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    found = {}
+    rows, speed = [], {}
     for name in CASES:
         done = subprocess.run([sys.executable, __file__, name], check=True, capture_output=True, text=True)
-        found[name] = json.loads(done.stdout)
-        f = found[name]
-        print(f"{name:42s} {f['parameters'] / 1e6:7.1f} M  {1 / f['seconds']:7.3f} steps/s  "
+        f = json.loads(done.stdout)
+        speed[name] = 1 / f["seconds"]
+        rows.append(row("training steps per second", speed[name], unit="1/s", n=STEPS, command=COMMAND, seed=0,
+                        case=name, parameters=f["parameters"], peak_bytes=f["peak_bytes"], device=DEVICE,
+                        batch=BATCH, voxels=VOXELS))  # fmt: skip
+        print(f"{name:42s} {f['parameters'] / 1e6:7.1f} M  {speed[name]:7.3f} steps/s  "
               f"{f['peak_bytes'] / 2**30:5.1f} GiB", flush=True)  # fmt: skip
-    peer, ours = (found[n]["seconds"] for n in list(CASES)[:2])
-    print(f"brain network: {peer / ours:.1f} x the steps of MindEye1's configuration")
-    peer, ours = (found[n]["seconds"] for n in list(CASES)[2:4])
-    print(f"prior on the same tokens: {peer / ours:.2f} x")
-    write_json(
-        {"machine": machine(), "device": DEVICE, "threads": torch.get_num_threads(), "batch": BATCH,
-         "voxels": VOXELS, "cases": found, "cores": os.cpu_count()},
-        "benchmarks/results/decoding.json",
-    )  # fmt: skip
+    names = list(CASES)
+    for what, ours, peer in (
+        ("brain network / MindEye1's", names[1], names[0]), ("prior on the same tokens / MindEye1's", names[3], names[2]),
+    ):  # fmt: skip
+        ratio = speed[ours] / speed[peer]
+        rows.append(
+            row(what, ratio, unit="ratio of steps per second", n=STEPS, command=COMMAND, seed=0, null=1.0)
+        )
+        print(f"{what}: {ratio:.2f}")
+    write_json({"rows": rows}, "benchmarks/results/decoding.json")
 
 
 if __name__ == "__main__":

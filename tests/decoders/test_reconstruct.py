@@ -208,3 +208,29 @@ def test_commands(drawn, fitted, tmp_path, run):
     )  # fmt: skip
     assert (tmp_path / "grid.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "c.json").read_text())["definitions"]["cider"]
+
+
+def test_one_seed_trains_the_same_weights(tmp_path, run):
+    command = ("nano", "train", "captions")
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        status, _, err = run(
+            *command, tmp_path / f"{name}.safetensors", "--n-pictures", 256, "--epochs", 1, "--seed", seed
+        )
+        assert status == 0, err
+    hashes = [hashlib.sha256((tmp_path / f"{n}.safetensors").read_bytes()).hexdigest() for n in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]
+    record = json.loads((tmp_path / "a_training.json").read_text())
+    assert record["sha256"] == hashes[0]
+    assert record["category_chance"] == 0.125
+
+
+def test_words_of_regions_are_drawn(tmp_path):
+    import pandas as pd
+
+    from neuroenc.figures.words import draw_words
+
+    rows = [("FFA", 9, "word", "face", 0.8, 0.6, 1.0), ("FFA", 9, "topic", "person", 0.9, 0.7, 1.0)]
+    columns = ["region", "n_voxels", "kind", "word", "share", "low", "high"]
+    draw_words(pd.DataFrame(rows, columns=columns), tmp_path / "words.png")
+    draw_words(pd.DataFrame(rows[:0], columns=columns), tmp_path / "none.png")
+    assert (tmp_path / "words.png").stat().st_size > (tmp_path / "none.png").stat().st_size > 1000

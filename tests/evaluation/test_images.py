@@ -60,3 +60,14 @@ def test_mistakes_are_one_helpful_line():
         images.pixcorr(SEEN, SEEN[:3])
     with pytest.raises(InputError, match=r"shapes \(1, 5\) and \(1, 5\)"):
         images.two_way(np.ones((1, 5)), np.ones((1, 5)))
+
+
+def test_frechet_distance_is_that_of_torchmetrics():
+    import torch
+    from torchmetrics.image.fid import _compute_fid
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12)), rng.normal(size=(150, 12)) + 0.5
+    moments = [torch.from_numpy(v) for x in (a, b) for v in (x.mean(0), np.cov(x.T))]
+    assert images.frechet_distance(a, b) == pytest.approx(float(_compute_fid(*moments)), rel=1e-6)
+    assert images.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,477 @@
+"""The sections of `config.yaml`, in the order in which data flows; `neuroenc.config` joins them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Simulation(Section):
+    """Sizes of the simulated NSD."""
+
+    seed: int = Field(default=0, ge=0, description="Of pictures, cortex and noise.")
+    n_subjects: int = Field(default=2, ge=1, le=8)
+    n_voxels: int = Field(
+        default=2000,
+        ge=200,
+        description="Voxels of nsdgeneral of the first subject; each next has 6 % fewer.",
+    )
+    sessions: int = Field(default=6, ge=2, description="Sessions; all but the first subject lack the last.")
+    n_shared: int = Field(default=120, ge=10, description="Pictures all subjects see, `repeats` times.")
+    repeats: int = Field(default=3, ge=2, le=10)
+    n_unique: int = Field(default=1140, ge=10, description="Pictures only one subject sees, once.")
+    picture_size: int = Field(default=128, ge=96, multiple_of=32, description="Side, px.")
+    ncsnr: float = Field(default=0.5, gt=0, description="Median noise-ceiling SNR of driven voxels.")
+    ncsnr_spread: float = Field(default=0.35, ge=0, description="Standard deviation of its logarithm.")
+    silent: float = Field(default=0.2, ge=0, lt=1, description="Share of voxels in areas without signal.")
+    drift: float = Field(default=0.1, ge=0, description="Log-gain and half the offset between sessions.")
+
+    @model_validator(mode="after")
+    def _whole_sessions(self) -> Self:
+        trials = self.n_shared * self.repeats + self.n_unique
+        if trials % self.sessions:
+            raise ValueError(
+                f"n_shared * repeats + n_unique = {trials} trials do not divide into {self.sessions} sessions"
+            )
+        return self
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects, two digits as in NSD."""
+        return [f"{s + 1:02d}" for s in range(self.n_subjects)]
+
+    @property
+    def trials_per_session(self) -> int:
+        """Trials of one session."""
+        return (self.n_shared * self.repeats + self.n_unique) // self.sessions
+
+    def sessions_of(self, index: int) -> int:
+        """Sessions recorded from a subject."""
+        return self.sessions - (index > 0)
+
+    def voxels_of(self, index: int) -> int:
+        """Voxels in a subject's nsdgeneral."""
+        return round(self.n_voxels * (1 - 0.06 * index))
+
+
+class Dataset(Section):
+    """Which recordings are read, and how."""
+
+    name: Literal[
+        "nsd",
+        "v4",
+        "haxby",
+        "mtl",
+        "n170",
+        "algonauts2023",
+        "bold5000",
+        "things_fmri",
+        "things_eeg2",
+        "treebank",
+        "stories",
+        "pereira2018",
+        "things_meg",
+        "custom",
+    ]
+    root: str | None = Field(
+        default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
+        "and ~ are expanded."
+    )  # fmt: skip
+    space: str = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
+    preparation: str = Field(
+        default="betas_fithrf_GLMdenoise_RR",
+        description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0.",
+    )
+    mask: str = Field(
+        default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
+        "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."
+    )  # fmt: skip
+    regions: list[str] = Field(
+        default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
+    )  # fmt: skip
+    sessions: int | None = Field(
+        default=None, ge=1, description="nsd, treebank: read the first so many; null: all."
+    )
+    events: Literal["words", "sentences", "scenes"] = Field(
+        default="words", description="treebank: what is a stimulus."
+    )
+    reference: Literal["none", "bipolar", "laplacian"] = Field(
+        default="laplacian", description="treebank: an electrode less its neighbours on the shank."
+    )
+    band: Literal["broadband", "high_gamma"] = Field(
+        default="broadband", description="treebank: the potential, or the envelope from 70 to 150 Hz."
+    )
+
+
+class Split(Section):
+    """How stimuli are divided into training and test."""
+
+    kind: Literal["dataset", "stimulus", "group", "chronological"] = Field(
+        default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
+        "share of the stimuli; 'group': each group (run, story, …) is the test set once; 'chronological': "
+        "each film is cut into `n_folds` stretches, each tested once."
+    )  # fmt: skip
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split; stretches of a film.")
+    embargo: float = Field(
+        default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
+        "is left out of training."
+    )  # fmt: skip
+    n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
+    seed: int = Field(default=0, ge=0)
+
+
+class Model(Section):
+    """A source of features."""
+
+    extractor: str | None = Field(
+        default=None, description="open_clip, open_clip_text, timm, torchvision, transformers, gabor, pixel, "
+        "luminance, spectral, category or caption; null: `network` is a name that `neuroenc features "
+        "list` knows."
+    )  # fmt: skip
+    network: str | None = Field(
+        default=None, description="Name in the library; for open_clip also a JSON configuration, for "
+        "transformers a folder with config.json and tokenizer."
+    )  # fmt: skip
+    weights: str | None = Field(
+        default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
+        "fetched weights of a known network."
+    )  # fmt: skip
+    sha256: str | None = Field(default=None, description="Expected hash of the checkpoint.")
+    layers: list[str] = Field(default_factory=list)
+    pooling: str = Field(
+        default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
+    )
+    context: int = Field(
+        default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
+    )
+    frame_rate: float = Field(
+        default=1.0, gt=0, description="Films: read at least so many frames of each second, evenly over the "
+        "stimulus; the features of a stimulus are their mean."
+    )  # fmt: skip
+    regions: str | None = Field(
+        default=None, description="HDF5 of detected objects for networks that read them: features (n, "
+        "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
+    )  # fmt: skip
+    projection: str | None = Field(
+        default=None, description="'sparse:<error>', a seeded random projection that keeps squared distances "
+        "within this share, or 'pca:<components>', fitted to training stimuli."
+    )  # fmt: skip
+    dtype: Literal["float16", "float32"] = Field(default="float32", description="On disk.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the library's constructor."
+    )
+    normalisation: Literal["library", "imagenet", "half"] = Field(
+        default="library", description="Channel statistics: the library's own for this network, ImageNet's, "
+        "or mean and deviation 0.5 (range -1 to 1)."
+    )  # fmt: skip
+
+
+Alphas = Annotated[
+    tuple[float, float, int], Field(description="log10 of the smallest and largest alpha, and how many.")
+]
+
+
+class EncoderSection(Section):
+    """What all encoders share."""
+
+    models: list[str] = Field(default_factory=list, description="Sources of features it reads; empty: all.")
+
+
+class Delayed(EncoderSection):
+    """An encoder that may look back in time."""
+
+    delays: list[int] = Field(
+        default_factory=list, description="Films and stories: read the stimuli so many places before each "
+        "one in place of itself (finite impulse response); 0 is itself; empty: no delays."
+    )  # fmt: skip
+
+
+class Layerwise(EncoderSection):
+    """An encoder that is fitted to each layer."""
+
+    layers: Literal["select", "stack"] = Field(
+        default="select", description="Keep the layer with the best validation R2 of each neuroid, or mix "
+        "all layers by weights learned on validation."
+    )  # fmt: skip
+
+
+class Ridge(Layerwise, Delayed):
+    """Exact ridge, one alpha per neuroid."""
+
+    name: Literal["ridge"] = "ridge"
+    alphas: Alphas = (-1, 6, 15)
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class PLS(Layerwise, Delayed):
+    """Partial least squares."""
+
+    name: Literal["pls"] = "pls"
+    n_components: int = Field(default=25, ge=1)
+
+
+class Factorised(Layerwise):
+    """A spatial mask times feature weights; needs features on a grid of tokens."""
+
+    name: Literal["factorised"] = "factorised"
+    alphas: Alphas = (0, 4, 5)
+    n_alternations: int = Field(default=4, ge=1)
+
+
+class Gaussian(Layerwise):
+    """Ridge under the best Gaussian receptive field; needs features on a grid of tokens."""
+
+    name: Literal["gaussian"] = "gaussian"
+    alphas: Alphas = (-1, 5, 7)
+    n_positions: int = Field(default=8, ge=1, description="Centres along each side of the picture.")
+    sizes: tuple[float, ...] = Field(default=(0.06, 0.12, 0.24), description="Sigmas in picture widths.")
+
+
+class Banded(Delayed):
+    """Ridge with one strength for each layer and neuroid."""
+
+    name: Literal["banded"] = "banded"
+    alphas: Alphas = (-1, 6, 15)
+    n_candidates: int = Field(default=20, ge=1, description="Mixtures of the layers that are tried.")
+    n_gradient_steps: int = Field(default=0, ge=0, description="Steps of descent from the best mixture.")
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = Field(default=0, ge=0)
+
+
+class Trained(EncoderSection):
+    """What readouts trained by gradient share."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    max_epochs: int = Field(default=60, ge=1)
+    patience: int = Field(default=10, ge=1, description="Epochs without a better validation r.")
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+class SemanticTransformer(Trained, Layerwise):
+    """Masks and channels that move with the picture; needs features on a grid of tokens."""
+
+    name: Literal["semantic_transformer"] = "semantic_transformer"
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    n_hidden: int = Field(default=32, ge=1)
+
+
+class Attention(Trained):
+    """Attention routing over all layers together; needs features on a grid of tokens."""
+
+    name: Literal["attention"] = "attention"
+    queries: Literal["region", "hemisphere", "all", "voxel"] = Field(
+        default="region", description="What asks: each region, each region of each hemisphere, all neuroids "
+        "together, or each neuroid."
+    )  # fmt: skip
+    networks: dict[str, list[str]] = Field(
+        default_factory=dict, description="Regions that ask together; those named in none ask alone."
+    )
+    overlap: Literal["learned", "sum"] = Field(
+        default="learned", description="How a neuroid of several regions takes their tokens: a learned "
+        "mixture that starts at the mean, or the published sum."
+    )  # fmt: skip
+    readout: Literal["best", "gradient", "ridge"] = Field(
+        default="best", description="Of the routed tokens: as trained, solved by ridge, or the better one."
+    )
+    n_dimensions: int = Field(default=128, ge=8)
+    n_heads: int = Field(default=8, ge=1)
+    n_hidden: int = Field(default=256, ge=1)
+    mlp: bool = True
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+Encoder = Annotated[
+    Ridge | Banded | PLS | Factorised | Gaussian | SemanticTransformer | Attention,
+    Field(discriminator="name"),
+]
+
+
+class EncoderChoice(Section):
+    """One encoder with its options, by itself."""
+
+    encoder: Encoder
+
+
+class Prior(Section):
+    """A diffusion prior: from decoded embeddings to embeddings that pictures have."""
+
+    n_layers: int = Field(default=2, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    head_width: int = Field(default=32, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    drop_condition: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of training steps that see the learned null embedding."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    batch_size: int = Field(default=64, ge=2)
+    max_epochs: int = Field(default=40, ge=1)
+    patience: int = Field(default=10, ge=1)
+    guidance: float = Field(default=1.0, ge=0, description="Away from the null embedding; 1: none.")
+    n_steps: int = Field(default=20, ge=1, le=100, description="Of sampling.")
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+class DecoderSection(Section):
+    """What all decoders share."""
+
+    models: list[str] = Field(default_factory=list, description="Sources of embeddings; empty: all.")
+    layers: list[str] = Field(default_factory=list, description="Layers decoded together; empty: all.")
+    n_components: int | None = Field(
+        default=100, ge=1, description="Whitened principal components of the embeddings of training "
+        "pictures; null: all."
+    )  # fmt: skip
+    prior: Prior | None = Field(
+        default=None, description="Sample embeddings by a diffusion prior, trained on what the decoder makes "
+        "of responses it was not fitted to."
+    )  # fmt: skip
+
+
+class RidgeDecoding(DecoderSection):
+    """Exact ridge to embeddings, one alpha per component."""
+
+    name: Literal["ridge"] = "ridge"
+    alphas: Alphas = (0, 6, 13)
+
+
+class NetworkDecoding(DecoderSection):
+    """A linear layer for each subject and a shared residual network, trained by contrast."""
+
+    name: Literal["network"] = "network"
+    n_hidden: int = Field(default=512, ge=8)
+    n_blocks: int = Field(default=2, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    front: Literal["linear", "atm"] = Field(
+        default="linear", description="First layer of a subject: linear, or for epochs attention between "
+        "channels and convolutions over time."
+    )  # fmt: skip
+    repeats: Literal["mean", "random"] = Field(
+        default="mean", description="Train on the mean of a picture's repetitions, or on one at random in "
+        "each step; validation and test take the mean."
+    )  # fmt: skip
+    squared_error: float = Field(default=1.0, ge=0, description="Weight beside the contrastive loss.")
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    first_decay: float = Field(default=1e-1, ge=0, description="Weight decay of the subjects' linear layers.")
+    batch_size: int = Field(default=64, ge=2)
+    accumulate: int = Field(
+        default=1, ge=1, description="Parts into which a batch is cut to save memory; contrasts are within "
+        "a part."
+    )  # fmt: skip
+    max_epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=10, ge=1)
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+Decoder = Annotated[RidgeDecoding | NetworkDecoding, Field(discriminator="name")]
+
+
+class DecoderChoice(Section):
+    """One decoder with its options, by itself."""
+
+    decoder: Decoder
+
+
+class VoxelCaptions(Section):
+    """What each voxel wants, in words."""
+
+    model: str = Field(description="Whose embeddings; the stimuli need captions.")
+    layer: str | None = Field(default=None, description="Null: all layers.")
+    temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
+    generate: bool = Field(
+        default=False, description="Write captions as well, by the captioner that comes along (nano)."
+    )
+
+
+class Reconstruction(Section):
+    """Pictures and captions from decoded embeddings."""
+
+    decoder: str = Field(description="Of `decoders`: whose embeddings.")
+    model: str = Field(description="Of `models`: the embeddings it decodes.")
+    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter"] = Field(
+        default="nano", description="What draws: the decoder that comes along for pictures of the grammar, "
+        "Kandinsky 2.2, Stable unCLIP, or SDXL-turbo with an IP-Adapter (`neuroenc weights fetch`)."
+    )  # fmt: skip
+    low_level: str | None = Field(
+        default=None, description="Of `decoders`: one whose only model is small pictures (extractor "
+        "'pixel'), from which drawing starts."
+    )  # fmt: skip
+    strength: float = Field(
+        default=0.85, gt=0, le=1, description="Share of the way back to noise from the low-level picture."
+    )
+    guidance: float | None = Field(default=None, ge=0, description="Null: what suits the generator.")
+    n_steps: int | None = Field(default=None, ge=1, description="Null: what suits the generator.")
+    side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
+    captions: bool = Field(default=False, description="Caption the embeddings as well (nano).")
+    judges: list[str] = Field(
+        default_factory=list, description="Of `models`: networks by whose layers pictures are identified."
+    )
+    closed_loop: list[str] = Field(
+        default_factory=list, description="Fits (MODEL or MODEL-ENCODER) that predict responses to the "
+        "pictures."
+    )  # fmt: skip
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+
+
+class Synthesis(Section):
+    """Pictures that regions would answer to (embeddings of nano)."""
+
+    model: str = Field(description="Of `models`: the small network, with its layer `visual`.")
+    regions: list[str] = Field(min_length=1)
+    judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
+    scale: float = Field(default=30.0, ge=0, description="Strength of the gradient.")
+    seed: int = Field(default=0, ge=0)
+
+
+class Stack(Section):
+    """A mixture of encoders for each neuroid, chosen on validation predictions."""
+
+    members: list[str] = Field(
+        default_factory=list, description="MODEL for the first encoder, MODEL-ENCODER for others; empty: all."
+    )
+    select: bool = Field(default=False, description="Take the single best member instead of a mixture.")
+
+
+class Evaluation(Section):
+    """Ceilings and statistics."""
+
+    ceiling: Literal["ncsnr", "split_half", "explainable_variance"] = "ncsnr"
+    threshold: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="Ceilings below this share of variance give no normalised score.",
+    )
+    n_bootstraps: int = Field(default=1000, ge=100)
+    stretch: float = Field(
+        default=20.0, gt=0, description="Films and stories: seconds that are resampled together, because "
+        "neighbours in time are alike."
+    )  # fmt: skip
+    n_permutations: int = Field(default=1000, ge=100)
+    fdr_level: float = Field(default=0.05, gt=0, lt=1, description="Of what is called significant.")
+    seed: int = Field(default=0, ge=0)
+
+
+class Figures(Section):
+    """What is drawn."""
+
+    surface: bool = Field(
+        default=False, description="Draw and write maps on the fsaverage surface; nsd only."
+    )
+    volume: bool = Field(default=False, description="Write NIfTI maps on the subject's grid.")
+    time_course: bool = Field(default=False, description="Draw accuracy over time; responses with time bins.")
