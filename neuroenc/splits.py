@@ -184,3 +184,14 @@ def sides(
     side, inner = split["side"].values[fold][rows], split["inner"].values[fold][rows]
     guard(stimulus_id, side, group)
     return side.astype(int), inner.astype(int)
+
+
+def inner_folds(inner: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return rows to fit and rows to validate on, for each inner fold.
+
+    Parameters
+    ----------
+    inner : int array of shape (n_training_rows,)
+        Inner fold of each, as `sides` gives it.
+    """
+    return [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in np.unique(inner)]

@@ -82,13 +82,9 @@ def out_of_fold(
     out = np.empty((len(X), len(target.basis)), np.float32)
     for k in np.unique(inner):
         held, kept = inner == k, inner[inner != k]
-        model = make(options, _folds(kept), n_times=n_times).fit(X[~held], Y[~held])
+        model = make(options, splits.inner_folds(kept), n_times=n_times).fit(X[~held], Y[~held])
         out[held] = target.transform(model.predict(X[held]))
     return out
-
-
-def _folds(inner: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    return [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in np.unique(inner)]
 
 
 def decode(
@@ -154,7 +150,7 @@ def decode(
         Y = embedding[train]
         if shuffle is not None:
             Y = Y[np.random.default_rng((shuffle, fold)).permutation(len(Y))]
-        folds = _folds(inner[train])
+        folds = splits.inner_folds(inner[train])
         saved = checkpoint and checkpoint(fold)
         model = make(options, folds, n_times=n_times, checkpoint=saved).fit(X[train], Y)
         found = model.predict_components(X[test])

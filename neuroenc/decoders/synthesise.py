@@ -84,8 +84,7 @@ def synthesise(
     embedding = join(features, ids[train])
     check_takes(Nano(), features.attrs, embedding.shape[1])
     centre, spread = embedding.mean(0), embedding.std(0)
-    numbers = np.unique(inner[train])
-    folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+    folds = splits.inner_folds(inner[train])
     X = (embedding - centre) / spread
     encoder = RidgeCV(np.logspace(-1, 5, 13), cv=folds).fit(X, drive[:, None])
     weight, level = np.asarray(encoder.coef_).ravel(), float(np.ravel(encoder.intercept_)[0])

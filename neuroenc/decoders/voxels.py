@@ -228,8 +228,7 @@ def caption_voxels(
     row = {s: i for i, s in enumerate(every)}
     seen = embedding[[row[s] for s in ids]]
     centre = seen[train].mean(0)
-    numbers = np.unique(inner[train])
-    folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+    folds = splits.inner_folds(inner[train])
     response = mean.reshape(len(ids), -1)
     usable = np.isfinite(response).all(0) & (np.ptp(response[train], axis=0) > 0)
     model = RidgeCV(np.logspace(-3, 4, 15), cv=folds).fit(seen[train] - centre, response[train][:, usable])

@@ -211,8 +211,7 @@ def encode(
             used = np.asarray(membership[target].any(0))
             asked = membership[target][:, used]
             names = [n for n, u in zip(all_names, used, strict=True) if u] if fold == 0 else names
-        numbers = np.unique(inner[train])
-        folds = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+        folds = splits.inner_folds(inner[train])
         held = folds[0][1]
         found: list[Any] = []
         for number, group_of_layers in enumerate(members):

@@ -146,8 +146,7 @@ def partition(
         Y = mean[train]
         usable = np.isfinite(Y).all(0)
         usable[usable] = np.ptp(Y[:, usable], axis=0) > 0
-        numbers = np.unique(inner[train])
-        cv = [(np.flatnonzero(inner[train] != k), np.flatnonzero(inner[train] == k)) for k in numbers]
+        cv = splits.inner_folds(inner[train])
         r2, found = {}, {}
         for subset in members:
             scaled = []
