@@ -10,7 +10,9 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 PICTURES, CAPTIONS = WEIGHTS / "nano_pictures.safetensors", WEIGHTS / "nano_captions.safetensors"
 LAYER = "visual"
-SIDE, PATCH = 64, 4  # px of a generated picture; each patch of 4 x 4 px is one place of the U-Net
+SIDE, PATCH = 48, 3  # px of a generated picture; each patch of 3 x 3 px is one place of the U-Net
+COARSE = SIDE // PATCH  # px of the low-level picture the U-Net is shown
 TIMESTEPS = 1000
 N_PREFIX = 4  # places in front of the words that an embedding fills
 JITTER = 0.3  # standard deviation of noise on standardised embeddings: decoded ones are never exact
+UNSEEN = 0.3  # share of training steps without a low-level picture
 DROPPED = 0.1  # share of training steps without an embedding, for guidance
 
 
@@ -70,12 +74,17 @@ def corpus(n: int, seed: int) -> Corpus:
     scenes = nano.training_scenes(n, seed + 1)
     rng = np.random.default_rng([seed, 2])
     pixels, embedding = [], []
-    for start in tqdm(range(0, n, 256), "drawing", disable=None):
-        drawn = np.stack([grammar.draw(s, 96) for s in scenes[start : start + 256]])
-        embedding.append(embed(drawn))
-        pixels.append(np.stack([resize(p, SIDE) for p in drawn]))
+    batches = [scenes[i : i + 256] for i in range(0, n, 256)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for drawn in tqdm(pool.map(_draw, batches), "drawing", len(batches), disable=None):
+            embedding.append(embed(drawn))
+            pixels.append(np.stack([resize(p, SIDE) for p in drawn]))
     tokens = np.stack([nano.tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
     return Corpus(np.concatenate(pixels), tokens, np.concatenate(embedding), scenes)
+
+
+def _draw(scenes: list[grammar.Scene]) -> NDArray[np.uint8]:
+    return np.stack([grammar.draw(s, 96) for s in scenes])
 
 
 def resize(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -84,11 +93,15 @@ def resize(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def picture_model(n_features: int = 64) -> Any:
-    """Build the U-Net; its class embedding takes a standardised embedding and a 1, or zeros for none."""
+    """Build the U-Net.
+
+    Its class embedding takes a standardised embedding and a 1, or zeros for none; beside the noisy patches it
+    is shown a low-level picture and a plane of ones, or zeros for none.
+    """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        sample_size=SIDE // PATCH, in_channels=3 * PATCH**2, out_channels=3 * PATCH**2,
+        sample_size=COARSE, in_channels=3 * PATCH**2 + 4, out_channels=3 * PATCH**2,
         down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
         mid_block_type="UNetMidBlock2D", block_out_channels=(64, 96), layers_per_block=1, norm_num_groups=16,
         attention_head_dim=32, class_embed_type="simple_projection",
@@ -136,16 +149,19 @@ def scheduler() -> Any:
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(
-        num_train_timesteps=TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        num_train_timesteps=TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
         clip_sample=True, timestep_spacing="trailing", rescale_betas_zero_snr=True,
     )  # fmt: skip
 
 
 def train_pictures(
-    out: Path, *, n_pictures: int = 50_000, epochs: int = 14, batch_size: int = 128,
+    out: Path, *, n_pictures: int = 50_000, epochs: int = 12, batch_size: int = 128,
     learning_rate: float = 1.5e-3, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train the picture decoder by denoising (v-prediction, Salimans and Ho 2022, on a cosine schedule).
+    """Train the picture decoder by denoising, on a cosine schedule.
+
+    The picture is predicted, not the noise, which a U-Net with few channels a patch could not pass through
+    (Li and He 2025, arXiv 2511.13720); errors are weighted as those of the velocity.
 
     Parameters
     ----------
@@ -169,12 +185,13 @@ def train_pictures(
 
     def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         x = to_patches(data.pixels[rows])
-        given = _given(condition[rows])
+        given, coarse = _given(condition[rows]), _coarse(data.pixels[rows])
         noise, t = torch.randn_like(x), torch.randint(TIMESTEPS, (len(rows),))
         noisy = noise_schedule.add_noise(x, noise, t)
         with torch.autocast("cpu", torch.bfloat16):
-            found = model(noisy, t, None, class_labels=given).sample
-        return torch.nn.functional.mse_loss(found.float(), noise_schedule.get_velocity(x, noise, t))
+            found = model(torch.cat([noisy, coarse], 1), t, None, class_labels=given).sample
+        noisiness = 1 - noise_schedule.alphas_cumprod[t][:, None, None, None]
+        return (((found.float() - x) ** 2) / noisiness.clamp(min=0.1)).mean()
 
     return _train(
         out, picture_model(len(mean)), loss, mean, scale, _pictures_named, kind="pictures", n=n_pictures,
@@ -233,6 +250,22 @@ def _given(standard: torch.Tensor) -> torch.Tensor:
     noisy = standard + JITTER * torch.rand(n, 1) * torch.randn(standard.shape)
     kept = (torch.rand(n, 1) >= DROPPED).float()
     return torch.cat([noisy * kept, kept], 1)
+
+
+def _coarse(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """Blur pictures as a low-level decoder would: few cells, paler, noisy; some are left out."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    n = len(x)
+    cells = int(torch.randint(5, COARSE + 1, (1,)))
+    x = interpolate(interpolate(x, size=cells, mode="area"), size=COARSE, mode="bicubic")
+    pale = 0.5 + 0.5 * torch.rand(n, 1, 1, 1)
+    middle = x.mean((2, 3), keepdim=True)
+    x = middle + pale * (x - middle) + 0.25 * torch.rand(n, 1, 1, 1) * torch.randn(x.shape)
+    shown = (torch.rand(n, 1, 1, 1) >= UNSEEN).float().expand(n, 1, COARSE, COARSE)
+    return torch.cat([x * shown, shown], 1)
 
 
 def _train(
@@ -334,8 +367,8 @@ def captions_loaded(path: Path = CAPTIONS) -> tuple[Any, torch.Tensor, torch.Ten
 
 
 def generate(
-    embedding: NDArray[np.float32] | None, *, n: int = 1, init: NDArray[np.uint8] | None = None,
-    strength: float = 0.8, guidance: float = 2.0, steps: int = 20, seed: int = 0, path: Path = PICTURES,
+    embedding: NDArray[np.float32] | None, *, n: int = 1, low_level: NDArray[np.uint8] | None = None,
+    guidance: float = 2.0, steps: int = 20, seed: int = 0, path: Path = PICTURES,
     push: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Generate pictures from embeddings of the small network (DDIM, classifier-free guidance).
@@ -344,24 +377,22 @@ def generate(
     ----------
     embedding : array of shape (n, n_features) or None
         None: `n` pictures of no embedding at all.
-    init : uint8 array of shape (n, height, width, 3), optional
-        Pictures to start from in place of noise.
-    strength : float
-        Share of the way back to noise that a start goes; 1 leaves nothing of it.
+    low_level : uint8 array of shape (n, height, width, 3), optional
+        Small or blurred pictures that say what is where.
     guidance : float
-        1: none.
+        Away from neither embedding nor low-level picture; 1: none.
     steps : int
     seed : int
         Of the noise of the first picture; the next ones count up, so that a picture does not depend on which
         others are made with it.
     path : Path
     push : callable, optional
-        From pictures, (n, 3, 64, 64) from -1 to 1, to a value each, (n,): each step is moved along its
+        From pictures, (n, 3, 48, 48) from -1 to 1, to a value each, (n,): each step is moved along its
         gradient (Dhariwal and Nichol 2021, algorithm 2).
 
     Returns
     -------
-    uint8 array of shape (n, 64, 64, 3)
+    uint8 array of shape (n, 48, 48, 3)
     """
     import torch
 
@@ -370,43 +401,42 @@ def generate(
     noise_schedule.set_timesteps(steps)
     given = _condition(embedding, n, mean, scale)
     count, none = len(given), torch.zeros_like(given)
-    side, depth = SIDE // PATCH, 3 * PATCH**2
+    side, depth = COARSE, 3 * PATCH**2
     drawn = [torch.Generator().manual_seed(seed + i) for i in range(count)]
     x = torch.stack([torch.randn(depth, side, side, generator=g) for g in drawn])
-    times = noise_schedule.timesteps
-    if init is not None:
-        times = times[len(times) - max(1, round(strength * len(times))) :]
-        start = to_patches(np.stack([resize(p, SIDE) for p in init]))
-        x = noise_schedule.add_noise(start, x, times[:1])
-    guided = embedding is not None and guidance != 1
+    coarse = torch.zeros(count, 4, side, side)
+    if low_level is not None:
+        small = np.stack([resize(p, side) for p in low_level])
+        coarse[:, :3] = torch.from_numpy(small).permute(0, 3, 1, 2).float() / 127.5 - 1
+        coarse[:, 3] = 1
+    guided = guidance != 1 and (embedding is not None or low_level is not None)
     with torch.inference_mode():
-        for t in times:
-            found = model(x, t, None, class_labels=given).sample
+        for t in noise_schedule.timesteps:
+            found = model(torch.cat([x, coarse], 1), t, None, class_labels=given).sample
             if guided:
-                free = model(x, t, None, class_labels=none).sample
+                free = model(torch.cat([x, 0 * coarse], 1), t, None, class_labels=none).sample
                 found = free + guidance * (found - free)
             if push is not None:
-                found = found + _pushed(model, x, t, given, noise_schedule, push)
+                found = found + _pushed(model, x, coarse, t, given, noise_schedule, push)
             x = noise_schedule.step(found, t, x).prev_sample
     return from_patches(x)
 
 
 def _pushed(
-    model: Any, x: torch.Tensor, t: torch.Tensor, given: torch.Tensor, noise_schedule: Any,
-    push: Callable[[torch.Tensor], torch.Tensor],
+    model: Any, x: torch.Tensor, coarse: torch.Tensor, t: torch.Tensor, given: torch.Tensor,
+    noise_schedule: Any, push: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:  # fmt: skip
-    """Return by how much the predicted velocity changes so that the value of the denoised picture rises."""
+    """Return by how much the denoised picture changes so that its value rises."""
     import torch
     from torch.nn.functional import pixel_shuffle
 
     signal = noise_schedule.alphas_cumprod[t].clamp(min=1e-3)
     with torch.inference_mode(mode=False), torch.enable_grad():
         noisy = x.clone().requires_grad_(True)
-        velocity = model(noisy, t, None, class_labels=given.clone()).sample
-        clean = signal.sqrt() * noisy - (1 - signal).sqrt() * velocity
+        clean = model(torch.cat([noisy, coarse.clone()], 1), t, None, class_labels=given.clone()).sample
         (gradient,) = torch.autograd.grad(push(pixel_shuffle(clean, PATCH)).sum(), noisy)
-    # the noise changes by -sqrt(1 - a) g, the picture by (1 - a) / sqrt(a) g; as velocity that is:
-    return -((1 - signal) / signal).sqrt().clamp(max=10) * gradient
+    # the noise changes by -sqrt(1 - a) g, and the picture by (1 - a) / sqrt(a) g
+    return ((1 - signal) / signal.sqrt()).clamp(max=10) * gradient
 
 
 def _condition(

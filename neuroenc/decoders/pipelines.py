@@ -101,21 +101,29 @@ def make(name: str, *, device: str = "cpu") -> ImageDecoder:
 
 
 class Nano:
-    """The small decoder that comes along, for pictures of the grammar."""
+    """The small decoder that comes along, for pictures of the grammar.
+
+    It does not start from a low-level picture but is shown it at every step, so that `strength` says nothing.
+    """
 
     takes: Mapping[str, str] = {"model": "open_clip/nano", "layer": "visual"}
     n_features, guidance, n_steps, starts = 64, 2.0, 20, True
 
     def __call__(
-        self, embedding: Floats | None, *, n: int, init: Pictures | None, strength: float, guidance: float,
-        n_steps: int, seed: int,
-    ) -> Pictures:  # fmt: skip
+        self,
+        embedding: Floats | None,
+        *,
+        n: int,
+        init: Pictures | None,
+        strength: float,  # noqa: ARG002
+        guidance: float,
+        n_steps: int,
+        seed: int,
+    ) -> Pictures:
         """Draw, as `ImageDecoder` says."""
         from neuroenc.decoders.nano import generate
 
-        return generate(
-            embedding, n=n, init=init, strength=strength, guidance=guidance, steps=n_steps, seed=seed
-        )
+        return generate(embedding, n=n, low_level=init, guidance=guidance, steps=n_steps, seed=seed)
 
 
 class Diffusers:
