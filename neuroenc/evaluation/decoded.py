@@ -20,6 +20,7 @@ from neuroenc.evaluation import images
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import bootstrap_r
 from neuroenc.features.extract import describe
+from neuroenc.features.registry import resolve
 
 Floats = NDArray[np.float64]
 CHANCE = {"two_way_images": 0.5, "two_way_reconstructions": 0.5}
@@ -60,7 +61,8 @@ def score_pictures(
             rows.append(_row(metric, c, of(square, values), n_bootstraps, seed))
     for name, model in judges.items():
         truth = _layers(list(square), model)
-        gave = f"{model.extractor}/{model.network}" == pictures.attrs["model"]
+        known, _ = resolve(model)
+        gave = f"{known.extractor}/{known.network}" == pictures.attrs["model"]
         for c, values in made.items():
             for layer, found in _layers(list(values), model).items():
                 about = {"network": name, "layer": layer, "gave_the_embedding": gave}
