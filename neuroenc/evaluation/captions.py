@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.config import Model
-from neuroenc.decoders.retrieve import cosine
 from neuroenc.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -206,8 +205,11 @@ def sentence_cosine(captions: Sequence[str], references: Sequence[Sequence[str]]
 
     _check(captions, references)
     flat = [r for row in references for r in row if r]
-    values = describe([*captions, *flat], model)["feature"].values
-    said, known = values[: len(captions)], values[len(captions) :]
+    texts = list(dict.fromkeys([*captions, *flat]))  # the same references may stand behind many captions
+    place = {t: i for i, t in enumerate(texts)}
+    values = describe(texts, model)["feature"].values
+    said, known = (values[[place[t] for t in part]] for part in (captions, flat))
     owner = np.repeat(np.arange(len(captions)), [sum(map(bool, row)) for row in references])
-    similarity = np.diag(cosine(known, said[owner]))
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (known, said[owner])]
+    similarity = (unit[0] * unit[1]).sum(1)
     return np.bincount(owner, similarity) / np.bincount(owner)

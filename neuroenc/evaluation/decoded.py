@@ -109,8 +109,14 @@ def score_captions(
     at = np.array([row[s] for s in captions["stimulus_id"].values])
     references = [[str(t) for t in texts if t] for texts in stimuli["caption"].values[at]]
     rows = []
+    every = [[str(t) for t in texts] for texts in captions["caption"].values]
+    if sentences:
+        alike = words.sentence_cosine(
+            [t for texts in every for t in texts], references * len(every), SENTENCES
+        )
+        alike = alike.reshape(len(every), -1)
     for k, c in enumerate(captions["condition"].values.tolist()):
-        said = [str(t) for t in captions["caption"].values[k]]
+        said = every[k]
         counts = words.bleu_counts(said, references)
         rows += [
             _row(f"bleu{order}", c, None, n_bootstraps, seed, counts=counts, order=order) for order in (1, 4)
@@ -119,8 +125,7 @@ def score_captions(
         for metric, of in each.items():
             rows.append(_row(metric, c, of(said, references), n_bootstraps, seed))
         if sentences:
-            found = words.sentence_cosine(said, references, SENTENCES)
-            rows.append(_row("sentence_cosine", c, found, n_bootstraps, seed, network="minilm"))
+            rows.append(_row("sentence_cosine", c, alike[k], n_bootstraps, seed, network="minilm"))
         if clip is not None:
             found = words.clip_score(read_pixels(stimuli, at), said, clip)
             rows.append(_row("clip_score", c, found, n_bootstraps, seed, network=clip.network))

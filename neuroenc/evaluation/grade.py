@@ -207,7 +207,8 @@ def captions_of_categories(
             continue
         said = [set(words_of(str(c))) for c in table[column]]
         right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
-        chance = np.mean([[bool(said[v] & some) for some in words.values()] for v in chosen] or [np.nan])
+        guesses = [[bool(said[v] & some) for some in words.values()] for v in chosen]
+        chance = np.mean(guesses) if guesses else np.nan
         kind = "caption" if column == "caption" else "generated caption"
         named.append((f"category word in the {kind} of a selective voxel", right, float(chance)))
     rows = []
