@@ -38,6 +38,27 @@ def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
     ]
     # a stack is no worse in expectation; a kind of area on 120 test pictures may fall short by a little
     maps = values(rows, "peak of the map in the object's box", area="all", map="relevance")
+    judged = {
+        c: [
+            r["value"] for r in rows
+            if r["name"] == "reconstruction, two_way_images" and r.get("network") == "gabor"
+            and r["condition"] == c and r["subject"] != "all"
+        ]
+        for c in ("shuffled", "brain", "true")
+    }  # fmt: skip
+    loop, said = (
+        [
+            b - s
+            for b, s in zip(
+                *(
+                    values(rows, f"reconstruction, {name}", condition=c, **labels)
+                    for c in ("brain", "shuffled")
+                ),
+                strict=True,
+            )
+        ]
+        for name, labels in (("closed_loop_r", {"encoder": "nano", "region": "all"}), ("cider", {}))
+    )
     nominal = sum(low <= 0.05 <= high for low, high in limits) / len(silent)
     return [
         ("share of the attainable r from the true features, least",
@@ -49,6 +70,14 @@ def demo(rows: Rows) -> list[tuple[str, float, str, float]]:
         ("peak of attention maps in the object's box, least (chance 0.16)", min(maps), ">=", 0.8),
         ("category word in the caption of a selective voxel, least (chance 0.125)",
          min(values(rows, "category word in the caption of a selective voxel")), ">=", 0.8),
+        ("category word in the generated caption of a selective voxel, least (chance 0.125)",
+         min(values(rows, "category word in the generated caption of a selective voxel")), ">=", 0.8),
+        ("pictures drawn from the brain: two-way by gabor, which gave no embedding, least (chance 0.5)",
+         min(judged["brain"]), ">=", 0.65),
+        ("the same from a shuffled brain, most", max(judged["shuffled"]), "<=", 0.6),
+        ("the same from the true embedding, least", min(judged["true"]), ">=", 0.9),
+        ("closed loop: r of drawn pictures, brain minus shuffled, least", min(loop), ">=", 0.05),
+        ("decoded captions: CIDEr, brain minus shuffled, least", min(said), ">=", 0.3),
         ("silent voxels with a confident caption, most",
          max(values(rows, "silent voxels with a confident caption")), "<=", 0.06),
         ("silent voxels: runs whose 95 % interval holds the nominal rate", nominal, ">=", 0.8),

@@ -434,7 +434,7 @@ class Synthesis(Section):
     model: str = Field(description="Of `models`: the small network, with its layer `visual`.")
     regions: list[str] = Field(min_length=1)
     judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
-    scale: float = Field(default=30.0, ge=0, description="Strength of the gradient.")
+    scale: float = Field(default=3.0, ge=0, description="Strength of the gradient.")
     seed: int = Field(default=0, ge=0)
 
 

@@ -238,7 +238,7 @@ def decode_synthesise(
         str | None, typer.Option(help="WEIGHTS=OPTIONS of an encoder that took no part, and its model.")
     ] = None,
     n: Annotated[int, typer.Option(help="Pictures of each kind.", min=2)] = 10,
-    scale: Annotated[float, typer.Option(help="Strength of the gradient.", min=0)] = 30.0,
+    scale: Annotated[float, typer.Option(help="Strength of the gradient.", min=0)] = 3.0,
     fold: int = 0,
     seed: int = 0,
 ) -> None:

@@ -436,7 +436,7 @@ def _pushed(
         clean = model(torch.cat([noisy, coarse.clone()], 1), t, None, class_labels=given.clone()).sample
         (gradient,) = torch.autograd.grad(push(pixel_shuffle(clean, PATCH)).sum(), noisy)
     # the noise changes by -sqrt(1 - a) g, and the picture by (1 - a) / sqrt(a) g
-    return ((1 - signal) / signal.sqrt()).clamp(max=10) * gradient
+    return ((1 - signal) / signal.sqrt()).clamp(max=3) * gradient
 
 
 def _condition(

@@ -44,7 +44,7 @@ class Synthesis(NamedTuple):
 
 def synthesise(
     responses: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, region: str, *,
-    n: int = 10, scale: float = 30.0, fold: int = 0, seed: int = 0,
+    n: int = 10, scale: float = 3.0, fold: int = 0, seed: int = 0,
 ) -> Synthesis:  # fmt: skip
     """Draw pictures for a region.
 

@@ -110,7 +110,11 @@ def summarise(
     if len(drawn) > 1:
         drawn["all"] = over_subjects(drawn, seed=seed)
     for subject, judged in drawn.items():
+        last = {(j["metric"], j.get("network")): j.get("layer") for j in judged}
         for j in judged:
+            # of a network its last layer, of a loop all neuroids; the rest is in the scores of the subject
+            if j.get("layer") != last[j["metric"], j.get("network")] or j.get("region", "all") != "all":
+                continue
             about = {k: j[k] for k in WHERE if k in j}
             rows.append(row(
                 f"reconstruction, {j['metric']}", j["value"], unit=j["metric"], n=j["n"],
@@ -224,13 +228,8 @@ def short_table(summary: dict[str, Any]) -> str:
 
 
 def _drawn_table(rows: list[dict[str, Any]]) -> list[str]:
-    """List reconstructions between their bounds: a line a measure; of a network its last layer."""
-    last = {(r["subject"], r["name"], r.get("network")): r.get("layer") for r in rows}
-    kept = [
-        r for r in rows
-        if r.get("layer") == last[r["subject"], r["name"], r.get("network")]
-        and r.get("region", "all") == "all" and not r["name"].endswith("two_way_reconstructions")
-    ]  # fmt: skip
+    """List reconstructions between their bounds: a line a measure."""
+    kept = [r for r in rows if not r["name"].endswith("two_way_reconstructions")]
     names = [c for c in BOUNDS if any(r["condition"] == c for r in kept)]
     table: dict[tuple[str, str], dict[str, float]] = {}
     for r in kept:

@@ -117,7 +117,7 @@ rule decode_synthesise:
         runtime=60,
     params:
         judge=synthesis_judge,
-        scale=SYNTHESIS.get("scale", 30),
+        scale=SYNTHESIS.get("scale", 3),
         seed=SYNTHESIS.get("seed", 0),
     shell:
         "neuroenc decode synthesise --responses {input.responses:q} --features {input.features:q} "
