@@ -13,6 +13,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from neuroenc.decoders import nano as small
 from neuroenc.features import nano, registry
 from neuroenc.files import write_json
@@ -300,8 +302,13 @@ def main() -> None:
         for name, source in (("demo", "results/demo/summary.json"), ("real", "results/real.json")):
             write_json(json.loads(Path(source).read_text()), RESULTS / f"{name}.json")
         Path("docs").mkdir(exist_ok=True)
-        for figure in ("surface", "regions", "reconstructions"):
+        for figure in ("surface", "regions"):
             shutil.copyfile(f"results/demo/sub-01/sub-01_{figure}.png", f"docs/demo_{figure}.png")
+        with Image.open("results/demo/sub-01/sub-01_reconstructions.png") as grid:
+            size = (1300, round(1300 * grid.height / grid.width))
+            grid.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(
+                "docs/demo_reconstructions.jpg", quality=85
+            )
     for file, names in (
         ("README.md", ("demo", "graded", "drawn", "real", "bench", "readouts")),
         ("docs/networks.md", ("networks",)),
