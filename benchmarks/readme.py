@@ -117,9 +117,7 @@ def drawn() -> str:
                 cell += " [{:.3f}, {:.3f}]".format(*found[c]["interval"])
             cells.append(cell)
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    trained = {k: json.loads(p.with_name(f"{p.stem}_training.json").read_text())
-               for k, p in (("pictures", small.PICTURES), ("captions", small.CAPTIONS))}  # fmt: skip
-    p, c = trained["pictures"], trained["captions"]
+    p, c = small.record(small.PICTURES), small.record(small.CAPTIONS)
     lines.append(
         f"\nMeans over two simulated subjects, 120 test pictures each; intervals resample subjects and pictures; two-way "
         f"chance is 0.5. `nano` gave the embedding and favours what it sees. The picture decoder ({p['parameters']:,} "

@@ -133,7 +133,7 @@ def nano_train(
     seed: int = 0,
 ) -> None:
     """Train a small model on the grammar of pictures, within an hour on two cores."""
-    from neuroenc.decoders import nano as decoders
+    from neuroenc.decoders import nano_training as decoders
     from neuroenc.features import nano as network
 
     train: dict[Trained, Any] = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.errors import ContractError, InputError
-from neuroenc.features import checkpoints
+from neuroenc.features import checkpoints, nano
 
 Pictures = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -24,7 +24,7 @@ class ImageDecoder(Protocol):
     """From embeddings to pictures."""
 
     takes: Mapping[str, str]
-    """Embedding contract: model and layer"""
+    """Embedding contract: model, layer, and weights where they are known"""
     n_features: int
     guidance: float
     """What suits it; 1: none"""
@@ -66,6 +66,11 @@ def check_takes(decoder: ImageDecoder, contract: Mapping[str, Any], n_features: 
     ContractError
         Naming the field, what was found and what is taken.
     """
+    if str(contract.get("weights")).startswith("random:"):
+        raise ContractError(
+            f"The embeddings are of an untrained network ({contract['weights']}); no generator takes them. "
+            "Decode the trained one."
+        )
     for key, wanted in decoder.takes.items():
         if contract.get(key) != wanted:
             raise ContractError(
@@ -106,8 +111,13 @@ class Nano:
     It does not start from a low-level picture but is shown it at every step, so that `strength` says nothing.
     """
 
-    takes: Mapping[str, str] = {"model": "open_clip/nano", "layer": "visual"}
     n_features, guidance, n_steps, starts = 64, 2.0, 20, True
+
+    def __init__(self) -> None:
+        self.takes = {
+            "model": "open_clip/nano", "layer": "visual",
+            "weights": f"{nano.CHECKPOINT.name}:{nano.record()['sha256']}",
+        }  # fmt: skip
 
     def __call__(
         self,

@@ -129,7 +129,7 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        n_layers: int = 4,
+        n_layers: int = 2,
         n_heads: int = 4,
         head_width: int = 32,
         dropout: float = 0.1,
@@ -137,7 +137,7 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-2,
         batch_size: int = 64,
-        max_epochs: int = 60,
+        max_epochs: int = 40,
         patience: int = 10,
         clip: float = 1.0,
         cv: Any = 5,

@@ -244,16 +244,20 @@ class Processes(NamedTuple):
         return rows[self.rank :: self.n] if len(rows) >= self.n else rows
 
     def average(self, module: nn.Module, value: float) -> float:
-        """Average gradients and the loss over processes."""
+        """Average the loss over processes, and gradients unless it is not finite in one of them."""
         if self.n == 1:
             return value
         import torch
         from accelerate.utils import reduce
 
+        value = float(reduce(torch.tensor(value, device=self.device), "mean"))
+        if not np.isfinite(value):  # some have gradients and some have none: reducing them would never end
+            return value
         for parameter in module.parameters():
-            if parameter.grad is not None:
-                parameter.grad = reduce(parameter.grad, "mean")
-        return float(reduce(torch.tensor(value, device=self.device), "mean"))
+            if parameter.requires_grad:  # a layer that saw no row here may have seen one elsewhere
+                mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = reduce(mine, "mean")
+        return value
 
 
 ALONE = Processes(0, 1, "cpu")

@@ -17,7 +17,8 @@ from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
 from neuroenc.datasets import cortex, grammar, nsd, simulate
-from neuroenc.decoders.nano import category_words
+from neuroenc.decoders import nano as small
+from neuroenc.decoders.nano_training import STREAM
 from neuroenc.decoders.voxels import words_of
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
@@ -68,7 +69,11 @@ def grade(
     seed = config.simulate.seed
     n_pictures = config.simulate.n_shared + config.simulate.n_subjects * config.simulate.n_unique
     pictures = simulate.make_pictures(n_pictures, seed, config.simulate.picture_size)
-    trained = set(map(repr, nano.training_scenes(nano.record()["n_pictures"], nano.record()["seed"])))
+    streams = {(nano.record()["n_pictures"], nano.record()["seed"])}
+    for path in (small.PICTURES, small.CAPTIONS):
+        of = small.record(path)
+        streams.add((of["n_pictures"], of["seed"] + STREAM))
+    trained = {repr(scene) for n, s in streams for scene in nano.training_scenes(n, s)}
     shared = sum(repr(scene) in trained for scene in pictures.scenes)
     rows = [
         row("pictures shared by network training and subjects", shared, unit="pictures",
@@ -197,7 +202,7 @@ def captions_of_categories(
     labels : dict
         Of the rows.
     """
-    words = category_words()
+    words = small.category_words()
     preferred, silent = truth["preferred"].values, truth["silent"].values
     confident = table["confident"].to_numpy(bool)
     chosen = np.flatnonzero((preferred != "") & confident)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,11 @@ def open_clip_module(model: Model) -> tuple[Any, str]:
     if name not in open_clip.list_models():
         raise invalid("network", name, open_clip.list_models())
     device = torch.get_default_device()
-    return open_clip.create_model(name, None, device=device, load_weights=False, **model.options), name
+    logging.disable(logging.WARNING)  # that the weights are random: ours are loaded afterwards
+    try:
+        return open_clip.create_model(name, None, device=device, load_weights=False, **model.options), name
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def from_open_clip(model: Model, _path: Path | None) -> Source:

@@ -114,8 +114,8 @@ def test_two_processes_end_where_one_does(tmp_path):
     alone = [sys.executable, script, tmp_path / "a.safetensors", tmp_path / "alone"]
     subprocess.run(alone, check=True, env=environment)
     launch = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1",
-        "--master_port", "29517", script, tmp_path / "b.safetensors", tmp_path / "two",
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone",
+        script, tmp_path / "b.safetensors", tmp_path / "two",
     ]  # fmt: skip
     subprocess.run(list(map(str, launch)), check=True, env=environment, capture_output=True, timeout=240)
     one = np.load(tmp_path / "alone0.npy")

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from neuroenc.arrays import CONTRACT
+from neuroenc.config import Model
 from neuroenc.decoders import pipelines
 from neuroenc.errors import ContractError, InputError
+from neuroenc.features.extract import describe
 
+SEEN = np.zeros((96, 96, 3), np.uint8)
 HOW = {"n": 2, "init": None, "strength": 0.8, "guidance": 2.0, "n_steps": 2, "seed": 0}
 
 
@@ -170,8 +173,15 @@ def test_a_pipeline_draws_from_embeddings(name, fetched, monkeypatch):
 
 def test_what_a_decoder_does_not_take_is_refused():
     decoder = pipelines.make("nano")
-    contract = {**dict.fromkeys(CONTRACT, "x"), "model": "open_clip/nano", "layer": "visual"}
+    contract = dict.fromkeys(CONTRACT, "x") | dict(
+        describe([SEEN], Model(network="nano", layers=["visual"])).attrs
+    )
     pipelines.check_takes(decoder, contract, 64)
+    untrained = describe([SEEN], Model(network="nano", layers=["visual"], weights="random:0")).attrs
+    with pytest.raises(ContractError, match=r"untrained network \(random:0\)"):
+        pipelines.check_takes(decoder, untrained, 64)
+    with pytest.raises(ContractError, match=r"whose 'weights' is 'nano.safetensors:.*these have 'other:0'"):
+        pipelines.check_takes(decoder, contract | {"weights": "other:0"}, 64)
     with pytest.raises(ContractError, match="whose 'model' is 'open_clip/nano'; these have 'timm/vit'"):
         pipelines.check_takes(decoder, contract | {"model": "timm/vit"}, 64)
     with pytest.raises(ContractError, match="whose 'layer' is 'visual'; these have 'visual,ln'"):

@@ -1,0 +1,280 @@
+"""How the small decoders are trained: `neuroenc nano train pictures | captions`, seeded, on two cores."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroenc.datasets import grammar
+from neuroenc.decoders.nano import (
+    COARSE,
+    N_PREFIX,
+    SIDE,
+    TIMESTEPS,
+    caption_model,
+    category_words,
+    describe,
+    embed,
+    generate,
+    network,
+    picture_model,
+    resize,
+    scheduler,
+    to_patches,
+)
+from neuroenc.decoders.voxels import words_of
+from neuroenc.features import nano
+from neuroenc.files import write_json
+
+if TYPE_CHECKING:
+    import torch
+
+STREAM = 1  # added to the seed: pictures the image-text network was not trained on
+JITTER = 0.3  # standard deviation of noise on standardised embeddings: decoded ones are never exact
+UNSEEN = 0.3  # share of training steps without a low-level picture
+DROPPED = 0.1  # share of training steps without an embedding, for guidance
+
+
+class Corpus(NamedTuple):
+    """Pictures to learn from."""
+
+    pixels: NDArray[np.uint8]
+    """(n, SIDE, SIDE, 3)"""
+    tokens: NDArray[np.int64]
+    """(n, 5, length), five captions each"""
+    embedding: NDArray[np.float32]
+    """(n, n_features), of the small network"""
+
+
+def corpus(n: int, seed: int) -> Corpus:
+    """Draw pictures of a random stream the small network was not trained on."""
+    from tqdm import tqdm
+
+    scenes = nano.training_scenes(n, seed + STREAM)
+    rng = np.random.default_rng([seed, 2])
+    pixels, embedding = [], []
+    batches = [scenes[i : i + 256] for i in range(0, n, 256)]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for drawn in tqdm(pool.map(_draw, batches), "drawing", len(batches), disable=None):
+            embedding.append(embed(drawn))
+            pixels.append(np.stack([resize(p, SIDE) for p in drawn]))
+    tokens = np.stack([nano.tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
+    return Corpus(np.concatenate(pixels), tokens, np.concatenate(embedding))
+
+
+def _draw(scenes: list[grammar.Scene]) -> NDArray[np.uint8]:
+    return np.stack([grammar.draw(s, 96) for s in scenes])
+
+
+def train_pictures(
+    out: Path, *, n_pictures: int = 50_000, epochs: int = 12, batch_size: int = 128,
+    learning_rate: float = 1.5e-3, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the picture decoder by denoising, on a cosine schedule.
+
+    The picture is predicted, not the noise, which a U-Net with few channels a patch could not pass through
+    (Li and He 2025, arXiv 2511.13720); errors are weighted as those of the velocity.
+
+    Parameters
+    ----------
+    out : Path
+        The safetensors file; the training record is written beside it.
+    n_pictures, epochs, batch_size, learning_rate, seed
+
+    Returns
+    -------
+    dict
+        The training record: how often the small network names the right category in pictures generated
+        from embeddings of unseen pictures.
+    """
+    import torch
+
+    data = corpus(n_pictures, seed)
+    mean, scale = data.embedding.mean(0), data.embedding.std(0)
+    condition = torch.from_numpy((data.embedding - mean) / scale)
+    torch.manual_seed(seed)
+    noise_schedule = scheduler()
+
+    def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        x = to_patches(data.pixels[rows])
+        given, coarse = _given(condition[rows]), _coarse(data.pixels[rows])
+        noise, t = torch.randn_like(x), torch.randint(TIMESTEPS, (len(rows),))
+        noisy = noise_schedule.add_noise(x, noise, t)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(torch.cat([noisy, coarse], 1), t, None, class_labels=given).sample
+        noisiness = 1 - noise_schedule.alphas_cumprod[t][:, None, None, None]
+        return (((found.float() - x) ** 2) / noisiness.clamp(min=0.1)).mean()
+
+    return _train(
+        out, picture_model(len(mean)), loss, mean, scale, _pictures_named, kind="pictures", n=n_pictures,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
+    )  # fmt: skip
+
+
+def train_captions(
+    out: Path, *, n_pictures: int = 50_000, epochs: int = 20, batch_size: int = 256,
+    learning_rate: float = 2e-3, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Train the captioner: an embedding fills the first places, the words follow (Mokady et al. 2021).
+
+    Parameters
+    ----------
+    out : Path
+        The safetensors file; the training record is written beside it.
+    n_pictures, epochs, batch_size, learning_rate, seed
+
+    Returns
+    -------
+    dict
+        The training record: how often a caption of an unseen picture names its object.
+    """
+    import torch
+
+    data = corpus(n_pictures, seed)
+    mean, scale = data.embedding.mean(0), data.embedding.std(0)
+    condition, tokens = torch.from_numpy((data.embedding - mean) / scale), torch.from_numpy(data.tokens)
+    torch.manual_seed(seed)
+
+    def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        n = len(rows)
+        given = _given(condition[rows])
+        words = tokens[rows, torch.randint(tokens.shape[1], (n,))]
+        with torch.autocast("cpu", torch.bfloat16):
+            prefix = model["prefix"](given).reshape(n, N_PREFIX, -1)
+            inside = model["language"].transformer.wte(words)
+            logits = model["language"](inputs_embeds=torch.cat([prefix, inside], 1)).logits
+        # the place before a word predicts it; padding (0) follows the end and is no target
+        return torch.nn.functional.cross_entropy(
+            logits[:, N_PREFIX - 1 : -1].float().transpose(1, 2), words, ignore_index=0
+        )
+
+    return _train(
+        out, caption_model(len(mean)), loss, mean, scale, _captions_named, kind="captions", n=n_pictures,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
+    )  # fmt: skip
+
+
+def _given(standard: torch.Tensor) -> torch.Tensor:
+    """Disturb standardised embeddings, leave some out, and say which were given: a 1 behind, or zeros."""
+    import torch
+
+    n = len(standard)
+    noisy = standard + JITTER * torch.rand(n, 1) * torch.randn(standard.shape)
+    kept = (torch.rand(n, 1) >= DROPPED).float()
+    return torch.cat([noisy * kept, kept], 1)
+
+
+def _coarse(pictures: NDArray[np.uint8]) -> torch.Tensor:
+    """Blur pictures as a low-level decoder would: few cells, paler, noisy; some are left out."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    n = len(x)
+    cells = int(torch.randint(5, COARSE + 1, (1,)))
+    x = interpolate(interpolate(x, size=cells, mode="area"), size=COARSE, mode="bicubic")
+    pale = 0.5 + 0.5 * torch.rand(n, 1, 1, 1)
+    middle = x.mean((2, 3), keepdim=True)
+    x = middle + pale * (x - middle) + 0.25 * torch.rand(n, 1, 1, 1) * torch.randn(x.shape)
+    shown = (torch.rand(n, 1, 1, 1) >= UNSEEN).float().expand(n, 1, COARSE, COARSE)
+    return torch.cat([x * shown, shown], 1)
+
+
+def _train(
+    out: Path, model: Any, loss_of: Callable[[Any, NDArray[np.int64]], torch.Tensor],
+    mean: NDArray[np.float32], scale: NDArray[np.float32], grade: Callable[[Path], dict[str, float]], *,
+    kind: str, n: int, epochs: int, batch_size: int, learning_rate: float, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Train with AdamW, one cycle of the learning rate and an average of the weights; write and grade."""
+    import torch
+    from diffusers.training_utils import EMAModel
+    from safetensors.torch import save_file
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    rng = np.random.default_rng([seed, 3])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    per_epoch = n // batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=epochs * per_epoch, pct_start=0.05
+    )
+    average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+    model.train()
+    losses: list[float] = []
+    for _ in (progress := tqdm(range(epochs), kind, disable=None)):
+        total = 0.0
+        for rows in rng.permutation(n)[: per_epoch * batch_size].reshape(per_epoch, -1):
+            loss = loss_of(model, rows)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            average.step(model.parameters())
+            total += float(loss.detach())
+        losses.append(round(total / per_epoch, 4))
+        progress.set_postfix(loss=losses[-1])
+    average.copy_to(model.parameters())
+    tensors = {
+        k: v.half().contiguous() for k, v in model.state_dict().items() if not k.endswith("lm_head.weight")
+    }
+    tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
+    partial = out.with_name(f".{out.name}.partial")
+    save_file(tensors, partial)
+    partial.rename(out)
+    record = {
+        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+        "bytes": out.stat().st_size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "network_sha256": nano.record()["sha256"],
+        "n_pictures": n, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "seed": seed, "loss_per_epoch": losses,
+        **grade(out),
+        "seconds": round(time.perf_counter() - started),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+    }  # fmt: skip
+    write_json(record, out.with_name(f"{out.stem}_training.json"))
+    return record
+
+
+def unseen(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return category and embedding of unseen pictures with one object."""
+    scenes = [s for s in nano.training_scenes(4 * n, 0x756E) if len(s.things) == 1][:n]
+    category = np.array([grammar.CATEGORIES.index(s.things[0].category) for s in scenes])
+    return category, embed(np.stack([grammar.draw(s, 96) for s in scenes]))
+
+
+def _pictures_named(path: Path) -> dict[str, float]:
+    """Say how often a picture generated from an unseen picture's embedding shows its object's category."""
+    category, embedding = unseen(500)
+    made = generate(embedding, path=path)
+    named = nano.categories(network().module, np.stack([resize(p, 96) for p in made]))
+    again = embed(made)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (embedding, again)]
+    found = (unit[1] @ unit[0].T).argmax(1) == np.arange(len(category))
+    return {
+        "category_of_generated": float((named == category).mean()),
+        "category_chance": 1 / len(grammar.CATEGORIES),
+        "generated_retrieves_its_embedding_of_500": float(found.mean()),
+    }
+
+
+def _captions_named(path: Path) -> dict[str, float]:
+    """Say how often the caption of an unseen picture names its object's category."""
+    category, embedding = unseen(500)
+    known = category_words()
+    named = [
+        bool(known[grammar.CATEGORIES[c]] & set(words_of(text)))
+        for c, text in zip(category, describe(embedding, path=path), strict=True)
+    ]
+    return {"category_named": float(np.mean(named)), "category_chance": 1 / len(grammar.CATEGORIES)}
