@@ -1,6 +1,6 @@
-# make demo | test | real | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
+# make demo | test | fuzz | real | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
 .DELETE_ON_ERROR:
-.PHONY: demo test lint real bench lock clean readme
+.PHONY: demo test fuzz lint real bench lock clean readme
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 NEUROENC_REAL_DATA ?= ../shared/data
@@ -22,6 +22,9 @@ demo: .venv/.ready
 
 test: .venv/.ready lint
 	pytest
+
+fuzz: .venv/.ready
+	NEUROENC_FUZZ=1 pytest tests/properties --hypothesis-show-statistics
 
 lint: .venv/.ready
 	ruff check .

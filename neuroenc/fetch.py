@@ -1,24 +1,35 @@
-"""Files from the network: resumed after a break, retried, checked, and in place only when whole.
-
-pooch keeps the hashes and the names; what it lacks, taking up a broken transfer, is here.
-"""
+"""Files from the network: resumed after a break, retried, checked, and in place only when whole."""
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
 import time
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from neuroenc.errors import InputError, NeuroencError
-from neuroenc.files import existing, remove, sha256, write_json
+from neuroenc.files import existing, remove, write_json
+
+if TYPE_CHECKING:
+    import requests
 
 TRIES = 5
 PATIENCE = 30.0  # seconds without a byte
+SLOWEST = 1024.0  # bytes per second, on average, once patience is over
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)
+PAGE = 2**26  # bytes of a list of files, at most
+GROWTH = 200  # times its own size that an archive may unpack to
 CONSENTS = "~/.config/neuroenc/consents.json"  # unless NEUROENC_CONSENTS says otherwise
 
 
@@ -36,7 +47,7 @@ def fetch(url: str, path: str | Path, *, known_hash: str | None = None, size: in
         Its final name. What has come of a broken transfer waits in `.partial-<name>` beside it and is taken
         up by the next call.
     known_hash : str, optional
-        `algorithm:digest` as pooch reads it, e.g. sha256 or md5; also `sha256:` and the first digits.
+        `algorithm:digest`, e.g. sha256 or md5; also `sha256:` and the first digits.
     size : int, optional
         Expected bytes; checked before anything is transferred against the free space.
 
@@ -48,110 +59,229 @@ def fetch(url: str, path: str | Path, *, known_hash: str | None = None, size: in
     Raises
     ------
     InputError
-        The server has no such file, or its hash is another than expected.
+        The server has no such file, offers a page or another size, or its hash is another than expected.
     FetchError
-        The server cannot be reached or keeps breaking off.
+        The server cannot be reached, keeps breaking off, answers with other bytes than were asked for, or
+        is slower than `SLOWEST`; another process is fetching the file.
     """
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
     path = Path(path)
     if path.exists():
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if size is not None:
-        room(path.parent, size, path.name)
-    partial = path.with_name(f".partial-{path.name}")
-    digits = (known_hash or "").partition(":")[2]
-    short = known_hash is not None and known_hash.startswith("sha256:") and len(digits) < 64
-
-    def resume(url: str, output: str, _pooch: object) -> None:
-        _transfer(url, partial)
-        shutil.move(partial, output)
-
-    try:
-        pooch.retrieve(
-            url, None if short else known_hash, fname=path.name, path=path.parent, downloader=resume
-        )
-    except ValueError as error:
-        if "hash" not in str(error).lower():
-            raise
-        raise InputError(
-            f"{path.name} from {url} has another hash than {known_hash}: it was changed there or on the way. "
-            "Nothing was kept. Try again; if it stays so, report it."
-        ) from None
-    if short and not sha256(path).startswith(digits):
-        remove(path)
-        raise InputError(
-            f"{path.name} from {url} has another hash than sha256:{digits}…: it was changed there or on the "
-            "way. Nothing was kept. Try again; if it stays so, report it."
-        )
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".partial-{path.name}")
+        if size is not None:
+            room(path.parent, size, path.name)
+        with _alone(partial):
+            if path.exists():  # another process was quicker
+                return False
+            _transfer(url, partial, size, hashed=known_hash is not None)
+            _check_hash(url, partial, known_hash)
+            partial.replace(path)
     return True
 
 
-def _transfer(url: str, partial: Path) -> None:
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what a disk refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"Cannot write into {folder}: {error.strerror or error}. Free space or choose a folder you may "
+            "write to, and try again."
+        ) from None
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Hold a transfer for this process; the system lets go of it when the process ends, however it does."""
+    import fcntl
+
+    lock = partial.with_name(f"{partial.name}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FetchError(
+                f"Another process is fetching {partial.name.removeprefix('.partial-')} into "
+                f"{partial.parent}. Wait for it and run the same command again."
+            ) from None
+        if not os.fstat(file.fileno()).st_nlink:  # the one that held it removed it just now
+            raise FetchError(f"Another process fetched into {partial.parent}. Run the same command again.")
+        try:
+            yield
+        finally:
+            remove(lock)
+
+
+def _check_hash(url: str, partial: Path, known_hash: str | None) -> None:
+    """Refuse bytes of another hash, and keep none of them."""
+    if known_hash is None:
+        return
+    algorithm, _, digits = known_hash.rpartition(":")
+    with partial.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm or "sha256").hexdigest()
+    if not digits or not found.startswith(digits.lower()):
+        remove(partial)
+        raise InputError(
+            f"{partial.name.removeprefix('.partial-')} from {url} has another hash than {known_hash}: it was "
+            "changed there or on the way. Nothing was kept. Try again; if it stays so, report it."
+        )
+
+
+class _Retry(Exception):  # noqa: N818  no error: what is worth another attempt, and why
+    """The transfer broke off for this reason."""
+
+
+def _transfer(url: str, partial: Path, size: int | None, *, hashed: bool) -> None:
     """Bring a file into `partial`, going on where an earlier transfer broke off."""
     import requests
-    from tqdm import tqdm
+    import urllib3
 
-    note = partial.with_name(f"{partial.name}.etag")  # what the bytes so far belong to
     reason = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(min(2.0**attempt, 30.0) * float(os.environ.get("NEUROENC_RETRY_SECONDS", "1")))
-        begun = partial.stat().st_size if partial.exists() else 0
-        headers = {"Accept-Encoding": "identity"}
-        if begun:
-            headers["Range"] = f"bytes={begun}-"
-            if note.exists():
-                headers["If-Range"] = note.read_text()
         try:
-            with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as answer:
-                if answer.status_code == 416:  # all bytes are here, or they are of another file
-                    remove(partial)
-                    reason = "the server refuses to go on where it broke off"
-                    continue
-                if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-                    reason = f"the server answers {answer.status_code}"
-                    continue
-                if answer.status_code >= 400:
-                    raise InputError(
-                        f"Cannot fetch {url}: the server answers {answer.status_code}. Check the name, your "
-                        "access and the terms of use."
-                    )
-                resumed = answer.status_code == 206
-                begun = begun if resumed else 0
-                if tag := answer.headers.get("ETag"):
-                    note.write_text(tag)
-                length = answer.headers.get("Content-Length")
-                whole = begun + int(length) if length else None
-                with (
-                    partial.open("ab" if resumed else "wb") as file,
-                    tqdm(
-                        total=whole,
-                        initial=begun,
-                        unit="B",
-                        unit_scale=True,
-                        desc=partial.name[9:],
-                        disable=None,
-                    ) as bar,
-                ):
-                    for chunk in answer.iter_content(2**16):
-                        file.write(chunk)
-                        bar.update(len(chunk))
+            _attempt(url, partial, size, hashed=hashed)
+        except _Retry as broken:
+            reason = str(broken)
         except requests.RequestException as error:
             reason = str(error).splitlines()[0]
-            continue
-        except OSError as error:
-            raise InputError(f"Cannot write {partial}: {error.strerror}. Free space and try again.") from None
-        found = partial.stat().st_size
-        if whole is None or found == whole:
-            remove(note)
+        except (
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            ConnectionError,
+            TimeoutError,
+        ) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+        else:
             return
-        reason = f"it broke off after {found} of {whole} bytes"
     raise FetchError(
         f"Cannot fetch {url}: {reason}, {TRIES} times. What has come is kept; run the same command again."
     )
+
+
+def _attempt(url: str, partial: Path, size: int | None, *, hashed: bool) -> None:
+    """Ask once for what is missing of `partial`, and write what comes.
+
+    What a partial file holds is known by the note beside it: the server's name for that state of the file
+    (its ETag, or else its date) and the number of bytes of the whole. Without one it is fetched anew.
+    """
+    import requests
+
+    note = partial.with_name(f"{partial.name}.note")
+    state, whole = _noted(note)
+    begun = partial.stat().st_size if partial.exists() and state else 0
+    headers = {"Accept-Encoding": "identity"}
+    if begun:
+        headers |= {"Range": f"bytes={begun}-", "If-Range": state}
+    with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as answer:
+        if url.startswith("https:") and not answer.url.startswith("https:"):
+            raise InputError(f"{url} leads to {answer.url}, which is not encrypted. It was not fetched.")
+        if answer.status_code == 416:  # all bytes are here, or they are of another file
+            remove(partial)
+            raise _Retry("the server refuses to go on where it broke off")
+        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
+            raise _Retry(f"the server answers {answer.status_code}")
+        if answer.status_code not in (200, 206):
+            raise InputError(
+                f"Cannot fetch {url}: the server answers {answer.status_code}. Check the name, your access "
+                "and the terms of use."
+            )
+        if answer.headers.get("Content-Type", "").startswith("text/html") and partial.suffix != ".html":
+            raise InputError(
+                f"{url} is answered by a page, not by a file: a form, a login or a notice. Open it "
+                "in a browser."
+            )
+        offered: int | None
+        if answer.status_code == 206:
+            offered = _whole(answer.headers.get("Content-Range", ""), begun)
+            if offered is None or whole not in (None, offered) or answer.headers.get("ETag", state) != state:
+                remove(partial)
+                raise _Retry("the server answers with another part than was asked for")
+        else:
+            begun = 0
+            length = answer.headers.get("Content-Length", "")
+            offered = int(length) if length.isdigit() else None
+        if size is not None and offered not in (None, size):
+            raise InputError(
+                f"{url} has {offered} bytes, expected {size}: it was changed there. Nothing was fetched; "
+                "report it."
+            )
+        state = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        note.write_text(json.dumps([state, offered]))
+        found = _write(answer, partial, begun, offered if offered is not None else size)
+    if offered is None and size is None and not (hashed or answer.raw.chunked):  # its end may be a break
+        raise _Retry("the server does not say how many bytes there are")
+    expected = offered if offered is not None else size
+    if expected is not None and found != expected:
+        raise _Retry(f"it broke off after {found} of {expected} bytes")
+    remove(note)
+
+
+def _noted(note: Path) -> tuple[str, int | None]:
+    """Read the server's name for the state of the file that came so far, and the bytes of the whole."""
+    try:
+        state, whole = json.loads(note.read_text())
+    except (OSError, ValueError, TypeError):
+        return "", None
+    # a weak tag names what means the same, not the same bytes
+    return ("", None) if state.startswith("W/") else (state, whole)
+
+
+def _whole(content_range: str, begun: int) -> int | None:
+    """Return the bytes of the whole file if the answer is its rest from `begun` to the end, else None."""
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", content_range.strip())
+    first, last, total = map(int, found.groups()) if found else (-1, -1, 0)
+    return total if begun and first == begun and last == total - 1 else None
+
+
+def _write(answer: requests.Response, partial: Path, begun: int, most: int | None) -> int:
+    """Append the body to what is there, as it was sent; return the bytes then there."""
+    from tqdm import tqdm
+
+    started, found = time.monotonic(), begun
+    name = partial.name.removeprefix(".partial-")
+    with (
+        partial.open("ab" if begun else "wb") as file,
+        tqdm(total=most, initial=begun, unit="B", unit_scale=True, desc=name, disable=None) as bar,
+    ):
+        # one read of the socket at a time: a server that trickles is seen to
+        while chunk := answer.raw.read1(2**16, decode_content=False):
+            file.write(chunk)
+            found += len(chunk)
+            bar.update(len(chunk))
+            if most is not None and found > most:
+                file.truncate(begun)
+                raise _Retry(f"more than the {most} bytes that were announced came")
+            seconds = time.monotonic() - started
+            if seconds > PATIENCE and (found - begun) / seconds < SLOWEST:
+                raise _Retry(f"{found - begun} bytes came in {seconds:.0f} s")
+            if most is None and shutil.disk_usage(partial.parent).free < 2**28:
+                raise _Retry("it does not end before the disk is full")
+    return found
+
+
+def page(url: str, query: dict[str, str] | None = None) -> bytes:
+    """Read an answer of moderate size into memory.
+
+    Raises
+    ------
+    requests.RequestException
+        The server cannot be reached, refuses, or does not come to an end.
+    """
+    import requests
+
+    started, body = time.monotonic(), b""
+    with requests.get(url, query, timeout=PATIENCE, stream=True) as answer:
+        answer.raise_for_status()
+        for chunk in answer.iter_content(2**12):
+            body += chunk
+            if len(body) > PAGE or time.monotonic() - started > 10 * PATIENCE:
+                raise requests.RequestException("the answer does not come to an end")
+    return body
 
 
 def room(folder: Path, size: int, what: str) -> None:
@@ -170,38 +300,79 @@ def room(folder: Path, size: int, what: str) -> None:
         )
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar; no member may leave the folder.
+def place(folder: Path, name: str) -> Path:
+    """Return where a file goes that a server or an archive names, which is inside the folder or nowhere.
 
     Raises
     ------
     InputError
-        A member would, or the archive is broken.
+        The name leads out of the folder, or is none.
     """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    odd = parts.is_absolute() or ".." in parts.parts or not parts.name or re.match(r"[A-Za-z]:|~", name)
+    if odd or not name.isprintable() or not (folder / parts).resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{name!r} would reach outside {folder}. Nothing was written; do not trust where it comes from."
+        )
+    return folder / parts
 
-    def inside(name: str, *, plain: bool = True) -> None:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or not plain:
-            raise InputError(
-                f"{archive.name} holds {name!r}, which would reach outside {folder}. It was not unpacked; do "
-                "not trust it."
-            )
 
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip or tar: whole or not at all, no member may leave the folder, and it must fit.
+
+    Raises
+    ------
+    InputError
+        A member would, the archive is broken, or it grows beyond measure (`GROWTH`).
+    """
+    scratch = folder.with_name(f".unpacking-{folder.name}-{os.getpid()}")
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                for name in file.namelist():
-                    inside(name)
-                file.extractall(folder)
-        else:
-            with tarfile.open(archive) as tar:
-                for member in tar.getmembers():
-                    inside(member.name, plain=member.isfile() or member.isdir())
-                # python before 3.11.4 has no filters; nothing but plain files inside is left here
-                tar.extraction_filter = getattr(tarfile, "data_filter", None)
-                tar.extractall(folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        with writing(folder):
+            scratch.mkdir(parents=True)
+            _unpack(archive, folder, scratch)
+            folder.mkdir(exist_ok=True)
+            for entry in scratch.iterdir():
+                if (folder / entry.name).exists():
+                    raise InputError(
+                        f"{folder / entry.name} is there already. Remove it to unpack {archive}."
+                    )
+                entry.rename(folder / entry.name)
+    except (*BROKEN, NotImplementedError, RuntimeError) as error:  # odd compression, a password
         raise InputError(f"Cannot unpack {archive}: {error}. Remove it and fetch it again.") from None
+    finally:
+        remove(scratch)
+
+
+def _unpack(archive: Path, folder: Path, scratch: Path) -> None:
+    def fits(sizes: list[int]) -> None:
+        total, packed = sum(sizes), archive.stat().st_size
+        if total > 2**30 and total > GROWTH * packed:
+            raise InputError(
+                f"{archive.name} has {packed} bytes and would unpack to {total}. It was not unpacked; do not "
+                "trust it."
+            )
+        room(scratch, total, f"What {archive.name} holds")
+
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            for member in file.infolist():
+                place(folder, member.filename)
+            fits([member.file_size for member in file.infolist()])
+            file.extractall(scratch)
+        return
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+        for entry in members:
+            place(folder, entry.name)
+            if not (entry.isfile() or entry.isdir()):
+                raise InputError(
+                    f"{archive.name} holds {entry.name!r}, which is neither file nor folder. It was not "
+                    "unpacked; do not trust it."
+                )
+        fits([entry.size for entry in members])
+        # python before 3.11.4 has no filters; nothing but plain files inside is left here
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(scratch)
 
 
 def consent(name: str, terms: str) -> None:

@@ -93,17 +93,12 @@ def test_every_configuration_is_tried():
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_dry_run_of_every_configuration_in_under_5_seconds(name, tmp_path, monkeypatch):
+def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch):
     monkeypatch.setenv("NEUROENC_REAL_DATA", str(tmp_path / "data"))
     if CONFIGURATIONS[name]:
         (tmp_path / CONFIGURATIONS[name]).mkdir(parents=True)
-    seconds = []
-    while len(seconds) < 3 and min(seconds, default=9) > 5:  # others may be using the machine
-        start = time.perf_counter()
-        done = snakemake(tmp_path, "--dry-run", "--configfile", ROOT / f"config/{name}.yaml")
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert min(seconds) < 5
+    done = snakemake(tmp_path, "--dry-run", "--configfile", ROOT / f"config/{name}.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "encode_fit" in done.stdout + done.stderr
 
 

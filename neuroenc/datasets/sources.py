@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from neuroenc.config import Dataset
 from neuroenc.errors import InputError, invalid
-from neuroenc.fetch import FetchError, accept, consent, fetch, room, unpack
+from neuroenc.fetch import FetchError, accept, consent, fetch, page, place, room, unpack
 from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
@@ -77,19 +77,19 @@ def openneuro_files(prefix: str) -> Iterator[str]:
     more: dict[str, str] = {}
     while True:
         try:
-            answer = requests.get(OPENNEURO_URL, {"list-type": "2", "prefix": prefix, **more}, timeout=60)
-            answer.raise_for_status()
-            page = ElementTree.fromstring(answer.content)
+            found = ElementTree.fromstring(page(OPENNEURO_URL, {"list-type": "2", "prefix": prefix, **more}))
         except (requests.RequestException, ElementTree.ParseError) as error:
             raise FetchError(
                 f"Cannot list {prefix} at {OPENNEURO_URL}: {str(error).splitlines()[0]}."
             ) from None
-        keys = [e.text or "" for e in page.iter() if e.tag.rpartition("}")[2] == "Key"]
+        keys = [e.text or "" for e in found.iter() if e.tag.rpartition("}")[2] == "Key"]
         n += len(keys)
         yield from (k for k in keys if not k.endswith("/"))
-        token = [e.text for e in page.iter() if e.tag.rpartition("}")[2] == "NextContinuationToken"]
+        token = [e.text for e in found.iter() if e.tag.rpartition("}")[2] == "NextContinuationToken"]
         if not token:
             break
+        if not keys or token[0] == more.get("continuation-token"):
+            raise FetchError(f"{OPENNEURO_URL} lists {prefix} without end. Try again later.")
         more = {"continuation-token": str(token[0])}
     if not n:
         raise FetchError(f"OpenNeuro has nothing under {prefix!r}. Is the subject spelt as there?")
@@ -187,10 +187,7 @@ def fetch_dataset(options: Dataset, subjects: list[str]) -> list[str]:
             f"{options.name!r} cannot be fetched by a program. Get it from {source.page} and point "
             "`dataset.root` at it."
         )
-    wanted = [(url, root / path) for url, path in source.files(options, subjects)]
-    outside = [path for _, path in wanted if ".." in path.parts]
-    if outside:
-        raise FetchError(f"{source.page} lists {outside[0]}, which lies outside {root}. Nothing was fetched.")
+    wanted = [(url, place(root, path)) for url, path in source.files(options, subjects)]
     missing = [(url, path) for url, path in wanted if not path.exists()]
     root.mkdir(parents=True, exist_ok=True)
     room(root, sum(_size(url) for url, _ in missing), f"{len(missing)} files of {options.name}")
@@ -213,4 +210,5 @@ def _size(url: str) -> int:
         raise FetchError(
             f"Cannot reach {url}: {str(error).splitlines()[0]}. Is there a network here?"
         ) from None
-    return int(answer.headers.get("Content-Length", 0)) if answer.ok else 0
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if answer.ok and length.isdigit() else 0

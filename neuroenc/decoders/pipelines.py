@@ -114,7 +114,7 @@ class Nano:
     n_features, guidance, n_steps, starts = 64, 2.0, 20, True
 
     def __init__(self) -> None:
-        self.takes = {
+        self.takes: Mapping[str, str] = {
             "model": "open_clip/nano", "layer": "visual",
             "weights": f"{nano.CHECKPOINT.name}:{nano.record()['sha256']}",
         }  # fmt: skip

@@ -16,6 +16,7 @@ from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 from neuroenc.features.registry import ENTRIES, Entry
 from neuroenc.fetch import fetch as fetch_file
+from neuroenc.fetch import page, place
 from neuroenc.files import atomic, existing, remove, sha256, write_json
 
 MANIFEST = "manifest.json"
@@ -119,8 +120,9 @@ def fetch(name: str, *, revision: str = "main") -> Path:
         licence = "; ".join(licences)
     else:
         source, licence, files = _files(fetchable(name), revision)
-    for url, file, known, size in files:
-        fetch_file(url, folder / file, known_hash=known, size=size)
+    targets = [place(folder, file) for _, file, *_ in files]  # all of them before the first is fetched
+    for (url, _, known, size), path in zip(files, targets, strict=True):
+        fetch_file(url, path, known_hash=known, size=size)
     _convert(folder)
     origin = {file: url for url, file, *_ in files}
     paths = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -147,10 +149,11 @@ def verify(name: str) -> list[str]:
     )
     manifest = json.loads(path.read_text())
     for file in manifest["files"]:
-        found = sha256(existing(folder / file["file"], made_by=f"Remove {folder} and fetch {name!r} again."))
+        path = place(folder, file["file"])
+        found = sha256(existing(path, made_by=f"Remove {folder} and fetch {name!r} again."))
         if found != file["sha256"]:
             raise InputError(
-                f"{folder / file['file']} has sha256 {found}, the manifest {file['sha256']}. Remove "
+                f"{path} has sha256 {found}, the manifest {file['sha256']}. Remove "
                 f"{folder} and run `neuroenc weights fetch {name}`."
             )
     return [f"{f['file']}  {f['size']} bytes  sha256 {f['sha256'][:16]}…" for f in manifest["files"]]
@@ -163,7 +166,7 @@ def _place(name: str) -> Path:
     return registry.place(fetchable(name))
 
 
-File = tuple[str, str, str | None, int | None]  # url, name, hash as pooch reads it, bytes
+File = tuple[str, str, str | None, int | None]  # url, name, algorithm:digest, bytes
 
 
 def _files(entry: Entry, revision: str) -> tuple[dict[str, str], str, list[File]]:
@@ -207,15 +210,18 @@ def _hub(
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     url = f"{hub}/api/models/{repository}/revision/{revision}?blobs=true"
     try:
-        answer = requests.get(url, timeout=30)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
+        found: dict[str, Any] = json.loads(page(url))
+        files = {str(f["rfilename"]): f for f in found["siblings"]}
+        commit = str(found["sha"])
     except requests.RequestException as error:
         raise InputError(
             f"Cannot look up {repository} at {hub}: {str(error).splitlines()[0]}. Is there a network here, "
             "and is the revision right?"
         ) from None
-    files = {f["rfilename"]: f for f in found["siblings"]}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"Cannot look up {repository} at {hub}: the answer is no list of files. Is HF_ENDPOINT right?"
+        ) from None
     if not wanted:
         weights = sorted(f for f in files if "/" not in f and f.endswith(".safetensors"))
         wanted = (*(f for f in KEPT if f in files), *(weights or ["pytorch_model.bin"]))
@@ -225,7 +231,6 @@ def _hub(
         raise InputError(
             f"{repository} has no {lacking[0]!r} at {revision!r}. Its layout changed; report it."
         )
-    commit = found["sha"]
     licence = (found.get("cardData") or {}).get("license") or licence or "unstated"
     listed: list[File] = []
     for file in dict.fromkeys(f for found in matched.values() for f in found):

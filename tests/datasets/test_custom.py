@@ -84,7 +84,7 @@ def test_every_format_gives_the_same_responses(folder, subject, tmp_path):
     root, _, flat = folder
     found = custom.load_responses(options(root), subject)
     expected = np.concatenate([flat, flat], 1) if subject == "gifti" else flat
-    np.testing.assert_allclose(found["response"].values, expected, rtol=1e-5)
+    np.testing.assert_allclose(found["response"].values, expected, rtol=1e-5, atol=1e-6)
     assert found["stimulus_id"].values.tolist() == IDS * 2
     assert found["repetition"].values.tolist() == [0] * 4 + [1] * 4
     assert found["split"].values[3] == "test"
@@ -215,11 +215,11 @@ def test_epochs_of_real_electrodes(grid):
     assert found.sizes == {"presentation": len(epochs), "neuroid": 393, "time_bin": len(epochs.times)}
     names = [n for n in epochs.ch_names if n != "G3"]
     assert found["neuroid_id"].values.tolist() == [f"a_{n}" for n in names]
-    np.testing.assert_allclose(found["response"].values, epochs.get_data(picks=names), rtol=1e-5)
+    np.testing.assert_allclose(found["response"].values, epochs.get_data(picks=names), rtol=1e-5, atol=1e-12)
     np.testing.assert_allclose(found["start"].values, epochs.times)
     where = epochs.info["chs"][epochs.ch_names.index("G20")]["loc"][:3]
     row = names.index("G20")
-    np.testing.assert_allclose([found[a].values[row] for a in "xyz"], where, rtol=1e-5)
+    np.testing.assert_allclose([found[a].values[row] for a in "xyz"], where, rtol=1e-5, atol=1e-7)
     assert np.isfinite(found["x"].values).all()
 
 

@@ -133,8 +133,14 @@ def test_what_openneuro_lists_is_fetched_and_loads(bucket, tmp_path):
 
 
 def test_a_listing_cannot_write_elsewhere(bucket, tmp_path):
-    bucket.files["bucket"] = lambda _: b"<L><Key>ds003020/derivative/../../evil</Key></L>"
-    with pytest.raises(FetchError, match="lies outside"):
+    for key in ("../../evil", "//etc/evil", "a/../../evil", "..", "C:/evil", "a\\..\\..\\evil"):
+        bucket.files["bucket"] = f"<L><Key>ds003020/derivative/{key}</Key></L>".encode()
+        with pytest.raises(InputError, match=r"would reach outside .* do not trust"):
+            sources.fetch_dataset(Dataset(name="stories", root=str(tmp_path / "mine")), ["UTS01"])
+    assert not (tmp_path / "mine").exists()
+    page = b"<L><Key>ds003020/derivative/a</Key><NextContinuationToken>1</NextContinuationToken></L>"
+    bucket.files["bucket"] = page
+    with pytest.raises(FetchError, match="without end"):
         sources.fetch_dataset(Dataset(name="stories", root=str(tmp_path / "mine")), ["UTS01"])
     bucket.files["bucket"] = b"<html"
     with pytest.raises(FetchError, match="Cannot list ds003020"):

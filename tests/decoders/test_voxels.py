@@ -69,9 +69,9 @@ def test_projection_in_chunks_is_a_softmax(monkeypatch):
     ).T
     share = np.exp(cosine / 0.05)
     expected = share / share.sum(1, keepdims=True) @ values
-    np.testing.assert_allclose(voxels.project(w, bank, values), expected, rtol=1e-9)
+    np.testing.assert_allclose(voxels.project(w, bank, values), expected, rtol=1e-9, atol=1e-10)
     monkeypatch.setattr(voxels, "CHUNK", 7)
-    np.testing.assert_allclose(voxels.project(w, bank, values), expected, rtol=1e-9)
+    np.testing.assert_allclose(voxels.project(w, bank, values), expected, rtol=1e-9, atol=1e-10)
 
 
 def test_words_and_captions():

@@ -18,11 +18,11 @@ def pair():
 def test_pearson_is_scipys_and_torchmetrics(pair):
     found = pearson_r(*pair)
     np.testing.assert_allclose(found, [pearsonr(a, b)[0] for a, b in zip(*(v.T for v in pair), strict=True)])
-    np.testing.assert_allclose(found, pearson_corrcoef(*map(torch.tensor, pair)), rtol=1e-9)
+    np.testing.assert_allclose(found, pearson_corrcoef(*map(torch.tensor, pair)), atol=1e-8)
 
 
 def test_r2_is_scikit_learns(pair):
-    np.testing.assert_allclose(r2_score(*pair), sklearn_r2(*pair, multioutput="raw_values"), rtol=1e-12)
+    np.testing.assert_allclose(r2_score(*pair), sklearn_r2(*pair, multioutput="raw_values"), atol=1e-8)
 
 
 @pytest.mark.parametrize("score", [pearson_r, r2_score])

@@ -52,7 +52,9 @@ def test_nifti_has_every_value_where_its_voxel_is(scored, tmp_path, tree):
     np.testing.assert_array_equal(image.affine, roi.affine)
     volume = image.get_fdata()[..., names.index("two_r")]
     mask = roi.get_fdata() > 0
-    np.testing.assert_allclose(volume[mask], scores["two"]["score"].sel(metric="pearson_r"), rtol=1e-6)
+    np.testing.assert_allclose(
+        volume[mask], scores["two"]["score"].sel(metric="pearson_r"), rtol=1e-6, atol=1e-7
+    )
     assert np.isnan(volume[~mask]).all()
 
 

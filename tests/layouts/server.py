@@ -12,7 +12,7 @@ class Server(ThreadingHTTPServer):
     """Serves `files` (path -> bytes, or from the query to bytes); `faults` (path -> list) are spent one a request.
 
     A fault is a status code to answer, ("drop", n) to close the connection after n bytes of the body, or
-    ("truncate", n) to claim only n bytes.
+    ("truncate", n) to claim only n bytes, or a function that answers by itself, of the handler and the body.
     """
 
     daemon_threads = True
@@ -35,6 +35,9 @@ class Handler(BaseHTTPRequestHandler):
             body = body(dict(parse_qsl(self.path.partition("?")[2])))
         asked = self.headers.get("Range")
         server.seen.append((path, asked))
+        if callable(fault):
+            fault(self, body)
+            return
         if isinstance(fault, int) or body is None:
             self.send_response(fault or 404)
             self.send_header("Content-Length", "0")
@@ -72,6 +75,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(404 if body is None else 200)
         self.send_header("Content-Length", str(len(body or b"")))
         self.end_headers()
+
+    def answer(self, status, body, *, declared=True, **headers):
+        """Answer with these bytes and headers (names with underscores), and close the connection."""
+        self.send_response(status)
+        for name, value in (({"Content_Length": len(body)} if declared else {}) | headers).items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
 
     def log_message(self, *args):
         pass
