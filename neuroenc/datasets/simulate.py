@@ -7,6 +7,7 @@ truth is saved beside them in `truth/`.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,12 @@ def _write_stimuli(
 ) -> None:
     experiment = root / "nsddata/experiments/nsd"
     experiment.mkdir(parents=True)
-    scipy.io.savemat(experiment / "nsd_expdesign.mat", design)
+    written = io.BytesIO()
+    scipy.io.savemat(written, design)
+    # the first 116 bytes are free text, where scipy puts the time of day
+    (experiment / "nsd_expdesign.mat").write_bytes(
+        b"MATLAB 5.0 MAT-file".ljust(116) + written.getvalue()[116:]
+    )
     n = len(pictures.scenes)
     table = pd.DataFrame({
         "cocoId": np.arange(n) + FIRST_COCO_ID, "cocoSplit": COCO_SPLIT,
