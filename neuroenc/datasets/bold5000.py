@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets import bold5000_openneuro
-from neuroenc.datasets.nsd import read_image
+from neuroenc.datasets.images import read_image, read_mask, read_values
 from neuroenc.datasets.reading import read_array, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -154,8 +154,8 @@ def _regions(
 def _brain(
     root: Path, subject: str, session: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], dict[str, Any], dict[str, str], dict[str, Any]]:
-    mask = read_image(existing(root / f"{subject}_brainmask.nii.gz"))
-    inside = np.asarray(mask.dataobj) > 0
+    mask = root / f"{subject}_brainmask.nii.gz"
+    inside = read_mask(mask)
     values = np.empty((len(session), inside.sum()), np.float32)
     source = {}
     for number in np.unique(session):
@@ -165,7 +165,7 @@ def _brain(
         if image.shape != (*inside.shape, len(rows)):
             raise InputError(f"{path} has shape {image.shape}, expected {(*inside.shape, len(rows))}.")
         for row, volume in zip(rows, range(len(rows)), strict=True):  # never a whole session as floats
-            values[row] = np.asarray(image.dataobj[..., volume], np.float32)[inside]
+            values[row] = read_values(image, (..., volume))[inside]
         source[path.name] = sha256(path)
     where = np.argwhere(inside)
     neuroid = {
@@ -174,7 +174,7 @@ def _brain(
         **{axis: where[:, n].astype(np.float32) for n, axis in enumerate("xyz")},
     }
     return values, neuroid, source, {
-        "grid_shape": np.array(inside.shape), "affine": np.asarray(mask.affine).ravel(),
+        "grid_shape": np.array(inside.shape), "affine": np.asarray(read_image(mask).affine).ravel(),
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.signal import detrend
 from tqdm import tqdm
 
-from neuroenc.datasets.nsd import read_image
+from neuroenc.datasets.images import read_image, read_values
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -118,7 +118,7 @@ def load(
         if len(events) != n_trials:
             raise InputError(f"{run.events} has {len(events)} pictures, expected {n_trials}. Fetch it again.")
         values = np.stack(
-            [np.asarray(image.dataobj[..., t], np.float32)[every] for t in range(image.shape[3])]
+            [read_values(image, (..., t))[every].astype(np.float32) for t in range(image.shape[3])]
         )
         values = detrend(values, axis=0)
         spread = values.std(0)
@@ -147,4 +147,4 @@ def _on_grid(path: Path, reference: Any) -> NDArray[np.bool_]:
         image = resample_img(
             image, target_affine=reference.affine, target_shape=reference.shape[:3], interpolation="nearest"
         )
-    return np.asarray(image.dataobj).reshape(reference.shape[:3]) > 0
+    return read_values(image).reshape(reference.shape[:3]) > 0

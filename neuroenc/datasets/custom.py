@@ -10,8 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -21,15 +19,16 @@ from pydantic import Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
-from neuroenc.datasets.nsd import read_image
-from neuroenc.datasets.reading import read_array, read_table
+from neuroenc.datasets.images import read_responses
+from neuroenc.datasets.pixels import locate, merge_same, n_pictures
+from neuroenc.datasets.reading import open_hdf5, read_array, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "yours"
 CITATION = "yours"
-FORMATS = (".nii", ".nii.gz", ".gii", ".dscalar.nii", ".dtseries.nii", ".npy", ".h5", ".hdf5", ".csv", ".tsv",
-           "-epo.fif")  # fmt: skip
+IMAGES = (".nii", ".nii.gz", ".gii")
+FORMATS = (*IMAGES, ".npy", ".h5", ".hdf5", ".csv", ".tsv", "-epo.fif")
 
 
 class Time(Section):
@@ -64,7 +63,7 @@ class Stimuli(Section):
         "category_<name> as far as there are any; of films and stories film, onset and duration (s)."
     )  # fmt: skip
     pictures: str | None = Field(
-        default=None, description="Folder, or FILE.h5#dataset with a picture for each row."
+        default=None, description="Folder or zip, or FILE.h5#dataset: a picture for each row."
     )
 
 
@@ -121,7 +120,8 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     table = _table(path, "stimulus_id")
     _unique(table["stimulus_id"], path)
     shown = pd.concat([_presentations(root, about, s, table) for s in subjects])["stimulus_id"]
-    table["row"] = np.arange(len(table))
+    n_rows = len(table)
+    table["row"] = np.arange(n_rows)
     table = table[table["stimulus_id"].isin(shown)].reset_index(drop=True)
     ids = table["stimulus_id"].to_numpy(str)
     split = table["split"].to_numpy(str) if "split" in table else np.full(len(ids), "train")
@@ -135,24 +135,26 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     if about.stimuli.pictures is not None:
         place, hash_, key = about.stimuli.pictures.partition("#")
         pixels = f"{existing(root / place)}{hash_}{key}"
-        if not key:
-            files = _table(path, "file")["file"].iloc[table["row"]].to_numpy(str)
-            absent = [f for f in files if not (root / place / f).exists()]
-            if absent:
+        if hash_ or place.lower().endswith((".h5", ".hdf5")):
+            n = n_pictures(root / place, key)
+            if n != n_rows:
                 raise InputError(
-                    f"{len(absent)} of {len(files)} pictures of {path} are not in {root / place}, first "
-                    f"{str(absent[0])!r}."
+                    f"{pixels} has {n} pictures, {path} {n_rows} rows; they must match one to one. "
+                    "Was one of them filtered?"
                 )
-            columns["file"] = files
+        else:
+            files = _table(path, "file")["file"].iloc[table["row"]].to_numpy(str)
+            columns["file"] = locate(root / place, files)
     columns |= _running(table, path)
     captions = table[[c for c in table if str(c).startswith("caption")]].fillna("").to_numpy(str)
     strength = table[[c for c in table if str(c).startswith("category_")]]
-    return make_stimuli(
+    stimuli = make_stimuli(
         columns, attrs={"dataset": about.name, "pixels": pixels},
         captions=captions if captions.shape[1] else None,
         categories=([str(c).removeprefix("category_") for c in strength], strength.to_numpy("f4"))
         if strength.shape[1] else None,
     )  # fmt: skip
+    return stimuli if about.stimuli.pictures is None else merge_same(stimuli)
 
 
 def _running(table: pd.DataFrame, path: Path) -> dict[str, Any]:
@@ -209,6 +211,11 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         if hemisphere is None:
             raise invalid(f"key of subjects.{subject}.responses", side, ("left", "right"))
         if hemisphere:
+            own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {"", hemisphere}
+            if own:
+                raise InputError(
+                    f"{name} is of hemisphere {min(own)!r}, but stands under {side!r}. Swap them?"
+                )
             neuroids["neuroid_id"] = [f"{hemisphere}{i}" for i in neuroids["neuroid_id"]]
             neuroids["hemisphere"] = hemisphere
         values.append(part)
@@ -232,8 +239,10 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     }
     if "vertex" in table:
         neuroid["vertex"] = table["vertex"].to_numpy(int)
-    else:
+    if "x" in table or "vertex" not in table:
         neuroid |= {axis: table.get(axis, nowhere).to_numpy("f4") for axis in "xyz"}
+    if "structure" in table:
+        neuroid["structure"] = table["structure"].to_numpy(str)
     ceiling = "noise_ceiling" if "noise_ceiling" in table else "ncsnr"
     neuroid[ceiling] = table.get(ceiling, nowhere).to_numpy("f4")
     for column in table:
@@ -275,31 +284,21 @@ def _read(
         Start and stop of the bins, where the file says.
     """
     file, _, key = name.partition("#")
-    path = existing(root / file)
+    path, file = existing(root / file), file.lower()
     attrs: dict[str, Any] = {}
     neuroids, time = None, None
     if file.endswith("-epo.fif"):
         values, neuroids, time = _epochs(path)
-    elif file.endswith((".nii", ".nii.gz")) and not file.endswith((".dscalar.nii", ".dtseries.nii")):
-        values, neuroids, attrs = _volume(root, path, section)
-    elif file.endswith((".gii", ".dscalar.nii", ".dtseries.nii")):
-        image = read_image(path) if file.endswith(".nii") else _surface(path)
-        values = (
-            np.asarray(image.dataobj, np.float32) if file.endswith(".nii")
-            else np.stack([d.data for d in image.darrays]).astype(np.float32)
-        )  # fmt: skip
-        vertex = np.arange(values.shape[1])
-        neuroids = pd.DataFrame({"neuroid_id": vertex, "vertex": vertex})
+    elif file.endswith(IMAGES):
+        mask = root / section.mask if section.mask else None
+        values, neuroids, attrs = read_responses(
+            path, mask, {k: root / v for k, v in section.regions.items()}
+        )
     elif file.endswith(".npy"):
         values = read_array(path)
     elif file.endswith((".h5", ".hdf5")):
-        try:
-            with h5py.File(path) as source:
-                if key not in source:
-                    raise invalid(f"dataset in {name}", key, source)
-                values = source[key][:]
-        except OSError as error:
-            raise InputError(f"Cannot read {path}: {error}. Is it whole?") from None
+        with open_hdf5(path, key) as source:
+            values = source[:]
     elif file.endswith((".csv", ".tsv")):
         table = _table(path)
         try:
@@ -308,7 +307,11 @@ def _read(
             raise InputError(f"{path} must hold numbers only, a column for each neuroid: {error}.") from None
         neuroids = pd.DataFrame({"neuroid_id": table.columns})
     else:
-        raise invalid("format of responses", file, FORMATS)
+        raise invalid("format of responses", name, FORMATS)
+    if (section.mask or section.regions) and not file.endswith(IMAGES):
+        raise InputError(f"{name} has no voxels for `mask` and `regions`. Name its regions in `neuroids`.")
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"{name} holds {values.dtype}, expected real numbers. Save them as float32.")
     if values.ndim not in (2, 3):
         raise InputError(f"{name} has shape {values.shape}, expected (presentations, neuroids[, time bins]).")
     if section.neuroids is not None:
@@ -340,48 +343,6 @@ def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[A
     where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
     table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
     return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
-
-
-def _surface(path: Path) -> Any:
-    try:
-        return nib.load(path)
-    except Exception as error:  # noqa: BLE001  the XML parser has errors of its own
-        raise InputError(f"Cannot read {path}: {error}. Is it whole?") from None
-
-
-def _volume(root: Path, path: Path, section: Subject) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any]]:
-    """Read the voxels of a 4-D image within the mask, a volume at a time."""
-    image = read_image(path)
-    if len(image.shape) != 4:
-        raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, presentations).")
-    grid = image.shape[:3]
-
-    def mask(name: str) -> NDArray[np.bool_]:
-        other = read_image(existing(root / name))
-        data = np.asarray(other.dataobj)
-        data = data[..., 0] if data.ndim == 4 else data
-        if data.shape != grid or not np.allclose(other.affine, image.affine, atol=1e-3):
-            raise InputError(
-                f"{name} has the grid {data.shape}, {path.name} {grid}, or another affine. Resample it to "
-                "the responses first."
-            )
-        return np.asarray(data > 0)
-
-    if section.mask is not None:
-        inside = mask(section.mask)
-    else:
-        inside = np.ptp(np.asarray(image.dataobj[..., : min(20, image.shape[3])]), axis=3) > 0
-    if not inside.any():
-        raise InputError(f"No voxel of {path} is inside the mask.")
-    values = np.empty((image.shape[3], inside.sum()), np.float32)
-    for volume in range(image.shape[3]):
-        values[volume] = np.asarray(image.dataobj[..., volume])[inside]
-    where = np.argwhere(inside)
-    table = pd.DataFrame({"neuroid_id": [f"{i}-{j}-{k}" for i, j, k in where]})
-    table[["x", "y", "z"]] = where.astype("f4")
-    for name, file in section.regions.items():
-        table[f"roi_{name}"] = mask(file)[inside]
-    return values, table, {"grid_shape": np.array(grid), "affine": np.asarray(image.affine).ravel()}
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.nsd import read_image
+from neuroenc.datasets.images import read_image, read_mask, read_values
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -110,8 +109,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         raise invalid("dataset.mask", options.mask, sorted(masks))
     if len(table) != bold.shape[3]:
         raise InputError(f"{folder}: {len(table)} labels for {bold.shape[3]} volumes; must match.")
-    inside = _mask(masks[options.mask], bold)
-    series = np.asarray(bold.dataobj, np.float32)[inside].T
+    inside = read_mask(masks[options.mask], bold)
+    series = read_values(bold)[inside].T.astype(np.float32)
     for run in table["run"].unique():
         rows = np.flatnonzero(table["run"] == run)
         series[rows] = _detrended(series[rows])
@@ -120,7 +119,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     ids = np.array([stimulus_id(category, run) for category, run, _ in found])
     ijk = np.argwhere(inside)
     rois = {
-        name: _mask(path, bold)[inside]
+        name: read_mask(path, bold)[inside]
         for name, path in masks.items()
         if name != "mask" and path.parent == folder
     }
@@ -145,15 +144,6 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "source": json.dumps({"bold.nii.gz": sha256(folder / "bold.nii.gz")}),
         },
     )  # fmt: skip
-
-
-def _mask(path: Path, bold: nib.Nifti1Image) -> NDArray[np.bool_]:
-    image = read_image(path)
-    data = np.asarray(image.dataobj)
-    data = data[..., 0] if data.ndim == 4 else data
-    if data.shape != bold.shape[:3]:
-        raise InputError(f"The mask {path.name} has the grid {data.shape}, bold.nii.gz {bold.shape[:3]}.")
-    return np.asarray(data > 0)
 
 
 def _detrended(series: NDArray[np.float32]) -> NDArray[np.float32]:

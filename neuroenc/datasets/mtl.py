@@ -18,6 +18,7 @@ import xarray as xr
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.pixels import locate, merge_same
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -49,20 +50,17 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:  # noqa: 
     """List the pictures."""
     root, found = _read(options)
     images, first = np.unique(found["image"], return_index=True)
-    absent = [i for i in images if not (root / "images" / i).exists()]
-    if absent:
-        raise InputError(f"{len(absent)} pictures are not in {root / 'images'}, first {str(absent[0])!r}.")
     category = found["category"][first].astype(str)
     names = sorted(set(category))
-    return make_stimuli(
+    return merge_same(make_stimuli(
         {
-            "stimulus_id": images, "pixel_index": np.arange(len(images)), "file": images,
-            "split": np.full(len(images), "train"), "group": images,
+            "stimulus_id": images, "pixel_index": np.arange(len(images)),
+            "file": locate(root / "images", images), "split": np.full(len(images), "train"), "group": images,
         },
         attrs={"dataset": "MTL units", "pixels": str(root / "images")},
         captions=category[:, None],
         categories=(names, np.array([[c == n for n in names] for c in category], np.float32)),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:

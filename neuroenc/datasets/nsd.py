@@ -10,10 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from zlib import error as zlib_error
 
-import h5py
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import scipy.io
@@ -23,12 +20,15 @@ from tqdm import tqdm
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.images import read_image, read_values
+from neuroenc.datasets.pixels import n_pictures
+from neuroenc.datasets.reading import open_hdf5
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 BETA_SCALE = 300  # int16 counts per percent signal change
 EXPERIMENT = "nsddata/experiments/nsd"
-STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+STIMULI, BRICK = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "imgBrick"
 LICENCE = "NSD terms of use (clause 3: no redistribution); naturalscenesdataset.org"
 CITATION = "Allen et al. (2022), Nature Neuroscience 25, 116-126"
 EXPECTED: dict[str, Any] = {
@@ -67,6 +67,13 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
             raise _unknown_subject(root, subject)
         seen |= table[column].to_numpy() > 0
     table = table[seen]
+    if (root / STIMULI).exists():  # networks of text need none
+        n = n_pictures(root / STIMULI, BRICK)
+        if n <= table["nsdId"].max():
+            raise InputError(
+                f"{root / STIMULI} has {n} pictures, the table names number {table['nsdId'].max()} (from 0). "
+                "Fetch it again."
+            )
     captions, categories = _annotations(root, table)
     return make_stimuli(
         {
@@ -75,7 +82,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
             "split": np.where(table["shared1000"], "test", "train"),
             "group": np.array([f"nsd-{i:05d}" for i in table["nsdId"]]),
         },
-        attrs={"dataset": _record(root)["name"], "pixels": f"{root / STIMULI}#imgBrick"},
+        attrs={"dataset": _record(root)["name"], "pixels": f"{root / STIMULI}#{BRICK}"},
         captions=captions,
         categories=categories,
     )
@@ -220,7 +227,7 @@ class _Volume:
         self.roi = root / f"nsddata/ppdata/subj{subject}/func1pt8mm/roi"
         reference = read_image(existing(betas / "ncsnr.nii.gz"))
         self.shape, self.affine = reference.shape, reference.affine
-        self.reference = np.asarray(reference.dataobj, np.float32)
+        self.reference = read_values(reference).astype(np.float32)
 
     def _atlas(self, name: str) -> NDArray[np.int64]:
         path = self.roi / f"{name}.nii.gz"
@@ -233,7 +240,7 @@ class _Volume:
                 f"The atlas {path.name} has the grid {image.shape}, the betas {self.shape}. "
                 "Use the regions of the same subject and space."
             )
-        return np.asarray(image.dataobj).astype(np.int64)
+        return read_values(image).astype(np.int64)
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         # -1 lies outside: never astype(bool)
@@ -261,28 +268,21 @@ class _Volume:
             check_int16(image.get_data_dtype(), path)
             if image.shape[:3] != self.shape:
                 raise InputError(f"{path} has the grid {image.shape[:3]}, expected {self.shape}.")
-            try:
-                values = np.asanyarray(image.dataobj)[mask].T
-            except (OSError, EOFError, zlib_error) as error:
-                raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+            values = read_values(image)[mask].T
             return values.astype(np.float32) / np.float32(BETA_SCALE), [path]
-        try:
-            with h5py.File(path) as file:
-                stored = file["betas"]
-                check_int16(stored.dtype, path)
-                if stored.shape[1:] != self.shape[::-1]:
-                    raise InputError(
-                        f"{path} has the axes {stored.shape}, expected (trials, *{self.shape[::-1]}): "
-                        "MATLAB's HDF5 is read as trials, z, y, x."
-                    )
-                # MATLAB's order of the voxels, in the order of the mask
-                voxel = np.ravel_multi_index(np.nonzero(mask)[::-1], self.shape[::-1])
-                values = np.empty((len(stored), len(voxel)), np.float32)
-                for i in range(0, len(stored), 25):
-                    block = stored[i : i + 25]
-                    values[i : i + 25] = block.reshape(len(block), -1)[:, voxel]
-        except (OSError, KeyError) as error:
-            raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+        with open_hdf5(path, "betas") as stored:
+            check_int16(stored.dtype, path)
+            if stored.shape[1:] != self.shape[::-1]:
+                raise InputError(
+                    f"{path} has the axes {stored.shape}, expected (trials, *{self.shape[::-1]}): "
+                    "MATLAB's HDF5 is read as trials, z, y, x."
+                )
+            # MATLAB's order of the voxels, in the order of the mask
+            voxel = np.ravel_multi_index(np.nonzero(mask)[::-1], self.shape[::-1])
+            values = np.empty((len(stored), len(voxel)), np.float32)
+            for i in range(0, len(stored), 25):
+                block = stored[i : i + 25]
+                values[i : i + 25] = block.reshape(len(block), -1)[:, voxel]
         values /= np.float32(BETA_SCALE)
         return values, [path]
 
@@ -309,7 +309,7 @@ class _Volume:
         for key, prefix in (("L", "lh"), ("R", "rh")):
             name = f"nsddata/ppdata/subj{self.subject}/transforms/{prefix}.func1pt8mm-to-fsaverage.mgz"
             if (self.root / name).exists():
-                voxel = np.asarray(read_image(self.root / name).dataobj).reshape(-1, 3)
+                voxel = read_values(read_image(self.root / name)).reshape(-1, 3)
                 inside = np.isfinite(voxel).all(1)
                 i, j, k = np.where(inside[:, None], voxel - 1, 0).round().astype(int).T
                 out[key] = np.where(inside, number[i, j, k], -1).astype(np.int32)
@@ -324,7 +324,7 @@ class _Surface:
         self.reference = {k: self._vector(betas / f"{k}.ncsnr.mgh") for k in ("lh", "rh")}
 
     def _vector(self, path: Path) -> NDArray[np.float32]:
-        return np.asarray(read_image(existing(path)).dataobj, np.float32).reshape(-1)
+        return read_values(read_image(path)).astype(np.float32).reshape(-1)
 
     def _atlas(self, name: str) -> NDArray[np.int64]:
         parts = []
@@ -371,10 +371,7 @@ class _Surface:
                     f"{path} holds {image.get_data_dtype()}, expected float32: surface betas are in "
                     "percent already."
                 )
-            try:
-                values = np.asarray(image.dataobj, np.float32)
-            except (OSError, EOFError, ValueError) as error:
-                raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+            values = read_values(image).astype(np.float32)
             parts.append(values.reshape(values.shape[0], -1))
             paths.append(path)
         return np.ascontiguousarray(np.concatenate(parts)[mask].T), paths
@@ -399,22 +396,6 @@ class _Surface:
         number = np.where(mask, np.cumsum(mask) - 1, -1).astype(np.int32)
         left = len(self.reference["lh"])
         return {"L": number[:left], "R": number[left:]}
-
-
-def read_image(path: Path) -> Any:
-    """Open a NIfTI or MGH file."""
-    try:
-        image = nib.load(existing(path))
-        if path.stat().st_size < 50_000_000:
-            np.asanyarray(image.dataobj[..., -1:])  # small enough to see now whether it is whole
-    except (
-        OSError, EOFError, zlib_error, ValueError, nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-    ) as error:  # fmt: skip
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-    return image
 
 
 def check_int16(dtype: np.dtype[Any], path: Path) -> None:
@@ -467,11 +448,7 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
             raise InputError(f"{what}: found {found}, expected {expected} ({record['name']}).")
         done.append(f"{what}: {found}")
 
-    try:
-        with h5py.File(existing(root / STIMULI)) as file:
-            same("pictures in nsd_stimuli.hdf5", file["imgBrick"].shape[0], record["n_stimuli"])
-    except OSError as error:
-        raise InputError(f"Cannot read {root / STIMULI}: {error}. Fetch it again.") from None
+    same("pictures in nsd_stimuli.hdf5", n_pictures(root / STIMULI, BRICK), record["n_stimuli"])
     table = pd.read_csv(existing(root / EXPERIMENT / "nsd_stim_info_merged.csv"), index_col=0)
     same("rows of nsd_stim_info_merged.csv", len(table), record["n_stimuli"])
     for subject in subjects:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import unicodedata
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
 
 from neuroenc.datasets.films import ENDINGS, open_film
+from neuroenc.datasets.reading import open_hdf5, reason
 from neuroenc.errors import InputError
 from neuroenc.files import existing
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
+BACKGROUND = (255, 255, 255)  # behind what is transparent
+LARGEST = 89_478_485  # pixels of one picture, Pillow's own limit against headers that lie
+PHOTOMETRIC, SAMPLE_FORMAT, BITS = 262, 339, 258  # tags of TIFF
 
 
 def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.5) -> list[NDArray[np.uint8]]:
@@ -36,11 +51,12 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
     Returns
     -------
     list of uint8 arrays, each (height, width, 3)
+        As `decode` makes them.
 
     Raises
     ------
     InputError
-        A file is missing or broken.
+        A file is missing or broken, or of a kind that cannot be brought to 8 bits without a guess.
     """
     place, _, key = str(stimuli.attrs["pixels"]).partition("#")
     if place == "not distributed":
@@ -52,17 +68,47 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
     if key:
         index = stimuli["pixel_index"].values[rows]
         once, where = np.unique(index, return_inverse=True)  # HDF5 reads in order, and nothing twice
-        try:
-            with h5py.File(path) as file:
-                block = file[key][once]
-        except (OSError, KeyError) as error:
-            raise InputError(f"Cannot read {key!r} of {path}: {error}. Is it whole?") from None
+        with _stack(path, key) as pictures:
+            if len(once) and not 0 <= once[0] <= once[-1] < len(pictures):
+                raise InputError(
+                    f"{path}#{key} has {len(pictures)} pictures, the stimuli ask for number "
+                    f"{once[-1] if once[0] >= 0 else once[0]} (from 0). Is it the file of these stimuli?"
+                )
+            block = pictures[once]
+        if block.ndim == 3 or block.shape[3] == 1:
+            block = np.repeat(block.reshape(*block.shape[:3], 1), 3, axis=3)
         return [block[i] for i in where]
     return [
         _frame(stimuli, int(row), path / str(name), moment)
         if str(name).lower().endswith(ENDINGS) else _decode(path, str(name))
         for row, name in zip(rows, stimuli["file"].values[rows], strict=True)
     ]  # fmt: skip
+
+
+@contextmanager
+def _stack(path: Path, key: str) -> Iterator[Any]:
+    """Open pictures of an HDF5: uint8 of shape (n, height, width[, 1 or 3])."""
+    with open_hdf5(path, key) as found:
+        shape = found.shape
+        grey = len(shape) == 3 and shape[2] > 4  # else it is one picture, channels last
+        if found.dtype != np.uint8 or not (grey or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:
+            raise InputError(
+                f"{path}#{key} holds {found.dtype} of shape {shape}, expected uint8 of shape (n, height, "
+                "width, 3), or (n, height, width) for grey. Convert the pictures to 8 bits, channels last."
+            )
+        yield found
+
+
+def n_pictures(path: Path, key: str) -> int:
+    """Return how many pictures an HDF5 holds.
+
+    Raises
+    ------
+    InputError
+        It is missing or broken, or holds anything but pictures.
+    """
+    with _stack(path, key) as pictures:
+        return len(pictures)
 
 
 def _frame(stimuli: xr.Dataset, row: int, path: Path, moment: float) -> NDArray[np.uint8]:
@@ -89,18 +135,241 @@ def n_frames(stimuli: xr.Dataset, rate: float) -> int:
 
 
 def _decode(folder: Path, name: str) -> NDArray[np.uint8]:
-    archive, inside, member = name.partition(".zip/")
-    data = (
-        _open_zip(folder / f"{archive}.zip", os.getpid()).read(member)
-        if inside
-        else existing(folder / name).read_bytes()
-    )
+    """Read a file, or the member of a zip (`pictures.zip/a.jpg`), and decode it."""
+    archive, member = _in_zip(folder / name)
     try:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    except OSError as error:
-        raise InputError(f"Cannot decode the picture {name} in {folder}: {error}.") from None
+        data = _open_zip(archive, os.getpid()).read(member) if archive else (folder / name).read_bytes()
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  each kind of compression has errors of its own
+        raise InputError(f"Cannot read {folder / name}: {reason(error)}. Fetch it again.") from None
+    return decode(data, str(folder / name))
+
+
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode a picture of any usual kind to 8-bit RGB.
+
+    What is transparent is put before white. 16 bits of grey become 255 v / 65535, rounded; of colours the
+    upper byte is kept. Colours are taken as they are stored: embedded colour profiles are not applied, and
+    CMYK becomes (255 - C)(255 - K) / 255. The orientation that a camera notes in EXIF is not applied, as the
+    loaders of torchvision, timm and open_clip do not. docs/conventions.md says why.
+
+    Parameters
+    ----------
+    data : bytes
+        Of the file.
+    name : str
+        For messages.
+
+    Returns
+    -------
+    uint8 array of shape (height, width, 3)
+
+    Raises
+    ------
+    InputError
+        It is broken or none of `FORMATS`; it moves; it is larger than `LARGEST`; its values have no known
+        range (floating point, 32-bit or signed numbers, 16 bits of which at most a quarter is used).
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of pictures that are refused below, or of EXIF, which is not read
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _rgb(image)
+    except UnidentifiedImageError:
+        why = f"it is none of {', '.join(FORMATS)}" if data else "it is empty"
+    except Image.DecompressionBombError:
+        why = f"its header states more than {LARGEST:,} pixels"
+    except Exception as error:  # noqa: BLE001  decoders of broken files raise errors of every kind
+        why = reason(error)
+    raise InputError(
+        f"Cannot decode the picture {name}: {why}. Save it as an 8-bit RGB PNG, or leave it out."
+    )
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Bring an opened picture to RGB; errors say why not."""
+    if image.width * image.height > LARGEST:
+        raise InputError(f"its header states more than {LARGEST:,} pixels")
+    n = getattr(image, "n_frames", 1)
+    if n > 1 and image.format != "MPO":  # MPO: a photograph and its previews
+        raise InputError(f"it has {n} frames, expected one")
+    stored = str(np.ravel(image.tile[0].args)[0]) if image.tile else ""  # as the file has it, e.g. RGB;16B
+    tags = getattr(image, "tag_v2", {})
+    if set(np.ravel(tags.get(SAMPLE_FORMAT, 1))) - {1} or (image.format == "TIFF" and "X" in stored):
+        raise InputError(f"it has signed or floating numbers or an unknown channel (mode {image.mode})")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return _scaled(image, tags)
+    if image.mode not in MODES:
+        raise InputError(f"its mode {image.mode} has no known range, expected one of {', '.join(MODES)}")
+    if not image.has_transparency_data:
+        return np.asarray(image.convert("RGB"))
+    if (
+        image.format == "PNG"
+        and image.mode != "P"
+        and stored[-2:] in (";2", ";4", "6B")
+        and (
+            "transparency" in image.info  # counted in the file's bits, compared with Pillow's
+        )
+    ):
+        raise InputError(f"it has a transparent colour and other than 8 bits ({stored})")
+    plain = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
+    behind = Image.new("RGBA", plain.size, (*BACKGROUND, 255))
+    return np.asarray(Image.alpha_composite(behind, plain).convert("RGB"))
+
+
+def _scaled(image: Image.Image, tags: Any) -> NDArray[np.uint8]:
+    """Bring 16 bits of grey to 8."""
+    values = np.asarray(image).astype(np.int64)
+    bits = int(np.ravel(tags.get(BITS, 16))[0])
+    white = 2**bits - 1
+    known = image.format == "PPM" or bits < 16  # these say what white is
+    if "transparency" in image.info or tags.get(PHOTOMETRIC, 1) != 1:
+        raise InputError(f"it is inverted or has a transparent colour (mode {image.mode}, 16 bits)")
+    if not known and 0 < values.max(initial=0) < 2**14:
+        raise InputError(
+            f"it has 16 bits (mode {image.mode}) and no value above {values.max()}: 12 or 14 bits, or dark?"
+        )
+    grey = ((values * 255 + white // 2) // white).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _in_zip(path: Path) -> tuple[Path | None, str]:
+    """Divide a path into the zip that it leads through, if there is one, and what follows."""
+    head, inside, member = str(path).partition(".zip/")
+    archive = Path(f"{head}.zip")
+    return (archive, member) if inside and archive.is_file() else (None, str(path))
 
 
 @lru_cache(maxsize=4)
 def _open_zip(path: Path, process: int) -> zipfile.ZipFile:  # noqa: ARG001  a fork must not share the position
-    return zipfile.ZipFile(existing(path))
+    try:
+        return zipfile.ZipFile(existing(path))
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+
+
+def locate(folder: Path, names: NDArray[np.str_] | list[str], *, hint: str = "") -> NDArray[np.str_]:
+    """Return the files as they are called on disk, or in their zip.
+
+    A name that is composed in a table (é) and decomposed on disk (e and an accent) is the same name.
+
+    Parameters
+    ----------
+    folder : path
+        A folder or a zip.
+    names : list of str
+        Relative to it.
+    hint : str
+        What to do where some are missing.
+
+    Returns
+    -------
+    array of text
+
+    Raises
+    ------
+    InputError
+        Some are not there; a name that differs in case or blanks only is pointed out.
+    """
+    listed: dict[Path, dict[str, list[str]]] = {}
+    found, absent = [], []
+    for name in map(str, names):
+        archive, member = _in_zip(folder / name)
+        place, inner = (archive, member) if archive else (folder, name)
+        if not archive and os.path.isfile(folder / name):  # noqa: PTH113  False of names that cannot be
+            found.append(name)
+            continue
+        if place not in listed:
+            listed[place] = _listing(place)
+        near = listed[place].get(_loosely(inner), [])
+        same = [inner] if inner in near else [e for e in near if _same(e) == _same(inner)]
+        if len(same) == 1:
+            found.append(name.removesuffix(inner) + same[0])
+        else:
+            absent.append((name, same or near))
+    if absent:
+        name, near = absent[0]
+        there = f"; there is {near[0]!r}, which differs in case, blanks or Unicode form" if near else ""
+        raise InputError(
+            f"{len(absent)} of {len(names)} pictures are not in {folder}, first {name!r}{there}. "
+            f"{hint or 'Correct the names or add the files.'}"
+        )
+    return np.array(found)
+
+
+def _listing(place: Path) -> dict[str, list[str]]:
+    """List the files of a folder, or of a zip, by what their names have in common."""
+    if place.is_dir():
+        names = [str(Path(at, f).relative_to(place)) for at, _, files in os.walk(place) for f in files]
+    else:
+        names = _open_zip(place, os.getpid()).namelist() if place.is_file() else []
+    listed: dict[str, list[str]] = {}
+    for name in sorted(names):
+        listed.setdefault(_loosely(name), []).append(name)
+    return listed
+
+
+def _same(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _loosely(name: str) -> str:
+    return _same(name).casefold().strip()
+
+
+def merge_same(stimuli: xr.Dataset) -> xr.Dataset:
+    """Put stimuli with the same pixels into one group, so that no split parts them.
+
+    A name is a label: the same photograph may stand under two ids, as one file or as copies, in two formats
+    even. Groups that share a picture become one, and so on; it is called by the first of their names.
+
+    Parameters
+    ----------
+    stimuli : Dataset
+        A StimulusSet with pictures; every one is decoded once, and so checked.
+
+    Returns
+    -------
+    Dataset
+        With `group` merged; `attrs["n_same_pictures"]` says how many pictures stand under several ids.
+
+    Raises
+    ------
+    InputError
+        A picture is missing or broken.
+    """
+    content = np.unique(_contents(stimuli), return_inverse=True)[1]
+    names, group = np.unique(stimuli["group"].values, return_inverse=True)
+    size = max(len(names), content.max(initial=-1) + 1)
+    edges = coo_array((np.ones(len(group)), (group, size + content)), (2 * size, 2 * size))
+    part = connected_components(edges, directed=False)[1][: len(names)]
+    first = {p: n for n, p in reversed(list(enumerate(part)))}
+    merged = names[[first[p] for p in part]][group]
+    found = stimuli.assign_coords(group=("stimulus", merged))
+    return found.assign_attrs(n_same_pictures=int((np.bincount(content) > 1).sum()))
+
+
+def _contents(stimuli: xr.Dataset) -> list[str]:
+    """Return what tells the pixels of each stimulus apart; of films it is the file and the time."""
+    n = stimuli.sizes["stimulus"]
+    files = stimuli["file"].values.astype(str) if "file" in stimuli.coords else [""] * n
+    known: dict[str, str] = {}  # of files: one that stands there twice is read once
+    out = []
+    for row in tqdm(range(n), "pictures looked at", disable=None, delay=2):
+        name = str(files[row])
+        if name.lower().endswith(ENDINGS):
+            when = [float(stimuli[k].values[row]) for k in ("onset", "duration") if k in stimuli.coords]
+            out.append(f"{name} {when}")
+        elif name in known:
+            out.append(known[name])
+        else:
+            (pixels,) = read_pixels(stimuli, np.array([row]))
+            digest = hashlib.sha256(f"{pixels.shape}".encode())
+            digest.update(np.ascontiguousarray(pixels))
+            out.append(digest.hexdigest())
+            if name:
+                known[name] = out[-1]
+    return out

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing
 
 
@@ -57,3 +60,43 @@ def read_array(path: str | Path) -> NDArray[Any]:
     except (ValueError, EOFError) as error:
         raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
     return found
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a library says, or the kind of its error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+@contextmanager
+def open_hdf5(path: str | Path, key: str) -> Iterator[h5py.Dataset]:
+    """Open an array of numbers in an HDF5 file.
+
+    Parameters
+    ----------
+    path : path
+    key : str
+        Of the dataset; groups may stand before it, `group/name`.
+
+    Raises
+    ------
+    InputError
+        The file is broken, here or in what is read inside the block; there is no such dataset, or it holds
+        text, records, references or a single value.
+    """
+    try:
+        with h5py.File(existing(path)) as file:
+            found = file.get(key) if key else None
+            if not isinstance(found, h5py.Dataset):
+                names: list[str] = []
+                file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+                raise invalid(f"dataset in {path}", key, names)
+            if not found.shape or found.dtype.kind not in "biuf":
+                raise InputError(
+                    f"{path}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
+                )
+            yield found
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None

@@ -16,6 +16,7 @@ import xarray as xr
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.unpickle import load_arrays
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -53,16 +54,12 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:  # noqa: 
         (part, concept, f"{PARTS[part][1]}/{concept}/{file}")
         for part, pictures in _pictures(root).items() for concept, file in pictures
     ]  # fmt: skip
-    absent = [f for _, _, f in rows if not (root / "image_set" / f).exists()]
-    if absent:
-        raise InputError(
-            f"{len(absent)} of {len(rows)} pictures are not in {root / 'image_set'}, first {absent[0]!r}. "
-            "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
-        )
+    hint = "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
+    located = locate(root / "image_set", [f for _, _, f in rows], hint=hint)
     return make_stimuli(
         {
             "stimulus_id": np.array([Path(f).stem for _, _, f in rows]), "pixel_index": np.arange(len(rows)),
-            "file": np.array([f for _, _, f in rows]), "group": np.array([c for _, c, _ in rows]),
+            "file": located, "group": np.array([c for _, c, _ in rows]),
             "split": np.array(["test" if p == "test" else "train" for p, _, _ in rows]),
         },
         attrs={"dataset": "THINGS-EEG2", "pixels": str(root / "image_set")},

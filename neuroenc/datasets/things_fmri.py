@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -49,17 +50,13 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     root = _root(options)
     table = pd.concat([_trials(root, s) for s in subjects]).drop_duplicates("stimulus")
     files = [f"{c}/{s}" for c, s in zip(table["concept"], table["stimulus"], strict=True)]
-    absent = [f for f in files if not (root / "images" / f).exists()]
-    if absent:
-        raise InputError(
-            f"{len(absent)} of {len(files)} pictures are not in {root / 'images'}, first {absent[0]!r}. "
-            "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
-        )
+    hint = "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
+    located = locate(root / "images", files, hint=hint)
     concept = table["concept"].to_numpy(str)
     return make_stimuli(
         {
             "stimulus_id": table["stimulus"].map(lambda s: Path(s).stem).to_numpy(str),
-            "pixel_index": np.arange(len(table)), "file": np.array(files), "group": concept,
+            "pixel_index": np.arange(len(table)), "file": located, "group": concept,
             "split": np.where(table["trial_type"] == "test", "test", "train"),
         },
         attrs={"dataset": "THINGS-fMRI", "pixels": str(root / "images")},

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -66,17 +67,13 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     every = pd.concat([_trials(options, s) for s in subjects])
     table = every[_shown(every)].drop_duplicates("stimulus")
     names = [f"{c}/{Path(f).name}" for c, f in zip(table["concept"], table["file"], strict=True)]
-    absent = [f for f in names if not (root / "images" / f).exists()]
-    if absent:
-        raise InputError(
-            f"{len(absent)} of {len(names)} pictures are not in {root / 'images'}, first {absent[0]!r}. "
-            "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
-        )
+    hint = "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
+    located = locate(root / "images", names, hint=hint)
     concept = table["concept"].to_numpy(str)
     return make_stimuli(
         {
             "stimulus_id": table["stimulus"].to_numpy(str), "pixel_index": np.arange(len(table)),
-            "file": np.array(names), "group": concept,
+            "file": located, "group": concept,
             "split": np.where(table["kind"] == "test", "test", "train"),
         },
         attrs={"dataset": "THINGS-MEG", "pixels": str(root / "images")},

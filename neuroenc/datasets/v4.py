@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.pixels import merge_same
 from neuroenc.datasets.reading import read_array
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -59,13 +60,13 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     ids, files = map(np.concatenate, zip(*(pictures(root, s) for s in subjects), strict=True))
     _, first = np.unique(ids, return_index=True)
     first.sort()
-    return make_stimuli(
+    return merge_same(make_stimuli(
         {
             "stimulus_id": ids[first], "pixel_index": np.arange(len(first)), "file": files[first],
             "split": np.full(len(first), "train"), "group": ids[first],
         },
         attrs={"dataset": "V4", "pixels": str(root / "images")},
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:

@@ -134,7 +134,7 @@ def edit(description, path, value):
         ("subjects.npy.responses", "none.npy", "File not found: .*none.npy"),
         ("subjects.npy.responses", "stimuli.txt", "File not found"),
         ("subjects.nifti.mask", "small.nii.gz", r"has the grid \(2, 2, 2\).*Resample it"),
-        ("subjects.h5.responses", "flat.h5#beta", "'dataset in flat.h5#beta': 'beta'.*did you mean 'betas'"),
+        ("subjects.h5.responses", "flat.h5#beta", "flat.h5': 'beta'.*did you mean 'betas'"),
         ("subjects.npy.presentations", "short.csv", "flat.npy has 8 presentations, short.csv 7 rows"),
         ("subjects.npy.presentations", "strange.csv", "1 stimuli that are not in stimuli.csv, first 'nobody'"),
         ("subjects.npy.presentations", "stimuli_only.csv", "has no column 'stimulus_id'; found 'stimulus'"),

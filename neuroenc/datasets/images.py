@@ -1,0 +1,271 @@
+"""Images of brains (NIfTI, MGH, GIFTI, CIFTI): seen to be whole, and read with their own labels."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.arrayproxy import is_proxy
+from nibabel.dataobj_images import DataobjImage
+from numpy.typing import NDArray
+
+from neuroenc.datasets.reading import reason
+from neuroenc.errors import InputError
+from neuroenc.files import existing
+
+AFFINE_TOLERANCE = 1e-3  # mm; headers hold single precision
+WHOLE = 0.01  # how far a mask's values may lie from whole numbers: what resampling to the same grid leaves
+# intents of GIFTI that are values of vertices: none, estimate, time series, shape; statistics are 2 to 24
+VALUES = {0, 1001, 2001, 2005, *range(2, 25)}
+NODE_INDEX = 1011
+SIDES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R", "CortexLeft": "L", "CortexRight": "R"}
+Read = tuple[NDArray[np.float32], pd.DataFrame, dict[str, Any]]
+
+
+def read_image(path: str | Path) -> Any:
+    """Open a NIfTI, MGH, GIFTI or CIFTI file and see that it is whole, however large it is.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    image of nibabel
+        Read its values by `read_values`. A compressed file stays open, so that volumes read in turn are
+        decompressed once.
+
+    Raises
+    ------
+    InputError
+        It is missing, broken or cut short, or its values are colours, records or complex numbers.
+    """
+    path = existing(path)
+    try:
+        image = nib.load(path)
+        if isinstance(image, DataobjImage):
+            image = type(image).from_filename(path, keep_file_open=True)
+            kinds = {image.get_data_dtype()}
+        else:
+            kinds = {array.data.dtype for array in image.darrays}
+        if is_proxy(image.dataobj if isinstance(image, DataobjImage) else None):
+            _check_whole(path, image.dataobj)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  headers, XML and compression each have errors of their own
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+    for kind in kinds:
+        if kind.kind not in "biuf":
+            raise InputError(f"{path} holds {kind}, expected real numbers. Save them as float32.")
+    return image
+
+
+def _check_whole(path: Path, values: Any) -> None:
+    """Compare the length of a file, uncompressed, with what its header announces."""
+    expected = int(values.offset) + math.prod(map(int, values.shape)) * values.dtype.itemsize
+    found = path.stat().st_size
+    if path.name.lower().endswith((".gz", ".mgz")):
+        with gzip.open(path) as file:  # to its end, where the check sum is
+            found = sum(map(len, iter(lambda: file.read(1 << 22), b"")))
+    if found < expected:
+        raise InputError(f"Cannot read {path}: it has {found} bytes, its header {expected}. Fetch it again.")
+
+
+def read_values(image: Any, index: Any = ...) -> NDArray[Any]:
+    """Read values of an opened image, scaled as its header says.
+
+    Parameters
+    ----------
+    image : image of nibabel
+    index : slices, optional
+        Of the array.
+
+    Raises
+    ------
+    InputError
+        The file is broken there, or too large for the memory.
+    """
+    try:
+        return np.asanyarray(image.dataobj[index])
+    except Exception as error:  # noqa: BLE001  as above
+        raise InputError(f"Cannot read {image.get_filename()}: {reason(error)}. Fetch it again.") from None
+
+
+def read_mask(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
+    """Read a mask: inside where the value is above 0, outside where it is 0, negative or missing.
+
+    Parameters
+    ----------
+    path : path
+        Of one volume.
+    like : image, optional
+        On whose grid it must lie.
+
+    Raises
+    ------
+    InputError
+        It lies on another grid, has several volumes, or holds shares instead of whole numbers.
+    """
+    image = read_image(path)
+    data = np.asarray(read_values(image), np.float64)
+    if data.ndim == 4 and data.shape[3] > 1:
+        raise InputError(f"The mask {path} has {data.shape[3]} volumes, expected one. Choose one of them.")
+    data = data.reshape(data.shape[:3])
+    if like is not None:
+        if data.shape != like.shape[:3]:
+            raise InputError(
+                f"{path} has the grid {data.shape}, {like.get_filename()} {like.shape[:3]}. "
+                "Resample it to the responses first."
+            )
+        if not np.allclose(image.affine, like.affine, atol=AFFINE_TOLERANCE):
+            raise InputError(
+                f"{path} has another affine than {like.get_filename()}: its voxels lie elsewhere. "
+                "Resample it to the responses first."
+            )
+    data = np.where(np.isnan(data), 0, data)
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(data - np.round(data)) <= WHOLE)
+    if off.any():
+        raise InputError(
+            f"The mask {path} holds {data[off][0]:g}, expected whole numbers: is it a map of shares? "
+            "Threshold it first."
+        )
+    return np.asarray(np.round(data) > 0)
+
+
+def read_responses(path: Path, mask: Path | None, regions: dict[str, Path]) -> Read:
+    """Read an image with one volume, or row, for each presentation.
+
+    Parameters
+    ----------
+    path : path
+    mask : path or None
+        Of a volume: voxels that are kept; else all whose value is not the same in all presentations.
+    regions : dict of name to path
+        Masks on the grid of the volume.
+
+    Returns
+    -------
+    values : float32 array of shape (n_presentations, n_neuroids)
+    neuroids : DataFrame
+        What the file says of each: `neuroid_id`; `x`, `y`, `z` (voxels, counted) or `vertex`, `hemisphere`,
+        `structure`; one `roi_<name>` per region.
+    attrs : dict
+        `grid_shape` and `affine` of volumes.
+
+    Raises
+    ------
+    InputError
+        It is broken, of another kind, or does not fit the masks.
+    """
+    image = read_image(path)
+    reader: Callable[[Path, Any], Read] | None = None
+    if isinstance(image, nib.Cifti2Image):
+        reader = _cifti
+    elif isinstance(image, nib.GiftiImage):
+        reader = _gifti
+    if reader is None:
+        return _volumes(path, image, mask, regions)
+    if mask is not None or regions:
+        raise InputError(f"{path} has no voxels for `mask` and `regions`. Name its regions in `neuroids`.")
+    try:
+        return reader(path, image)
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  axes of CIFTI are read from XML only now
+        raise InputError(f"Cannot read {path}: {reason(error)}. Is it whole?") from None
+
+
+def _volumes(path: Path, image: Any, mask: Path | None, regions: dict[str, Path]) -> Read:
+    if len(image.shape) != 4:
+        raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, presentations).")
+    grid, n = image.shape[:3], image.shape[3]
+    inside = varying(image) if mask is None else read_mask(mask, image)
+    if not inside.any():
+        raise InputError(f"No voxel of {path} is inside the mask.")
+    values = np.empty((n, inside.sum()), np.float32)
+    for volume in range(n):
+        values[volume] = read_values(image, (..., volume))[inside]
+    where = np.argwhere(inside)
+    table = pd.DataFrame({"neuroid_id": [f"{i}-{j}-{k}" for i, j, k in where]})
+    table[["x", "y", "z"]] = where.astype("f4")
+    for name, file in regions.items():
+        table[f"roi_{name}"] = read_mask(file, image)[inside]
+    return values, table, {"grid_shape": np.array(grid), "affine": np.asarray(image.affine).ravel()}
+
+
+def varying(image: Any) -> NDArray[np.bool_]:
+    """Return the voxels whose value is not the same in all volumes; missing values do not count.
+
+    Parameters
+    ----------
+    image : image of four dimensions
+    """
+    low, high = (np.full(image.shape[:3], v, np.float64) for v in (np.inf, -np.inf))
+    for volume in range(image.shape[3]):
+        values = read_values(image, (..., volume))
+        np.fmin(low, values, out=low)
+        np.fmax(high, values, out=high)
+    return np.asarray(high > low)
+
+
+def _gifti(path: Path, image: Any) -> Read:
+    """Read an array for each presentation, or one of shape (vertices, presentations)."""
+    arrays = [a for a in image.darrays if a.intent != NODE_INDEX]
+    wrong = [a.intent for a in arrays if a.intent not in VALUES]
+    if wrong or not arrays:
+        found = nib.nifti1.intent_codes.label[wrong[0]] if wrong else "no arrays"
+        raise InputError(f"{path} holds {found}, expected values of vertices (a .func.gii).")
+    shapes = sorted({a.data.shape for a in arrays})
+    if len(shapes) > 1 or len(shapes[0]) > 2 or (len(shapes[0]) == 2 and len(arrays) > 1):
+        raise InputError(f"{path} has arrays of shapes {shapes}, expected one length, that of the mesh.")
+    values = np.stack([a.data for a in arrays]) if len(shapes[0]) == 1 else arrays[0].data.T
+    nodes = [a.data for a in image.darrays if a.intent == NODE_INDEX]
+    vertex = np.ravel(nodes[0]).astype(int) if nodes else np.arange(values.shape[1])
+    if len(vertex) != values.shape[1]:
+        raise InputError(f"{path} lists {len(vertex)} vertices for {values.shape[1]} values.")
+    meta = dict(arrays[0].meta) | dict(image.meta)
+    side = SIDES.get(str(meta.get("AnatomicalStructurePrimary", "")), "")
+    return values.astype(np.float32), pd.DataFrame(
+        {"neuroid_id": vertex, "vertex": vertex, "hemisphere": side}
+    ), {}  # fmt: skip
+
+
+def _cifti(path: Path, image: Any) -> Read:
+    """Read rows of brain models or parcels, named as the file names them."""
+    rows, columns = (image.header.get_axis(i) for i in range(len(image.shape)))
+    axes = nib.cifti2
+    if not isinstance(rows, (axes.ScalarAxis, axes.SeriesAxis)) or not isinstance(
+        columns, (axes.BrainModelAxis, axes.ParcelsAxis)
+    ):
+        raise InputError(
+            f"{path} has the axes {type(rows).__name__} and {type(columns).__name__}, expected scalars or a "
+            "series of brain models or parcels (.dscalar, .dtseries, .pscalar, .ptseries)."
+        )
+    values = read_values(image).astype(np.float32)
+    if isinstance(columns, axes.ParcelsAxis):
+        return values, pd.DataFrame({"neuroid_id": columns.name.astype(str)}), {}
+    structure = [str(s).removeprefix("CIFTI_STRUCTURE_") for s in columns.name]
+    surface, ijk = columns.surface_mask, columns.voxel
+    table = pd.DataFrame({"hemisphere": [SIDES.get(s, "") for s in structure], "structure": structure})
+    table["neuroid_id"] = [
+        f"{side or name}{'' if side else '-'}{v}" if on else f"{name}-{i}-{j}-{k}"
+        for side, name, on, v, (i, j, k) in zip(
+            table["hemisphere"], structure, surface, columns.vertex, ijk, strict=True
+        )
+    ]
+    if surface.any():
+        table["vertex"] = np.where(surface, columns.vertex, -1)
+    if not surface.all():
+        table[["x", "y", "z"]] = np.where(surface[:, None], np.nan, ijk).astype("f4")
+    if surface.any():
+        return values, table, {}
+    return values, table, {
+        "grid_shape": np.array(columns.volume_shape), "affine": np.asarray(columns.affine).ravel()
+    }  # fmt: skip
