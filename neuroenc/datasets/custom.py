@@ -21,7 +21,7 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
 from neuroenc.datasets.images import read_responses
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
-from neuroenc.datasets.reading import open_hdf5, read_array, read_table
+from neuroenc.datasets.reading import numbers, open_hdf5, read_array, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -106,10 +106,11 @@ def _table(path: Path, *required: str) -> pd.DataFrame:
 
 
 def _unique(values: pd.Series, path: Path) -> None:
-    if values.duplicated().any():
-        first = values[values.duplicated()].iloc[0]
+    twice = values[values.str.normalize("NFC").str.strip().duplicated()]
+    if len(twice):
         raise InputError(
-            f"{path} names {values.name} {first!r} more than once. Each needs a name of its own."
+            f"{path} names {values.name} {twice.iloc[0]!r} more than once (blanks around it and the Unicode "
+            "form of accents do not count). Each needs a name of its own."
         )
 
 
@@ -297,8 +298,8 @@ def _read(
     elif file.endswith(".npy"):
         values = read_array(path)
     elif file.endswith((".h5", ".hdf5")):
-        with open_hdf5(path, key) as source:
-            values = source[:]
+        with open_hdf5(path) as source:
+            values = numbers(source, key)[:]
     elif file.endswith((".csv", ".tsv")):
         table = _table(path)
         try:
@@ -345,11 +346,26 @@ def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[A
     return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
 
 
+def _without_data(responses: xr.DataArray) -> list[tuple[str, int]]:
+    """Count, in each session of two or more presentations, the neuroids silent there but not elsewhere."""
+    values, session = responses.values, responses["session"].values
+    silent = {}
+    for name in np.unique(session):
+        here = values[session == name]
+        low, high = (f.reduce(f.reduce(here.reshape(*here.shape[:2], -1), 2), 0) for f in (np.fmin, np.fmax))
+        if len(here) > 1:
+            silent[str(name)] = ~(high > low)
+    always = np.all(list(silent.values()), axis=0) if silent else False
+    return [(k, int(n)) for k, v in silent.items() if (n := (v & ~always).sum())]
+
+
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
     """Read everything once; say what was found."""
     stimuli = load_stimuli(options, subjects)
     n_test = int((stimuli["split"] == "test").sum())
     done = [f"{stimuli.sizes['stimulus']} stimuli, {n_test} of them for testing"]
+    if same := stimuli.attrs.get("n_same_pictures", 0):
+        done.append(f"{same} pictures stand under more than one id; no split parts them")
     for subject in subjects:
         found = load_responses(options, subject)["response"]
         lost = ~np.isfinite(found.values).reshape(len(found), -1).all(1)
@@ -359,4 +375,8 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
             f"subject {subject}: {shape} (presentations x neuroids{' x bins' if found.ndim == 3 else ''}), "
             f"{lost.sum()} presentations with missing values, {silent} constant neuroids"
         )
+        done += [
+            f"subject {subject}: {n} neuroids have no data, or one value throughout, in session {session}"
+            for session, n in _without_data(found)
+        ]
     return done

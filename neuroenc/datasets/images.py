@@ -21,9 +21,9 @@ from neuroenc.files import existing
 
 AFFINE_TOLERANCE = 1e-3  # mm; headers hold single precision
 WHOLE = 0.01  # how far a mask's values may lie from whole numbers: what resampling to the same grid leaves
-# intents of GIFTI that are values of vertices: none, estimate, time series, shape; statistics are 2 to 24
-VALUES = {0, 1001, 2001, 2005, *range(2, 25)}
-NODE_INDEX = 1011
+# intents of GIFTI that are values: none, estimate, no unit, time series, shape; statistics are 2 to 24
+VALUES = {0, 1001, 1011, 2001, 2005, *range(2, 25)}
+NODE_INDEX = 2002
 SIDES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R", "CortexLeft": "L", "CortexRight": "R"}
 Read = tuple[NDArray[np.float32], pd.DataFrame, dict[str, Any]]
 
@@ -114,8 +114,8 @@ def read_mask(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
     """
     image = read_image(path)
     data = np.asarray(read_values(image), np.float64)
-    if data.ndim == 4 and data.shape[3] > 1:
-        raise InputError(f"The mask {path} has {data.shape[3]} volumes, expected one. Choose one of them.")
+    if data.size != math.prod(data.shape[:3]):
+        raise InputError(f"The mask {path} has shape {data.shape}, expected one volume. Choose one of them.")
     data = data.reshape(data.shape[:3])
     if like is not None:
         if data.shape != like.shape[:3]:

@@ -22,7 +22,7 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.images import read_image, read_values
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import open_hdf5
+from neuroenc.datasets.reading import numbers, open_hdf5
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -270,7 +270,8 @@ class _Volume:
                 raise InputError(f"{path} has the grid {image.shape[:3]}, expected {self.shape}.")
             values = read_values(image)[mask].T
             return values.astype(np.float32) / np.float32(BETA_SCALE), [path]
-        with open_hdf5(path, "betas") as stored:
+        with open_hdf5(path) as file:
+            stored = numbers(file, "betas")
             check_int16(stored.dtype, path)
             if stored.shape[1:] != self.shape[::-1]:
                 raise InputError(

@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from neuroenc.datasets.films import ENDINGS, open_film
-from neuroenc.datasets.reading import open_hdf5, reason
+from neuroenc.datasets.reading import numbers, open_hdf5, reason
 from neuroenc.errors import InputError
 from neuroenc.files import existing
 
@@ -88,7 +88,8 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
 @contextmanager
 def _stack(path: Path, key: str) -> Iterator[Any]:
     """Open pictures of an HDF5: uint8 of shape (n, height, width[, 1 or 3])."""
-    with open_hdf5(path, key) as found:
+    with open_hdf5(path) as file:
+        found = numbers(file, key)
         shape = found.shape
         grey = len(shape) == 3 and shape[2] > 4  # else it is one picture, channels last
         if found.dtype != np.uint8 or not (grey or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:
@@ -135,15 +136,24 @@ def n_frames(stimuli: xr.Dataset, rate: float) -> int:
 
 
 def _decode(folder: Path, name: str) -> NDArray[np.uint8]:
-    """Read a file, or the member of a zip (`pictures.zip/a.jpg`), and decode it."""
-    archive, member = _in_zip(folder / name)
+    return decode(read_bytes(folder / name), str(folder / name))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file, or the member of a zip: `pictures.zip/a.jpg`.
+
+    Raises
+    ------
+    InputError
+        It is missing or broken.
+    """
+    archive, member = _in_zip(path)
     try:
-        data = _open_zip(archive, os.getpid()).read(member) if archive else (folder / name).read_bytes()
+        return open_zip(archive, os.getpid()).read(member) if archive else path.read_bytes()
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001  each kind of compression has errors of its own
-        raise InputError(f"Cannot read {folder / name}: {reason(error)}. Fetch it again.") from None
-    return decode(data, str(folder / name))
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
 
 
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -244,7 +254,8 @@ def _in_zip(path: Path) -> tuple[Path | None, str]:
 
 
 @lru_cache(maxsize=4)
-def _open_zip(path: Path, process: int) -> zipfile.ZipFile:  # noqa: ARG001  a fork must not share the position
+def open_zip(path: Path, process: int) -> zipfile.ZipFile:  # noqa: ARG001  a fork must not share the position
+    """Open a zip, or return the one that is open; each process has its own."""
     try:
         return zipfile.ZipFile(existing(path))
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
@@ -305,7 +316,7 @@ def _listing(place: Path) -> dict[str, list[str]]:
     if place.is_dir():
         names = [str(Path(at, f).relative_to(place)) for at, _, files in os.walk(place) for f in files]
     else:
-        names = _open_zip(place, os.getpid()).namelist() if place.is_file() else []
+        names = open_zip(place, os.getpid()).namelist() if place.is_file() else []
     listed: dict[str, list[str]] = {}
     for name in sorted(names):
         listed.setdefault(_loosely(name), []).append(name)
@@ -368,7 +379,7 @@ def _contents(stimuli: xr.Dataset) -> list[str]:
         else:
             (pixels,) = read_pixels(stimuli, np.array([row]))
             digest = hashlib.sha256(f"{pixels.shape}".encode())
-            digest.update(np.ascontiguousarray(pixels))
+            digest.update(pixels.tobytes())
             out.append(digest.hexdigest())
             if name:
                 known[name] = out[-1]

@@ -69,34 +69,44 @@ def reason(error: BaseException) -> str:
 
 
 @contextmanager
-def open_hdf5(path: str | Path, key: str) -> Iterator[h5py.Dataset]:
-    """Open an array of numbers in an HDF5 file.
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file.
+
+    Raises
+    ------
+    InputError
+        It is missing or broken, here or in what is read inside the block.
+    """
+    try:
+        with h5py.File(existing(path)) as file:
+            yield file
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+
+
+def numbers(file: h5py.File, key: str) -> h5py.Dataset:
+    """Return an array of numbers in an open HDF5 file.
 
     Parameters
     ----------
-    path : path
+    file : File
     key : str
         Of the dataset; groups may stand before it, `group/name`.
 
     Raises
     ------
     InputError
-        The file is broken, here or in what is read inside the block; there is no such dataset, or it holds
-        text, records, references or a single value.
+        There is no such dataset, or it holds text, records, references or a single value.
     """
-    try:
-        with h5py.File(existing(path)) as file:
-            found = file.get(key) if key else None
-            if not isinstance(found, h5py.Dataset):
-                names: list[str] = []
-                file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-                raise invalid(f"dataset in {path}", key, names)
-            if not found.shape or found.dtype.kind not in "biuf":
-                raise InputError(
-                    f"{path}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
-                )
-            yield found
-    except InputError:
-        raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+    found = file.get(key) if key else None
+    if not isinstance(found, h5py.Dataset):
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        raise invalid(f"dataset in {file.filename}", key, names)
+    if not found.shape or found.dtype.kind not in "biuf":
+        raise InputError(
+            f"{file.filename}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
+        )
+    return found

@@ -14,13 +14,13 @@ import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.reading import numbers, open_hdf5
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -100,11 +100,8 @@ def _stories(root: Path, subject: str) -> dict[str, Story]:
         raise invalid("subject", subject, sorted(p.name for p in existing(folder.parent).iterdir()))
     out = {}
     for path in sorted(folder.glob("*.hf5")):
-        try:
-            with h5py.File(path) as file:
-                n = file["data"].shape[0]
-        except (OSError, KeyError) as error:
-            raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+        with open_hdf5(path) as file:
+            n = numbers(file, "data").shape[0]
         onset, heard = words(root / f"TextGrids/{path.stem}.TextGrid")
         volume = (onset // TR).astype(int) - FIRST
         if volume.max(initial=0) >= n + FIRST + LAST:
@@ -158,10 +155,10 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         if archive is not None:
             hearings = archive[story.key][None]
         else:
-            with h5py.File(story.path) as file:
-                hearings = (
-                    file["individual_repeats"][:] if "individual_repeats" in file else file["data"][:][None]
-                )
+            with open_hdf5(story.path) as file:
+                single = "individual_repeats" in file
+                hearings = numbers(file, "individual_repeats" if single else "data")[:]
+                hearings = hearings if single else hearings[None]
         for number, values in enumerate(hearings.astype(np.float32)):
             expected = (len(story.text), heard[0][2].shape[1] if heard else values.shape[1])
             if values.shape != expected:

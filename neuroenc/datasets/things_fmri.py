@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.pixels import locate
-from neuroenc.datasets.reading import read_table
+from neuroenc.datasets.reading import open_hdf5, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -69,25 +68,26 @@ def _betas(path: Path, n_trials: int, wanted: NDArray[np.int64]) -> NDArray[np.f
 
     The column of voxel ids is left out; blocks of voxels are read, so that the file is never whole in memory.
     """
-    try:
-        with h5py.File(path) as file:
-            group: Any = next(iter(file.values()))
-            large = [k for k in group if k.startswith("block") and k.endswith("_values")]
-            large = [k for k in large if group[k].dtype.kind == "f"]
-            if len(large) != 1:
-                raise InputError(
-                    f"{path} has {len(large)} blocks of numbers, expected 1. Was its layout changed?"
-                )
-            values = group[large[0]]
-            if values.shape[1] != n_trials:
-                raise InputError(f"{path} has {values.shape[1]} trials, the table of stimuli {n_trials}.")
-            out = np.empty((n_trials, len(wanted)), np.float32)
-            for start in range(0, len(values), 4096):
-                here = (wanted >= start) & (wanted < start + 4096)
-                if here.any():
-                    out[:, here] = values[start : start + 4096][wanted[here] - start].T
-    except (OSError, KeyError, StopIteration) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+    with open_hdf5(path) as file:
+        group: Any = next(iter(file.values()), {})
+        large = [k for k in group if k.startswith("block") and k.endswith("_values")]
+        large = [k for k in large if group[k].dtype.kind == "f"]
+        if len(large) != 1:
+            raise InputError(
+                f"{path} has {len(large)} blocks of numbers, expected 1. Was its layout changed?"
+            )
+        values = group[large[0]]
+        if values.shape[1] != n_trials:
+            raise InputError(f"{path} has {values.shape[1]} trials, the table of stimuli {n_trials}.")
+        if wanted.max(initial=-1) >= len(values):
+            raise InputError(
+                f"{path} has {len(values)} voxels, the table names number {wanted.max()} (from 0)."
+            )
+        out = np.empty((n_trials, len(wanted)), np.float32)
+        for start in range(0, len(values), 4096):
+            here = (wanted >= start) & (wanted < start + 4096)
+            if here.any():
+                out[:, here] = values[start : start + 4096][wanted[here] - start].T
     return out
 
 

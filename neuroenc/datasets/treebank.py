@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -23,7 +22,7 @@ from scipy.signal import hilbert
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.reading import read_table
+from neuroenc.datasets.reading import open_hdf5, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -199,24 +198,21 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         rates[session], outside[session] = rate, table.attrs["n_outside"]
         path = root / f"all_subject_data/{session}.h5"
         edges = np.round((starts[:, None] + [0, WINDOW]) * rate).astype(int)
-        try:
-            with h5py.File(path) as file:
-                group = file.get("data", {})
-                lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
-                if lacking:
-                    raise InputError(f"{path} has no data/electrode_{lacking[0]}. Was its layout changed?")
-                length = group[f"electrode_{channels[0][1][0][0]}"].shape[0]
-                fits = (sample + edges.min() >= 0) & (sample + edges.max() < length)
-                sample, table = sample[fits], table[fits]
-                outside[session] += int((~fits).sum())
-                values = np.empty((len(sample), len(channels), len(starts)), np.float32)
-                for k, (_, parts) in enumerate(channels):
-                    signal = sum(w * group[f"electrode_{n}"][:].astype(float) for n, w in parts)
-                    total = np.concatenate([[0.0], np.cumsum(filtered(signal, rate, options.band))])
-                    first, last = (sample[:, None] + edges[:, side] for side in (0, 1))
-                    values[:, k] = (total[last] - total[first]) / (last - first)
-        except OSError as error:
-            raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+        with open_hdf5(path) as file:
+            group = file.get("data", {})
+            lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
+            if lacking:
+                raise InputError(f"{path} has no data/electrode_{lacking[0]}. Was its layout changed?")
+            length = group[f"electrode_{channels[0][1][0][0]}"].shape[0]
+            fits = (sample + edges.min() >= 0) & (sample + edges.max() < length)
+            sample, table = sample[fits], table[fits]
+            outside[session] += int((~fits).sum())
+            values = np.empty((len(sample), len(channels), len(starts)), np.float32)
+            for k, (_, parts) in enumerate(channels):
+                signal = sum(w * group[f"electrode_{n}"][:].astype(float) for n, w in parts)
+                total = np.concatenate([[0.0], np.cumsum(filtered(signal, rate, options.band))])
+                first, last = (sample[:, None] + edges[:, side] for side in (0, 1))
+                values[:, k] = (total[last] - total[first]) / (last - first)
         source[path.name] = sha256(path)
         responses.append(values)
         tables.append(table)

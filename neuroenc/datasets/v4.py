@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.pixels import merge_same
+from neuroenc.datasets.pixels import merge_same, open_zip, read_bytes
 from neuroenc.datasets.reading import read_array
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -44,12 +44,9 @@ def pictures(root: Path, session: str) -> tuple[NDArray[np.str_], NDArray[np.str
     if session not in ANIMALS:
         raise invalid("subject", session, ANIMALS)
     archive = existing(root / "images" / f"images_{session}.zip")
-    try:
-        with zipfile.ZipFile(archive) as file:
-            names = sorted(n for n in file.namelist() if n.endswith(".jpg") and "__MACOSX" not in n)
-            digests = [hashlib.sha256(file.read(n)).hexdigest()[:16] for n in names]
-    except zipfile.BadZipFile as error:
-        raise InputError(f"Cannot read {archive}: {error}. Fetch it again.") from None
+    members = open_zip(archive, os.getpid()).namelist()
+    names = sorted(n for n in members if n.endswith(".jpg") and "__MACOSX" not in n)
+    digests = [hashlib.sha256(read_bytes(archive / n)).hexdigest()[:16] for n in names]
     files = [f"{archive.name}/{n}" for n in names]
     return np.array([f"v4-{d}" for d in digests]), np.array(files)
 

@@ -1,3 +1,5 @@
+import unicodedata
+
 import h5py
 import nibabel as nib
 import numpy as np
@@ -6,10 +8,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from neuroenc import splits
 from neuroenc.arrays import load, save
-from neuroenc.config import Dataset
+from neuroenc.config import Dataset, Split
 from neuroenc.datasets import custom, treebank
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, LeakError
 
 RNG = np.random.default_rng(0)
 SHAPE, N = (4, 5, 3), 8
@@ -247,3 +250,106 @@ def test_broken_epochs(grid):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"Cannot read .*a-epo\.fif"):
         custom.load_responses(Dataset(name="custom", root=str(folder)), "a")
+
+
+def test_cifti_keeps_vertices_voxels_and_structures(folder, tmp_path):
+    root, _, _ = folder
+    cortex = nib.cifti2.BrainModelAxis.from_surface(np.array([1, 4]), 6, "CortexRight")
+    inside = np.zeros(SHAPE, bool)
+    inside[2, 3, 1] = True
+    deep = nib.cifti2.BrainModelAxis.from_mask(inside, affine=AFFINE, name="Brain_Stem")
+    data = RNG.standard_normal((N, 3)).astype("f4")
+    rows = nib.cifti2.SeriesAxis(0, 1, N)
+    nib.save(nib.cifti2.Cifti2Image(data, (rows, cortex + deep)), root / "flat.dscalar.nii")
+    found = custom.load_responses(options(root), "cifti")
+    np.testing.assert_array_equal(found["response"].values, data)
+    assert found["vertex"].values.tolist() == [1, 4, -1]
+    assert found["hemisphere"].values.tolist() == ["R", "R", ""]
+    assert found["structure"].values.tolist() == ["CORTEX_RIGHT", "CORTEX_RIGHT", "BRAIN_STEM"]
+    assert [found[a].values[2] for a in "xyz"] == [2, 3, 1] and np.isnan(found["x"].values[0])
+    save(found, tmp_path / "out.nc")
+    assert load(tmp_path / "out.nc", "responses").identical(found)
+
+
+def test_hemispheres_that_are_swapped_are_told(folder):
+    root, _, flat = folder
+    arrays = [nib.gifti.GiftiDataArray(f, datatype="NIFTI_TYPE_FLOAT32") for f in flat]
+    meta = nib.gifti.GiftiMetaData(AnatomicalStructurePrimary="CortexRight")
+    nib.save(nib.gifti.GiftiImage(darrays=arrays, meta=meta), root / "left.func.gii")
+    with pytest.raises(InputError, match=r"left.func.gii is of hemisphere 'R', but stands under 'left'"):
+        custom.load_responses(options(root), "gifti")
+
+
+def test_masks_of_what_has_no_voxels_are_refused(folder):
+    root, description, _ = folder
+    description["subjects"]["npy"]["mask"] = "mask.nii.gz"
+    write(root, description)
+    with pytest.raises(InputError, match="no voxels for `mask`"):
+        custom.load_responses(options(root), "npy")
+
+
+@pytest.mark.parametrize("values", [np.ones((N, 2), "c8"), np.full((N, 2), "a")])
+def test_responses_that_are_no_numbers_are_refused(folder, values):
+    root, _, _ = folder
+    np.save(root / "flat.npy", values)
+    with pytest.raises(InputError, match="expected real numbers"):
+        custom.load_responses(options(root), "npy")
+
+
+def test_pictures_in_hdf5_match_the_table(folder, run):
+    root, description, _ = folder
+    description["stimuli"]["pictures"] = "p.h5#img"
+    write(root, description)
+    for shown, message in (((4, 5, 5, 3), None), ((7, 5, 5, 3), "p.h5#img has 7 pictures, .* 4 rows"),
+                           ((4, 3, 5, 5), r"uint8 of shape \(4, 3, 5, 5\)")):  # fmt: skip
+        with h5py.File(root / "p.h5", "w") as file:
+            file["img"] = RNG.integers(0, 256, shown, dtype=np.uint8)
+        if message is None:
+            custom.load_stimuli(options(root), ["npy"])
+            continue
+        with pytest.raises(InputError, match=message):
+            custom.load_stimuli(options(root), ["npy"])
+
+
+def test_one_picture_under_two_ids_never_crosses_a_split(folder, run):
+    """A byte copy, the same file listed again and a copy in another format."""
+    root, _, _ = folder
+    table = pd.read_csv(root / "stimuli.csv")
+    Image.open(root / f"pictures/{IDS[1]}.png").save(root / "pictures/again.bmp")
+    more = pd.DataFrame({"stimulus_id": ["x", "y"], "file": [f"{IDS[0]}.png", "again.bmp"], "split": "test"})
+    pd.concat([table, more]).to_csv(root / "stimuli.csv", index=False)
+    trials = pd.read_csv(root / "trials.csv")
+    trials.loc[[6, 7], "stimulus_id"] = ["x", "y"]
+    trials.to_csv(root / "trials.csv", index=False)
+    stimuli = custom.load_stimuli(options(root), ["npy"])
+    assert stimuli["group"].values.tolist() == [*IDS, IDS[0], IDS[1]]
+    for seed in range(5):
+        side = splits.make(stimuli, Split(kind="stimulus", n_inner=2, seed=seed))["side"].values
+        assert (side[:, [0, 1]] == side[:, [4, 5]]).all()
+    with pytest.raises(LeakError, match="groups on both sides of the split: 2, first 'bild-ä0'"):
+        splits.make(stimuli, Split(kind="dataset", n_inner=2))
+    status, out, _ = run(
+        "data", "check", "--options", '{"name": "custom"}', "--root", root, "--subject", "npy"
+    )
+    assert status == 0 and "2 pictures stand under more than one id" in out
+
+
+def test_ids_that_look_alike_are_refused(folder):
+    root, _, _ = folder
+    table = pd.read_csv(root / "stimuli.csv")
+    for spelt in (unicodedata.normalize("NFD", IDS[0]), f"{IDS[0]} "):
+        pd.concat([table, table[:1].assign(stimulus_id=spelt)]).to_csv(root / "stimuli.csv", index=False)
+        with pytest.raises(InputError, match="more than once"):
+            custom.load_stimuli(options(root), ["npy"])
+
+
+def test_sessions_without_data_are_named(folder, run):
+    root, _, flat = folder
+    gone = flat.copy()
+    gone[4:, 2] = 0
+    gone[4:, 3] = np.nan
+    gone[:, 5] = 1  # constant everywhere: counted as such, and not for each session
+    np.save(root / "flat.npy", gone)
+    _, out, _ = run("data", "check", "--options", '{"name": "custom"}', "--root", root, "--subject", "npy")
+    assert "2 neuroids have no data, or one value throughout, in session 2" in out
+    assert "in session 1" not in out
