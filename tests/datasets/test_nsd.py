@@ -138,6 +138,21 @@ def test_constant_voxel_is_kept_as_nan(broken):
     assert np.isfinite(found["response"].values[60:, 7]).all()
 
 
+def test_pictures_that_do_not_cover_the_table_are_one_line(broken, nsd_options):
+    options = nsd_options.model_copy(update={"root": str(broken)})
+    path = broken / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    with h5py.File(path) as file:
+        pictures = file["imgBrick"][:]
+    for shown, message in ((pictures[:100], "has 100 pictures, the table names number"),
+                           (pictures / 255, "holds float64 of shape")):  # fmt: skip
+        with h5py.File(path, "w") as file:
+            file["imgBrick"] = shown
+        with pytest.raises(InputError, match=message):
+            datasets.module(options).load_stimuli(options, ["01"])
+    path.unlink()  # networks of text need none
+    assert datasets.module(options).load_stimuli(options, ["01"]).sizes["stimulus"] == 140
+
+
 def rewrite(path, change):
     image = nib.load(path)
     nib.save(change(np.asarray(image.dataobj), image.affine), path)

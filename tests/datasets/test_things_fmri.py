@@ -75,6 +75,12 @@ def test_broken_trees_are_explained(tree):
     with pytest.raises(InputError, match="has no column 'concept'"):
         things_fmri.load_responses(options(root), "01")
     table.to_csv(path)
+    voxels = root / "betas_csv/sub-01_VoxelMetadata.csv"
+    known = pd.read_csv(voxels)
+    pd.concat([known, known[:1]]).to_csv(voxels)
+    with pytest.raises(InputError, match=r"has 5000 voxels, the table names number 5000"):
+        things_fmri.load_responses(options(root, mask="brain"), "01")
+    known.to_csv(voxels)
     betas = root / "betas_csv/sub-01_ResponseData.h5"
     betas.write_bytes(betas.read_bytes()[:2000])
     with pytest.raises(InputError, match="Cannot read"):
