@@ -208,7 +208,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         raise InputError(f"it has {n} frames, expected one")
     stored = str(np.ravel(image.tile[0].args)[0]) if image.tile else ""  # as the file has it, e.g. RGB;16B
     tags = getattr(image, "tag_v2", {})
-    if set(np.ravel(tags.get(SAMPLE_FORMAT, 1))) - {1} or (image.format == "TIFF" and "X" in stored):
+    if set(np.ravel(tags.get(SAMPLE_FORMAT, 1))) - {1} or (image.format in ("TIFF", "BMP") and "X" in stored):
         raise InputError(f"it has signed or floating numbers or an unknown channel (mode {image.mode})")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return _scaled(image, tags)

@@ -104,6 +104,7 @@ def test_twelve_bits_are_scaled_where_the_file_says_so():
         (tiff(8, 6, RAMP.tobytes(), bits=(16,), photometric=0), "inverted"),
         (tiff(8, 6, bytes(48), t339=[2]), "signed"),
         (tiff(8, 6, bytes(192), bits=(8,) * 4, photometric=2, t338=[0]), "unknown channel"),
+        (encoded(Image.new("RGBA", (8, 6), (9, 9, 9, 99)), "BMP"), "unknown channel"),
         (encoded(Image.new("LAB", (8, 6)), "TIFF"), "mode LAB"),
         (png(8, 1, 2, 0, [b"\x1b\x1b"], chunk(b"tRNS", b"\0\1")), "transparent colour"),
         (png(2, 1, 16, 0, [b"\xff\xff\0\0"], chunk(b"tRNS", b"\0\1")), "transparent colour"),

@@ -81,7 +81,8 @@ def test_a_damaged_file_is_read_or_refused(folder, name, data):
 def test_a_file_cut_short_is_refused(folder, name, share):
     path = folder / f"cut-{name}"
     whole = example(name)
-    path.write_bytes(whole[: int(share * len(whole))])
+    values = 284 + 4 * 72 if name.endswith("mgh") else len(whole)  # a footer may follow them
+    path.write_bytes(whole[: int(share * values)])
     with pytest.raises(InputError, match="Cannot read"):
         read_image(path)
 
