@@ -58,7 +58,9 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
     InputError
         A file is missing or broken, or of a kind that cannot be brought to 8 bits without a guess.
     """
-    place, _, key = str(stimuli.attrs["pixels"]).partition("#")
+    place, key = str(stimuli.attrs["pixels"]), ""
+    if "#" in place and not Path(place).exists():  # a folder may have one in its name
+        place, _, key = place.rpartition("#")
     if place == "not distributed":
         raise InputError(
             f"The stimuli of {stimuli.attrs['dataset']!r} come without pictures. Use models of their "

@@ -300,6 +300,18 @@ def test_a_broken_member_of_a_zip_is_one_line(tmp_path):
         read_pixels(in_files(tmp_path, ["q.zip/a.png"]), np.array([0]))
 
 
+def test_a_zip_or_a_folder_with_a_hash_in_its_name(tmp_path):
+    folder = tmp_path / "run#1"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "p.zip", "w") as archive:
+        archive.writestr("in/a.png", encoded(Image.fromarray(RGB), "PNG"))
+    Image.fromarray(RGB).save(folder / "a.png")
+    for place, name in ((folder, "a.png"), (folder / "p.zip", "in/a.png"), (folder, "p.zip/in/a.png")):
+        np.testing.assert_array_equal(read_pixels(in_files(place, [name]), np.array([0]))[0], RGB)
+    inside = stack(folder, BLOCK)
+    np.testing.assert_array_equal(read_pixels(inside, np.array([2]))[0], BLOCK[2])
+
+
 # -------------------------------------------------------------------------------------- identity
 
 
