@@ -39,6 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc import __version__
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.files import atomic, existing, reserve
+from neuroenc.real import real32
 
 Kind = Literal[
     "responses",
@@ -123,7 +124,7 @@ def make_responses(
     coords = {k: ("presentation", np.asarray(v)) for k, v in presentation.items()}
     coords |= {k: ("neuroid", np.asarray(v)) for k, v in neuroid.items()}
     coords |= {k: ("time_bin", np.asarray(v)) for k, v in (time_bin or {}).items()}
-    return _make("responses", dims, np.asarray(response, np.float32), coords, attrs)
+    return _make("responses", dims, real32(response, "response"), coords, attrs)
 
 
 def make_stimuli(
@@ -273,9 +274,12 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
     unstorable = [k for k, v in dataset.attrs.items() if isinstance(v, (dict, bool)) or v is None]
     if unstorable:
         raise ContractError(f"Attribute {unstorable[0]!r} must be text or numbers to be stored.")
-    for coord, dim, dtypes in _wanted(dataset, kind):
-        if coord not in dataset.coords:
-            raise ContractError(f"{kind} lack the coordinate {coord!r} on {dim}.")
+    wanted = _wanted(dataset, kind)
+    lacking = [f"{coord!r} on {dim}" for coord, dim, _ in wanted if coord not in dataset.coords]
+    if lacking:
+        more = "s" if len(lacking) > 1 else ""
+        raise ContractError(f"{kind} lack the coordinate{more} {', '.join(lacking)}.")
+    for coord, dim, dtypes in wanted:
         found = dataset[coord]
         if found.dims != (dim,):
             raise ContractError(f"Coordinate {coord!r} lies on {found.dims}, expected ({dim!r},).")

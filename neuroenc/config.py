@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from neuroenc.errors import InputError, suggest
-from neuroenc.files import existing
 from neuroenc.sections import (
     PLS,
     Alphas,
@@ -195,6 +194,8 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
             raise InputError(f"Unknown key {key!r}{where}. {allowed}") from None
         found = "" if first["type"] in ("missing", "value_error") else f": {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        if first["type"] == "string_type" and isinstance(first["input"], (int, float)):
+            message = "A name must be text: put it in quotes"
         raise InputError(f"Invalid value for {key or 'config'!r}{where}{found}. {message}.") from None
 
 
@@ -239,15 +240,11 @@ def load_config(path: str | Path) -> Config:
     Raises
     ------
     InputError
-        Missing file, broken YAML, unknown key or value out of range.
+        Missing file, not YAML or UTF-8, a key that stands twice or is unknown, a value out of range.
     """
-    import yaml
+    from neuroenc.documents import read_yaml
 
-    try:
-        data = yaml.safe_load(existing(path).read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
-    return parse(Config, data, source=str(path))
+    return parse(Config, read_yaml(path), source=str(path))
 
 
 def schema() -> str:

@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from neuroenc.documents import read_json
 from neuroenc.errors import InputError, NeuroencError
-from neuroenc.files import existing, remove, write_json
+from neuroenc.files import remove, write_json
 
 if TYPE_CHECKING:
     import requests
@@ -391,7 +392,7 @@ def consent(name: str, terms: str) -> None:
         They were not, and nobody is there to ask; or they are declined.
     """
     path = Path(os.environ.get("NEUROENC_CONSENTS", CONSENTS)).expanduser()
-    given = json.loads(path.read_text()) if path.exists() else {}
+    given = read_json(path) if path.exists() else {}
     if name in given:
         return
     if not sys.stdin.isatty():
@@ -409,5 +410,5 @@ def accept(name: str, terms: str) -> None:
     print("Do you accept these terms? Type yes: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() != "yes":
         raise InputError(f"The terms of {name} were declined. Nothing was fetched.")
-    given = json.loads(existing(path).read_text()) if path.exists() else {}
+    given = read_json(path) if path.exists() else {}
     write_json(given | {name: {"terms": terms, "date": time.strftime("%Y-%m-%d")}}, path)

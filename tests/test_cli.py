@@ -44,7 +44,11 @@ def test_version_and_help(run):
         (["features", "show", '{"extractor": "tim"}'], "did you mean 'timm'"),
         (["features", "show", '{"extractr": "timm"}'], "did you mean 'extractor'"),
         (["features", "show", "{"], "not JSON"),
-        (["data", "show", "--options", "config.yaml#datset"], "File not found: config.yaml"),
+        (
+            ["data", "check", "--options", "config.yaml#datset", "--subject", "1"],
+            "File not found: config.yaml",
+        ),
+        (["data", "show", "hxby"], "'haxby'"),
         (["config", "check", "no.yaml"], "File not found: no.yaml"),
         (["results", "show", "no.json"], "File not found: no.json"),
         (["simulate", "x", "--n-shared", "121"], "do not divide"),
@@ -59,12 +63,18 @@ def test_mistakes_are_one_line_with_status_2(run, tmp_path, monkeypatch, argumen
     assert list(tmp_path.iterdir()) == []
 
 
-def test_section_of_a_file_and_its_nearest_name(run, tmp_path):
+def test_section_of_a_file_and_its_nearest_name(run, tmp_path, real):
     (tmp_path / "c.yaml").write_text("dataset: {name: haxby}\n")
-    status, out, _ = run("data", "show", "--options", f"{tmp_path}/c.yaml#dataset")
-    assert status == 0 and "CC-BY-SA" in out
-    status, _, err = run("data", "show", "--options", f"{tmp_path}/c.yaml#datset")
+    status, out, err = run("data", "check", "--options", f"{tmp_path}/c.yaml#dataset", "--root", real / "haxby",
+                           "--subject", "1")  # fmt: skip
+    assert status == 0 and "1452 volumes" in out, err
+    status, _, err = run("data", "check", "--options", f"{tmp_path}/c.yaml#datset", "--subject", "1")
     assert status == 2 and "did you mean 'dataset'" in err
+
+
+def test_what_a_dataset_is(run):
+    status, out, _ = run("data", "show", "haxby")
+    assert status == 0 and "CC-BY-SA" in out
 
 
 def test_unwritable_folder(run, toy, tmp_path):

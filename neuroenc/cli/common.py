@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -42,18 +41,13 @@ def group(text: str) -> typer.Typer:
 
 def read(text: str) -> tuple[Any, str]:
     """Read options given as JSON or as FILE.yaml#path; say where they are from."""
+    from neuroenc.documents import parse_json, read_yaml
     from neuroenc.errors import invalid
-    from neuroenc.files import existing
 
     if text.lstrip().startswith("{"):
-        try:
-            return json.loads(text), ""
-        except json.JSONDecodeError as error:
-            raise InputError(f"--options is not JSON: {error}.") from None
-    import yaml
-
+        return parse_json(text, "--options"), ""
     name, _, path = text.partition("#")
-    found: Any = yaml.safe_load(existing(name).read_text())
+    found: Any = read_yaml(name)
     for key in filter(None, path.split(".")):
         if not isinstance(found, dict) or key not in found:
             raise invalid(f"section in {name}", path, found if isinstance(found, dict) else [])
@@ -91,7 +85,7 @@ def decoder(text: str) -> Any:
 
 def retrieved(files: list[str]) -> dict[tuple[str, str], Any]:
     """Read scores of retrieval, SUBJECT:NAME=FILE.json."""
-    from neuroenc.files import existing
+    from neuroenc.documents import read_json
 
     out = {}
     for item in files:
@@ -99,20 +93,20 @@ def retrieved(files: list[str]) -> dict[tuple[str, str], Any]:
         subject, colon, name = key.partition(":")
         if not (path and colon):
             raise InputError(f"Invalid value for '--retrieval': {item!r}. Expected SUBJECT:NAME=FILE.json.")
-        out[subject, name] = json.loads(existing(path).read_text())
+        out[subject, name] = read_json(path)
     return out
 
 
 def reconstructed(files: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Read scores of pictures and captions, SUBJECT=FILE.json; rows of one subject are joined."""
-    from neuroenc.files import existing
+    from neuroenc.documents import read_json
 
     out: dict[str, list[dict[str, Any]]] = {}
     for item in files:
         subject, equals, path = item.partition("=")
         if not equals:
             raise InputError(f"Invalid value for '--reconstruction': {item!r}. Expected SUBJECT=FILE.json.")
-        out.setdefault(subject, []).extend(json.loads(existing(path).read_text())["rows"])
+        out.setdefault(subject, []).extend(read_json(path, "rows")["rows"])
     return out
 
 

@@ -41,11 +41,12 @@ def data_fetch(options: Options, subject: Subjects, root: Root = None) -> None:
 
 
 @data.command("show")
-def data_show(options: Options) -> None:
+def data_show(name: Annotated[str, typer.Argument(help="Of the dataset.")]) -> None:
     """Say what a dataset is and under which licence it comes."""
+    from neuroenc.config import Dataset, parse
     from neuroenc.datasets import module
 
-    found = module(common.dataset(options, None))
+    found = module(parse(Dataset, {"name": name}))
     typer.echo(f"{found.__doc__}\nLicence: {found.LICENCE}\nCite: {found.CITATION}")
 
 

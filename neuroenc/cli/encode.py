@@ -155,6 +155,7 @@ def evaluate_grade(
     captions: Annotated[list[str] | None, typer.Option(help="SUBJECT=FILE.csv of `caption voxels`.")] = None,
 ) -> None:
     """Grade a run on simulated data against the truth."""
+    import pandas as pd
     import xarray as xr
 
     from neuroenc.arrays import load
@@ -170,9 +171,12 @@ def evaluate_grade(
     recorded = {s.partition("=")[0]: load(s.partition("=")[2], "responses") for s in responses}
     scored = common.by_subject(scores)
     maps = {a.partition("=")[0]: xr.load_dataset(existing(a.partition("=")[2])) for a in attention or []}
-    said = {
-        c.partition("=")[0]: read_table(c.partition("=")[2], "neuroid_id", "caption") for c in captions or []
-    }
+    said = {}
+    for item in captions or []:
+        subject, _, path = item.partition("=")
+        table = read_table(path, "caption")
+        texts = {c: table.text(c) for c in ("caption", "generated") if c in table}
+        said[subject] = pd.DataFrame(texts | {"confident": table.flags("confident")})
     write_json(grade(section, recorded, scored, load(split, "splits"), maps, said), out)
 
 

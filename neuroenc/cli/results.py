@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -90,10 +89,10 @@ def results_reconstructions(
 ) -> None:
     """Draw what was seen, retrieved and drawn: best, middle and worst."""
     from neuroenc.arrays import load
+    from neuroenc.documents import read_json
     from neuroenc.figures.reconstructions import draw_reconstructions
-    from neuroenc.files import existing
 
-    rows = json.loads(existing(scores).read_text())["rows"]
+    rows = read_json(scores, "rows")["rows"]
     draw_reconstructions(
         load(pictures, "pictures"), load(stimuli, "stimuli"), rows, out,
         captions=load(captions, "captions") if captions else None, n=n,
@@ -106,10 +105,15 @@ def results_words(
     out: Out,
 ) -> None:
     """Draw the words of each region's voxels, and the share about people, places and food."""
+    import pandas as pd
+
     from neuroenc.datasets.reading import read_table
     from neuroenc.figures.words import draw_words
 
-    draw_words(read_table(regions, "region", "kind", "word", "share", "low", "high"), out)
+    table = read_table(regions, empty=True)  # where no voxel has a confident caption
+    words = {c: table.text(c) for c in ("region", "kind", "word")}
+    numbers = {c: table.numbers(c) for c in ("share", "low", "high", "n_voxels")}
+    draw_words(pd.DataFrame(words | numbers), out)
 
 
 @results.command("surface")
@@ -164,10 +168,10 @@ def results_summary(
 @results.command("show")
 def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
     """Print a short table of a run."""
+    from neuroenc.documents import read_json
     from neuroenc.figures.summary import short_table
-    from neuroenc.files import existing
 
-    typer.echo(short_table(json.loads(existing(summary).read_text())))
+    typer.echo(short_table(read_json(summary)))
 
 
 @results.command("times")

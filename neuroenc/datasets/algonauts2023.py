@@ -23,7 +23,6 @@ from neuroenc.files import existing, sha256
 
 LICENCE = "terms of the Natural Scenes Dataset: no redistribution"
 CITATION = "Gifford et al. (2023), arXiv 2301.03198; Allen et al. (2022), Nature Neuroscience 25, 116-126"
-SUBJECTS = [f"{i:02d}" for i in range(1, 9)]
 ATLASES = ("prf-visualrois", "floc-bodies", "floc-faces", "floc-places", "floc-words", "streams")
 VERTICES = {"lh": 19004, "rh": 20544}
 FEWER = {("06", "lh"): 18978, ("08", "lh"): 18981}  # lost signal
@@ -37,9 +36,10 @@ def _root(options: Dataset) -> Path:
 
 def _folder(options: Dataset, subject: str) -> Path:
     root = _root(options)
-    if subject not in SUBJECTS:
-        raise invalid("subject", subject, SUBJECTS)
-    return existing(root / f"subj{subject}", made_by="Fetch this subject from the challenge's page.")
+    known = sorted(p.name.removeprefix("subj") for p in root.glob("subj*") if p.is_dir())
+    if subject not in known:
+        raise invalid("subject", subject, known)
+    return root / f"subj{subject}"
 
 
 def _pictures(folder: Path) -> tuple[NDArray[np.str_], list[str]]:

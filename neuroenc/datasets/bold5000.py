@@ -22,6 +22,7 @@ from neuroenc.config import Dataset
 from neuroenc.datasets import bold5000_openneuro
 from neuroenc.datasets.images import read_image, read_mask, read_values
 from neuroenc.datasets.reading import read_array, read_table
+from neuroenc.documents import read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -55,13 +56,13 @@ def _trials(options: Dataset, subject: str) -> tuple[NDArray[np.str_], NDArray[n
     root = _root(options)
     if options.preparation == RAW:
         table = bold5000_openneuro.runs(root, subject, runs_of(subject))
-        shown = [read_table(Path(str(p)), "ImgName")["ImgName"].astype(str) for p in table["events"]]
+        shown = [read_table(Path(str(p))).names("ImgName") for p in table["events"]]
         per_run = [len(s) for s in shown]
-        names = pd.concat(shown).str.removeprefix("rep_").to_numpy(str)
+        names = np.array([n.removeprefix("rep_") for n in np.concatenate(shown)])
         session, run = (np.repeat(table[k].to_numpy(int), per_run) for k in ("session", "run"))
         return names, session, run
     path = root / f"{subject}_imgnames.txt"
-    names = np.array([line.strip() for line in existing(path).read_text().splitlines() if line.strip()])
+    names = np.array([line.strip() for line in read_text(path).splitlines() if line.strip()])
     names = np.array([n.removeprefix("rep_") for n in names])
     runs = runs_of(subject)
     expected = int(runs.sum()) * PER_RUN

@@ -114,16 +114,16 @@ def load(
         image = read_image(Path(str(run.bold)))
         if image.shape[:3] != grid:
             raise InputError(f"{run.bold} has the grid {image.shape[:3]}, the first run {grid}.")
-        events = read_table(Path(str(run.events)), "onset")
-        if len(events) != n_trials:
-            raise InputError(f"{run.events} has {len(events)} pictures, expected {n_trials}. Fetch it again.")
+        onset = read_table(Path(str(run.events))).numbers("onset", low=0)
+        if len(onset) != n_trials:
+            raise InputError(f"{run.events} has {len(onset)} pictures, expected {n_trials}. Fetch it again.")
         values = np.stack(
             [read_values(image, (..., t))[every].astype(np.float32) for t in range(image.shape[3])]
         )
         values = detrend(values, axis=0)
         spread = values.std(0)
         values = (values - values.mean(0)) / np.where(spread > 0, spread, np.nan)
-        first = (events["onset"].to_numpy(float) / float(image.header.get_zooms()[3]) + 1e-6).astype(int)
+        first = (onset / float(image.header.get_zooms()[3]) + 1e-6).astype(int)
         if first[-1] + VOLUMES[-1] >= len(values):
             raise InputError(f"{run.bold} has {len(values)} volumes, too few for its last picture.")
         parts.append(values[first[:, None] + VOLUMES].mean(1).astype(np.float32))

@@ -7,13 +7,13 @@ responses) and the responses themselves; docs/custom.md walks through one. Nothi
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-import yaml
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -21,14 +21,22 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
 from neuroenc.datasets.images import read_responses
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
-from neuroenc.datasets.reading import numbers, open_hdf5, read_array, read_table
+from neuroenc.datasets.reading import Table, numbers, open_hdf5, read_array, read_table
+from neuroenc.datasets.report import report_responses, report_stimuli
+from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import real32
 
 LICENCE = "yours"
 CITATION = "yours"
 IMAGES = (".nii", ".nii.gz", ".gii")
 FORMATS = (*IMAGES, ".npy", ".h5", ".hdf5", ".csv", ".tsv", "-epo.fif")
+# columns that are read, and the beginnings of such
+STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption"),
+           ("caption_", "category_"))  # fmt: skip
+PRESENTATIONS = ("stimulus_id", "session", "run")
+NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
 
 
 class Time(Section):
@@ -89,48 +97,38 @@ def describe(options: Dataset) -> tuple[Path, Description]:
     """
     root = existing(str(options.root), made_by="Set `dataset.root` to the folder with dataset.yaml.")
     path = root / "dataset.yaml"
-    try:
-        found = yaml.safe_load(existing(path, made_by="docs/custom.md says what it holds.").read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from None
+    found = read_yaml(path, made_by="docs/custom.md says what it holds.")
     return root, parse(Description, found, source=str(path))
 
 
-def _table(path: Path, *required: str) -> pd.DataFrame:
-    table = read_table(path, *required, dtype={"stimulus_id": str, "neuroid_id": str})
-    for column in required:
-        if table[column].isna().any():
-            row = int(np.flatnonzero(table[column].isna())[0]) + 2
-            raise InputError(f"{path} has no {column} in line {row}. Fill it in or remove the line.")
+def _stimuli(root: Path, about: Description) -> Table:
+    table = read_table(root / about.stimuli.table, "stimulus_id")
+    table.expect(*STIMULI)
+    _unique(table, "stimulus_id")
     return table
 
 
-def _unique(values: pd.Series, path: Path) -> None:
-    twice = values[values.str.normalize("NFC").str.strip().duplicated()]
-    if len(twice):
+def _unique(table: Table, column: str) -> NDArray[np.str_]:
+    names = table.names(column)
+    known, counts = np.unique([unicodedata.normalize("NFC", n) for n in names], return_counts=True)
+    if (counts > 1).any():
+        first = str(known[counts > 1][0])
         raise InputError(
-            f"{path} names {values.name} {twice.iloc[0]!r} more than once (blanks around it and the Unicode "
-            "form of accents do not count). Each needs a name of its own."
+            f"{table.path} names {column} {first!r} more than once (blanks around it and the Unicode form of "
+            "accents do not count). Each needs a name of its own."
         )
+    return names
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     """Read the table of stimuli that the subjects were shown."""
     root, about = describe(options)
-    path = root / about.stimuli.table
-    table = _table(path, "stimulus_id")
-    _unique(table["stimulus_id"], path)
-    shown = pd.concat([_presentations(root, about, s, table) for s in subjects])["stimulus_id"]
-    n_rows = len(table)
-    table["row"] = np.arange(n_rows)
-    table = table[table["stimulus_id"].isin(shown)].reset_index(drop=True)
-    ids = table["stimulus_id"].to_numpy(str)
-    split = table["split"].to_numpy(str) if "split" in table else np.full(len(ids), "train")
-    if set(split) - {"train", "test"}:
-        raise invalid(f"split in {path}", min(set(split) - {"train", "test"}), ("train", "test"))
+    table = _stimuli(root, about)
+    path, every = table.path, table.names("stimulus_id")
+    shown = [_presentations(root, about, s, every).names("stimulus_id") for s in subjects]
+    rows = np.flatnonzero(np.isin(every, np.concatenate(shown)))
     columns: dict[str, Any] = {
-        "stimulus_id": ids, "pixel_index": table["row"].to_numpy(), "split": split,
-        "group": table["group"].to_numpy(str) if "group" in table else ids,
+        "stimulus_id": every[rows], "pixel_index": rows, **{k: v[rows] for k, v in _design(table).items()}
     }  # fmt: skip
     pixels = "not distributed"
     if about.stimuli.pictures is not None:
@@ -138,71 +136,139 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
         pixels = f"{existing(root / place)}{hash_}{key}"
         if hash_ or place.lower().endswith((".h5", ".hdf5")):
             n = n_pictures(root / place, key)
-            if n != n_rows:
+            if n != len(table):
                 raise InputError(
-                    f"{pixels} has {n} pictures, {path} {n_rows} rows; they must match one to one. "
+                    f"{pixels} has {n} pictures, {path} {len(table)} rows; they must match one to one. "
                     "Was one of them filtered?"
                 )
         else:
-            files = _table(path, "file")["file"].iloc[table["row"]].to_numpy(str)
-            columns["file"] = locate(root / place, files)
-    columns |= _running(table, path)
-    captions = table[[c for c in table if str(c).startswith("caption")]].fillna("").to_numpy(str)
-    strength = table[[c for c in table if str(c).startswith("category_")]]
+            columns["file"] = locate(root / place, table.names("file")[rows])
+    captions = [table.text(c)[rows] for c in table.columns if c == "caption" or c.startswith("caption_")]
+    strength = {c.removeprefix("category_"): _strength(table, c)[rows]
+                for c in table.columns if c.startswith("category_")}  # fmt: skip
     stimuli = make_stimuli(
         columns, attrs={"dataset": about.name, "pixels": pixels},
-        captions=captions if captions.shape[1] else None,
-        categories=([str(c).removeprefix("category_") for c in strength], strength.to_numpy("f4"))
-        if strength.shape[1] else None,
+        captions=np.stack(captions, 1) if captions else None,
+        categories=(list(strength), np.stack(list(strength.values()), 1)) if strength else None,
     )  # fmt: skip
     return stimuli if about.stimuli.pictures is None else merge_same(stimuli)
 
 
-def _running(table: pd.DataFrame, path: Path) -> dict[str, Any]:
-    """Where stimuli stand in their films."""
-    columns: dict[str, Any] = {}
-    for column in ("onset", "duration"):
-        if column in table:
-            values = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
-            if not np.isfinite(values).all() or (values < 0).any():
-                first = table["stimulus_id"].iloc[int(np.flatnonzero(~(values >= 0))[0])]
-                raise InputError(f"{path} gives no {column} in seconds for {str(first)!r}.")
-            columns[column] = values
+def _strength(table: Table, column: str) -> NDArray[np.float64]:
+    """Presence (true, false) or strength of a category: a share or a count."""
+    words = {c.strip().lower() for c in table.text(column)} <= {"true", "false"}
+    return table.flags(column).astype(float) if words else table.numbers(column, low=0)
+
+
+def _design(table: Table) -> dict[str, NDArray[Any]]:
+    """Split and group of all stimuli, and where they stand in their films."""
+    columns: dict[str, NDArray[Any]] = {
+        "split": table.choices("split", ("train", "test")) if "split" in table
+        else np.full(len(table), "train"),
+        "group": table.names("group" if "group" in table else "stimulus_id"),
+    }  # fmt: skip
+    columns |= {c: table.numbers(c, low=0) for c in ("onset", "duration") if c in table}
     if "film" in table:
-        if "onset" not in columns:
+        if "onset" not in table:
             raise InputError(
-                f"{path} has films but no column 'onset': where in them the stimuli begin, in s."
+                f"{table.path} has films but no column 'onset': where in them the stimuli begin, in s."
             )
-        columns["film"] = table["film"].to_numpy(str)
+        columns["film"] = table.names("film")
     return columns
 
 
-def _presentations(root: Path, about: Description, subject: str, stimuli: pd.DataFrame) -> pd.DataFrame:
+def _presentations(root: Path, about: Description, subject: str, stimuli: NDArray[np.str_]) -> Table:
     if subject not in about.subjects:
         raise invalid("subject", subject, about.subjects)
-    path = root / about.subjects[subject].presentations
-    table = _table(path, "stimulus_id")
-    unknown = sorted(set(table["stimulus_id"]) - set(stimuli["stimulus_id"]))
+    table = read_table(root / about.subjects[subject].presentations, "stimulus_id")
+    table.expect(PRESENTATIONS)
+    unknown = sorted(set(table.names("stimulus_id")) - set(stimuli))
     if unknown:
         raise InputError(
-            f"{path} names {len(unknown)} stimuli that are not in {about.stimuli.table}, first "
-            f"{unknown[0]!r}."
+            f"{table.path} names {len(unknown)} stimuli that are not in {about.stimuli.table}, first "
+            f"{str(unknown[0])!r}."
         )
     return table
+
+
+def _neuroids(root: Path, name: str, labels: list[str] | None, n: int, responses: str) -> pd.DataFrame:
+    """Read what is known of the columns of the responses, in their order where they have labels."""
+    table = read_table(root / name, "neuroid_id")
+    table.expect(*NEUROIDS)
+    ids = _unique(table, "neuroid_id")
+    if len(table) != n:
+        raise InputError(
+            f"{name} has {len(table)} rows, {responses} {n} neuroids; they must match one to one."
+        )
+    found: dict[str, Any] = {"neuroid_id": ids}
+    if "hemisphere" in table:
+        found["hemisphere"] = table.choices("hemisphere", ("L", "R", ""))
+    if "vertex" in table:
+        found["vertex"] = table.integers("vertex", low=0)
+    found |= {c: table.numbers(c, missing=True) for c in "xyz" if c in table}
+    for column, low, high in (("noise_ceiling", -np.inf, 1), ("ncsnr", 0, np.inf)):
+        if column in table:
+            found[column] = table.numbers(column, missing=True, low=low, high=high)
+    found |= {c: table.flags(c) for c in table.columns if c.startswith("roi_")}
+    if labels is None or labels == [str(i) for i in range(n)]:
+        return pd.DataFrame(found)
+    if set(labels) != set(ids):
+        first = next(i for i in labels if i not in ids)
+        raise InputError(
+            f"{responses} names the neuroid {first!r}, which is not in {name}. Give both the same names."
+        )
+    return pd.DataFrame(found).set_index("neuroid_id").loc[labels].reset_index()
+
+
+def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
+    """Read a table of responses; columns that name its rows are compared with the presentations."""
+    table = read_table(path)
+    table.expect(PRESENTATIONS)
+    if len(table) != len(shown):
+        raise InputError(
+            f"{path.name} has {len(table)} presentations, {shown.path} {len(shown)} rows; they must match "
+            "one to one."
+        )
+    for i in table.unnamed():
+        cells = [c.strip() for c in table.cells[:, i]]
+        counts = [[str(k + first) for k in range(len(cells))] for first in (0, 1)]
+        if i > 0 or cells not in [*counts, shown.names("stimulus_id").tolist()]:
+            raise InputError(f"Column {i + 1} of {path} has no name. Name it, or remove it.")
+    for column in filter(None, table.columns):
+        if column in shown:
+            here, there = (np.char.strip(t.text(column)) for t in (table, shown))
+            if (here != there).any():
+                row = int(np.flatnonzero(here != there)[0])
+                raise InputError(
+                    f"Line {table.lines[row]} of {path} has the {column} {str(here[row])!r}, line "
+                    f"{shown.lines[row]} of {shown.path} {str(there[row])!r}. Their rows must be the same "
+                    "presentations in the same order."
+                )
+    labels = [c for c in table.columns if c and c not in shown]
+    if not labels:
+        raise InputError(f"{path} has no column of responses, only what names its rows.")
+    values = table.matrix(labels, missing=True)
+    for label, column in zip(labels, values.T, strict=True):
+        if len(values) > 2 and column[0] in (0, 1) and (np.diff(column) == 1).all():
+            raise InputError(f"Column {label!r} of {path} counts its rows; it is no response. Remove it.")
+    return values, labels
 
 
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     """Read one subject."""
     root, about = describe(options)
-    stimuli = _table(root / about.stimuli.table, "stimulus_id").set_index("stimulus_id")
-    shown = _presentations(root, about, subject, stimuli.reset_index())
+    stimuli = _stimuli(root, about)
+    every = stimuli.names("stimulus_id")
+    shown = _presentations(root, about, subject, every)
     section = about.subjects[subject]
-    ids = shown["stimulus_id"].to_numpy(str)
+    ids = shown.names("stimulus_id")
+    place = {name: row for row, name in enumerate(every)}
+    design = {k: v[[place[i] for i in ids]] for k, v in _design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
     values, parts = [], []
     more: dict[str, Any] = {}
     for side, name in files.items():
-        part, neuroids, attrs, time = _read(root, name, section)
+        part, neuroids, attrs, time = _read(root, name, section, shown)
         if len(part) != len(ids):
             raise InputError(
                 f"{name} has {len(part)} presentations, {section.presentations} {len(ids)} rows; they must "
@@ -236,7 +302,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     neuroid: dict[str, Any] = {
         "neuroid_id": [f"{subject}_{i}" for i in table["neuroid_id"]],
         "subject": np.full(len(table), subject),
-        "hemisphere": table.get("hemisphere", nowhere).astype(object).fillna("").to_numpy(str),
+        "hemisphere": table.get("hemisphere", pd.Series([""] * len(table))).to_numpy(str),
     }
     if "vertex" in table:
         neuroid["vertex"] = table["vertex"].to_numpy(int)
@@ -248,20 +314,15 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     neuroid[ceiling] = table.get(ceiling, nowhere).to_numpy("f4")
     for column in table:
         if str(column).startswith("roi_"):
-            neuroid[str(column)] = table[column].fillna(0).to_numpy() > 0
-    split = stimuli["split"].reindex(ids).to_numpy(str) if "split" in stimuli else np.full(n, "train")
-    group = stimuli["group"].reindex(ids).to_numpy(str) if "group" in stimuli else ids
+            neuroid[str(column)] = table[column].to_numpy(bool)
     return make_responses(
         response,
         presentation={
-            "stimulus_id": ids, "split": split, "group": group,
-            "session": shown["session"].to_numpy(str) if "session" in shown else np.full(n, "1"),
-            "run": shown["run"].to_numpy(int) if "run" in shown else np.zeros(n, int),
-            "repetition": shown.groupby("stimulus_id").cumcount().to_numpy(int),
-            **{
-                k: stimuli[k].reindex(ids).to_numpy(float if k == "onset" else str)
-                for k in ("film", "onset") if "film" in stimuli
-            },
+            "stimulus_id": ids, "split": design["split"], "group": design["group"],
+            "session": shown.names("session") if "session" in shown else np.full(n, "1"),
+            "run": shown.integers("run") if "run" in shown else np.zeros(n, int),
+            "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
+            **{k: design[k] for k in ("film", "onset") if "film" in design},
         },
         neuroid=neuroid, time_bin=time,
         attrs={
@@ -272,7 +333,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
 
 
 def _read(
-    root: Path, name: str, section: Subject
+    root: Path, name: str, section: Subject, shown: Table
 ) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any], dict[str, NDArray[Any]] | None]:
     """Read a file of responses.
 
@@ -287,9 +348,10 @@ def _read(
     file, _, key = name.partition("#")
     path, file = existing(root / file), file.lower()
     attrs: dict[str, Any] = {}
-    neuroids, time = None, None
+    neuroids, labels, time = None, None, None
     if file.endswith("-epo.fif"):
         values, neuroids, time = _epochs(path)
+        labels = neuroids["neuroid_id"].tolist()
     elif file.endswith(IMAGES):
         mask = root / section.mask if section.mask else None
         values, neuroids, attrs = read_responses(
@@ -301,32 +363,18 @@ def _read(
         with open_hdf5(path) as source:
             values = numbers(source, key)[:]
     elif file.endswith((".csv", ".tsv")):
-        table = _table(path)
-        try:
-            values = table.to_numpy("f4")
-        except ValueError as error:
-            raise InputError(f"{path} must hold numbers only, a column for each neuroid: {error}.") from None
-        neuroids = pd.DataFrame({"neuroid_id": table.columns})
+        values, labels = _columns(path, shown)
     else:
         raise invalid("format of responses", name, FORMATS)
     if (section.mask or section.regions) and not file.endswith(IMAGES):
         raise InputError(f"{name} has no voxels for `mask` and `regions`. Name its regions in `neuroids`.")
-    if values.dtype.kind not in "biuf":
-        raise InputError(f"{name} holds {values.dtype}, expected real numbers. Save them as float32.")
     if values.ndim not in (2, 3):
         raise InputError(f"{name} has shape {values.shape}, expected (presentations, neuroids[, time bins]).")
     if section.neuroids is not None:
-        named = _table(root / section.neuroids, "neuroid_id")
-        _unique(named["neuroid_id"], root / section.neuroids)
-        if len(named) != values.shape[1]:
-            raise InputError(
-                f"{section.neuroids} has {len(named)} rows, {name} {values.shape[1]} neuroids; they must "
-                "match one to one."
-            )
-        neuroids = named
+        neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name)
     if neuroids is None:
-        neuroids = pd.DataFrame({"neuroid_id": np.arange(values.shape[1])})
-    return np.asarray(values, np.float32), neuroids, attrs, time
+        neuroids = pd.DataFrame({"neuroid_id": labels or np.arange(values.shape[1])})
+    return real32(values, name), neuroids, attrs, time
 
 
 def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]]]:
@@ -346,37 +394,18 @@ def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[A
     return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
 
 
-def _without_data(responses: xr.DataArray) -> list[tuple[str, int]]:
-    """Count, in each session of two or more presentations, the neuroids silent there but not elsewhere."""
-    values, session = responses.values, responses["session"].values
-    silent = {}
-    for name in np.unique(session):
-        here = values[session == name]
-        low, high = (f.reduce(f.reduce(here.reshape(*here.shape[:2], -1), 2), 0) for f in (np.fmin, np.fmax))
-        if len(here) > 1:
-            silent[str(name)] = ~(high > low)
-    always = np.all(list(silent.values()), axis=0) if silent else False
-    return [(k, int(n)) for k, v in silent.items() if (n := (v & ~always).sum())]
-
-
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
-    """Read everything once; say what was found."""
-    stimuli = load_stimuli(options, subjects)
-    n_test = int((stimuli["split"] == "test").sum())
-    done = [f"{stimuli.sizes['stimulus']} stimuli, {n_test} of them for testing"]
-    if same := stimuli.attrs.get("n_same_pictures", 0):
-        done.append(f"{same} pictures stand under more than one id; no split parts them")
+    """Read everything once; say what was found, and which columns are not read."""
+    root, about = describe(options)
+    done = report_stimuli(load_stimuli(options, subjects))
     for subject in subjects:
-        found = load_responses(options, subject)["response"]
-        lost = ~np.isfinite(found.values).reshape(len(found), -1).all(1)
-        silent = int((np.nanstd(found.values.reshape(len(found), -1), axis=0) == 0).sum())
-        shape = " x ".join(map(str, found.shape))
-        done.append(
-            f"subject {subject}: {shape} (presentations x neuroids{' x bins' if found.ndim == 3 else ''}), "
-            f"{lost.sum()} presentations with missing values, {silent} constant neuroids"
-        )
-        done += [
-            f"subject {subject}: {n} neuroids have no data, or one value throughout, in session {session}"
-            for session, n in _without_data(found)
-        ]
+        done += report_responses(load_responses(options, subject), subject)
+    sections = [about.subjects[s] for s in subjects]
+    tables: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {about.stimuli.table: STIMULI}
+    tables |= {s.presentations: (PRESENTATIONS, ()) for s in sections}
+    tables |= {s.neuroids: NEUROIDS for s in sections if s.neuroids is not None}
+    for name, known in tables.items():
+        unknown = read_table(root / name).expect(*known)
+        if unknown:
+            done.append(f"{name}: not read are the columns {', '.join(map(repr, unknown))}")
     return done

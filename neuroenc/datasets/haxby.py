@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.images import read_image, read_mask, read_values
+from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -27,7 +28,8 @@ CITATION = "Haxby et al. (2001), Science 293, 2425-2430"
 TR = 2.5  # s
 LAG = 2  # volumes between a picture and the peak of its response, 5 s
 CATEGORIES = ("bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe")
-EXPECTED = {"volumes": 1452, "runs": 12, "blocks_per_run": 8}
+EXPECTED = {"volumes": 121, "blocks": 8}  # of a run
+RUNS = {"5": 11}  # of a subject; the others have 12
 
 
 def folder_of(options: Dataset, subject: str) -> Path:
@@ -47,14 +49,11 @@ def labels(folder: Path) -> pd.DataFrame:
     """Category (`label`) and `run` of each volume."""
     path = folder / "labels.txt"
     if path.exists():  # nilearn: a header names the columns
-        table = pd.read_csv(path, sep=" ").set_axis(["label", "run"], axis=1)
+        label, run, table = "labels", "chunks", read_table(path, separator=" ")
     else:
-        path = existing(folder / "attributes_literal.txt")
-        table = pd.read_csv(path, sep=r"\s+", names=["label", "run"])
-    unknown = set(table["label"]) - {*CATEGORIES, "rest"}
-    if unknown:
-        raise invalid(f"label in {path.name}", min(unknown), [*CATEGORIES, "rest"])
-    return table
+        label, run = "label", "run"
+        table = read_table(folder / "attributes_literal.txt", separator=" ", header=(label, run))
+    return pd.DataFrame({"label": table.choices(label, (*CATEGORIES, "rest")), "run": table.integers(run)})
 
 
 def blocks(table: pd.DataFrame) -> list[tuple[str, int, NDArray[np.int64]]]:
@@ -159,12 +158,16 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
     done = []
     for subject in subjects:
         table = labels(folder_of(options, subject))
-        found = {
-            "volumes": len(table), "runs": table["run"].nunique(),
-            "blocks_per_run": len(blocks(table)) / table["run"].nunique(),
-        }  # fmt: skip
-        for what, expected in EXPECTED.items():
-            if found[what] != expected:
-                raise InputError(f"Subject {subject} {what}: found {found[what]}, expected {expected}.")
-        done.append(f"subject {subject}: {found['volumes']} volumes, {found['runs']} runs")
+        shown = pd.Series([run for _, run, _ in blocks(table)])
+        n, expected = table["run"].nunique(), RUNS.get(subject, 12)
+        if n != expected:
+            raise InputError(f"Subject {subject} runs: found {n}, expected {expected}.")
+        for what, of_run in (("volumes", table["run"].value_counts()), ("blocks", shown.value_counts())):
+            odd = of_run[of_run != EXPECTED[what]]
+            if len(odd):
+                raise InputError(
+                    f"Subject {subject} {what} of run {odd.index[0]}: found {odd.iloc[0]}, expected "
+                    f"{EXPECTED[what]}."
+                )
+        done.append(f"subject {subject}: {len(table)} volumes, {n} runs")
     return done

@@ -19,6 +19,7 @@ import xarray as xr
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.pixels import locate, merge_same
+from neuroenc.datasets.report import report_responses
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -110,4 +111,5 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:  # noqa: ARG
     for what, expected in EXPECTED.items():
         if counted[what] != expected:
             raise InputError(f"{what}: found {counted[what]}, expected {expected}.")
-    return [", ".join(f"{v} {k}" for k, v in counted.items())]
+    counts = ", ".join(f"{v} {k}" for k, v in counted.items())
+    return [counts, *report_responses(load_responses(options, "all"), "all")]

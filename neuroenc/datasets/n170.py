@@ -9,13 +9,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from scipy.signal import butter, sosfiltfilt
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.reading import read_table
+from neuroenc.datasets.reading import Table, read_table
+from neuroenc.datasets.report import report_responses
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -38,9 +38,9 @@ def _runs(options: Dataset) -> list[Path]:
     return found
 
 
-def _events(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _events(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Find the onsets whose window lies in the run, and their categories."""
-    marker = table["Marker0"].to_numpy()
+    marker = table.integers("Marker0")
     onset = np.flatnonzero(np.isin(marker, list(CATEGORIES)))
     low, high = (round(t * RATE) for t in WINDOW)
     onset = onset[(onset + low >= 0) & (onset + high < len(table))]
@@ -50,7 +50,7 @@ def _events(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def _ids(options: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ids, categories, runs = [], [], []
     for run, path in enumerate(_runs(options), 1):
-        _, category = _events(read_table(path, *CHANNELS, "Marker0"))
+        _, category = _events(read_table(path, *CHANNELS))
         ids += [f"n170-run{run}-{i:03d}" for i in range(len(category))]
         categories += [CATEGORIES[int(c)] for c in category]
         runs += [run] * len(category)
@@ -81,8 +81,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     epochs = []
     paths = _runs(options)
     for path in paths:
-        table = read_table(path, *CHANNELS, "Marker0")
-        signal = sosfiltfilt(sections, table[list(CHANNELS)].to_numpy(float), axis=0)
+        table = read_table(path)
+        signal = sosfiltfilt(sections, table.matrix(CHANNELS), axis=0)
         onset, _ = _events(table)
         cut = signal[onset[:, None] + np.arange(low, high + 1)].transpose(0, 2, 1)
         epochs.append(cut - cut[..., :-low].mean(-1, keepdims=True))
@@ -117,4 +117,5 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:  # noqa: ARG
     for what, expected in EXPECTED.items():
         if found[what] != expected:
             raise InputError(f"{what}: found {found[what]}, expected {expected}.")
-    return [", ".join(f"{v} {k}" for k, v in found.items())]
+    counts = ", ".join(f"{v} {k}" for k, v in found.items())
+    return [counts, *report_responses(load_responses(options, "1"), "1")]

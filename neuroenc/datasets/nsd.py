@@ -22,7 +22,8 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.images import read_image, read_values
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import numbers, open_hdf5
+from neuroenc.datasets.reading import numbers, open_hdf5, read_table
+from neuroenc.documents import read_json, read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -59,28 +60,29 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     `nsddata_stimuli/annotations`.
     """
     root = root_of(options)
-    table = pd.read_csv(existing(root / EXPERIMENT / "nsd_stim_info_merged.csv"), index_col=0)
+    table = read_table(root / EXPERIMENT / "nsd_stim_info_merged.csv")
     seen = np.zeros(len(table), bool)
     for subject in subjects:
-        column = f"subject{int(subject)}"
+        column = f"subject{subject.lstrip('0')}"
         if column not in table:
             raise _unknown_subject(root, subject)
-        seen |= table[column].to_numpy() > 0
-    table = table[seen]
+        seen |= table.flags(column)
+    number = table.integers("nsdId")[seen]
     if (root / STIMULI).exists():  # networks of text need none
         n = n_pictures(root / STIMULI, BRICK)
-        if n <= table["nsdId"].max():
+        if n <= number.max():
             raise InputError(
-                f"{root / STIMULI} has {n} pictures, the table names number {table['nsdId'].max()} (from 0). "
+                f"{root / STIMULI} has {n} pictures, the table names number {number.max()} (from 0). "
                 "Fetch it again."
             )
-    captions, categories = _annotations(root, table)
+    ids = np.array([f"nsd-{i:05d}" for i in number])
+    captions, categories = _annotations(root, table.integers("cocoId")[seen], table.names("cocoSplit")[seen])
     return make_stimuli(
         {
-            "stimulus_id": np.array([f"nsd-{i:05d}" for i in table["nsdId"]]),
-            "pixel_index": table["nsdId"].to_numpy(np.int64),
-            "split": np.where(table["shared1000"], "test", "train"),
-            "group": np.array([f"nsd-{i:05d}" for i in table["nsdId"]]),
+            "stimulus_id": ids,
+            "pixel_index": number,
+            "group": ids,
+            "split": np.where(table.flags("shared1000")[seen], "test", "train"),
         },
         attrs={"dataset": _record(root)["name"], "pixels": f"{root / STIMULI}#{BRICK}"},
         captions=captions,
@@ -89,22 +91,22 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
 
 
 def _annotations(
-    root: Path, table: pd.DataFrame
+    root: Path, coco_id: NDArray[np.int64], coco_split: NDArray[np.str_]
 ) -> tuple[NDArray[np.str_] | None, tuple[list[str], NDArray[np.float32]] | None]:
-    """Five captions and the area of each category, per row of the table."""
+    """Five captions and the area of each category, per picture."""
     folder = root / "nsddata_stimuli/annotations"
     if not folder.is_dir():
         return None, None
-    row = {coco: i for i, coco in enumerate(table["cocoId"])}
+    row = {int(coco): i for i, coco in enumerate(coco_id)}
     captions: list[list[str]] = [[] for _ in row]
     sizes: dict[int, float] = {}
     names: dict[int, str] = {}
     areas: list[tuple[int, int, float]] = []
-    for split in sorted(table["cocoSplit"].unique()):
-        for a in json.loads((folder / f"captions_{split}.json").read_text())["annotations"]:
+    for split in sorted(set(coco_split)):
+        for a in read_json(folder / f"captions_{split}.json", "annotations")["annotations"]:
             if a["image_id"] in row:
                 captions[row[a["image_id"]]].append(a["caption"].strip())
-        instances = json.loads((folder / f"instances_{split}.json").read_text())
+        instances = read_json(folder / f"instances_{split}.json", "categories", "images", "annotations")
         names |= {c["id"]: c["name"] for c in instances["categories"]}
         sizes |= {i["id"]: i["height"] * i["width"] for i in instances["images"]}
         areas += [
@@ -412,14 +414,14 @@ def read_names(root: Path, subject: str, atlas: str) -> dict[int, str]:
     for who in (f"subj{subject}", "fsaverage"):
         path = root / f"nsddata/freesurfer/{who}/label/{atlas}.mgz.ctab"
         if path.exists():
-            rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+            rows = [line.split() for line in read_text(path).splitlines() if line.strip()]
             return {int(r[0]): r[1] for r in rows if int(r[0]) > 0}
     return {1: atlas}
 
 
 def _record(root: Path) -> dict[str, Any]:
     path = root / "expected.json"
-    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else EXPECTED
+    record: dict[str, Any] = read_json(path, "name", "subjects") if path.exists() else EXPECTED
     return record
 
 
@@ -450,7 +452,7 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
         done.append(f"{what}: {found}")
 
     same("pictures in nsd_stimuli.hdf5", n_pictures(root / STIMULI, BRICK), record["n_stimuli"])
-    table = pd.read_csv(existing(root / EXPERIMENT / "nsd_stim_info_merged.csv"), index_col=0)
+    table = read_table(root / EXPERIMENT / "nsd_stim_info_merged.csv")
     same("rows of nsd_stim_info_merged.csv", len(table), record["n_stimuli"])
     for subject in subjects:
         if subject not in record["subjects"]:

@@ -2,48 +2,337 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
+from numpy.dtypes import StringDType
 from numpy.typing import NDArray
 
-from neuroenc.errors import InputError, invalid
+from neuroenc.documents import read_text
+from neuroenc.errors import InputError, invalid, suggest
 from neuroenc.files import existing
 
+MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")  # of a column of numbers, in any case of letters
+FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
+COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
+BLOCK = 4096  # rows
 
-def read_table(path: str | Path, *columns: str, **options: Any) -> pd.DataFrame:
-    """Read a table of comma-separated values, or of tabs where it is named .tsv.
+
+class Table:
+    """A table as it stands in its file, each cell as text; columns are taken from it by type.
+
+    A cell that is not of the type is refused with its file, line, column and value. Nothing is guessed from
+    what the other cells look like, so that an empty cell or the word "null" changes no other cell.
 
     Parameters
     ----------
     path : path
-    columns : str
+        Of the file, for errors.
+    columns : list of str
+        Names, without blanks around them; empty for a column without a name.
+    cells : array of text, (n_rows, n_columns)
+    lines : list of int
+        Line of the file in which each row begins.
+    """
+
+    def __init__(
+        self, path: Path, columns: list[str], cells: NDArray[Any], lines: list[int], *, commas: bool = False
+    ) -> None:
+        self.path, self.columns, self.cells, self.lines = path, columns, cells, lines
+        self._commas = commas
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.columns
+
+    @cached_property
+    def decimal_comma(self) -> bool:
+        """Whether numbers are written 0,5: where cells are parted by semicolons and some number is."""
+        return self._commas and any(COMMA.fullmatch(c.strip()) for row in self.cells.tolist() for c in row)
+
+    def text(self, column: str) -> NDArray[np.str_]:
+        """Return cells as they are; words like "null" are words, an empty cell is empty text."""
+        return np.array(self.cells[:, self._at(column)].tolist(), dtype=str)
+
+    def names(self, column: str) -> NDArray[np.str_]:
+        """Return names, without blanks around them; each must be there."""
+        found = self._column(column)
+        for row, cell in enumerate(found):
+            if not cell:
+                raise InputError(
+                    f"{self.path} has no {column} in line {self.lines[row]}. Fill it in or remove the line."
+                )
+        return np.array(found, dtype=str)
+
+    def choices(self, column: str, allowed: Sequence[str]) -> NDArray[np.str_]:
+        """Return cells, each one of `allowed`; an empty cell only if empty text is."""
+        found = self._column(column)
+        for row, cell in enumerate(found):
+            if cell not in allowed:
+                raise self._wrong(column, row, suggest(cell, allowed))
+        return np.array(found, dtype=str)
+
+    def flags(self, column: str) -> NDArray[np.bool_]:
+        """Return 0 or 1, true or false as bool."""
+        found = self._column(column)
+        for row, cell in enumerate(found):
+            if cell.lower() not in FLAGS:
+                raise self._wrong(column, row, "Allowed: 0 or 1, true or false.")
+        return np.array([FLAGS[c.lower()] for c in found], dtype=bool)
+
+    def integers(self, column: str, low: int = -(2**63)) -> NDArray[np.int64]:
+        """Return whole numbers, at least `low`; each must be there."""
+        found = self._column(column)
+        if self.decimal_comma:
+            found = [c.replace(",", ".") for c in found]
+        for row, cell in enumerate(found):
+            if not WHOLE.fullmatch(cell) or not low <= int(cell.partition(".")[0]) < 2**63:
+                bound = f" from {low}" if low > -(2**63) else ""
+                raise self._wrong(column, row, f"Allowed: whole numbers{bound}.")
+        return np.array([int(c.partition(".")[0]) for c in found], dtype=np.int64)
+
+    def numbers(
+        self, column: str, *, missing: bool = False, low: float = -np.inf, high: float = np.inf
+    ) -> NDArray[np.float64]:
+        """Return finite numbers from `low` to `high`; NaN where one is missing, if it may be.
+
+        Parameters
+        ----------
+        column : str
+        missing : bool
+            Whether cells may be empty, or say so (`MISSING`).
+        low, high : float
+        """
+        return self.matrix([column], missing=missing, low=low, high=high)[:, 0]
+
+    def matrix(
+        self, columns: Sequence[str], *, missing: bool = False, low: float = -np.inf, high: float = np.inf
+    ) -> NDArray[np.float64]:
+        """Return columns of numbers, (n_rows, n_columns); as `numbers`."""
+        at = [self._at(c) for c in columns]
+        cells = self.cells if at == list(range(len(self.columns))) else self.cells[:, at]
+        out = np.empty(cells.shape)
+        for start in range(0, len(cells), BLOCK):
+            block = cells[start : start + BLOCK]
+            found = _plain(block)
+            if found is None or self.decimal_comma:
+                convert = self._number(missing=missing)
+                found = np.array([[convert(c) for c in row] for row in block.tolist()]).reshape(block.shape)
+            wrong = ~((found >= low) & (found <= high)) & ~(np.isnan(found) & missing)
+            wrong |= np.isinf(found)
+            if wrong.any():
+                row, k = np.argwhere(wrong)[0]
+                raise self._wrong(columns[k], start + int(row), self._allowed(low, high, missing=missing))
+            out[start : start + BLOCK] = found
+        return out
+
+    def _number(self, *, missing: bool) -> Callable[[str], float]:
+        """Make the function that reads a cell; infinity stands for what is no number."""
+        comma = self.decimal_comma
+
+        def convert(cell: str) -> float:
+            cell = cell.strip()
+            if comma and NUMBER.fullmatch(cell.replace(",", ".")) and "." not in cell:
+                return float(cell.replace(",", "."))
+            if not comma and NUMBER.fullmatch(cell):
+                return float(cell)
+            return np.nan if missing and cell.lower() in MISSING else np.inf
+
+        return convert
+
+    def _allowed(self, low: float, high: float, *, missing: bool) -> str:
+        bounds = {
+            (False, False): "",
+            (True, False): f" of at least {low:g}",
+            (False, True): f" up to {high:g}",
+        }
+        bound = bounds.get((low > -np.inf, high < np.inf), f" from {low:g} to {high:g}")
+        mark = "comma, as elsewhere in the table" if self.decimal_comma else "point"
+        empty = ", or an empty cell" if missing else ""
+        return f"Allowed: a finite number{bound}, written with a decimal {mark}{empty}."
+
+    def expect(self, names: Sequence[str], prefixes: Sequence[str] = ()) -> list[str]:
+        """Return the columns that are not among the known ones.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Columns that are known.
+        prefixes : sequence of str
+            Beginnings of known columns, e.g. `roi_`.
+
+        Raises
+        ------
+        InputError
+            A column is nearly named like a known one that the table lacks.
+        """
+        lacking = [n for n in names if n not in self.columns]
+        unknown = []
+        for column in filter(None, self.columns):
+            if column in names or any(column.startswith(p) and column != p for p in prefixes):
+                continue
+            near = _near(column, lacking)
+            head = re.match(r"([^\W\d_]+)(?:[\s._-]+|(?=\d)).", column)
+            if head and not near:
+                near = [f"{p}…" for p in prefixes if _near(head[1], [p.rstrip("_")])]
+            if near:
+                raise InputError(
+                    f"{self.path} has a column {column!r} (did you mean {near[0]!r}?). Rename or remove it."
+                )
+            unknown.append(column)
+        return unknown
+
+    def unnamed(self) -> list[int]:
+        """Return the places of columns without a name that hold anything."""
+        return [i for i, c in enumerate(self.columns) if not c and (self.cells[:, i] != "").any()]
+
+    def _at(self, column: str) -> int:
+        if column not in self.columns:
+            known = [c for c in self.columns if c]
+            near = _near(column, known)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            found = ", ".join(map(repr, known[:12])) + (", …" if len(known) > 12 else "")
+            raise InputError(
+                f"{self.path} has no column {column!r}; found {found}{hint}. Was its layout changed?"
+            )
+        if self.columns.count(column) > 1:
+            raise InputError(f"{self.path} has two columns {column!r}. Rename or remove one.")
+        return self.columns.index(column)
+
+    def _column(self, column: str) -> list[str]:
+        return [cell.strip() for cell in self.cells[:, self._at(column)].tolist()]
+
+    def _wrong(self, column: str, row: int, allowed: str) -> InputError:
+        cell = self.cells[row, self._at(column)]
+        return InputError(
+            f"Invalid value for {column!r} in line {self.lines[row]} of {self.path}: {str(cell)!r}. {allowed}"
+        )
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """Return the known name that `name` nearly is, in capitals, with blanks, in the plural or misspelt."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[\s_.-]+", "_", text.lower())
+
+    return [k for k in known if get_close_matches(plain(name), [plain(k)], cutoff=0.8)][:1]
+
+
+def _plain(cells: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Read numbers at once, if all are finite and written plainly."""
+    try:
+        found: NDArray[np.float64] = cells.astype(np.float64)
+    except ValueError:
+        return None
+    odd = not np.isfinite(found).all() or (np.strings.find(cells, "_") >= 0).any()
+    return None if odd else found
+
+
+def read_table(
+    path: str | Path,
+    *required: str,
+    separator: str | None = None,
+    header: Sequence[str] = (),
+    empty: bool = False,
+) -> Table:
+    """Read a table of text in UTF-8.
+
+    Parameters
+    ----------
+    path : path
+    required : str
         Columns it must have.
-    options
-        Of `pandas.read_csv`.
+    separator : str, optional
+        What stands between cells; a blank stands for any number of them. Left out: a tab where the file is
+        named .tsv; else a comma, or where the header has none a semicolon, or a tab. Where it is a semicolon,
+        numbers may have a decimal comma.
+    header : sequence of str, optional
+        Names of the columns of a table without a header.
+    empty : bool
+        Whether it may have no rows.
 
     Raises
     ------
     InputError
-        It is broken or lacks a column.
+        It is missing, not UTF-8, empty or broken; a row has another number of cells than the header; a
+        column is missing.
     """
     path = existing(path)
-    try:
-        table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", **options)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"Cannot read the table {path}: {str(error).splitlines()[0]}. Is it whole?"
-        ) from None
-    for column in columns:
-        if column not in table:
-            found = ", ".join(map(repr, table.columns[:12]))
-            raise InputError(f"{path} has no column {column!r}; found {found}. Was its layout changed?")
+    text = read_text(path)
+    separator = separator or _separator(path, text)
+    rows = _records(path, text, separator)
+    columns = list(header) or [_name(c) for c in next((cells for _, cells in rows if cells), [""])]
+    if not any(columns):
+        raise InputError(f"{path} is empty. A table begins with the names of its columns.")
+    if len(columns) > 1:
+        rows = ((line, row) for line, row in rows if row)  # a line without anything is no row
+    blocks: list[NDArray[Any]] = []
+    block: list[list[str]] = []
+    lines: list[int] = []
+    blank = 0  # of a single column an empty line is an empty cell, unless it is one of the last
+    for line, row in rows:
+        cells = row or [""]
+        if len(cells) != len(columns):
+            raise InputError(
+                f"Line {line} of {path} has {len(cells)} cells, its header {len(columns)}. Is there a "
+                "separator too many, or text that needs quotes?"
+            )
+        blank = 0 if row else blank + 1
+        block.append(cells)
+        lines.append(line)
+        if len(block) == BLOCK:
+            blocks.append(np.array(block, dtype=StringDType()))
+            block = []
+    blocks.append(np.array(block, dtype=StringDType()).reshape(len(block), len(columns)))
+    n = len(lines) - blank
+    if not n and not empty:
+        raise InputError(f"{path} has a header and no rows.")
+    table = Table(path, columns, np.concatenate(blocks)[:n], lines[:n], commas=separator == ";")
+    for column in required:
+        table._at(column)
     return table
+
+
+def _separator(path: Path, text: str) -> str:
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    unquoted = re.sub(r'"[^"]*"', "", text[: 2**20]).lstrip("\r\n")
+    header = re.split(r"[\r\n]", unquoted, maxsplit=1)[0]
+    return next((s for s in (",", ";", "\t") if s in header), ",")
+
+
+def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """List (line, cells) of each record; an empty line has no cells."""
+    source: Iterable[str] = io.StringIO(text, newline="")
+    if separator == " ":
+        source = (" ".join(line.split()) for line in source)
+    reader = csv.reader(source, delimiter=separator, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"Cannot read the table {path} in line {line}: {error}. Is it whole?") from None
+
+
+def _name(cell: str) -> str:
+    """Return the name of a column; pandas calls one without a name 'Unnamed: 0'."""
+    name = cell.strip()
+    return "" if re.fullmatch(r"Unnamed: \d+", name) else name
 
 
 def read_array(path: str | Path) -> NDArray[Any]:

@@ -23,7 +23,6 @@ from neuroenc.files import existing, sha256
 
 LICENCE = "as OSF 3jk45 says; the pictures of THINGS are not to be redistributed"
 CITATION = "Gifford, Dwivedi, Roig, Cichy (2022), NeuroImage 264, 119754"
-SUBJECTS = [f"{i:02d}" for i in range(1, 11)]
 PARTS = {"training": ("train", "training_images"), "test": ("test", "test_images")}
 EXPECTED = {"training": (16540, 4, 17, 100), "test": (200, 80, 17, 100)}
 
@@ -70,11 +69,12 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:  # noqa: 
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     """Read one subject, every repeat a presentation."""
     root = _root(options)
-    if subject not in SUBJECTS:
-        raise invalid("subject", subject, SUBJECTS)
+    known = sorted(p.name.removeprefix("sub-") for p in (root / "preprocessed_data").glob("sub-*"))
+    if subject not in known:
+        raise invalid("subject", subject, known)
     pictures = _pictures(root)
     responses, ids, repeats, splits, groups, source = [], [], [], [], [], {}
-    known: dict[str, Any] = {}
+    first: dict[str, Any] = {}
     for part in PARTS:
         path = root / f"preprocessed_data/sub-{subject}/preprocessed_eeg_{part}.npy"
         found = load_arrays(path)
@@ -93,11 +93,11 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "channels": [str(c) for c in found["ch_names"]],
             "times": np.asarray(found["times"], float),
         }
-        if known and (
-            here["channels"] != known["channels"] or not np.array_equal(here["times"], known["times"])
+        if first and (
+            here["channels"] != first["channels"] or not np.array_equal(here["times"], first["times"])
         ):
             raise InputError(f"{path} has other channels or times than the training file of the subject.")
-        known = here
+        first = here
         n_pictures, n_repeats = values.shape[:2]
         responses.append(values.reshape(n_pictures * n_repeats, *values.shape[2:]).astype(np.float32))
         ids += [Path(f).stem for _, f in pictures[part] for _ in range(n_repeats)]
@@ -105,7 +105,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         repeats += list(range(n_repeats)) * n_pictures
         splits += ["test" if part == "test" else "train"] * (n_pictures * n_repeats)
         source[path.name] = sha256(path)
-    channels, times = known["channels"], known["times"]
+    channels, times = first["channels"], first["times"]
     n, nowhere = len(ids), np.full(len(channels), np.nan, np.float32)
     return make_responses(
         np.concatenate(responses),

@@ -7,6 +7,7 @@ shown twelve times. Noise ceilings of single trials are read as they are given, 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.pixels import locate
-from neuroenc.datasets.reading import open_hdf5, read_table
+from neuroenc.datasets.reading import Table, open_hdf5, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
 LICENCE = "as figshare+ 20492835 says; the pictures of THINGS are not to be redistributed"
 CITATION = "Hebart et al. (2023), eLife 12, e82580"
-SUBJECTS = ("01", "02", "03")
 EXPECTED = {"train": 8640, "test": 1200}
 VOXELS = {"01": 211_339}
 
@@ -33,15 +33,31 @@ def _root(options: Dataset) -> Path:
     return existing(str(options.root), made_by="Set `dataset.root` to the folder with betas_csv.")
 
 
-def _table(root: Path, subject: str, kind: str, *columns: str) -> pd.DataFrame:
-    if subject not in SUBJECTS:
-        raise invalid("subject", subject, SUBJECTS)
-    return read_table(root / f"betas_csv/sub-{subject}_{kind}.csv", *columns)
+def _table(root: Path, subject: str, kind: str, *columns: str) -> Table:
+    path = root / f"betas_csv/sub-{subject}_{kind}.csv"
+    if not path.exists():
+        there = existing(root / "betas_csv").glob("sub-*_StimulusMetadata.csv")
+        known = sorted(p.name.partition("_")[0].removeprefix("sub-") for p in there)
+        if subject not in known:
+            raise invalid("subject", subject, known)
+    return read_table(path, *columns)
 
 
 def _trials(root: Path, subject: str) -> pd.DataFrame:
-    columns = ("trial_type", "session", "run", "trial_id", "stimulus", "concept")
-    return _table(root, subject, "StimulusMetadata", *columns)
+    """List all trials: trial_type, session, run, stimulus (file), concept."""
+    table = _table(root, subject, "StimulusMetadata")
+    names = ("trial_type", "session", "stimulus", "concept")
+    return pd.DataFrame({c: table.names(c) for c in names} | {"run": table.integers("run")})
+
+
+def _regions(voxels: Table, given: set[str]) -> dict[str, NDArray[np.bool_]]:
+    """Return the columns that hold 0 and 1 only."""
+    found = {}
+    for column in voxels.columns:
+        if column and column not in given:
+            with suppress(InputError):
+                found[column] = voxels.flags(column)
+    return found
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
@@ -101,33 +117,36 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     needed = ("voxel_id", "voxel_x", "voxel_y", "voxel_z", "nc_singletrial")
     voxels = _table(root, subject, "VoxelMetadata", *needed)
     given = {*needed, "subject_id"}
-    rois = [c for c in voxels if c not in given and voxels[c].isin((0, 1)).all()]
-    chosen = [r for r in rois if not options.regions or r in options.regions]
+    rois = _regions(voxels, given)
+    chosen = {r: inside for r, inside in rois.items() if not options.regions or r in options.regions}
     unknown = set(options.regions) - set(rois)
     if unknown:
         raise invalid("dataset.regions", min(unknown), rois)
     if options.mask not in ("rois", "brain"):
         raise invalid("dataset.mask", options.mask, ("rois", "brain"))
-    kept = voxels[chosen].any(axis=1).to_numpy() if options.mask == "rois" else np.ones(len(voxels), bool)
+    inside = np.zeros(len(voxels), bool)
+    for region in chosen.values():
+        inside |= region
+    kept = inside if options.mask == "rois" else np.ones(len(voxels), bool)
     path = existing(root / f"betas_csv/sub-{subject}_ResponseData.h5")
     values = _betas(path, len(trials), np.flatnonzero(kept))
-    voxels = voxels[kept]
+    names = voxels.names("voxel_id")[kept]
     ids = trials["stimulus"].map(lambda s: Path(s).stem).to_numpy(str)
     return make_responses(
         values,
         presentation={
-            "stimulus_id": ids, "session": trials["session"].astype(str).to_numpy(str),
+            "stimulus_id": ids, "session": trials["session"].to_numpy(str),
             "run": trials["run"].to_numpy(int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(),
             "split": np.where(trials["trial_type"] == "test", "test", "train"),
             "group": trials["concept"].to_numpy(str),
         },
         neuroid={
-            "neuroid_id": np.array([f"{subject}_{v}" for v in voxels["voxel_id"]]),
-            "subject": np.full(len(voxels), subject), "hemisphere": np.full(len(voxels), ""),
-            **{a: voxels[f"voxel_{a}"].to_numpy(np.float32) for a in "xyz"},
-            "noise_ceiling": voxels["nc_singletrial"].to_numpy(np.float32) / 100,
-            **{f"roi_{r}": voxels[r].to_numpy(bool) for r in chosen},
+            "neuroid_id": np.array([f"{subject}_{v}" for v in names]),
+            "subject": np.full(len(names), subject), "hemisphere": np.full(len(names), ""),
+            **{a: voxels.numbers(f"voxel_{a}")[kept].astype(np.float32) for a in "xyz"},
+            "noise_ceiling": voxels.numbers("nc_singletrial", missing=True)[kept].astype(np.float32) / 100,
+            **{f"roi_{r}": region[kept] for r, region in chosen.items()},
         },
         attrs={
             "dataset": "THINGS-fMRI", "space": "T1w", "units": "beta",

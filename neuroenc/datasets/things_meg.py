@@ -28,7 +28,6 @@ from neuroenc.files import existing, sha256
 
 LICENCE = "CC0 (recordings, OpenNeuro ds004212); the pictures of THINGS are not to be redistributed"
 CITATION = "Hebart et al. (2023), eLife 12, e82580"
-SUBJECTS = ("1", "2", "3", "4")
 N_SESSIONS, N_RUNS = 12, 10
 CHANNEL, TRIGGERS = "UPPT001", (64, 32)
 BAND = (0.1, 40.0)  # Hz
@@ -44,17 +43,19 @@ def _root(options: Dataset) -> Path:
 
 def _trials(options: Dataset, subject: str) -> pd.DataFrame:
     """List all trials: session, run, kind (exp, test, catch), stimulus, concept."""
-    if subject not in SUBJECTS:
-        raise invalid("subject", subject, SUBJECTS)
-    path = _root(options) / f"sourcedata/sample_attributes_P{subject}.csv"
-    table = read_table(path, "session_nr", "run_nr", "trial_type", "image_path")
-    stem = table["image_path"].astype(str).map(lambda p: Path(p).stem)
-    sessions = table["session_nr"].astype(int)
-    return pd.DataFrame({
-        "session": sessions, "run": table["run_nr"].astype(int), "kind": table["trial_type"].astype(str),
-        "stimulus": stem, "concept": stem.str.replace(r"_\d+\w?$", "", regex=True),
-        "file": table["image_path"].astype(str),
-    })[sessions <= (options.sessions or N_SESSIONS)]  # fmt: skip
+    folder = existing(_root(options) / "sourcedata")
+    path = folder / f"sample_attributes_P{subject}.csv"
+    if not path.exists():
+        there = folder.glob("sample_attributes_P*.csv")
+        raise invalid("subject", subject, sorted(p.stem.removeprefix("sample_attributes_P") for p in there))
+    table = read_table(path)
+    sessions, files = table.integers("session_nr"), table.names("image_path")
+    stem = [Path(f).stem for f in files]
+    found = pd.DataFrame({
+        "session": sessions, "run": table.integers("run_nr"), "kind": table.names("trial_type"),
+        "stimulus": stem, "concept": [re.sub(r"_\d+\w?$", "", s) for s in stem], "file": files,
+    })  # fmt: skip
+    return found if options.sessions is None else found[sessions <= options.sessions]
 
 
 def _shown(table: pd.DataFrame) -> NDArray[np.bool_]:

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,8 @@ from scipy.signal import hilbert
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.reading import open_hdf5, read_table
+from neuroenc.datasets.reading import Table, open_hdf5, read_table
+from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -39,13 +39,6 @@ def _root(options: Dataset) -> Path:
     return existing(str(options.root), made_by="Set `dataset.root` to the folder with all_subject_data.")
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(existing(path).read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
-
-
 def sessions(options: Dataset, subject: str) -> list[str]:
     """List the sessions of a patient, e.g. sub_1_trial000."""
     root = _root(options)
@@ -58,7 +51,7 @@ def sessions(options: Dataset, subject: str) -> list[str]:
 
 def film_of(root: Path, session: str) -> str:
     """Return the film of a session."""
-    return str(_json(root / f"subject_metadata/{session}_metadata.json")["filename"])
+    return str(read_json(root / f"subject_metadata/{session}_metadata.json", "filename")["filename"])
 
 
 def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
@@ -71,26 +64,34 @@ def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
                 f"scene_annotations has no table (.csv) of {film!r}. Unpack scene_annotations.zip, or use "
                 "events: sentences."
             )
-        scenes = read_table(found[0], "start").dropna(subset=["start"]).sort_values("start", kind="stable")
-        ids = [f"{film}-c{i:05d}" for i in range(len(scenes))]
-        text = scenes.get("label", pd.Series("", scenes.index)).fillna("").astype(str)
-        return pd.DataFrame(
-            {"stimulus_id": ids, "onset": scenes["start"].to_numpy(float), "text": text.to_numpy(str)}
-        )
-    words = read_table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
-    words = words.dropna(subset=["text", "start"]).sort_values("start", kind="stable").reset_index(drop=True)
+        scenes = read_table(found[0], "start")
+        labels = scenes.text("label") if "label" in scenes else np.full(len(scenes), "")
+        return _in_time(f"{film}-c", pd.DataFrame({"onset": _onset(scenes), "text": labels}))
+    table = read_table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
+    words = pd.DataFrame({"onset": _onset(table), "text": table.text("text")})
+    spoken = words["text"] != ""
     if options.events == "sentences":
-        if "is_onset" not in words:
+        if "is_onset" not in table:
             raise InputError(f"transcripts/{film}/features.csv has no column 'is_onset'. Use events: words.")
-        first = words["is_onset"].astype(float) > 0
-        sentence = first.cumsum()
-        text = words.groupby(sentence)["text"].agg(lambda t: " ".join(map(str, t)))
-        words = words[first].assign(text=text.loc[sentence[first]].to_numpy()).reset_index(drop=True)
-    kind = options.events[0]
-    ids = [f"{film}-{kind}{i:05d}" for i in range(len(words))]
-    return pd.DataFrame(
-        {"stimulus_id": ids, "onset": words["start"].astype(float), "text": words["text"].astype(str)}
-    )
+        words = words.assign(first=table.numbers("is_onset", missing=True) > 0)
+        words = _in_time("", words[spoken])
+        sentence = words["first"].cumsum()
+        text = words.groupby(sentence)["text"].agg(" ".join)
+        words = words[words["first"]].assign(text=text.loc[sentence[words["first"]]].to_numpy())
+        return _in_time(f"{film}-s", words)
+    return _in_time(f"{film}-w", words[spoken])
+
+
+def _onset(table: Table) -> NDArray[np.float64]:
+    """Return when events begin, s; NaN for one that cannot be placed."""
+    return table.numbers("start", missing=True)
+
+
+def _in_time(prefix: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Sort events that have an onset, and name them by their place."""
+    table = table.dropna(subset=["onset"]).sort_values("onset", kind="stable").reset_index(drop=True)
+    table["stimulus_id"] = [f"{prefix}{i:05d}" for i in range(len(table))]
+    return table
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
@@ -122,8 +123,8 @@ def place(options: Dataset, root: Path, session: str) -> tuple[pd.DataFrame, NDA
         Hz, from the triggers.
     """
     path = root / f"subject_timings/{session}_timings.csv"
-    triggers = read_table(path, "movie_time", "index").dropna(subset=["movie_time", "index"])
-    time, index = (triggers[c].to_numpy(float) for c in ("movie_time", "index"))
+    triggers = read_table(path).matrix(("movie_time", "index"), missing=True)
+    time, index = triggers[np.isfinite(triggers).all(1)].T
     order = np.argsort(time, kind="stable")
     time, index = time[order], index[order]
     between = np.diff(time) > 0
@@ -147,12 +148,12 @@ def electrodes(root: Path, subject: str) -> dict[str, int]:
     """Map the usable electrodes to their number in the recordings; labels cleaned of * and #."""
     labels = [
         str(v).strip().strip("*#")
-        for v in _json(root / f"electrode_labels/sub_{subject}/electrode_labels.json")
+        for v in read_json(root / f"electrode_labels/sub_{subject}/electrode_labels.json")
     ]
     corrupted: set[str] = set()
     path = root / "corrupted_elec.json"
     if path.exists():
-        corrupted = {str(v).strip().strip("*#") for v in _json(path).get(f"sub_{subject}", [])}
+        corrupted = {str(v).strip().strip("*#") for v in read_json(path).get(f"sub_{subject}", [])}
     return {
         name: number for number, name in enumerate(labels)
         if not name.upper().startswith(("DC", "TRIG")) and name not in corrupted
@@ -269,11 +270,12 @@ def _localisation(root: Path, subject: str) -> dict[str, tuple[float, float, flo
     path = root / f"localization/sub_{subject}/depth-wm.csv"
     if not path.exists():
         return {}
-    table = read_table(path, "Electrode", "L", "I", "P")
-    area = table.get("DesikanKilliany", pd.Series([""] * len(table))).fillna("").astype(str)
+    table = read_table(path)
+    area = table.text("DesikanKilliany") if "DesikanKilliany" in table else np.full(len(table), "")
+    where = table.matrix(("L", "I", "P"), missing=True)
     return {
-        str(e).strip().strip("*#"): (float(x), float(y), float(z), str(a))
-        for e, x, y, z, a in zip(table["Electrode"], table["L"], table["I"], table["P"], area, strict=True)
+        str(name).strip("*#"): (*xyz, str(a).strip())
+        for name, xyz, a in zip(table.names("Electrode"), where.tolist(), area, strict=True)
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import CONTRACT, same_contract
+from neuroenc.documents import read_json
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
 
@@ -213,7 +213,7 @@ class Index(NamedTuple):
             It is missing or broken.
         """
         path = existing(path)
-        about = json.loads(existing(path.with_suffix(".json")).read_text())
+        about = read_json(path.with_suffix(".json"))
         faiss = _faiss()
         try:
             engine = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import same_contract
+from neuroenc.documents import read_json
 from neuroenc.encoders.delay import delay_stimuli
 from neuroenc.encoders.encode import Fit
 from neuroenc.errors import InputError
@@ -115,9 +115,7 @@ def load_model(path: str | Path) -> Any:
     """Read one fitted encoder."""
     from safetensors.numpy import load_file
 
-    return unpack(
-        json.loads(existing(Path(path).with_suffix(".json")).read_text()), load_file(existing(path))
-    )
+    return unpack(read_json(Path(path).with_suffix(".json")), load_file(existing(path)))
 
 
 def save_fits(
@@ -183,7 +181,7 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     """
     from safetensors import safe_open
 
-    described = json.loads(existing(Path(path).with_suffix(".json")).read_text())
+    described = read_json(Path(path).with_suffix(".json"), "contract", "models")
     same_contract(features.attrs, described["contract"])
     models = [m for m in described["models"] if m["fold"] == fold]
     if not models:

@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 from neuroenc.features.registry import ENTRIES, Entry
@@ -81,7 +82,7 @@ def listing() -> list[tuple[str, str, str]]:
     for name, published in named.items():
         folder, state = _place(name), "absent"
         if (folder / MANIFEST).exists():
-            size = sum(f["size"] for f in json.loads((folder / MANIFEST).read_text())["files"])
+            size = sum(f["size"] for f in read_json(folder / MANIFEST, "files")["files"])
             state = f"here, {size / 2**20:.0f} MiB"
         elif folder.exists() or (name == "minilm" and registry.stored(ENTRIES[name])):
             state = "here, without manifest"
@@ -147,7 +148,7 @@ def verify(name: str) -> list[str]:
     path = existing(
         folder / MANIFEST, made_by=f"Run `neuroenc weights fetch {name}` where there is a network."
     )
-    manifest = json.loads(path.read_text())
+    manifest = read_json(path, "files")
     for file in manifest["files"]:
         path = place(folder, file["file"])
         found = sha256(existing(path, made_by=f"Remove {folder} and fetch {name!r} again."))

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
+from neuroenc.documents import read_json
 from neuroenc.evaluation.decoded import over_subjects
 from neuroenc.files import atomic, existing, write_json
 from neuroenc.records import row
@@ -122,7 +123,7 @@ def summarise(
                 subject=subject, command=command, seed=seed, **about,
             ))  # fmt: skip
     if grade is not None:
-        rows += json.loads(existing(grade).read_text())
+        rows += read_json(grade)
     write_json({"label": label, "rows": rows}, out)
     with atomic(page) as partial:
         partial.write_text(_page(label, rows), encoding="utf-8")

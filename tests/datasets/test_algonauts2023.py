@@ -65,7 +65,7 @@ def test_broken_trees_are_explained(tree):
     root, _, options = tree
     with pytest.raises(InputError, match=r"'subject': '9'"):
         algonauts2023.load_responses(options, "9")
-    with pytest.raises(InputError, match=r"Fetch this subject"):
+    with pytest.raises(InputError, match=r"'subject': '03'. Allowed: '01', '02'"):
         algonauts2023.load_responses(options, "03")
     with pytest.raises(InputError, match=r"'dataset.regions': 'prf'"):
         algonauts2023.load_responses(options.model_copy(update={"regions": ["prf"]}), "01")

@@ -81,7 +81,7 @@ def test_broken_trees_are_explained(tree):
     root, _, options = tree
     with pytest.raises(InputError, match="'subject': '11'"):
         things_eeg2.load_responses(options, "11")
-    with pytest.raises(InputError, match=r"File not found: .*sub-02"):
+    with pytest.raises(InputError, match=r"'subject': '02'. Allowed: '01'"):
         things_eeg2.load_responses(options, "02")
     path = root / "preprocessed_data/sub-01/preprocessed_eeg_test.npy"
     whole = path.read_bytes()

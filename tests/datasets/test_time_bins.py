@@ -11,7 +11,9 @@ from neuroenc.errors import InputError
 @pytest.mark.real
 def test_units_of_the_medial_temporal_lobe(real, run):
     options = Dataset(name="mtl", root=str(real / "mtl"))
-    assert mtl.check_tree(options, ["all"]) == ["596 units, 200 trials, 50 bins, 150 pictures, 25 sessions"]
+    counts, _, shown = mtl.check_tree(options, ["all"])
+    assert counts == "596 units, 200 trials, 50 bins, 150 pictures, 25 sessions"
+    assert "each stimulus 1 to 2 times" in shown and "from repeats of 50 stimuli" in shown
     found = mtl.load_responses(options, "all")
     assert found["response"].shape == (200, 596, 50)
     assert (found["repetition"].values == 1).sum() == 50
@@ -26,7 +28,8 @@ def test_units_of_the_medial_temporal_lobe(real, run):
 @pytest.mark.real
 def test_n170_runs_are_groups_and_artefacts_are_counted(real):
     options = Dataset(name="n170", root=str(real / "eeg_n170"))
-    assert n170.check_tree(options, ["1"]) == ["6 runs, 1174 presentations"]
+    counts, _, shown = n170.check_tree(options, ["1"])
+    assert counts == "6 runs, 1174 presentations" and "no noise ceiling" in shown
     found = n170.load_responses(options, "1")
     assert found.attrs["n_artefacts"] == 1174 - found.sizes["presentation"]
     assert np.abs(found["response"].values).max() <= n170.LIMIT

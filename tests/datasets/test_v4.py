@@ -1,8 +1,11 @@
+import zipfile
+
 import numpy as np
 import pytest
 
 from neuroenc import datasets, splits
 from neuroenc.config import Dataset, Split
+from neuroenc.datasets import v4
 from neuroenc.errors import InputError
 
 pytestmark = pytest.mark.real
@@ -14,7 +17,30 @@ def options(real):
 
 
 def test_record_of_all_sessions(options):
-    assert len(datasets.module(options).check_tree(options, list(datasets.module(options).EXPECTED))) == 5
+    done = datasets.module(options).check_tree(options, list(datasets.module(options).EXPECTED))
+    assert [d.partition(":")[0] for d in done if d.startswith("session")] == [
+        f"session {s}" for s in ("190923", "190925", "201025", "210322", "210325")
+    ]
+    assert (
+        "subject 210325: each stimulus" in done[-1]
+        and "noise ceiling from repeats of 640 stimuli" in done[-1]
+    )
+
+
+def test_any_session_that_is_there_is_read(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "responses").mkdir()
+    with zipfile.ZipFile(tmp_path / "images/images_230101.zip", "w") as archive:
+        for i in range(3):
+            archive.writestr(f"{i}.jpg", f"picture {i}")
+    values = np.arange(6.0).reshape(2, 3)
+    np.save(tmp_path / "responses/responses_230101.npy", values)
+    options = Dataset(name="v4", root=str(tmp_path))
+    found = v4.load_responses(options, "230101")
+    np.testing.assert_array_equal(found["response"].values, values.T)
+    assert v4.check_tree(options, ["230101"])[0] == "session 230101: 2 sites, 3 rows, 3 pictures"
+    with pytest.raises(InputError, match=r"'subject': '1'. Allowed: '230101'"):
+        v4.load_stimuli(options, ["1"])
 
 
 def test_identity_is_content_so_duplicates_never_cross_a_split(options):
