@@ -316,7 +316,8 @@ def test_one_picture_under_two_ids_never_crosses_a_split(folder, run):
     root, _, _ = folder
     table = pd.read_csv(root / "stimuli.csv")
     Image.open(root / f"pictures/{IDS[1]}.png").save(root / "pictures/again.bmp")
-    more = pd.DataFrame({"stimulus_id": ["x", "y"], "file": [f"{IDS[0]}.png", "again.bmp"], "split": "test"})
+    more = pd.DataFrame({"stimulus_id": ["x", "y"], "file": [f"{IDS[0]}.png", "again.bmp"], "split": "test",
+                         "category_face": 0})  # fmt: skip
     pd.concat([table, more]).to_csv(root / "stimuli.csv", index=False)
     trials = pd.read_csv(root / "trials.csv")
     trials.loc[[6, 7], "stimulus_id"] = ["x", "y"]
