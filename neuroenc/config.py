@@ -192,7 +192,8 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
         if first["type"] == "extra_forbidden":
             allowed = suggest(key, _siblings(section, first["loc"]))
             raise InputError(f"Unknown key {key!r}{where}. {allowed}") from None
-        found = "" if first["type"] in ("missing", "value_error") else f": {first['input']!r}"
+        whole = first["type"] == "value_error" and isinstance(first["input"], (dict, Section))
+        found = "" if whole or first["type"] == "missing" else f": {first['input']!r}"
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         if first["type"] == "string_type" and isinstance(first["input"], (int, float)):
             message = "A name must be text: put it in quotes"

@@ -70,8 +70,10 @@ def simulate(
 def config_check(path: Annotated[Path, typer.Argument(help="config.yaml")]) -> None:
     """Check a configuration file."""
     from neuroenc.config import load_config
+    from neuroenc.features import registry
 
     loaded = load_config(path)
+    registry.check(loaded.models)
     typer.echo(
         f"{path}: {loaded.dataset.name}, {len(loaded.subjects)} subjects, {len(loaded.models)} models."
     )

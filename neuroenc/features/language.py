@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, invalid
@@ -69,20 +70,14 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     half = options.pop("half", None)
     if half not in (None, "image", "text"):
         raise invalid("options.half", half, ("image", "text"))
-    try:
-        if path is None:
-            config = transformers.AutoConfig.for_model(str(model.network), **options)
-        else:
-            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read config.json of {path}: {str(error).splitlines()[0]}.") from None
+    config = _configuration(model, path, options)
     kind = config.model_type
     builder = getattr(transformers, CLASSES.get(kind, "AutoModel"))
     random = str(model.weights).startswith("random:")
     if path is not None and not random and any(path.glob("*.safetensors")):
         module = _trained(builder, path, config, model)
     elif builder is transformers.AutoModel:
-        module = builder.from_config(config)
+        module = builder.from_config(config, trust_remote_code=False)
     else:
         module = builder(config)
 
@@ -108,10 +103,10 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         if reads == "text":
             return texts(items)
         if reads == "image":
-            return dict(processor(images=items, return_tensors="pt"))
+            return dict(processor(images=[Image.fromarray(p) for p in items], return_tensors="pt"))
         shown, words = zip(*items, strict=True)
         if reads == "image+text":
-            made = dict(processor(images=list(shown), return_tensors="pt"))
+            made = dict(processor(images=[Image.fromarray(p) for p in shown], return_tensors="pt"))
             return texts(list(words)) | {k: v for k, v in made.items() if k in ("pixel_values", "pixel_mask")}
         features, boxes = (torch.from_numpy(np.stack(v)).float() for v in zip(*shown, strict=True))
         if kind == "lxmert":
@@ -130,7 +125,7 @@ def from_transformers(model: Model, path: Path | None) -> Source:
                "regions+text": (regions, EXAMPLE)}[reads]  # fmt: skip
     return Source(
         module, prepare, lambda batch: run(**batch), reads, example,
-        _contract(f"the library's own for {reads.replace('+', ' and ')}"),
+        _pictures(processor) if processor else _contract("the library's own"),
         [tower] if tower else [],
         text_last=kind == "flava",
     )  # fmt: skip
@@ -156,7 +151,43 @@ def describe(kind: str, half: str | None) -> dict[str, str]:
         return {"input": text}
     side = tower.image_size // tower.patch_size
     seen = f"{tower.image_size} px RGB"
-    return {"input": seen if half == "image" else f"{seen} and {text}", "tokens": f"{side} x {side}"}
+    made = {"input": seen if half == "image" else f"{seen} and {text}", "tokens": f"{side} x {side}"}
+    if kind in PICTURES:
+        processor = _processor(None, PICTURES[kind][0])
+        pairs = list(zip(processor.image_mean, processor.image_std, strict=True))
+        low, high = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
+        geometry = _pictures(processor)["preprocessing"].removeprefix("RGB, ")
+        made |= {"range": f"{low:.2f} to {high:.2f}", "preprocessing": geometry}
+    return made
+
+
+def _pictures(processor: Any) -> dict[str, str]:
+    """Say in the contract what an image processor of transformers does."""
+    done = []
+    if getattr(processor, "do_resize", False):
+        size = {k: v for k, v in dict(processor.size).items() if v is not None}
+        how = Image.Resampling(processor.resample).name.lower()
+        if "height" in size:
+            done.append(f"{how} resize to {size['height']} x {size['width']} whatever the shape")
+        else:
+            done.append(
+                f"{how} resize to " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in size.items())
+            )
+    if getattr(processor, "do_center_crop", False):
+        crop = dict(processor.crop_size)
+        done.append(f"centre crop {crop['height']} x {crop['width']}")
+    if getattr(processor, "do_pad", False):
+        done.append("padded to the largest of the batch")
+    normalised = getattr(processor, "do_normalize", False)
+    return {
+        "normalisation": f"mean {tuple(processor.image_mean)}, std {tuple(processor.image_std)}"
+        if normalised
+        else "none",
+        "pixel_range": "0 to 1 before normalisation"
+        if getattr(processor, "do_rescale", True)
+        else "0 to 255",
+        "preprocessing": f"RGB, {', '.join(done)} ({type(processor).__name__})",
+    }
 
 
 def _contract(preprocessing: str) -> dict[str, str]:
@@ -174,11 +205,46 @@ def _library() -> Any:
     return transformers
 
 
+def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> Any:
+    """Read the configuration of a network and change it by `options`, which must be known there."""
+    transformers = _library()
+
+    def make(**changes: Any) -> Any:
+        if path is None:
+            return transformers.AutoConfig.for_model(str(model.network), **changes)
+        return transformers.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False, **changes
+        )
+
+    try:
+        plain = make()
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read config.json of {path}: {str(error).splitlines()[0]}.") from None
+    for section, changes in (("options", options), *((f"options.{k}", v) for k, v in options.items())):
+        config = plain if section == "options" else getattr(plain, section.partition(".")[2])
+        if isinstance(changes, dict) and hasattr(config, "to_dict"):
+            known = {*config.to_dict(), *config.attribute_map}
+            for key in changes:
+                if key not in known:
+                    raise invalid(section, key, sorted(known))
+    try:
+        return make(**options)
+    except Exception as error:  # noqa: BLE001  each type has errors of its own
+        raise InputError(
+            f"{plain.model_type} cannot be configured by {options}: {str(error).splitlines()[0]}."
+        ) from None
+
+
 def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
     """Load weights; a layer that is asked for must have its own."""
     try:
         module, report = builder.from_pretrained(
-            path, config=config, use_safetensors=True, local_files_only=True, output_loading_info=True
+            path,
+            config=config,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # noqa: BLE001  each format has errors of its own
         raise InputError(
@@ -213,7 +279,9 @@ class _Tokenizer:
                     "that has it."
                 )
             try:
-                self.found = _library().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                self.found = _library().AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
             except (OSError, ValueError) as error:
                 raise InputError(
                     f"Cannot read the tokenizer in {folder}: {str(error).splitlines()[0]}. Fetch it again."
@@ -248,7 +316,9 @@ def _tokenise(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) ->
 def _processor(path: Path | None, default: str) -> Any:
     transformers = _library()
     if path is not None and (path / "preprocessor_config.json").exists():
-        return transformers.AutoImageProcessor.from_pretrained(path, local_files_only=True)
+        return transformers.AutoImageProcessor.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     if not default:
         raise InputError(f"There is no preprocessor_config.json in {path}. Fetch it beside config.json.")
     return getattr(transformers, default)()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import nano, registry
+from neuroenc.features import nano, preprocessing, registry
 from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Network:
         self.model, entry = registry.resolve(model)
         self.device = gpu if device == "auto" else device
         self.weights, seed, path = _weights(self.model, entry)
+        if path is not None and path.is_file():
+            self.model = preprocessing.tell(self.model, path, self.weights.rpartition(":")[2])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.source = build(self.model, path)
@@ -300,7 +302,12 @@ def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
     if model.extractor != "transformers":
         return None
     if entry is None:
-        return existing(str(model.network))
+        folder = existing(str(model.network))
+        if not folder.is_dir():
+            raise InputError(
+                f"Invalid value for 'network': {folder} is no folder. Name one with config.json."
+            )
+        return folder
     return registry.stored(entry)
 
 
@@ -310,8 +317,6 @@ def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path
     if weights is None and model.network == "nano":
         weights = str(nano.CHECKPOINT)
     if weights is not None and weights.startswith("random:"):
-        if not weights[7:].isdigit():
-            raise InputError(f"Invalid value for 'weights': {weights!r}. Expected random:<seed>.")
         return weights, int(weights[7:]), folder_of(model, entry)
     if weights is None and model.extractor == "transformers":
         folder = folder_of(model, entry)
@@ -330,6 +335,8 @@ def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path
             "for the untrained network."
         )
     path = existing(weights, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
+    if not path.is_file():
+        raise InputError(f"Invalid value for 'weights': {weights!r} is no file. Name a checkpoint file.")
     found_hash = sha256(path)
     if model.sha256 not in (None, found_hash):
         raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ class Entry(NamedTuple):
     options: tuple[tuple[str, Any], ...] = ()
     prefix: str = ""
     """Of the tensors of its tower in the checkpoint"""
+    input_size: int | None = None
+    """Side of the pictures, px, where it is not the library's"""
 
 
 def _blocks(pattern: str, *numbers: int) -> tuple[str, ...]:
@@ -45,7 +48,7 @@ _TEXT = "transformer.resblocks.{}"
 _SLIP = (("num_classes", 0),)
 ENTRIES: dict[str, Entry] = {
     # pictures
-    "dinov2-vitb14": Entry("timm", "vit_base_patch14_dinov2", "lvd142m", (*_blocks("blocks.{}.attn.qkv:q", 5, 8, 11), "blocks.11"), (), (("img_size", 434),)),
+    "dinov2-vitb14": Entry("timm", "vit_base_patch14_dinov2", "lvd142m", (*_blocks("blocks.{}.attn.qkv:q", 5, 8, 11), "blocks.11"), input_size=434),
     "vit-b16": Entry("timm", "vit_base_patch16_224", "augreg2_in21k_ft_in1k", _VIT),
     "deit-b16": Entry("timm", "deit_base_patch16_224", "fb_in1k", _VIT),
     "beit-b16": Entry("timm", "beit_base_patch16_224", "in22k_ft_in22k_in1k", _VIT),
@@ -55,7 +58,7 @@ ENTRIES: dict[str, Entry] = {
     "alexnet": Entry("torchvision", "alexnet", "IMAGENET1K_V1", ("features.2", "features.5", "features.12", "classifier.5")),
     "vgg16": Entry("torchvision", "vgg16", "IMAGENET1K_V1", ("features.9", "features.16", "features.30", "classifier.4")),
     "squeezenet1-0": Entry("torchvision", "squeezenet1_0", "IMAGENET1K_V1", ("features.5", "features.8", "features.12")),
-    "inception-v3": Entry("torchvision", "inception_v3", "IMAGENET1K_V1", ("Mixed_5d", "Mixed_6e", "Mixed_7c", "avgpool"), (), (("transform_input", True),)),
+    "inception-v3": Entry("torchvision", "inception_v3", "IMAGENET1K_V1", ("Mixed_5d", "Mixed_6e", "Mixed_7c", "avgpool")),
     "efficientnet-b1": Entry("torchvision", "efficientnet_b1", "IMAGENET1K_V1", ("features.3", "features.5", "features.7", "avgpool")),
     "swav-resnet50": Entry("timm", "resnet50", "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar", ("layer1", "layer2", "layer3", "layer4", "global_pool"), (), (("num_classes", 0),), "module."),
     "slip-vitb16": Entry("timm", "vit_base_patch16_224", "https://dl.fbaipublicfiles.com/slip/slip_base_100ep.pt", _VIT, ("simclr-vitb16",), _SLIP, "module.visual."),
@@ -118,14 +121,38 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
     if model.network not in ENTRIES:
         raise invalid("network", model.network, ENTRIES)
     entry = ENTRIES[model.network]
+    tag = model.tag
+    untold = model.weights is None or model.weights.startswith("random:")
+    if entry.extractor in ("timm", "torchvision", "open_clip", "open_clip_text") and entry.network != "nano" \
+            and (untold or entry.published.startswith("https://")):  # fmt: skip
+        tag = tag or entry.published
     return model.model_copy(
         update={
             "extractor": entry.extractor,
             "network": entry.network or None,
+            "tag": tag,
             "options": dict(entry.options) | model.options,
+            "input_size": model.input_size or entry.input_size,
             "layers": model.layers or list(entry.layers),
         }
     ), entry
+
+
+def check(models: Mapping[str, Model]) -> None:
+    """Refuse models whose network is named neither in this registry nor with an extractor.
+
+    Parameters
+    ----------
+    models : mapping of name to Model
+
+    Raises
+    ------
+    InputError
+        Names the section and the nearest network.
+    """
+    for name, model in models.items():
+        if model.extractor is None and model.network not in ENTRIES:
+            raise invalid(f"models.{name}.network", model.network, ENTRIES)
 
 
 def name_of(entry: Entry) -> str:
@@ -185,57 +212,60 @@ def describe(name: str) -> dict[str, str]:
     """
     if name not in ENTRIES:
         raise invalid("network", name, ENTRIES)
-    from neuroenc.features import nano
+    from neuroenc.features import language, preprocessing
 
     entry = ENTRIES[name]
     made = {"extractor": entry.extractor, "network": entry.network, "weights": entry.published or "none"}
-    if entry.extractor == "timm":
-        import timm
-
-        published = f"{entry.network}.{entry.published}" if "/" not in entry.published else entry.network
-        data = timm.get_pretrained_cfg(published)
-        size = dict(entry.options).get("img_size", data.input_size[-1])
-        patch = re.search(r"patch(\d+)", entry.network)
-        made |= _pictures(size, data.mean, data.std, int(patch[1]) if patch else None)
-        made["licence"] = data.license or "unstated"
-        if "/" in entry.published:
-            made["licence"] = "MIT (facebookresearch/SLIP)"
-    elif entry.extractor == "torchvision":
-        from torchvision import models
-
-        weights = models.get_model_weights(entry.network)[entry.published]
-        data = weights.transforms()
-        made |= _pictures(data.crop_size[0], data.mean, data.std, None)
-        made["licence"] = "BSD-3-Clause"
-    elif entry.extractor.startswith("open_clip"):
+    model, _ = resolve(Model(network=name))
+    if entry.extractor == "open_clip_text":
         import open_clip
 
-        if entry.network == "nano":
-            open_clip.add_model_config(nano.CONFIG)
-        config = open_clip.get_model_config(entry.network)
-        if entry.extractor.endswith("text"):
-            made["input"] = f"{config['text_cfg'].get('context_length', 77)} tokens of text"
-        else:
-            seen, own = config["vision_cfg"], entry.network == "nano"
-            mean, std = (nano.MEAN, nano.STD) if own else (
-                open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-            )  # fmt: skip
-            made |= _pictures(seen["image_size"], mean, std, seen["patch_size"])
-        made["licence"] = "BSD-3-Clause" if entry.network == "nano" else "MIT"
+        config = open_clip.get_model_config(preprocessing.open_clip_name(model))
+        made["input"] = f"{config['text_cfg'].get('context_length', 77)} tokens of text"
+    elif entry.extractor in ("timm", "torchvision", "open_clip"):
+        seen = preprocessing.of(model)
+        low, high = seen.range
+        made |= {"input": f"{seen.size[0]} px RGB", "preprocessing": seen.geometry,
+                 "range": f"{low:.2f} to {high:.2f}"}  # fmt: skip
+        if patch := _patch(entry):
+            made["tokens"] = " x ".join(str(side // patch) for side in seen.size)
     elif entry.extractor == "transformers":
-        from neuroenc.features import language
-
         made |= language.describe(entry.network, dict(entry.options).get("half"))
-        made["licence"] = "as its repository on the hub says"
     elif entry.extractor in ("gabor", "pixel", "luminance", "spectral"):
         made["input"] = "RGB of any size"
-    made |= {"layers": ", ".join(entry.layers), "partner": ", ".join(entry.partner)}
+    made |= {
+        "layers": ", ".join(entry.layers),
+        "partner": ", ".join(entry.partner),
+        "licence": _licence(entry),
+    }
     return {k: v for k, v in made.items() if v}
 
 
-def _pictures(size: int, mean: Any, std: Any, patch: int | None) -> dict[str, str]:
-    """Describe what a network of pictures takes: size, range after normalisation, grid of patches."""
-    low = min(-m / s for m, s in zip(mean, std, strict=True))
-    high = max((1 - m) / s for m, s in zip(mean, std, strict=True))
-    made = {"input": f"{size} px RGB", "range": f"{low:.2f} to {high:.2f}"}
-    return made | ({"tokens": f"{size // patch} x {size // patch}"} if patch else {})
+def _patch(entry: Entry) -> int | None:
+    """Return the side of a vision transformer's patches, px."""
+    if entry.extractor == "open_clip":
+        import open_clip
+
+        side: int = open_clip.get_model_config(entry.network)["vision_cfg"]["patch_size"]
+        return side
+    found = re.search(r"patch(\d+)", entry.network)
+    return int(found[1]) if found else None
+
+
+def _licence(entry: Entry) -> str:
+    """Return the licence of an entry's weights, as their library or authors state it."""
+    if entry.published.startswith("https://"):
+        return (
+            "CC-BY-NC-4.0 (facebookresearch/swav)"
+            if "swav" in entry.published
+            else "MIT (facebookresearch/SLIP)"
+        )
+    if entry.extractor == "timm":
+        import timm
+
+        return timm.get_pretrained_cfg(f"{entry.network}.{entry.published}").license or "unstated"
+    if entry.extractor == "transformers":
+        return "as its repository on the hub says"
+    if entry.extractor == "torchvision" or entry.network == "nano":
+        return "BSD-3-Clause"
+    return "MIT" if entry.extractor.startswith("open_clip") else ""

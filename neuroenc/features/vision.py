@@ -2,94 +2,69 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-import math
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from neuroenc.config import Model
-from neuroenc.errors import invalid
-from neuroenc.features import nano
+from neuroenc.errors import InputError, suggest
+from neuroenc.features import preprocessing
 from neuroenc.features.networks import Source
-from neuroenc.files import existing
-
-if TYPE_CHECKING:
-    import torch
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+from neuroenc.features.preprocessing import Preprocessing
 
 
-def prepare(
-    items: list[NDArray[np.uint8]], *, size: int, crop: float, interpolation: str, mean: Any, std: Any
-) -> dict[str, torch.Tensor]:
-    """Resize the short side, crop the centre, scale to 0 to 1 and normalise."""
-    import torch
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms import functional as F  # noqa: N812
+def _source(module: Any, model: Model, prepared: Preprocessing) -> Source:
+    encode = getattr(module, "encode_image", module)
 
-    made = torch.empty(len(items), 3, size, size)
-    shift, scale = (torch.tensor(v)[:, None, None] for v in (mean, std))
-    for out, pixels in zip(made, items, strict=True):
-        image = F.resize(Image.fromarray(pixels), [math.floor(size / crop)], InterpolationMode(interpolation))
-        out[:] = F.to_tensor(F.center_crop(image, [size, size])).sub_(shift).div_(scale)
-    return {"image": made}
+    def forward(batch: dict[str, Any]) -> Any:
+        try:
+            return encode(batch["image"])
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if model.input_size is None:
+                raise
+            raise InputError(
+                f"{model.network!r} does not take pictures of {model.input_size} px (`input_size`): "
+                f"{_line(error)}."
+            ) from None
 
-
-def _source(module: Any, model: Model, size: int, crop: float, interpolation: str, statistics: Any) -> Source:
-    mean, std = {"library": statistics, "imagenet": IMAGENET, "half": HALF}[model.normalisation]
-    forward = getattr(module, "encode_image", module)
+    example = np.zeros((*prepared.size, 3), np.uint8)
     return Source(
-        module,
-        partial(prepare, size=size, crop=crop, interpolation=interpolation, mean=mean, std=std),
-        lambda batch: forward(batch["image"]),
-        "image",
-        np.zeros((size, size, 3), np.uint8),
-        {
-            "normalisation": f"mean {tuple(mean)}, std {tuple(std)}",
-            "pixel_range": "0 to 1 before normalisation",
-            "preprocessing": f"RGB, {interpolation} resize of the short side to {round(size / crop)}, "
-            f"centre crop {size}",
-        },
+        module, prepared.prepare, forward, "image", example, prepared.contract,
         ["visual"] if hasattr(module, "encode_image") else [],
-    )
+    )  # fmt: skip
 
 
 def from_timm(model: Model, _path: Path | None) -> Source:
     """Build a network of timm."""
     import timm
 
-    if model.network not in timm.list_models():
-        raise invalid("network", model.network, timm.list_models())
-    options = dict(model.options)
-    crop = options.pop("crop_pct", None)
-    module = timm.create_model(model.network, pretrained=False, **options)
-    data = timm.data.resolve_model_data_config(module)
-    size = options.get("img_size", data["input_size"][-1])
-    return _source(
-        module, model, size, crop or data["crop_pct"], data["interpolation"], (data["mean"], data["std"])
-    )
+    prepared = preprocessing.of(model)
+    tag = model.tag if model.tag not in preprocessing.AUTHORS else None
+    name = f"{model.network}.{tag}" if tag else str(model.network)
+    sized = {"img_size": prepared.size} if timm.get_pretrained_cfg(name).fixed_input_size else {}
+    module = construct(model, lambda **options: timm.create_model(name, pretrained=False, **sized | options))
+    return _source(module, model, prepared)
 
 
 def from_torchvision(model: Model, _path: Path | None) -> Source:
     """Build a network of torchvision."""
     from torchvision import models
 
-    if model.network not in models.list_models(models):
-        raise invalid("network", model.network, models.list_models(models))
-    options = dict(model.options)
-    crop = options.pop("crop_pct", None)
-    if model.network == "inception_v3":  # its default would draw weights for minutes
-        options.setdefault("init_weights", False)
-    module = models.get_model(model.network, weights=None, **options)
-    data = models.get_model_weights(model.network).DEFAULT.transforms()
-    size, short = data.crop_size[0], data.resize_size[0]
-    return _source(module, model, size, crop or size / short, data.interpolation.value, (data.mean, data.std))
+    prepared, name = preprocessing.of(model), str(model.network)
+    own: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):
+        # drawing their initial weights takes minutes; published weights read -1 to 1, whatever was normalised
+        own = {"init_weights": False, "transform_input": model.normalisation != "half"}
+    elif name.startswith("vit_"):
+        own = {"image_size": prepared.size[0]}
+    elif name == "maxvit_t":
+        own = {"input_size": prepared.size}
+    module = construct(model, lambda **options: models.get_model(name, weights=None, **own | options))
+    return _source(module, model, prepared)
 
 
 def open_clip_module(model: Model) -> tuple[Any, str]:
@@ -97,27 +72,61 @@ def open_clip_module(model: Model) -> tuple[Any, str]:
     import open_clip
     import torch
 
-    name = str(model.network)
-    if name == "nano":
-        open_clip.add_model_config(nano.CONFIG)
-    elif name.endswith(".json"):
-        open_clip.add_model_config(existing(name))
-        name = Path(name).stem
-    if name not in open_clip.list_models():
-        raise invalid("network", name, open_clip.list_models())
+    name, prepared = preprocessing.open_clip_name(model), preprocessing.of(model)
+    gelu = {"quick_gelu": bool(open_clip.get_model_config(name).get("quick_gelu"))} | model.options
+    if prepared.quick_gelu and not (gelu["quick_gelu"] or gelu.get("force_quick_gelu")):
+        raise InputError(
+            f"The weights {model.tag!r} were trained with QuickGELU, which {name!r} does not have. Use the "
+            f"network '{name}-quickgelu'."
+        )
     device = torch.get_default_device()
+    sized = {"force_image_size": model.input_size} if model.input_size else {}
     logging.disable(logging.WARNING)  # that the weights are random: ours are loaded afterwards
     try:
-        return open_clip.create_model(name, None, device=device, load_weights=False, **model.options), name
+        module = construct(
+            model,
+            lambda **options: open_clip.create_model(
+                name, None, device=device, load_weights=False, **sized | options
+            ),
+        )
     finally:
         logging.disable(logging.NOTSET)
+    return module, name
 
 
 def from_open_clip(model: Model, _path: Path | None) -> Source:
     """Build the image tower of a network of open_clip."""
-    module, name = open_clip_module(model)
-    data = module.visual.preprocess_cfg
-    if name == "nano":
-        data = {**data, "mean": nano.MEAN, "std": nano.STD}
-    size = data["size"][0] if isinstance(data["size"], (tuple, list)) else data["size"]
-    return _source(module, model, size, 1.0, data["interpolation"], (data["mean"], data["std"]))
+    module, _ = open_clip_module(model)
+    return _source(module, model, preprocessing.of(model))
+
+
+def construct(model: Model, make: Callable[..., Any]) -> Any:
+    """Build a network with the options of the configuration.
+
+    Raises
+    ------
+    InputError
+        The library does not take them.
+    """
+    import torch
+
+    options = {k: v for k, v in model.options.items() if k != "crop_pct"}
+    try:
+        return make(**options)
+    except Exception as error:  # each library has errors of its own
+        if not options and model.input_size is None:
+            raise
+        message = _line(error)
+    unknown = [k for k in options if f"'{k}'" in message and "unexpected keyword" in message]
+    if not unknown:
+        raise InputError(
+            f"{model.extractor} cannot build {model.network!r} with these options ({options}): {message}."
+        )
+    with torch.device("meta"):
+        known = inspect.signature(type(make()).__init__).parameters.values()
+    names = [p.name for p in known if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
+    raise InputError(f"{model.network!r} has no option {unknown[0]!r}. {suggest(unknown[0], names)}")
+
+
+def _line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

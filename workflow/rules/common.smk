@@ -15,10 +15,13 @@ def check_config(text):
     try:
         from neuroenc.config import Config, parse
         from neuroenc.errors import InputError
+        from neuroenc.features import registry
     except ImportError:
         return
     try:
-        parse(Config, json.loads(text), source="the configuration")
+        registry.check(
+            parse(Config, json.loads(text), source="the configuration").models
+        )
     except InputError as error:
         print(f"neuroenc: {error}", file=sys.stderr)
         sys.stderr.flush()
@@ -243,7 +246,7 @@ CHECKPOINTS = [
     if m.get("weights") and not m["weights"].startswith("random:")
 ]
 
-# known by name, without weights of one's own; classical models and those that come along need none
+# known by name, without weights of one's own
 FETCHED = sorted(
     {
         m["network"]
@@ -251,16 +254,6 @@ FETCHED = sorted(
         if not m.get("extractor") and not m.get("weights")
     }
     | ({DRAWN["generator"]} if DRAWN.get("generator", "nano") != "nano" else set())
-    - {
-        "nano",
-        "nano-text",
-        "gabor",
-        "pixel",
-        "luminance",
-        "spectral",
-        "category",
-        "caption",
-    }
 )
 
 
