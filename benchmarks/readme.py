@@ -288,14 +288,15 @@ def readouts() -> str:
 def networks() -> str:
     """Write the table of docs/networks.md."""
     lines = [
-        "| name | extractor | network | weights | input | range | tokens | layers worth having | half | licence |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| name | extractor | network | weights | input | preprocessing | range | tokens | layers worth having | half "
+        "| licence |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in registry.ENTRIES:
         about = registry.describe(name)
         cells = [
             name, about["extractor"], about.get("network", ""), about["weights"], about.get("input", ""),
-            about.get("range", ""), about.get("tokens", ""), about["layers"], about.get("partner", ""), about.get("licence", ""),
+            about.get("preprocessing", ""), about.get("range", ""), about.get("tokens", ""), about["layers"], about.get("partner", ""), about.get("licence", ""),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

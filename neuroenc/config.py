@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from neuroenc.errors import InputError, suggest
+from neuroenc.errors import InputError, nearest, suggest
 from neuroenc.sections import (
     PLS,
     Alphas,
@@ -197,6 +198,8 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         if first["type"] == "string_type" and isinstance(first["input"], (int, float)):
             message = "A name must be text: put it in quotes"
+        if first["type"] == "literal_error":
+            message += nearest(first["input"], re.findall("'([^']*)'", message))
         raise InputError(f"Invalid value for {key or 'config'!r}{where}{found}. {message}.") from None
 
 

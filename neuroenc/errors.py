@@ -45,6 +45,10 @@ def suggest(found: object, allowed: Iterable[object]) -> str:
     """Name the allowed values, and the one nearest to what was found."""
     names = [str(a) for a in allowed]
     shown = ", ".join(map(repr, names if len(names) <= 12 else [*names[:3], "…", *names[-3:]]))
-    near = get_close_matches(str(found), names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"Allowed: {shown.replace(repr('…'), '…')}{hint}."
+    return f"Allowed: {shown.replace(repr('…'), '…')}{nearest(found, names)}."
+
+
+def nearest(found: object, names: Iterable[str]) -> str:
+    """Ask whether the most alike of some names was meant; empty if none is alike."""
+    near = get_close_matches(str(found), list(names), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

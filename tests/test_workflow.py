@@ -248,3 +248,16 @@ def test_download_fetches_what_a_program_may_before_it_is_there(tmp_path):
     done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
     assert done.returncode != 0 and "neuroenc data accept nsd" in done.stdout + done.stderr
     assert not (tmp_path / "nsd").exists()
+
+
+def test_download_of_what_needs_no_weights_fetches_none(tmp_path):
+    options = {"label": "dl", "dataset": {"name": "custom", "root": str(tmp_path)}, "subjects": ["01"],
+               "models": {"g": {"network": "gabor"}, "n": {"network": "nano"}}}  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
+    done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nano: needs no weights" in (tmp_path / "logs/dl/download.log").read_text()
+    options["models"] = {"g": {"network": "gabour"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
+    done = snakemake(tmp_path, "--configfile", tmp_path / "c.yaml", "--dry-run")
+    assert done.returncode == 2 and "did you mean 'gabor'" in done.stderr

@@ -98,18 +98,24 @@ def weights_fetch(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
 ) -> None:
     """Fetch weights, tokenizer and settings; write their manifest."""
-    from neuroenc.features.checkpoints import fetch
+    from neuroenc.features.checkpoints import fetch, needed
 
     for name in networks:
-        typer.echo(f"{name}: {fetch(name, revision=revision)}")
+        if needed(name):
+            typer.echo(f"{name}: {fetch(name, revision=revision)}")
+        else:
+            typer.echo(f"{name}: needs no weights to be fetched.", err=True)
 
 
 @weights.command("verify")
 def weights_verify(networks: Networks) -> None:
     """Compare fetched weights with their manifest."""
-    from neuroenc.features.checkpoints import verify
+    from neuroenc.features.checkpoints import needed, verify
 
     for name in networks:
+        if not needed(name):
+            typer.echo(f"{name}: needs no weights to be fetched.", err=True)
+            continue
         for line in verify(name):
             typer.echo(f"ok  {name}  {line}")
 

