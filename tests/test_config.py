@@ -1,8 +1,10 @@
 import json
+import re
 
 import pytest
 import yaml
 
+from benchmarks import defaults
 from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
 from tests.conftest import ROOT
@@ -17,11 +19,24 @@ def test_schema_on_disk_is_the_model():
     assert (ROOT / "workflow/schemas/config.schema.json").read_text() == schema()
 
 
-def test_every_key_is_explained():
-    text = (ROOT / "config/README.md").read_text()
-    for section in json.loads(schema())["$defs"].values():
-        for key in section["properties"]:
-            assert f"`{key}`" in text, key
+def test_every_key_stands_in_the_table_of_its_section_with_its_default():
+    text = defaults.README.read_text()
+    rows: dict[str, dict[str, str]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if found := re.match(r"#+ `?(\w+)", line):
+            heading = found[1]
+        cells = line.strip("| ").split(" | ")
+        if line.startswith("| `"):
+            assert len(cells) == 3, line
+            rows.setdefault(heading, {}).update(dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[2]))
+    for heading, sections in defaults.SECTIONS.items():
+        assert set(rows[heading]) == {k for s in sections for k in s.model_fields}, heading
+    listed = {s.__name__ for sections in defaults.SECTIONS.values() for s in sections}
+    assert set(json.loads(schema())["$defs"]) <= listed
+    assert rows["simulate"]["n_voxels"] == "2 / 2000" and rows["models"]["pooling"] == "`mean`"
+    assert rows["encoders"]["alphas"].startswith("ridge, banded: -1, 6, 15; factorised: 0, 4, 5")
+    assert defaults.fill(text) == text, "python benchmarks/defaults.py"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +105,19 @@ def test_an_unknown_network_is_found_before_anything_runs(run, tmp_path):
     status, _, err = run("config", "check", str(tmp_path / "c.yaml"))
     assert status == 2 and err.count("\n") == 1
     assert "Invalid value for 'models.a.network': 'resnet5'" in err and "did you mean 'resnet50'" in err
+    for model, message in (
+        ({"extractor": "timm", "network": "resnet5"}, "'network': 'resnet5'"),
+        ({"extractor": "timm", "network": "resnet50.a1_in1k"}, "Give network 'resnet50' and tag 'a1_in1k'"),
+        (
+            {"extractor": "torchvision", "network": "resnet50", "tag": "V1"},
+            "'tag': 'V1'. Allowed: 'IMAGENET1K_V1'",
+        ),
+        ({"network": "resnet50", "tag": "IMAGENET1K_V3"}, "'tag': 'IMAGENET1K_V3'. Allowed: 'IMAGENET1K_V1'"),
+        ({"extractor": "torchvision", "network": "resnet50", "tag": "IMAGENET1K_V1"}, ""),
+    ):
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(data | {"models": {"a": model}}))
+        status, _, err = run("config", "check", str(tmp_path / "c.yaml"))
+        assert (status == 2 and message in err and err.count("\n") == 1) if message else status == 0
 
 
 def test_sections_of_one_kind_know_their_own_keys():

@@ -73,7 +73,7 @@ def config_check(path: Annotated[Path, typer.Argument(help="config.yaml")]) -> N
     from neuroenc.features import registry
 
     loaded = load_config(path)
-    registry.check(loaded.models)
+    registry.check(loaded.models, libraries=True)
     typer.echo(
         f"{path}: {loaded.dataset.name}, {len(loaded.subjects)} subjects, {len(loaded.models)} models."
     )

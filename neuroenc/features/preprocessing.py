@@ -224,8 +224,8 @@ def tags(model: Model) -> dict[str, str]:
         import timm
 
         known = timm.list_models()
-        cfgs = timm.models.get_arch_pretrained_cfgs(name) if name in known else {}
-        found = {key.partition(".")[2]: cfg.url or "" for key, cfg in cfgs.items()}
+        listed = timm.list_pretrained(f"{name}.*") if name in known else []
+        found = {key.partition(".")[2]: timm.get_pretrained_cfg(key).url or "" for key in listed}
     elif model.extractor == "torchvision":
         from torchvision import models
 
@@ -237,6 +237,9 @@ def tags(model: Model) -> dict[str, str]:
         name, known = open_clip_name(model), open_clip.list_models()
         found = {tag: str(open_clip.get_pretrained_cfg(name, tag).get("url", ""))
                  for tag in open_clip.list_pretrained_tags_by_model(name)}  # fmt: skip
+    base, _, tag = name.partition(".")
+    if tag and base in known:
+        raise InputError(f"Invalid value for 'network': {name!r}. Give network {base!r} and tag {tag!r}.")
     if name not in known:
         raise invalid("network", name, known)
     return {k: v for k, v in found.items() if k}

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from neuroenc.config import Model
 from neuroenc.errors import InputError, invalid
 
+LIBRARIES = ("timm", "torchvision", "open_clip", "open_clip_text")
 FOLDER = "~/.cache/neuroenc/weights"  # unless NEUROENC_WEIGHTS says otherwise
 
 
@@ -123,8 +124,8 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
     entry = ENTRIES[model.network]
     tag = model.tag
     untold = model.weights is None or model.weights.startswith("random:")
-    if entry.extractor in ("timm", "torchvision", "open_clip", "open_clip_text") and entry.network != "nano" \
-            and (untold or entry.published.startswith("https://")):  # fmt: skip
+    own = entry.published.startswith("https://")  # the authors', which no file of a library's can be
+    if entry.extractor in LIBRARIES and entry.network != "nano" and (untold or own):
         tag = tag or entry.published
     return model.model_copy(
         update={
@@ -138,12 +139,14 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
     ), entry
 
 
-def check(models: Mapping[str, Model]) -> None:
+def check(models: Mapping[str, Model], *, libraries: bool = False) -> None:
     """Refuse models whose network is named neither in this registry nor with an extractor.
 
     Parameters
     ----------
     models : mapping of name to Model
+    libraries : bool
+        Also ask timm, torchvision and open_clip, which takes seconds, for networks and tags of theirs.
 
     Raises
     ------
@@ -153,6 +156,12 @@ def check(models: Mapping[str, Model]) -> None:
     for name, model in models.items():
         if model.extractor is None and model.network not in ENTRIES:
             raise invalid(f"models.{name}.network", model.network, ENTRIES)
+        asked, _ = resolve(model)
+        own = model.extractor is not None or model.tag is not None
+        if libraries and own and asked.extractor in LIBRARIES:
+            from neuroenc.features import preprocessing
+
+            preprocessing.of(asked)
 
 
 def name_of(entry: Entry) -> str:
