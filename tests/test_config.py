@@ -112,6 +112,8 @@ def test_an_unknown_network_is_found_before_anything_runs(run, tmp_path):
             {"extractor": "torchvision", "network": "resnet50", "tag": "V1"},
             "'tag': 'V1'. Allowed: 'IMAGENET1K_V1'",
         ),
+        ({"network": "bert-base", "tag": "x"}, "'tag' is for networks of timm"),
+        ({"network": "bert-base", "weights": "w.bin"}, "'bert-base' reads its fetched weights"),
         ({"network": "resnet50", "tag": "IMAGENET1K_V3"}, "'tag': 'IMAGENET1K_V3'. Allowed: 'IMAGENET1K_V1'"),
         ({"extractor": "torchvision", "network": "resnet50", "tag": "IMAGENET1K_V1"}, ""),
     ):

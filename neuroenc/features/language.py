@@ -76,10 +76,12 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     random = str(model.weights).startswith("random:")
     if path is not None and not random and any(path.glob("*.safetensors")):
         module = _trained(builder, path, config, model)
-    elif builder is transformers.AutoModel:
-        module = builder.from_config(config, trust_remote_code=False)
     else:
-        module = builder(config)
+        make = builder.from_config if builder is transformers.AutoModel else builder
+        try:
+            module = make(config)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"Cannot build {kind} with {options}: {str(error).splitlines()[0]}.") from None
 
     picture, image_tower, text_tower = PICTURES.get(kind, ("", "", ""))
     tower = {"image": image_tower, "text": text_tower, None: ""}[half]

@@ -163,7 +163,8 @@ def _open_clip(model: Model) -> Preprocessing:
     if name == "nano":
         given |= {"mean": nano.MEAN, "std": nano.STD}
     given |= dict(zip(("mean", "std"), STATISTICS.get(model.normalisation, ()), strict=False))
-    vision = open_clip.get_model_config(name)["vision_cfg"] | model.options.get("vision_cfg", {})
+    vision = model.options.get("vision_cfg")  # what is no dictionary is refused where the network is built
+    vision = vision if isinstance(vision, dict) else open_clip.get_model_config(name)["vision_cfg"]
     height, width = _size(model) or _pair(vision.get("image_size", 224))
     cfg = PreprocessCfg(size=(height, width), **given)
     crop = _words(height, width)

@@ -122,8 +122,16 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
     if model.network not in ENTRIES:
         raise invalid("network", model.network, ENTRIES)
     entry = ENTRIES[model.network]
-    tag = model.tag
+    for key in ("tag", "input_size"):
+        if getattr(model, key) and entry.extractor not in LIBRARIES:
+            raise InputError(f"{key!r} is for networks of {', '.join(LIBRARIES)}; {model.network!r} is none.")
     untold = model.weights is None or model.weights.startswith("random:")
+    if entry.extractor == "transformers" and not untold:
+        raise InputError(
+            f"{model.network!r} reads its fetched weights. For weights of your own use extractor "
+            "'transformers' and their folder as `network`."
+        )
+    tag = model.tag
     own = entry.published.startswith("https://")  # the authors', which no file of a library's can be
     if entry.extractor in LIBRARIES and entry.network != "nano" and (untold or own):
         tag = tag or entry.published

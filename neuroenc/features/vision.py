@@ -119,9 +119,8 @@ def construct(model: Model, make: Callable[..., Any]) -> Any:
         message = _line(error)
     unknown = [k for k in options if f"'{k}'" in message and "unexpected keyword" in message]
     if not unknown:
-        raise InputError(
-            f"{model.extractor} cannot build {model.network!r} with these options ({options}): {message}."
-        )
+        asked = options | ({"input_size": model.input_size} if model.input_size else {})
+        raise InputError(f"{model.extractor} cannot build {model.network!r} with {asked}: {message}.")
     with torch.device("meta"):
         known = inspect.signature(type(make()).__init__).parameters.values()
     names = [p.name for p in known if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
