@@ -77,7 +77,8 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     if path is not None and not random and any(path.glob("*.safetensors")):
         module = _trained(builder, path, config, model)
     else:
-        make = builder.from_config if builder is transformers.AutoModel else builder
+        own = partial(transformers.AutoModel.from_config, trust_remote_code=False)
+        make = own if builder is transformers.AutoModel else builder
         try:
             module = make(config)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:

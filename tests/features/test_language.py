@@ -224,3 +224,14 @@ def test_the_packaged_sentence_model_is_its_librarys(tmp_path, monkeypatch):
     folder = registry.stored(registry.ENTRIES["minilm"])
     own = sentences.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(got, own, atol=1e-5)
+
+
+def test_code_beside_a_network_is_not_run(tmp_path):
+    make_folder(tmp_path / "bert", "bert")
+    config = json.loads((tmp_path / "bert/config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "code.C", "AutoModel": "code.M"}}
+    (tmp_path / "bert/config.json").write_text(json.dumps(config))
+    (tmp_path / "bert/code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(InputError, match=r"Cannot read config.json of"):
+        Network(Model(extractor="transformers", network=str(tmp_path / "bert"), layers=["encoder.layer.1"]))
+    assert not (tmp_path / "ran").exists()
