@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, NeuroencError
-from neuroenc.files import remove, write_json
+from neuroenc.files import relative, remove, write_json
 
 if TYPE_CHECKING:
     import requests
@@ -309,13 +309,16 @@ def place(folder: Path, name: str) -> Path:
     InputError
         The name leads out of the folder, or is none.
     """
-    parts = PurePosixPath(name.replace("\\", "/"))
-    odd = parts.is_absolute() or ".." in parts.parts or not parts.name or re.match(r"[A-Za-z]:|~", name)
-    if odd or not name.isprintable() or not (folder / parts).resolve().is_relative_to(folder.resolve()):
+    try:
+        path = folder / PurePosixPath(relative(name).replace("\\", "/"))
+        inside = name.isprintable() and path.resolve().is_relative_to(folder.resolve())
+    except InputError:
+        inside = False
+    if not inside:
         raise InputError(
             f"{name!r} would reach outside {folder}. Nothing was written; do not trust where it comes from."
         )
-    return folder / parts
+    return path
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from neuroenc.errors import InputError
@@ -89,12 +91,34 @@ def existing(path: str | Path, *, made_by: str = "") -> Path:
     Raises
     ------
     InputError
-        It does not; `made_by` says what to do next.
+        It does not, `made_by` says what to do next; or it is a device or a pipe.
     """
     path = Path(os.path.expandvars(path)).expanduser()
-    if not path.exists():
-        raise InputError(f"File not found: {path}. {made_by or 'Check the path.'}")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"File not found: {path}. {made_by or 'Check the path.'}") from None
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"No file can be read at {str(path)[:200]!r}: {reason}. Check the path.") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is neither a file nor a folder, but a device or a pipe. Name a file.")
     return path
+
+
+def relative(name: str) -> str:
+    """Return a path that a table or a description names, which must not lead out of its folder.
+
+    Raises
+    ------
+    InputError
+        It does, or it is no name.
+    """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    odd = parts.is_absolute() or ".." in parts.parts or not parts.name or re.match(r"[A-Za-z]:[\\/]|~", name)
+    if odd or "\0" in name:
+        raise InputError(f"{name[:200]!r} leads outside its folder. Give a path below it.")
+    return name
 
 
 def sha256(path: str | Path) -> str:

@@ -54,4 +54,9 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
 def test_existing_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"File not found: .*x\. Run that\."):
         existing(tmp_path / "x", made_by="Run that.")
-    assert existing(os.devnull)
+    with pytest.raises(InputError, match="a device or a pipe"):
+        existing(os.devnull)
+    with pytest.raises(InputError, match=r"No file can be read at 'xxx.*too long"):
+        existing("x" * 300)
+    with pytest.raises(InputError, match="null byte"):
+        existing("x\0y")

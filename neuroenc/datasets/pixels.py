@@ -25,7 +25,7 @@ from tqdm import tqdm
 from neuroenc.datasets.films import ENDINGS, open_film
 from neuroenc.datasets.reading import numbers, open_hdf5, reason
 from neuroenc.errors import InputError
-from neuroenc.files import existing
+from neuroenc.files import existing, relative
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
@@ -289,7 +289,7 @@ def locate(folder: Path, names: NDArray[np.str_] | list[str], *, hint: str = "")
     """
     listed: dict[Path, dict[str, list[str]]] = {}
     found, absent = [], []
-    for name in map(str, names):
+    for name in map(relative, map(str, names)):
         archive, member = _in_zip(folder / name)
         place, inner = (archive, member) if archive else (folder, name)
         if not archive and os.path.isfile(folder / name):  # noqa: PTH113  False of names that cannot be

@@ -364,10 +364,11 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     Raises
     ------
     InputError
-        It is missing or broken, here or in what is read inside the block.
+        It is missing or broken, here or in what is read inside the block, or reaches into other files.
     """
     try:
         with h5py.File(existing(path)) as file:
+            _check_whole(file)
             yield file
     except InputError:
         raise
@@ -399,3 +400,26 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
             f"{file.filename}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
         )
     return found
+
+
+def _check_whole(file: h5py.File) -> None:
+    """Refuse a file that takes values from other files: what is read is what was given."""
+
+    def link(name: str, found: Any) -> None:
+        if isinstance(found, h5py.ExternalLink):
+            raise _reaches(name)
+
+    def item(name: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and (
+            found.external or (found.is_virtual and any(s.file_name != "." for s in found.virtual_sources()))
+        ):
+            raise _reaches(name)
+
+    def _reaches(name: str) -> InputError:
+        return InputError(
+            f"{file.filename}#{name} takes its values from another file, which is not read for it. Copy them "
+            "into this one."
+        )
+
+    file.visititems_links(link)
+    file.visititems(item)

@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from neuroenc.arrays import make_features, save
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import n_frames, read_pixels
+from neuroenc.datasets.reading import open_hdf5
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.features import classical
 from neuroenc.features.project import Projection
@@ -277,7 +277,7 @@ def read_items(
             "This network is shown features of detected objects, not pictures. Name their HDF5 file as "
             "`regions` (features, boxes, stimulus_id)."
         )
-    with h5py.File(existing(model.regions)) as file:
+    with open_hdf5(model.regions) as file:
         where = {v.decode(): i for i, v in enumerate(file["stimulus_id"][:])}
         wanted = stimuli["stimulus_id"].values[rows]
         absent = [i for i in wanted if i not in where]
