@@ -47,8 +47,28 @@ def read_text(path: str | Path, *, made_by: str = "") -> str:
     return text
 
 
+LARGEST = 1_000_000  # values a YAML file may hold once its aliases are followed
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice and no number begins with 0."""
+    """YAML in which no key stands twice, no number begins with 0, and aliases do not multiply without end."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Refuse a text whose aliases hold themselves, or blow up when they are followed."""
+        root = super().get_single_node()
+        sizes: dict[int, float] = {}
+
+        def size(node: yaml.Node) -> float:
+            if id(node) not in sizes:
+                sizes[id(node)] = float("inf")  # until it is known: an alias inside what it names has no end
+                below = node.value if isinstance(node, yaml.CollectionNode) else []
+                flat = [n for entry in below for n in (entry if isinstance(entry, tuple) else (entry,))]
+                sizes[id(node)] = 1 + sum(map(size, flat))
+            return sizes[id(node)]
+
+        if root is not None and size(root) > LARGEST:
+            raise yaml.MarkedYAMLError(problem="its aliases (*name) multiply beyond measure")
+        return root
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice: the second would win."""

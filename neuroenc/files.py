@@ -115,7 +115,7 @@ def relative(name: str) -> str:
         It does, or it is no name.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
-    odd = parts.is_absolute() or ".." in parts.parts or not parts.name or re.match(r"[A-Za-z]:[\\/]|~", name)
+    odd = parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:[\\/]|~", name)
     if odd or "\0" in name:
         raise InputError(f"{name[:200]!r} leads outside its folder. Give a path below it.")
     return name

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
@@ -25,7 +25,7 @@ from neuroenc.datasets.reading import Table, numbers, open_hdf5, read_array, rea
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
-from neuroenc.files import existing, sha256
+from neuroenc.files import existing, relative, sha256
 from neuroenc.real import real32
 
 LICENCE = "yours"
@@ -39,6 +39,10 @@ PRESENTATIONS = ("stimulus_id", "session", "run")
 NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
 
 
+File = Annotated[str, AfterValidator(relative)]
+"""Below the folder of `dataset.yaml`"""
+
+
 class Time(Section):
     """Time bins of a response with three dimensions."""
 
@@ -49,14 +53,14 @@ class Time(Section):
 class Subject(Section):
     """Recordings of one subject; paths are relative to the folder."""
 
-    presentations: str = Field(description="Table: stimulus_id; session, run if there were several.")
-    responses: str | dict[str, str] = Field(
+    presentations: File = Field(description="Table: stimulus_id; session, run if there were several.")
+    responses: File | dict[str, File] = Field(
         description="File with a row (or volume) for each presentation; for surfaces {left: …, right: …}; of "
         "an HDF5 FILE.h5#dataset."
     )  # fmt: skip
-    mask: str | None = Field(default=None, description="NIfTI: voxels that are kept; else all that vary.")
-    regions: dict[str, str] = Field(default_factory=dict, description="NIfTI: mask of each region.")
-    neuroids: str | None = Field(
+    mask: File | None = Field(default=None, description="NIfTI: voxels that are kept; else all that vary.")
+    regions: dict[str, File] = Field(default_factory=dict, description="NIfTI: mask of each region.")
+    neuroids: File | None = Field(
         default=None, description="Table, a row for each column of the responses: neuroid_id; hemisphere, x, "
         "y, z, roi_<name> (0 or 1), noise_ceiling if known."
     )  # fmt: skip
@@ -66,11 +70,11 @@ class Subject(Section):
 class Stimuli(Section):
     """What was shown."""
 
-    table: str = Field(
+    table: File = Field(
         description="Table: stimulus_id; file (in `pictures`), caption, split (train or test), group, "
         "category_<name> as far as there are any; of films and stories film, onset and duration (s)."
     )  # fmt: skip
-    pictures: str | None = Field(
+    pictures: File | None = Field(
         default=None, description="Folder or zip, or FILE.h5#dataset: a picture for each row."
     )
 

@@ -405,21 +405,22 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
 def _check_whole(file: h5py.File) -> None:
     """Refuse a file that takes values from other files: what is read is what was given."""
 
+    outside: list[str] = []
+
     def link(name: str, found: Any) -> None:
         if isinstance(found, h5py.ExternalLink):
-            raise _reaches(name)
+            outside.append(name)
 
     def item(name: str, found: Any) -> None:
         if isinstance(found, h5py.Dataset) and (
             found.external or (found.is_virtual and any(s.file_name != "." for s in found.virtual_sources()))
         ):
-            raise _reaches(name)
-
-    def _reaches(name: str) -> InputError:
-        return InputError(
-            f"{file.filename}#{name} takes its values from another file, which is not read for it. Copy them "
-            "into this one."
-        )
+            outside.append(name)
 
     file.visititems_links(link)
     file.visititems(item)
+    if outside:
+        raise InputError(
+            f"{file.filename}#{outside[0]} takes its values from another file, which is not read for it. Copy "
+            "them into this one."
+        )
