@@ -311,7 +311,7 @@ def place(folder: Path, name: str) -> Path:
     """
     try:
         path = folder / PurePosixPath(relative(name).replace("\\", "/"))
-        inside = name.isprintable() and path.resolve().is_relative_to(folder.resolve())
+        inside = name.isprintable() and folder.resolve() in path.resolve().parents
     except InputError:
         inside = False
     if not inside:

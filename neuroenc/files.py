@@ -116,7 +116,7 @@ def relative(name: str) -> str:
     """
     parts = PurePosixPath(name.replace("\\", "/"))
     odd = parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z]:[\\/]|~", name)
-    if odd or "\0" in name:
+    if odd:
         raise InputError(f"{name[:200]!r} leads outside its folder. Give a path below it.")
     return name
 

@@ -404,7 +404,6 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
 
 def _check_whole(file: h5py.File) -> None:
     """Refuse a file that takes values from other files: what is read is what was given."""
-
     outside: list[str] = []
 
     def link(name: str, found: Any) -> None:
@@ -421,6 +420,6 @@ def _check_whole(file: h5py.File) -> None:
     file.visititems(item)
     if outside:
         raise InputError(
-            f"{file.filename}#{outside[0]} takes its values from another file, which is not read for it. Copy "
-            "them into this one."
+            f"{file.filename}#{outside[0]} takes its values from another file, which is not read for it. "
+            "Copy them into this one."
         )
