@@ -38,7 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
 from neuroenc.errors import ContractError, InputError, invalid
-from neuroenc.files import atomic, existing, reserve
+from neuroenc.files import atomic, existing
 from neuroenc.real import real32
 
 Kind = Literal[
@@ -335,8 +335,7 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
             encoding.setdefault(str(name), {})["chunksizes"] = tuple(
                 min(size, 1024) if dim == "neuroid" else size for dim, size in variable.sizes.items()
             )
-    with atomic(path) as partial:
-        reserve(partial, dataset.nbytes + 2**16)
+    with atomic(path, size=dataset.nbytes + 2**16) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,16 +19,26 @@ from typing import Any
 
 from neuroenc.errors import InputError
 
+ABANDONED = 7 * 24 * 3600.0  # seconds after which a temporary file of another machine is no longer written
+TEMPORARY = re.compile(r"\.partial-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}-")  # machine, process, a number drawn
+IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, *, size: int = 0) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` only if the block succeeds.
+
+    The temporary name is this call's alone: of two runs that write `path` at once, the one that ends last
+    stays, whole. What killed runs left under such names is removed.
 
     Parameters
     ----------
     path : str or Path
         Final name, of a file or a folder. Its parents are made. A folder that stands there
         is replaced.
+    size : int
+        Bytes of the file, where the library that writes it cannot recover when the disk fills up: they are
+        reserved first.
 
     Raises
     ------
@@ -32,14 +46,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
         The folder cannot be written or the disk is full; nothing is left under either name.
     """
     path = Path(path)
-    partial = path.with_name(f".partial-{path.name}")
+    partial = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)
+        _sweep(path.parent)
+        if size:
+            reserve(partial, size)
         yield partial
-        if partial.is_dir():
-            remove(path)
-        partial.replace(path)
+        _publish(partial, path)
     except OSError as error:
         if error.filename is not None and not _inside(error.filename, path.parent):
             raise  # a file the block was reading, not the one it was writing
@@ -51,16 +65,101 @@ def atomic(path: str | Path) -> Iterator[Path]:
         remove(partial)
 
 
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _temporary(path: Path) -> Path:
+    """Name a temporary file beside `path`: the machine, the process and a number drawn, then its own name."""
+    return path.with_name(f".partial-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs that were killed left in a folder."""
+    for entry in os.scandir(folder):
+        if (found := TEMPORARY.match(entry.name)) is None:
+            continue
+        try:
+            dead = (
+                not _alive(int(found[2]))
+                if found[1] == _machine()
+                else time.time() - entry.stat().st_mtime > ABANDONED
+            )
+        except FileNotFoundError:  # its own run has ended
+            continue
+        if dead:
+            remove(Path(entry.path))
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Rename into place; a folder that stands there is moved aside first, as often as one appears."""
+    if not partial.is_dir():
+        partial.replace(path)
+        return
+    while True:
+        try:
+            partial.rename(path)
+        except OSError as error:
+            if error.errno not in IN_THE_WAY:
+                raise
+            remove(path)
+        else:
+            return
+
+
 def _inside(name: object, folder: Path) -> bool:
     return Path(os.fsdecode(name)).absolute().is_relative_to(folder.absolute())  # type: ignore[arg-type]
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
+    """Delete a file or a folder, if it is there; a folder is gone at once, not file by file."""
+    if path.is_dir() and not path.is_symlink():
+        aside = _temporary(path)
+        try:
+            path.rename(aside)
+        except FileNotFoundError:  # another process was quicker
+            return
+        shutil.rmtree(aside)
     elif path.parent.is_dir():
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Hold a lock file while the block runs; the system lets go of it when the process ends, however it does.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there, and left there.
+    shared : bool
+        Beside others that share it; else alone.
+
+    Yields
+    ------
+    bool
+        Whether it was free.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def reserve(path: Path, size: int) -> None:

@@ -2,11 +2,12 @@ import os
 import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
 from neuroenc.errors import InputError
-from neuroenc.files import atomic, existing
+from neuroenc.files import atomic, existing, lock
 
 
 def test_atomic_leaves_nothing_behind_after_an_error(tmp_path):
@@ -60,3 +61,122 @@ def test_existing_says_what_to_do(tmp_path):
         existing("x" * 300)
     with pytest.raises(InputError, match="null byte"):
         existing("x\0y")
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from neuroenc.files import atomic
+target, text, ready, go = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
+with atomic(target) as partial:
+    place = partial
+    if sys.argv[5] == "folder":
+        partial.mkdir()
+        (partial / text).write_text("x")
+        place = partial / "table"
+    with place.open("w") as file:
+        file.write(text * 1000); file.flush()
+        ready.touch()
+        while not go.exists(): time.sleep(0.01)
+        file.write(text * 1000)
+"""
+
+
+def start_writer(target, text, folder, kind="file"):
+    ready, go = folder / f"ready-{text}", folder / f"go-{text}"
+    child = subprocess.Popen([sys.executable, "-c", WRITER, target, text, ready, go, kind])
+    while not ready.exists():
+        assert child.poll() is None
+        time.sleep(0.01)
+    return child, go
+
+
+@pytest.fixture
+def signals(tmp_path_factory):
+    return tmp_path_factory.mktemp("signals")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_of_two_processes_that_write_at_once_the_last_to_end_stays_whole(tmp_path, signals, kind):
+    target = tmp_path / "out"
+    table = target if kind == "file" else target / "table"
+    (first, go_first), (second, go_second) = (start_writer(target, t, signals, kind) for t in "ab")
+    assert not target.exists()
+    go_first.touch()
+    assert first.wait() == 0
+    assert table.read_text() == "a" * 2000
+    go_second.touch()
+    assert second.wait() == 0
+    assert table.read_text() == "b" * 2000
+    if kind == "folder":
+        assert sorted(p.name for p in target.iterdir()) == ["b", "table"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_killed_writer_publishes_nothing_and_the_next_removes_what_it_left(tmp_path, signals):
+    target = tmp_path / "out"
+    killed, _ = start_writer(target, "a", signals)
+    living, go = start_writer(target, "b", signals)
+    killed.kill()
+    killed.wait()
+    assert not target.exists() and len(list(tmp_path.iterdir())) == 2
+    with atomic(tmp_path / "other") as partial:
+        partial.write_text("")
+    assert len(list(tmp_path.glob(".partial-*"))) == 1  # of the one that lives
+    go.touch()
+    assert living.wait() == 0
+    assert target.read_text() == "b" * 2000 and not list(tmp_path.glob(".partial-*"))
+
+
+def test_leftovers_of_other_machines_wait_a_week(tmp_path):
+    old, new = (tmp_path / f".partial-00000000-1-0000000{i}-x" for i in (0, 1))
+    for path in (old, new):
+        path.write_text("")
+    os.utime(old, (time.time() - 8 * 86400,) * 2)
+    with atomic(tmp_path / "out") as partial:
+        partial.write_text("")
+    assert {p.name for p in tmp_path.iterdir()} == {"out", new.name}
+
+
+def test_lock_goes_with_its_process(tmp_path):
+    code = "import sys, time, pathlib; from neuroenc.files import lock\n" \
+           "with lock(pathlib.Path(sys.argv[1])) as free: print(free, flush=True); time.sleep(60)"  # fmt: skip
+    child = subprocess.Popen([sys.executable, "-c", code, tmp_path / "l"], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "True\n"
+    with lock(tmp_path / "l") as free, lock(tmp_path / "l", shared=True) as shared:
+        assert not free and not shared
+    child.kill()
+    child.wait()
+    with lock(tmp_path / "l", shared=True) as one, lock(tmp_path / "l", shared=True) as two:
+        assert one and two
+
+
+@pytest.mark.parametrize("size", [50_000, 200_000, 900_000])
+def test_simulation_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, size):
+    """HDF5 brings the process down when it meets a full disk; room is made sure of first."""
+    options = ["--n-voxels=200", "--sessions=2", "--n-shared=10", "--repeats=2", "--n-unique=20",
+               "--n-subjects=1", "--picture-size=96"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "neuroenc", "simulate", tmp_path / "tree", *options],
+        capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert [x for x in done.stderr.splitlines() if x.startswith(f"neuroenc: Cannot write {tmp_path}/tree: ")]
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_weights_on_a_full_disk_are_one_line_and_leave_nothing(tmp_path):
+    code = (
+        "import numpy as np, sys; from neuroenc.encoders.ridge import RidgeCV\n"
+        "from neuroenc.encoders.store import save_model; from neuroenc.errors import InputError\n"
+        "r = np.random.default_rng(0); m = RidgeCV().fit(r.normal(size=(40, 300)), r.normal(size=(40, 200)))\n"
+        "try: save_model(m, sys.argv[1])\n"
+        "except InputError as e: print(e); sys.exit(2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "w.safetensors"], capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("Cannot write") and not list(tmp_path.iterdir())

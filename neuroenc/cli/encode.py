@@ -73,7 +73,7 @@ def encode_predict(
          "neuroid_id": ("neuroid", np.array(neuroid_id))},
         {"model": features_of.attrs["model"], "neuroenc_version": __version__, "fold": fold},
     )  # fmt: skip
-    with atomic(out) as partial:
+    with atomic(out, size=dataset.nbytes + 2**16) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf")
 
 

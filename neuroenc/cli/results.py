@@ -73,7 +73,7 @@ def results_attention(
 
     shown = load(stimuli, "stimuli")
     arrays = attention_arrays(weights, load(features, "features"), shown)
-    with atomic(maps) as partial:
+    with atomic(maps, size=arrays.nbytes + 2**16) as partial:
         arrays.to_netcdf(partial, engine="h5netcdf")
     draw_attention(arrays, shown, out, regions=regions)
 

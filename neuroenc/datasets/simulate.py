@@ -25,7 +25,7 @@ from tqdm import tqdm
 from neuroenc import __version__
 from neuroenc.config import Simulation
 from neuroenc.datasets import cortex, grammar
-from neuroenc.files import atomic
+from neuroenc.files import atomic, reserve
 
 PREPARATION = "betas_fithrf_GLMdenoise_RR"
 BETA_SCALE = 300  # int16 counts per percent signal change
@@ -180,6 +180,7 @@ def _write_stimuli(
 
     stimuli = root / "nsddata_stimuli/stimuli/nsd"
     stimuli.mkdir(parents=True)
+    reserve(stimuli / "nsd_stimuli.hdf5", pictures.pixels.nbytes + 2**24)
     with h5py.File(stimuli / "nsd_stimuli.hdf5", "w") as file:
         file.create_dataset("imgBrick", data=pictures.pixels, chunks=(1, *pictures.pixels.shape[1:]))
     _write_annotations(root / "nsddata_stimuli/annotations", pictures, options.picture_size)
@@ -262,6 +263,7 @@ def _subject(
         {"gain": gain.ravel(), "subject": subject},
     )  # fmt: skip
     (root / "truth").mkdir(exist_ok=True)
+    reserve(root / "truth" / f"sub-{subject}.nc", truth.nbytes + 2**16)
     truth.to_netcdf(root / "truth" / f"sub-{subject}.nc", engine="h5netcdf")
     vertex = np.concatenate([v[v >= 0] for v in voxels.vertex_voxel.values()])
     vertex = vertex[voxels.general[vertex]]
@@ -351,6 +353,7 @@ def _write_volumes(
         data[i, j, k] = trials.T
         image = nib.Nifti1Image(data, voxels.affine)
         nib.save(image, folder / f"betas_session{s + 1:02d}.nii.gz")
+        reserve(folder / f"betas_session{s + 1:02d}.hdf5", data.nbytes + 2**20)
         with h5py.File(folder / f"betas_session{s + 1:02d}.hdf5", "w") as file:
             # MATLAB writes column-major: h5py sees the axes reversed
             file.create_dataset(

@@ -194,7 +194,7 @@ class Index(NamedTuple):
     def save(self, path: str | Path) -> None:
         """Write `path`, a file of faiss, and beside it ids (.npy) and what they are of (.json)."""
         path = Path(path)
-        with atomic(path) as partial:
+        with atomic(path, size=self.engine.ntotal * (4 * self.engine.d + 8) + 2**20) as partial:
             _faiss().write_index(self.engine, str(partial))
         with atomic(path.with_suffix(".npy")) as partial, partial.open("wb") as file:
             np.save(file, self.ids)

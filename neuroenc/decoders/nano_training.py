@@ -33,7 +33,7 @@ from neuroenc.decoders.nano import (
 )
 from neuroenc.decoders.voxels import words_of
 from neuroenc.features import nano
-from neuroenc.files import write_json
+from neuroenc.files import atomic, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -228,9 +228,8 @@ def _train(
         k: v.half().contiguous() for k, v in model.state_dict().items() if not k.endswith("lm_head.weight")
     }
     tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
-    partial = out.with_name(f".{out.name}.partial")
-    save_file(tensors, partial)
-    partial.rename(out)
+    with atomic(out) as partial:
+        save_file(tensors, partial)
     record = {
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "bytes": out.stat().st_size,

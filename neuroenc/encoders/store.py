@@ -101,12 +101,16 @@ def unpack(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Any:
     return model
 
 
+def _size(arrays: dict[str, NDArray[Any]]) -> int:
+    return sum(v.nbytes + 512 for v in arrays.values())
+
+
 def save_model(model: Any, path: str | Path) -> None:
     """Write one fitted encoder: `path`, a .safetensors, and the JSON of the same name."""
     from safetensors.numpy import save_file
 
     description, arrays = pack(model)
-    with atomic(path) as partial:
+    with atomic(path, size=_size(arrays)) as partial:
         save_file(arrays, partial)
     write_json({"neuroenc_version": __version__, **description}, Path(path).with_suffix(".json"))
 
@@ -158,7 +162,7 @@ def save_fits(
         described.append(
             {"number": number, "fold": fit.fold, "layers": fit.layers, "delays": fit.delays, **description}
         )
-    with atomic(path) as partial:
+    with atomic(path, size=_size(arrays)) as partial:
         save_file(arrays, partial)
     write_json(
         {"neuroenc_version": __version__,

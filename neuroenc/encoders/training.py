@@ -336,7 +336,8 @@ def _store(
         state = optimiser.state[v]
         tensors |= {f"{name}/{k}": state[name] for name in ("exp_avg", "exp_avg_sq")}
         steps[k] = float(state["step"])
-    with atomic(path) as partial:
+    size = sum(v.numel() * v.element_size() + 512 for v in tensors.values()) + 2**16
+    with atomic(path, size=size) as partial:
         save_file(
             {k: v.contiguous().cpu().clone() for k, v in tensors.items()}, partial,
             {"history": json.dumps(history), "steps": json.dumps(steps), "fingerprint": fingerprint},

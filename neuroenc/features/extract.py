@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from glob import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.features import classical
 from neuroenc.features.project import Projection
 from neuroenc.features.registry import resolve
-from neuroenc.files import atomic, existing, remove
+from neuroenc.files import atomic, existing, lock, remove
 
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
@@ -93,37 +96,66 @@ def extract(
         n_parts = _n_texts(stimuli, model)
     elif reads == "image":
         n_parts = n_frames(stimuli, model.frame_rate)
-    folder = out.with_name(f".blocks-{out.name}")
     contract = dict(extractor.contract)
     if reads == "image" and n_parts > 1:
         contract["preprocessing"] += f"; mean of {n_parts} frames"
     if model.context:
         contract["preprocessing"] += f"; {model.context} stimuli before each read along"
     key = json.dumps([contract, list(model.layers), batch, ids.tolist()])
-    note = folder / "contract.json"
-    if not note.exists() or note.read_text() != key:
-        remove(folder)
-        with atomic(note) as partial:
-            partial.write_text(key)
     starts = list(range(0, len(ids), BLOCK))
-    open_blocks = [s for s in starts[shard[0] :: shard[1]] if not (folder / f"{s:07d}.npz").exists()]
-    jobs = [
-        (start, np.arange(i, min(i + batch, start + BLOCK, len(ids))), part)
-        for start in open_blocks
-        for i in range(start, min(start + BLOCK, len(ids)), batch)
-        for part in range(n_parts)
-    ]
-    on_gpu = getattr(extractor, "device", "cpu") != "cpu"
-    if workers is None:
-        workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
-    feed = _batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu)
-    bar = tqdm(total=len(jobs), desc=f"features of {asked.network or asked.extractor}", disable=None)
+    with _blocks(out, key) as folder:
+        open_blocks = [s for s in starts[shard[0] :: shard[1]] if not (folder / f"{s:07d}.npz").exists()]
+        jobs = [
+            (start, np.arange(i, min(i + batch, start + BLOCK, len(ids))), part)
+            for start in open_blocks
+            for i in range(start, min(start + BLOCK, len(ids)), batch)
+            for part in range(n_parts)
+        ]
+        on_gpu = getattr(extractor, "device", "cpu") != "cpu"
+        if workers is None:
+            workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
+        feed = _batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu)
+        _fill(folder, jobs, n_parts, map(run, feed), f"features of {asked.network or asked.extractor}")
+        if shard[1] > 1:
+            return
+        values = _join([folder / f"{start:07d}.npz" for start in starts], len(ids))
+        if projection is not None:
+            values = {name: projection(v) for name, v in values.items()}
+            contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
+        _save(out, stimuli, values, contract, model.dtype)
+    _drop(folder)
+
+
+@contextmanager
+def _blocks(out: Path, key: str) -> Iterator[Path]:
+    """Hold the folder of the blocks of some features, together with other processes that fill it."""
+    name = f".blocks-{out.name}-"
+    folder = out.with_name(name + hashlib.sha256(key.encode()).hexdigest()[:16])
+    for old in sorted(out.parent.glob(f"{escape(name)}*")):
+        if old != folder:
+            _drop(old)  # of other stimuli or options
+    with lock(folder / "lock", shared=True):
+        yield folder
+
+
+def _drop(folder: Path) -> None:
+    """Remove a folder of blocks, unless a process fills it."""
+    with lock(folder / "lock") as free:
+        if free:
+            remove(folder)
+
+
+def _fill(
+    folder: Path, jobs: list[tuple[int, NDArray[np.int64], int]], n_parts: int, found: Iterator[Parts], what: str
+) -> None:  # fmt: skip
+    """Write the blocks of some jobs, each while the next is being made."""
+    bar = tqdm(total=len(jobs), desc=what, disable=None)
     with ThreadPoolExecutor(1) as writer:
         writing: Any = None
         for start, here in groupby(jobs, key=lambda job: job[0]):
             parts: list[list[Parts]] = [[] for _ in range(n_parts)]
             for _, _, part in here:
-                parts[part].append(run(next(feed)))
+                parts[part].append(next(found))
                 bar.update()
             joined = [{name: np.concatenate([p[name] for p in done]) for name in done[0]} for done in parts]
             mean = {name: np.mean([p[name] for p in joined], 0) if n_parts > 1 else joined[0][name]
@@ -134,14 +166,6 @@ def extract(
         if writing is not None:
             writing.result()
     bar.close()
-    if shard[1] > 1:
-        return
-    values = _join([folder / f"{start:07d}.npz" for start in starts], len(ids))
-    if projection is not None:
-        values = {name: projection(v) for name, v in values.items()}
-        contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
-    _save(out, stimuli, values, contract, model.dtype)
-    remove(folder)
 
 
 def _open(asked: Model, device: str) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Parts], str]:

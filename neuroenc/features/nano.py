@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from neuroenc.datasets import grammar
 from neuroenc.errors import InputError
+from neuroenc.files import atomic
 
 if TYPE_CHECKING:
     import torch
@@ -154,9 +155,8 @@ def train(
         progress.set_postfix(loss=losses[-1])
 
     accuracy = zero_shot(model.eval(), n=1000, seed=seed + 1)
-    partial = out.with_name(f".{out.name}.partial")
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
-    partial.rename(out)
+    with atomic(out) as partial:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
     record = {
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "bytes": out.stat().st_size,

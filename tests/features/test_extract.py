@@ -72,12 +72,12 @@ def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypa
 
 
 def test_blocks_of_another_contract_are_not_taken_up(stimuli, tmp_path, monkeypatch):
-    folder = tmp_path / ".blocks-f.nc"
+    folder = tmp_path / ".blocks-f.nc-0123456789abcdef"
     folder.mkdir()
-    (folder / "contract.json").write_text("other")
     np.savez(folder / "0000000.npz", **{k: np.zeros((140, 1)) for k in LAYERS})
     extract(stimuli, NANO, tmp_path / "f.nc")
     assert load(tmp_path / "f.nc", "features")["feature"].shape == (140, 192)
+    assert [p.name for p in tmp_path.iterdir()] == ["f.nc"]
 
 
 def test_folder_of_pictures_and_a_broken_one(tmp_path):
