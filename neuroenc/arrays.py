@@ -67,7 +67,7 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "stimuli": ("dataset", "pixels"),
     "features": CONTRACT,
     "splits": ("dataset", "kind_of_split", "seed"),
-    "predictions": ("dataset", "model"),
+    "predictions": ("dataset", "model", "weights", "encoder", "transductive"),
     "scores": ("dataset", "model"),
     "embeddings": ("dataset", "decoder", *CONTRACT),
     "pictures": ("dataset", "decoder", "generator", "seed", *CONTRACT),
@@ -89,6 +89,10 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
+RESERVED = {
+    "coordinates", "_NCProperties", "_nc3_strict", "_Netcdf4Coordinates", "_Netcdf4Dimid", "CLASS", "NAME",
+    "DIMENSION_LIST", "REFERENCE_LIST",
+}  # fmt: skip
 
 
 def make_responses(
@@ -271,6 +275,8 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
     for attr in ATTRS[kind]:
         if attr not in dataset.attrs:
             raise ContractError(f"{kind} lack the attribute {attr!r}.")
+    for key in [*dataset.variables, *dataset.attrs]:
+        _check_name(str(key))
     unstorable = [k for k, v in dataset.attrs.items() if isinstance(v, (dict, bool)) or v is None]
     if unstorable:
         raise ContractError(f"Attribute {unstorable[0]!r} must be text or numbers to be stored.")
@@ -287,6 +293,13 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
             expected = " or ".join({"U": "text", "f": "float", "i": "int", "u": "unsigned",
                                     "b": "bool"}[c] for c in dtypes)  # fmt: skip
             raise ContractError(f"Coordinate {coord!r} has dtype {found.dtype}, expected {expected}.")
+    if kind == "predictions":
+        for needed in ("chosen_layer", "validation_r2", "layer_name"):
+            if needed not in dataset:
+                raise ContractError(f"predictions lack {needed!r}. Write them by `neuroenc encode fit`.")
+        dims = ("fold", *dataset[name].dims[1:])
+        if (found_dims := dataset["chosen_layer"].dims) != dims:
+            raise ContractError(f"chosen_layer has dimensions {found_dims}, expected {dims}.")
     for coord in ("neuroid_id", *(["stimulus_id"] if kind in ("stimuli", "features") else [])):
         if coord in dataset.coords:
             values, counts = np.unique(dataset[coord].values, return_counts=True)
@@ -296,6 +309,27 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
                     f"Coordinate {coord!r} must be unique; {str(twice)!r} stands {counts.max()} times."
                 )
     return dataset
+
+
+def _check_name(name: str) -> None:
+    """Refuse names that a file does not give back.
+
+    netCDF lists coordinates in one text with blanks between them, HDF5 takes / for a folder, and both end a
+    text at a zero.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        found: str | None = "half a character"
+    else:
+        found = next((repr(c) for c in name if c in "/\0" or c.isspace()), None)
+    if name in RESERVED:
+        raise ContractError(f"The name {name!r} is one that netCDF keeps for itself. Choose another.")
+    if not name or found:
+        raise ContractError(
+            f"The name {name!r} holds {found or 'nothing'}, which does not survive in a file. Name regions and "
+            "coordinates by letters, digits and _ - . alone."
+        )
 
 
 def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:

@@ -29,6 +29,7 @@ from neuroenc.sections import (
     Gaussian,
     Layerwise,
     Model,
+    Name,
     NetworkDecoding,
     Prior,
     Reconstruction,
@@ -87,19 +88,19 @@ S = TypeVar("S", bound=Section)
 class Config(Section):
     """Everything the workflow is told: science only."""
 
-    label: str = Field(pattern=r"^[a-z0-9-]+$", description="Folder of the results.")
+    label: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Folder of the results.")
     dataset: Dataset
     simulate: Simulation = Simulation()
-    subjects: list[str] = Field(min_length=1)
+    subjects: list[Name] = Field(min_length=1)
     split: Split = Split()
-    models: dict[str, Model] = Field(min_length=1)
-    encoders: dict[str, Encoder] = Field(
+    models: dict[Name, Model] = Field(min_length=1)
+    encoders: dict[Name, Encoder] = Field(
         default={"ridge": Ridge()}, min_length=1,
         description="Encoders by a label of your own; `name` says which, and may be left out where the label "
         "is the name."
     )  # fmt: skip
     stack: Stack | None = None
-    decoders: dict[str, Decoder] = Field(
+    decoders: dict[Name, Decoder] = Field(
         default_factory=dict, description="Decoders by a label of your own; `name` says which, and may be "
         "left out where the label is the name."
     )  # fmt: skip
@@ -122,15 +123,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for name in [*self.models, *self.encoders]:
-            if not name.isalnum():
-                raise ValueError(f"name {name!r} must be letters and digits: it becomes part of file names")
+        self._distinct()
         for label, encoder in self.encoders.items():
             for name in set(encoder.models) - set(self.models):
                 raise ValueError(f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
         for label, decoder in self.decoders.items():
-            if not label.isalnum():
-                raise ValueError(f"name {label!r} must be letters and digits: it becomes part of files")
             for name in set(decoder.models) - set(self.models):
                 raise ValueError(f"decoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
         if self.captions and self.captions.model not in self.models:
@@ -148,6 +145,25 @@ class Config(Section):
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self
+
+    def _distinct(self) -> None:
+        """Refuse names that would share a file, also where the system does not tell upper from lower case."""
+        regions = self.synthesis.regions if self.synthesis else []
+        for key, names in (
+            ("subjects", self.subjects), ("models", self.models), ("encoders", self.encoders),
+            ("decoders", self.decoders), ("synthesis.regions", regions),
+        ):  # fmt: skip
+            seen: dict[str, str] = {}
+            for name in names:
+                if (other := seen.get(name.casefold())) == name:
+                    raise ValueError(f"{key}: {name!r} stands twice. Name it once")
+                if seen.setdefault(name.casefold(), name) != name:
+                    raise ValueError(
+                        f"{key}: {other!r} and {name!r} differ in case alone, which some disks cannot tell "
+                        "apart. Rename one"
+                    )
+        if self.stack and "stack" in {*self.models, *self.encoders}:
+            raise ValueError("'stack' is the name of the mixture. Give the model or encoder another")
 
     def _reconstruction(self, asked: Reconstruction, fits: dict[str, tuple[str, str]]) -> None:
         for key, names, known in (
@@ -188,7 +204,7 @@ def parse(section: type[S], data: Any, *, source: str = "") -> S:
     except ValidationError as error:
         # a misspelt key first: it explains a missing one
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = ".".join(map(str, first["loc"]))
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
         where = f" in {source}" if source else ""
         if first["type"] == "extra_forbidden":
             allowed = suggest(key, _siblings(section, first["loc"]))

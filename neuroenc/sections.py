@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from neuroenc.errors import suggest
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9]+", value):
+        bare = value.removeprefix("sub-")
+        hint = f"; write {bare!r}" if bare != value and re.fullmatch("[A-Za-z0-9]+", bare) else ""
+        raise ValueError(
+            f"Names are letters and digits, A to Z, a to z, 0 to 9: they become part of file names{hint}"
+        )
+    return value
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.+-]*", value):
+        raise ValueError(
+            "Regions and atlases begin with a letter or digit and hold A to Z, a to z, 0 to 9 and _ . + -: "
+            "they become part of file names"
+        )
+    return value
+
+
+def _place(value: str) -> str:
+    found = re.search(r"[{}\x00-\x1f\x7f]", os.path.expandvars(value))
+    if found or not value.strip():
+        what = f"with {found[0]!r}" if found else "that is empty"
+        raise ValueError(f"The workflow cannot use a path {what}. Rename it, or make a link to it")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": "^[A-Za-z0-9]+$"})]
+"""Of a subject, model, encoder or decoder"""
+Region = Annotated[
+    str, AfterValidator(_region), Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.+-]*$"})
+]
+Place = Annotated[str, AfterValidator(_place)]
+"""A file or folder"""
 
 
 class Section(BaseModel):
@@ -83,7 +120,7 @@ class Dataset(Section):
         "things_meg",
         "custom",
     ]
-    root: str | None = Field(
+    root: Place | None = Field(
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."
     )  # fmt: skip
@@ -96,7 +133,7 @@ class Dataset(Section):
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
         "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."
     )  # fmt: skip
-    regions: list[str] = Field(
+    regions: list[Region] = Field(
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
     )  # fmt: skip
     sessions: int | None = Field(
@@ -161,9 +198,9 @@ class Model(Section):
         default=None, description="Name in the library; for open_clip also a JSON configuration, for "
         "transformers a folder with config.json and tokenizer."
     )  # fmt: skip
-    weights: str | None = Field(
-        default=None, min_length=1, description="Checkpoint file, 'random:<seed>' for the untrained twin, or "
-        "null for the fetched weights of a known network."
+    weights: Place | None = Field(
+        default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
+        "fetched weights of a known network."
     )  # fmt: skip
     sha256: str | None = Field(default=None, description="Expected hash of the checkpoint.")
     tag: str | None = Field(
@@ -367,7 +404,7 @@ class Attention(Trained):
         default="region", description="What asks: each region, each region of each hemisphere, all neuroids "
         "together, or each neuroid."
     )  # fmt: skip
-    networks: dict[str, list[str]] = Field(
+    networks: dict[Region, list[Region]] = Field(
         default_factory=dict, description="Regions that ask together; those named in none ask alone."
     )
     overlap: Literal["learned", "sum"] = Field(
@@ -524,7 +561,7 @@ class Synthesis(Section):
     """Pictures that regions would answer to (embeddings of nano)."""
 
     model: str = Field(description="Of `models`: the small network, with its layer `visual`.")
-    regions: list[str] = Field(min_length=1)
+    regions: list[Region] = Field(min_length=1)
     judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
     scale: float = Field(default=3.0, ge=0, description="Strength of the gradient.")
     seed: int = Field(default=0, ge=0)

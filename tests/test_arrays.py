@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis.strategies import text
 
 from neuroenc import arrays
 from neuroenc.errors import ContractError, InputError
@@ -81,3 +83,25 @@ def test_contracts_that_differ_are_both_named(toy):
     with pytest.raises(ContractError, match="'weights': found 'random:1', fitted to 'toy'"):
         arrays.same_contract(other.attrs, toy[1].attrs)
     arrays.same_contract(toy[1].attrs, toy[1].copy().attrs)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(region=text(max_size=8), attribute=text(max_size=6))
+@example(region="left V1", attribute="n")
+@example(region="V1/V2", attribute="n")
+@example(region="Größe", attribute="é\u0301")
+@example(region="V1", attribute="coordinates")
+@example(region="V1", attribute="_NCProperties")
+@example(region="a\ud800", attribute="n")
+def test_names_survive_a_file_or_are_refused(tmp_path, region, attribute):
+    whole = toy_responses(np.random.default_rng(1), np.array(["a", "b"]), np.zeros((2, 3, 4)))
+    coordinate = ("neuroid", np.arange(whole.sizes["neuroid"]) % 2 == 0)
+    named = whole.assign_coords({f"roi_{region}": coordinate}).assign_attrs({attribute: "value"})
+    plain = region.isascii() and region.isalnum() and attribute.isascii() and attribute.isalpha()
+    try:
+        arrays.save(named, tmp_path / "f.nc")
+    except ContractError as error:
+        assert "\n" not in str(error)
+        assert not plain or attribute in ("CLASS", "NAME")
+    else:
+        assert arrays.load(tmp_path / "f.nc", "responses").identical(named)

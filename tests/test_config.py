@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from benchmarks import defaults
+from neuroenc.checks import check
 from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
 from tests.conftest import ROOT
@@ -126,3 +127,102 @@ def test_sections_of_one_kind_know_their_own_keys():
     with pytest.raises(InputError, match="did you mean 'layers'"):
         parse(Model, {"extractor": "timm", "layres": []})
     assert parse(Simulation, {}).trials_per_session == 250
+
+
+SMALL = {
+    "label": "small", "dataset": {"name": "nsd"}, "subjects": ["01"],
+    "models": {"nano": {"network": "nano", "layers": ["visual"]}, "gabor": {"extractor": "gabor"},
+               "table": {"extractor": "category"}},
+    "encoders": {"ridge": {"models": ["nano", "gabor", "table"]}},
+}  # fmt: skip
+DRAWN = {
+    "decoders": {"ridge": {"models": ["nano", "gabor"]}},
+    "reconstruction": {"decoder": "ridge", "model": "nano"},
+}
+
+
+@pytest.mark.parametrize("value", ["sub-01", "S_1", "Müller", "a b", "", "a/b", "$(x)", "{x}"])
+@pytest.mark.parametrize("key", ["subjects", "models", "encoders", "decoders"])
+def test_names_the_workflow_cannot_use_are_refused(key, value):
+    names = {"subjects": [value], "models": {value: {"extractor": "gabor"}}}
+    with pytest.raises(InputError, match="Names are letters and digits") as caught:
+        parse(Config, SMALL | {key: names.get(key, {value: {"name": "ridge"}})})
+    assert repr(value) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_name_with_the_prefix_of_bids_is_told_without():
+    with pytest.raises(InputError, match="write '01'"):
+        parse(Config, SMALL | {"subjects": ["sub-01"]})
+
+
+def test_workflow_takes_what_names_may_hold_from_the_schema():
+    found = json.loads(schema())
+    assert found["properties"]["subjects"]["items"]["pattern"] == "^[A-Za-z0-9]+$"
+    for key in ("models", "encoders", "decoders"):
+        assert list(found["properties"][key]["patternProperties"]) == ["^[A-Za-z0-9]+$"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subjects": ["01", "01"]}, "subjects: '01' stands twice"),
+        ({"models": {"Gabor": {"extractor": "gabor"}, "gabor": {"extractor": "gabor"}}}, "'Gabor' and 'gabor'"),
+        ({"models": {"stack": {"extractor": "gabor"}}, "encoders": {"ridge": {}}, "stack": {}}, "'stack' is"),
+        ({"dataset": {"name": "nsd", "root": "a{b}"}}, r"'dataset.root'.*'a\{b\}'.*with '\{'"),
+        ({"dataset": {"name": "nsd", "root": ""}}, "'dataset.root'.*empty"),
+    ],
+)  # fmt: skip
+def test_what_would_share_a_file_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        parse(Config, SMALL | change)
+
+
+def test_braces_of_environment_variables_are_expanded(monkeypatch):
+    monkeypatch.setenv("HERE", "/data")
+    parse(Config, SMALL | {"dataset": {"name": "nsd", "root": "${HERE}/nsd"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subjects": ["03"]}, "'subjects': '03'. Allowed: '01', '02'"),
+        ({"dataset": {"name": "nsd", "root": "x"}, "subjects": ["9"]}, "'subjects': '9'"),
+        ({"dataset": {"name": "haxby"}, "subjects": ["1"]}, "'split.kind'.*names no test stimuli"),
+        ({"dataset": {"name": "haxby"}, "split": {"kind": "group"}, "figures": {"surface": True}},
+         "'figures.surface'.*'haxby'"),
+        ({"encoders": {"attention": {"models": ["nano"]}}}, "'encoders.attention'.*'mean'.*models.nano.pooling"),
+        ({"encoders": {"factorised": {"models": ["table"]}}}, "'encoders.factorised'.*is a table"),
+        ({"encoders": {"gaussian": {"models": ["gabor"]}}}, "'encoders.gaussian'.*grid of tokens"),
+        ({"encoders": {"semantic_transformer": {"models": ["gabor"]}}}, "'encoders.semantic_transformer'"),
+        ({"models": SMALL["models"] | {"x": {"network": "clip-vitb23"}}}, "did you mean 'clip-vitb32'"),
+        ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*'gabor'.*expected 'open_clip/nano'"),
+        ({"captions": {"model": "nano", "layer": "x", "generate": True}}, "'captions.generate'.*'visual' alone"),
+        (DRAWN | {"reconstruction": {"decoder": "ridge", "model": "gabor"}}, "'reconstruction.generator'.*'gabor"),
+        (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"generator": "unclip"}}, "expected 'open_clip/ViT-H-14'"),
+        (DRAWN | {"models": SMALL["models"] | {"nano": {"network": "nano", "layers": ["visual"], "weights": "random:1"}}},
+         "'random:1', expected trained"),
+        (DRAWN | {"models": SMALL["models"] | {"nano": {"network": "nano"}}}, "'visual' alone"),
+        (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"judges": ["table"]}}, "reads no pictures"),
+        (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"closed_loop": ["table"]}}, "'reconstruction.closed_loop'"),
+        (DRAWN | {"decoders": DRAWN["decoders"] | {"low": {"name": "ridge", "models": ["gabor"]}},
+                  "reconstruction": DRAWN["reconstruction"] | {"low_level": "low"}}, "'reconstruction.low_level'.*'pixel'"),
+        ({"synthesis": {"model": "gabor", "regions": ["FFA"], "judge": "nano"}}, "'synthesis.model'.*'gabor"),
+    ],
+)  # fmt: skip
+def test_what_cannot_finish_is_refused_before_it_starts(change, message):
+    check(parse(Config, SMALL))
+    with pytest.raises(InputError, match=message) as caught:
+        check(parse(Config, SMALL | change))
+    assert "\n" not in str(caught.value)
+
+
+def test_generators_say_what_they_take():
+    from neuroenc.decoders.pipelines import TAKES, Nano
+
+    assert Nano().takes.items() >= TAKES["nano"].items()
+    check(parse(Config, SMALL | DRAWN))
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "config").glob("*.yaml")))
+def test_shipped_configurations_can_finish(name):
+    check(load_config(ROOT / f"config/{name}.yaml"))

@@ -176,6 +176,31 @@ def test_missing_recordings_are_one_line_and_status_2(tmp_path):
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
+def test_second_run_of_the_same_results_says_so_and_a_dead_one_holds_nothing(tmp_path):
+    """What holds the results is the running process; nothing is left to be unlocked."""
+    hold = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); time.sleep(600)"
+    )
+    (tmp_path / ".snakemake").mkdir()
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, tmp_path / ".snakemake/neuroenc-small.lock"], stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout.readline() == b"held\n"
+        configuration = configure(tmp_path)
+        done = snakemake(tmp_path, "--nolock", "results/small/stimuli.nc", *configuration)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert [line for line in done.stderr.splitlines() if "Another run of 'small'" in line]
+        assert not (tmp_path / "resources").exists()
+        assert snakemake(tmp_path, "--dry-run", *configuration).returncode == 0  # looks, and does not wait
+    finally:
+        other.kill()
+        other.wait()
+    done = snakemake(tmp_path, "--nolock", "results/small/stimuli.nc", *configuration)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_what_a_failed_job_says_is_shown_at_the_end(finished):
     root = finished / "resources/small/nsd"
     wrong = configure(finished, subjects=["03"], label="wrong", dataset={"name": "nsd", "root": str(root)})

@@ -69,11 +69,10 @@ def simulate(
 @configuration.command("check")
 def config_check(path: Annotated[Path, typer.Argument(help="config.yaml")]) -> None:
     """Check a configuration file."""
+    from neuroenc.checks import check
     from neuroenc.config import load_config
-    from neuroenc.features import registry
 
-    loaded = load_config(path)
-    registry.check(loaded.models, libraries=True)
+    loaded = check(load_config(path), libraries=True)
     typer.echo(
         f"{path}: {loaded.dataset.name}, {len(loaded.subjects)} subjects, {len(loaded.models)} models."
     )

@@ -325,3 +325,10 @@ class IPAdapter(Diffusers):
             return self.pipe(**given).images[0]
         side = self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
         return self.from_picture(image=start.resize((side, side)), strength=strength, **given).images[0]
+
+
+TAKES: dict[str, Mapping[str, str]] = {
+    "nano": {"model": "open_clip/nano", "layer": "visual"},
+    "kandinsky": Kandinsky.takes, "unclip": StableUnCLIP.takes, "ip_adapter": IPAdapter.takes,
+}  # fmt: skip
+"""Embeddings each takes, by the name of the generator; of `nano` the weights that come along besides"""

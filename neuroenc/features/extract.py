@@ -146,7 +146,8 @@ def _drop(folder: Path) -> None:
 
 
 def _fill(
-    folder: Path, jobs: list[tuple[int, NDArray[np.int64], int]], n_parts: int, found: Iterator[Parts], what: str
+    folder: Path, jobs: list[tuple[int, NDArray[np.int64], int]], n_parts: int, found: Iterator[Parts],
+    what: str,
 ) -> None:  # fmt: skip
     """Write the blocks of some jobs, each while the next is being made."""
     bar = tqdm(total=len(jobs), desc=what, disable=None)

@@ -7,28 +7,52 @@ import time
 from pathlib import Path
 
 
+def refuse(message):
+    """End with one line; Snakemake would wrap any exception in a traceback of its own."""
+    print(f"neuroenc: {message}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
 def check_config(text):
     """One line about the first thing that is wrong, where neuroenc can be imported here.
 
     The launcher may live in an environment without it; the schema is checked in either case.
     """
     try:
+        from neuroenc.checks import check
         from neuroenc.config import Config, parse
         from neuroenc.errors import InputError
-        from neuroenc.features import registry
     except ImportError:
         return
     try:
-        registry.check(
-            parse(Config, json.loads(text), source="the configuration").models
-        )
+        check(parse(Config, json.loads(text), source="the configuration"))
     except InputError as error:
-        print(f"neuroenc: {error}", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(2)  # Snakemake would wrap any exception in a traceback of its own
+        refuse(error)
 
 
 check_config(json.dumps(config))
+
+
+def hold(label):
+    """Keep a second run of the same results away for as long as this process lives, however it ends."""
+    import fcntl
+
+    path = Path(".snakemake") / f"neuroenc-{label}.lock"
+    path.parent.mkdir(exist_ok=True)
+    held = path.open("a")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        refuse(
+            f"Another run of {label!r} is writing into this folder. Wait for it, end it, or give this one "
+            "another `label`."
+        )
+    return held
+
+
+# jobs read this file too; what only looks does not wait
+if workflow.is_main_process and not (workflow.dryrun or workflow.lint):
+    HELD = hold(config.get("label", ""))
 
 
 STARTED, WHERE = time.time(), Path("logs").absolute()
@@ -83,12 +107,17 @@ def memory(factor, base=1000):
     return forecast
 
 
+# Options of the command line are lists of --name=value, which a shell command takes by :q alone: quoted, and
+# a value that begins with a dash is still a value. They are functions, since Snakemake reads wildcards into
+# the braces of plain text.
+
+
 def subject_flags(wildcards):
-    return " ".join(f"--subject {s}" for s in SUBJECTS)
+    return [f"--subject={s}" for s in SUBJECTS]
 
 
 def responses_flags(wildcards, input):
-    return " ".join(f"--responses {s}={f}" for s, f in zip(SUBJECTS, input.responses))
+    return [f"--responses={s}={f}" for s, f in zip(SUBJECTS, input.responses)]
 
 
 def scores_flags(wildcards, input):
@@ -96,36 +125,40 @@ def scores_flags(wildcards, input):
     names = NAMES
     if "subject" not in wildcards.keys():
         names = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
-    return " ".join(f"--scores {n}={f}" for n, f in zip(names, input.scores))
+    return [f"--scores={n}={f}" for n, f in zip(names, input.scores)]
 
 
 def retrieval_flags(wildcards, input):
     names = [f"{s}:{d}" for s in SUBJECTS for d in DECODED]
-    return " ".join(f"--retrieval {n}={f}" for n, f in zip(names, input.retrieval))
+    return [f"--retrieval={n}={f}" for n, f in zip(names, input.retrieval)]
 
 
 def reconstruction_flags(wildcards, input):
-    return " ".join(
-        f"--reconstruction {s}={f}"
+    return [
+        f"--reconstruction={s}={f}"
         for k in ("pictures", "captions")
         for s, f in zip(SUBJECTS, getattr(input, k, []))
-    )
+    ]
 
 
 def low_level_flags(wildcards, input):
-    return f"--low-level {input.low} --low-level-null {input.low_null}" if START else ""
+    return (
+        [f"--low-level={input.low}", f"--low-level-null={input.low_null}"]
+        if START
+        else []
+    )
 
 
 def judge_flags(wildcards, input):
     """Models by whose layers pictures are identified, and encoders that predict responses to them."""
 
-    def quoted(name):
-        return shlex.quote(json.dumps(config["models"][name]))
+    def options(name):
+        return json.dumps(config["models"][name])
 
-    flags = [f"--judge {name}={quoted(name)}" for name in DRAWN.get("judges", [])]
+    flags = [f"--judge={name}={options(name)}" for name in DRAWN.get("judges", [])]
     for name, weights in zip(DRAWN.get("closed_loop", []), input.weights):
-        flags.append(f"--encoder {name}={weights}={quoted(FITS[name][1])}")
-    return " ".join(flags)
+        flags.append(f"--encoder={name}={weights}={options(FITS[name][1])}")
+    return flags
 
 
 def synthesis_judge(wildcards, input):
@@ -165,7 +198,32 @@ def reconstruction_section(wildcards):
 
 
 def members_flags(wildcards, input):
-    return " ".join(f"--predictions {n}={f}" for n, f in zip(STACK, input.predictions))
+    return [f"--predictions={n}={f}" for n, f in zip(STACK, input.predictions)]
+
+
+def of_each_subject(option, files):
+    return [f"--{option}={s}={f}" for s, f in zip(SUBJECTS, files)]
+
+
+def simulation_flags(wildcards):
+    return [
+        f"--{k.replace('_', '-')}={v}" for k, v in config.get("simulate", {}).items()
+    ]
+
+
+def caption_flags(wildcards):
+    return [f"--layer={CAPTIONS['layer']}"] * bool(CAPTIONS.get("layer")) + [
+        "--generate"
+    ] * bool(CAPTIONS.get("generate"))
+
+
+def clip_section(wildcards):
+    return json.dumps(config["models"][DRAWN["model"]])
+
+
+def command_of_the_run(wildcards):
+    path = os.path.relpath(workflow.configfiles[-1])
+    return shlex.join(["snakemake", "--configfile", path])
 
 
 SUBJECTS = config["subjects"]
@@ -234,12 +292,9 @@ if (
     and not os.path.exists(DATASET_ROOT)
     and not (FETCHABLE and DOWNLOADING)
 ):
-    print(
-        f"neuroenc: File not found: {DATASET_ROOT or 'null'}. Point dataset.root at the recordings.",
-        file=sys.stderr,
-        flush=True,
+    refuse(
+        f"File not found: {DATASET_ROOT or 'null'}. Point dataset.root at the recordings."
     )
-    os._exit(2)
 CHECKPOINTS = [
     os.path.expandvars(m["weights"])
     for m in config["models"].values()
@@ -257,8 +312,16 @@ FETCHED = sorted(
 )
 
 
+# what names may hold: neuroenc.sections says so, through the schema
+with open(workflow.source_path("../schemas/config.schema.json")) as file:
+    SCHEMA = json.load(file)
+NAME = SCHEMA["properties"]["subjects"]["items"]["pattern"].strip("^$")
+REGION = SCHEMA["$defs"]["Synthesis"]["properties"]["regions"]["items"]["pattern"]
+
+
 wildcard_constraints:
-    subject="[A-Za-z0-9]+",
-    model="[A-Za-z0-9]+",
-    encoder="[A-Za-z0-9]+",
-    decoder="[A-Za-z0-9]+",
+    subject=NAME,
+    model=NAME,
+    encoder=NAME,
+    decoder=NAME,
+    region=REGION.strip("^$"),

@@ -11,12 +11,9 @@ rule simulate:
         mem_mb=6000,
         runtime=20,
     params:
-        flags=" ".join(
-            f"--{k.replace('_', '-')} {v}"
-            for k, v in config.get("simulate", {}).items()
-        ),
+        flags=simulation_flags,
     shell:
-        "neuroenc simulate {output:q} {params.flags} > {log} 2>&1"
+        "neuroenc simulate {params.flags:q} {output:q} > {log} 2>&1"
 
 
 rule stimuli:
@@ -37,8 +34,8 @@ rule stimuli:
         options=section("dataset"),
         subjects=subject_flags,
     shell:
-        "neuroenc data stimuli --options {params.options:q} --root {input.root:q} "
-        "{params.subjects} --out {output:q} > {log} 2>&1"
+        "neuroenc data stimuli --options={params.options:q} --root={input.root:q} "
+        "{params.subjects:q} --out={output:q} > {log} 2>&1"
 
 
 rule responses:
@@ -58,8 +55,8 @@ rule responses:
     params:
         options=section("dataset"),
     shell:
-        "neuroenc data responses --options {params.options:q} --root {input.root:q} "
-        "--subject {wildcards.subject} --out {output:q} > {log} 2>&1"
+        "neuroenc data responses --options={params.options:q} --root={input.root:q} "
+        "--subject={wildcards.subject:q} --out={output:q} > {log} 2>&1"
 
 
 rule split:
@@ -79,5 +76,5 @@ rule split:
     params:
         options=section("split"),
     shell:
-        "neuroenc split make --stimuli {input:q} --options {params.options:q} --out {output:q} "
+        "neuroenc split make --stimuli={input:q} --options={params.options:q} --out={output:q} "
         "> {log} 2>&1"

@@ -17,10 +17,10 @@ rule decode_fit:
     params:
         options=decoder_section,
     shell:
-        "(neuroenc decode fit --responses {input.responses:q} --features {input.features:q} "
-        "--split {input.split:q} --options {params.options:q} --out {output.embeddings:q}; "
-        "neuroenc decode fit --responses {input.responses:q} --features {input.features:q} "
-        "--split {input.split:q} --options {params.options:q} --out {output.null:q} --shuffle 0) > {log} 2>&1"
+        "(neuroenc decode fit --responses={input.responses:q} --features={input.features:q} "
+        "--split={input.split:q} --options={params.options:q} --out={output.embeddings:q}; "
+        "neuroenc decode fit --responses={input.responses:q} --features={input.features:q} "
+        "--split={input.split:q} --options={params.options:q} --out={output.null:q} --shuffle 0) > {log} 2>&1"
 
 
 rule decode_evaluate:
@@ -38,8 +38,8 @@ rule decode_evaluate:
         mem_mb=memory(4),
         runtime=30,
     shell:
-        "neuroenc decode evaluate --embeddings {input.embeddings:q} --null {input.null:q} "
-        "--out {output:q} > {log} 2>&1"
+        "neuroenc decode evaluate --embeddings={input.embeddings:q} --null={input.null:q} "
+        "--out={output:q} > {log} 2>&1"
 
 
 rule caption_voxels:
@@ -60,13 +60,12 @@ rule caption_voxels:
         mem_mb=memory(8),
         runtime=60,
     params:
-        layer=f"--layer {CAPTIONS['layer']}" if CAPTIONS.get("layer") else "",
+        flags=caption_flags,
         temperature=CAPTIONS.get("temperature", 0.05),
-        generate="--generate" if CAPTIONS.get("generate") else "",
     shell:
-        "neuroenc caption voxels --responses {input.responses:q} --features {input.features:q} "
-        "--stimuli {input.stimuli:q} --split {input.split:q} {params.layer} "
-        "--temperature {params.temperature} {params.generate} --out {output.table:q} --regions {output.regions:q} "
+        "neuroenc caption voxels --responses={input.responses:q} --features={input.features:q} "
+        "--stimuli={input.stimuli:q} --split={input.split:q} {params.flags:q} "
+        "--temperature={params.temperature:q} --out={output.table:q} --regions={output.regions:q} "
         "> {log} 2>&1"
 
 
@@ -89,7 +88,7 @@ rule words:
         mem_mb=memory(4),
         runtime=10,
     shell:
-        "neuroenc results words --regions {input:q} --out {output:q} > {log} 2>&1"
+        "neuroenc results words --regions={input:q} --out={output:q} > {log} 2>&1"
 
 
 rule decode_synthesise:
@@ -120,10 +119,10 @@ rule decode_synthesise:
         scale=SYNTHESIS.get("scale", 3),
         seed=SYNTHESIS.get("seed", 0),
     shell:
-        "neuroenc decode synthesise --responses {input.responses:q} --features {input.features:q} "
-        "--stimuli {input.stimuli:q} --split {input.split:q} --region {wildcards.region:q} "
-        "--judge {params.judge:q} --scale {params.scale} --seed {params.seed} --out {output.figure:q} "
-        "--scores {output.scores:q} > {log} 2>&1"
+        "neuroenc decode synthesise --responses={input.responses:q} --features={input.features:q} "
+        "--stimuli={input.stimuli:q} --split={input.split:q} --region={wildcards.region:q} "
+        "--judge={params.judge:q} --scale={params.scale:q} --seed={params.seed:q} --out={output.figure:q} "
+        "--scores={output.scores:q} > {log} 2>&1"
 
 
 rule decode_match:
@@ -141,8 +140,8 @@ rule decode_match:
         mem_mb=memory(4),
         runtime=30,
     shell:
-        "neuroenc decode match --responses {input.responses:q} --predictions {input.predictions:q} "
-        "--out {output:q} > {log} 2>&1"
+        "neuroenc decode match --responses={input.responses:q} --predictions={input.predictions:q} "
+        "--out={output:q} > {log} 2>&1"
 
 
 if DRAWN:
@@ -172,9 +171,9 @@ if DRAWN:
             options=reconstruction_section,
             low=low_level_flags,
         shell:
-            "neuroenc decode reconstruct --embeddings {input.embeddings:q} --null {input.null:q} "
-            "--features {input.features:q} --stimuli {input.stimuli:q} --split {input.split:q} "
-            "--options {params.options:q} {params.low} --out {output:q} > {log} 2>&1"
+            "neuroenc decode reconstruct --embeddings={input.embeddings:q} --null={input.null:q} "
+            "--features={input.features:q} --stimuli={input.stimuli:q} --split={input.split:q} "
+            "--options={params.options:q} {params.low:q} --out={output:q} > {log} 2>&1"
 
     rule decode_caption:
         """Caption decoded embeddings, and all they are held against."""
@@ -194,9 +193,9 @@ if DRAWN:
             mem_mb=memory(4, base=2000),
             runtime=60,
         shell:
-            "neuroenc decode caption --embeddings {input.embeddings:q} --null {input.null:q} "
-            "--features {input.features:q} --stimuli {input.stimuli:q} --split {input.split:q} "
-            "--out {output:q} > {log} 2>&1"
+            "neuroenc decode caption --embeddings={input.embeddings:q} --null={input.null:q} "
+            "--features={input.features:q} --stimuli={input.stimuli:q} --split={input.split:q} "
+            "--out={output:q} > {log} 2>&1"
 
     rule evaluate_pictures:
         """Score pictures by pixels, by networks, and by encoders that predict responses to them."""
@@ -220,8 +219,8 @@ if DRAWN:
         params:
             judges=judge_flags,
         shell:
-            "neuroenc evaluate pictures --pictures {input.pictures:q} --stimuli {input.stimuli:q} "
-            "--responses {input.responses:q} {params.judges} --out {output:q} > {log} 2>&1"
+            "neuroenc evaluate pictures --pictures={input.pictures:q} --stimuli={input.stimuli:q} "
+            "--responses={input.responses:q} {params.judges:q} --out={output:q} > {log} 2>&1"
 
     rule evaluate_captions:
         """Score captions against those people wrote."""
@@ -238,10 +237,10 @@ if DRAWN:
             mem_mb=memory(4, base=2000),
             runtime=60,
         params:
-            clip=json.dumps(config["models"][DRAWN["model"]]),
+            clip=clip_section,
         shell:
-            "neuroenc evaluate captions --captions {input.captions:q} --stimuli {input.stimuli:q} "
-            "--clip {params.clip:q} --out {output:q} > {log} 2>&1"
+            "neuroenc evaluate captions --captions={input.captions:q} --stimuli={input.stimuli:q} "
+            "--clip={params.clip:q} --out={output:q} > {log} 2>&1"
 
     rule reconstructions:
         """Show what was seen, retrieved and drawn: the best, the middle and the worst pictures."""
@@ -268,8 +267,8 @@ if DRAWN:
             runtime=10,
         params:
             captions=lambda wildcards, input: (
-                f"--captions {input.captions}" if input.captions else ""
+                [f"--captions={input.captions}"] if input.captions else []
             ),
         shell:
-            "neuroenc results reconstructions --pictures {input.pictures:q} --scores {input.scores:q} "
-            "--stimuli {input.stimuli:q} {params.captions} --out {output:q} > {log} 2>&1"
+            "neuroenc results reconstructions --pictures={input.pictures:q} --scores={input.scores:q} "
+            "--stimuli={input.stimuli:q} {params.captions:q} --out={output:q} > {log} 2>&1"

@@ -19,9 +19,9 @@ rule encode_fit:
     params:
         options=encoder_section,
     shell:
-        "neuroenc encode fit --responses {input.responses:q} --features {input.features:q} "
-        "--split {input.split:q} --options {params.options:q} --out {output.predictions:q} "
-        "--weights {output.weights:q} > {log} 2>&1"
+        "neuroenc encode fit --responses={input.responses:q} --features={input.features:q} "
+        "--split={input.split:q} --options={params.options:q} --out={output.predictions:q} "
+        "--weights={output.weights:q} > {log} 2>&1"
 
 
 rule encode_stack:
@@ -43,8 +43,8 @@ rule encode_stack:
         options=section("stack"),
         members=members_flags,
     shell:
-        "neuroenc encode stack --responses {input.responses:q} {params.members} "
-        "--options {params.options:q} --out {output:q} > {log} 2>&1"
+        "neuroenc encode stack --responses={input.responses:q} {params.members:q} "
+        "--options={params.options:q} --out={output:q} > {log} 2>&1"
 
 
 ruleorder: encode_stack > encode_fit
@@ -68,8 +68,8 @@ rule evaluate:
     params:
         options=section("evaluation"),
     shell:
-        "neuroenc evaluate score --responses {input.responses:q} "
-        "--predictions {input.predictions:q} --options {params.options:q} --out {output:q} "
+        "neuroenc evaluate score --responses={input.responses:q} "
+        "--predictions={input.predictions:q} --options={params.options:q} --out={output:q} "
         "> {log} 2>&1"
 
 
@@ -102,12 +102,8 @@ rule grade:
         options=section(),
         responses=responses_flags,
         scores=scores_flags,
-        attention=lambda wildcards, input: " ".join(
-            f"--attention {s}={f}" for s, f in zip(SUBJECTS, input.attention)
-        ),
-        captions=lambda wildcards, input: " ".join(
-            f"--captions {s}={f}" for s, f in zip(SUBJECTS, input.captions)
-        ),
+        attention=lambda wildcards, input: of_each_subject("attention", input.attention),
+        captions=lambda wildcards, input: of_each_subject("captions", input.captions),
     shell:
-        "neuroenc evaluate grade --options {params.options:q} --root {input.root:q} "
-        "--split {input.split:q} {params.responses} {params.scores} {params.attention} {params.captions} --out {output:q} > {log} 2>&1"
+        "neuroenc evaluate grade --options={params.options:q} --root={input.root:q} "
+        "--split={input.split:q} {params.responses:q} {params.scores:q} {params.attention:q} {params.captions:q} --out={output:q} > {log} 2>&1"

@@ -15,7 +15,7 @@ rule features:
         runtime=120,
     params:
         options=model_section,
-        split=lambda wildcards, input: f"--split {input.split}" if input.split else "",
+        split=lambda wildcards, input: [f"--split={input.split}"] if input.split else [],
     shell:
-        "neuroenc features extract --stimuli {input.stimuli:q} --options {params.options:q} "
-        "{params.split} --out {output:q} > {log} 2>&1"
+        "neuroenc features extract --stimuli={input.stimuli:q} --options={params.options:q} "
+        "{params.split:q} --out={output:q} > {log} 2>&1"

@@ -17,8 +17,8 @@ rule maps_volume:
     params:
         scores=scores_flags,
     shell:
-        "neuroenc results maps --responses {input.responses:q} {params.scores} "
-        "--nifti {output.maps:q} > {log} 2>&1"
+        "neuroenc results maps --responses={input.responses:q} {params.scores:q} "
+        "--nifti={output.maps:q} > {log} 2>&1"
 
 
 rule maps_surface:
@@ -40,8 +40,8 @@ rule maps_surface:
     params:
         scores=scores_flags,
     shell:
-        "neuroenc results maps --responses {input.responses:q} {params.scores} "
-        "--left {output.left:q} --right {output.right:q} > {log} 2>&1"
+        "neuroenc results maps --responses={input.responses:q} {params.scores:q} "
+        "--left={output.left:q} --right={output.right:q} > {log} 2>&1"
 
 
 rule time_course:
@@ -66,7 +66,7 @@ rule time_course:
     params:
         scores=scores_flags,
     shell:
-        "neuroenc results time-course {params.scores} --out {output:q} > {log} 2>&1"
+        "neuroenc results time-course {params.scores:q} --out={output:q} > {log} 2>&1"
 
 
 rule figures:
@@ -103,8 +103,8 @@ rule figures:
     params:
         scores=scores_flags,
     shell:
-        "neuroenc results figures {params.scores} --regions {output.regions:q} "
-        "--scatter {output.scatter:q} --layers {output.layers:q} > {log} 2>&1"
+        "neuroenc results figures {params.scores:q} --regions={output.regions:q} "
+        "--scatter={output.scatter:q} --layers={output.layers:q} > {log} 2>&1"
 
 
 rule surface:
@@ -130,8 +130,8 @@ rule surface:
     params:
         scores=scores_flags,
     shell:
-        "neuroenc results surface --responses {input.responses:q} {params.scores} "
-        "--out {output:q} > {log} 2>&1"
+        "neuroenc results surface --responses={input.responses:q} {params.scores:q} "
+        "--out={output:q} > {log} 2>&1"
 
 
 rule summary:
@@ -176,12 +176,12 @@ rule summary:
         reconstruction=reconstruction_flags,
         label=config["label"],
         seed=config.get("evaluation", {}).get("seed", 0),
-        grade="--grade" if SIMULATED else "",
-        command=f"snakemake --configfile {os.path.relpath(workflow.configfiles[-1])}",
+        grade=lambda wildcards, input: [f"--grade={input.grade}"] if input.grade else [],
+        command=command_of_the_run,
     shell:
-        "neuroenc results summary {params.scores} {params.retrieval} {params.reconstruction} --label {params.label} --seed {params.seed} "
-        "--command {params.command:q} {params.grade} {input.grade:q} --out {output.summary:q} "
-        "--table {output.table:q} --page {output.page:q} > {log} 2>&1"
+        "neuroenc results summary {params.scores:q} {params.retrieval:q} {params.reconstruction:q} --label={params.label:q} --seed={params.seed:q} "
+        "--command={params.command:q} {params.grade:q} --out={output.summary:q} "
+        "--table={output.table:q} --page={output.page:q} > {log} 2>&1"
 
 
 rule attention_maps:
@@ -208,5 +208,5 @@ rule attention_maps:
         mem_mb=memory(10),
         runtime=20,
     shell:
-        "neuroenc results attention --weights {input.weights:q} --features {input.features:q} "
-        "--stimuli {input.stimuli:q} --out {output.figure:q} --maps {output.maps:q} > {log} 2>&1"
+        "neuroenc results attention --weights={input.weights:q} --features={input.features:q} "
+        "--stimuli={input.stimuli:q} --out={output.figure:q} --maps={output.maps:q} > {log} 2>&1"

@@ -1,0 +1,148 @@
+"""What no run of a configuration could finish, said before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from neuroenc.config import Config, Model
+from neuroenc.errors import InputError, invalid
+from neuroenc.features import registry
+
+ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
+TABLES = ("category", "caption")
+CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
+NO_TEST = ("v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank")
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    "nsd": tuple(f"{i:02d}" for i in range(1, 9)), "mtl": ("all",), "n170": ("1",),
+}  # fmt: skip
+"""Of datasets whose recordings are all there are"""
+
+
+def check(config: Config, *, libraries: bool = False) -> Config:
+    """Return a configuration that can be run to the end, as far as can be told without data.
+
+    Parameters
+    ----------
+    config : Config
+    libraries : bool
+        Also ask timm, torchvision and open_clip for networks and tags of theirs, which takes seconds.
+
+    Raises
+    ------
+    InputError
+        Naming the key, what it says, and what would work.
+    """
+    registry.check(config.models, libraries=libraries)
+    for one in CHECKS:
+        one(config)
+    return config
+
+
+def _dataset(config: Config) -> None:
+    """Subjects the dataset has, test stimuli it names, surfaces it lies on."""
+    name = config.dataset.name
+    known: Iterable[str] = SUBJECTS.get(name, ())
+    if name == "nsd" and config.dataset.root is None:
+        known = config.simulate.subjects
+    for subject in config.subjects:
+        if known and subject not in known:
+            raise invalid("subjects", subject, known)
+    if config.split.kind == "dataset" and name in NO_TEST:
+        raise InputError(
+            f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} names no test stimuli. Use "
+            "'stimulus' or 'group'."
+        )
+    if config.figures.surface and name != "nsd":
+        raise InputError(
+            f"Invalid value for 'figures.surface': True. Surfaces are drawn of nsd alone, not of {name!r}. "
+            "Use figures.volume, or leave it out."
+        )
+
+
+def _encoders(config: Config) -> None:
+    """Networks that are known, and features on a grid for encoders that need one."""
+    for model in config.models.values():
+        resolved(model)  # a network that is named is known
+    for label, name in config.fits().values():
+        encoder, model = config.encoders[label], resolved(config.models[name])
+        flat = model.pooling in ("mean", "cls", "last")
+        if encoder.name in ON_A_GRID and (flat or model.extractor in TABLES):
+            made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
+            raise InputError(
+                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features on a grid of tokens; "
+                f"the model {name!r} {made}. Set models.{name}.pooling to 'grid:<k>' or 'tokens', or leave "
+                f"{name!r} out of encoders.{label}.models."
+            )
+
+
+def _embeddings(config: Config) -> None:
+    """Embeddings that captioner and generators take, and networks that can look at what is drawn."""
+    if config.captions and config.captions.generate:
+        layers = [config.captions.layer] if config.captions.layer else None
+        _takes(config, "captions.generate", config.captions.model, layers, CAPTIONERS)
+    if config.synthesis:
+        _takes(config, "synthesis.model", config.synthesis.model, ["visual"], CAPTIONERS)
+        _looks(config, "synthesis.judge", config.fits()[config.synthesis.judge][1])
+    if config.reconstruction:
+        from neuroenc.decoders.pipelines import TAKES
+
+        asked = config.reconstruction
+        layers = config.decoders[asked.decoder].layers or None
+        wanted = TAKES[asked.generator]["model"]
+        _takes(config, "reconstruction.generator", asked.model, layers, wanted)
+        if asked.captions:
+            _takes(config, "reconstruction.captions", asked.model, layers, CAPTIONERS)
+        if asked.low_level:
+            small = config.decoders[asked.low_level].models[0]
+            if resolved(config.models[small]).extractor != "pixel":
+                raise InputError(
+                    f"Invalid value for 'reconstruction.low_level': {asked.low_level!r} decodes {small!r}. "
+                    "Expected a decoder of one model whose extractor is 'pixel'."
+                )
+        for name in asked.judges:
+            _looks(config, "reconstruction.judges", name)
+        for fit in asked.closed_loop:
+            _looks(config, "reconstruction.closed_loop", config.fits()[fit][1])
+
+
+def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:
+    """Refuse embeddings of another network, another layer, random weights or a projection."""
+    model = resolved(config.models[name])
+    found = f"{model.extractor}/{model.network}"
+    if found != wanted:
+        _refuse(key, name, f"is {found!r}", f"{wanted!r}", "Name a model of that network, or leave it out")
+    if (model.weights or "").startswith("random:"):
+        _refuse(key, name, f"has the weights {model.weights!r}", "trained ones", "Leave models.*.weights out")
+    if model.projection:
+        _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Leave it out")
+    kept = layers or model.layers
+    if kept and (kept != ["visual"] or "visual" not in model.layers):
+        _refuse(
+            key, name, f"gives the layers {', '.join(map(repr, kept))}", "'visual' alone",
+            f"Set models.{name}.layers to [visual], or choose that layer",
+        )  # fmt: skip
+
+
+def _looks(config: Config, key: str, name: str) -> None:
+    """Refuse models that cannot be shown new pictures."""
+    model = resolved(config.models[name])
+    if model.projection:
+        _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Choose another model")
+    if model.extractor in (*TABLES, "open_clip_text"):
+        _refuse(key, name, f"reads no pictures ({model.extractor})", "one that does", "Choose another model")
+
+
+def _refuse(key: str, name: str, found: str, expected: str, instead: str) -> None:
+    raise InputError(
+        f"Invalid value for {key!r}: the model {name!r} {found}, expected {expected}. {instead}."
+    )
+
+
+def resolved(model: Model) -> Model:
+    """Complete a model by the registry of networks."""
+    from neuroenc.features.registry import resolve
+
+    return resolve(model)[0]
+
+
+CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _embeddings)
