@@ -327,8 +327,8 @@ def _check_name(name: str) -> None:
         raise ContractError(f"The name {name!r} is one that netCDF keeps for itself. Choose another.")
     if not name or found:
         raise ContractError(
-            f"The name {name!r} holds {found or 'nothing'}, which does not survive in a file. Name regions and "
-            "coordinates by letters, digits and _ - . alone."
+            f"The name {name!r} holds {found or 'nothing'}, which does not survive in a file. Name regions "
+            "and coordinates by letters, digits and _ - . alone."
         )
 
 

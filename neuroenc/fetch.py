@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, NeuroencError
-from neuroenc.files import relative, remove, write_json
+from neuroenc.files import lock, relative, remove, write_json
 
 if TYPE_CHECKING:
     import requests
@@ -73,7 +73,11 @@ def fetch(url: str, path: str | Path, *, known_hash: str | None = None, size: in
         partial = path.with_name(f".partial-{path.name}")
         if size is not None:
             room(path.parent, size, path.name)
-        with _alone(partial):
+        with lock(path.with_name(f".lock-{path.name}")) as free:
+            if not free:
+                raise FetchError(
+                    f"Another process is fetching {path}. Wait for it and run the same command again."
+                )
             if path.exists():  # another process was quicker
                 return False
             _transfer(url, partial, size, hashed=known_hash is not None)
@@ -92,28 +96,6 @@ def writing(folder: Path) -> Iterator[None]:
             f"Cannot write into {folder}: {error.strerror or error}. Free space or choose a folder you may "
             "write to, and try again."
         ) from None
-
-
-@contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    """Hold a transfer for this process; the system lets go of it when the process ends, however it does."""
-    import fcntl
-
-    lock = partial.with_name(f"{partial.name}.lock")
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FetchError(
-                f"Another process is fetching {partial.name.removeprefix('.partial-')} into "
-                f"{partial.parent}. Wait for it and run the same command again."
-            ) from None
-        if not os.fstat(file.fileno()).st_nlink:  # the one that held it removed it just now
-            raise FetchError(f"Another process fetched into {partial.parent}. Run the same command again.")
-        try:
-            yield
-        finally:
-            remove(lock)
 
 
 def _check_hash(url: str, partial: Path, known_hash: str | None) -> None:

@@ -14,7 +14,11 @@ from neuroenc.errors import suggest
 def _name(value: str) -> str:
     if not re.fullmatch("[A-Za-z0-9]+", value):
         bare = value.removeprefix("sub-")
-        hint = f"; write {bare!r}" if bare != value and re.fullmatch("[A-Za-z0-9]+", bare) else ""
+        hint = (
+            f"; write {bare!r}, and call it so in recordings of your own"
+            if bare != value and re.fullmatch("[A-Za-z0-9]+", bare)
+            else ""
+        )
         raise ValueError(
             f"Names are letters and digits, A to Z, a to z, 0 to 9: they become part of file names{hint}"
         )

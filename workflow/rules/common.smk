@@ -1,6 +1,7 @@
 import atexit
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -50,8 +51,9 @@ def hold(label):
     return held
 
 
-# jobs read this file too; what only looks does not wait
-if workflow.is_main_process and not (workflow.dryrun or workflow.lint):
+# jobs read this file too; what only looks does not wait (Snakemake knows its executor only later)
+LOOKS = r"-[a-z]*n[a-z]*|--(dry|lint|report|list|summary|detailed|dag|rulegraph|filegraph|unlock).*"
+if workflow.is_main_process and not any(re.fullmatch(LOOKS, a) for a in sys.argv[1:]):
     HELD = hold(config.get("label", ""))
 
 
