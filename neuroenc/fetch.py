@@ -73,7 +73,7 @@ def fetch(url: str, path: str | Path, *, known_hash: str | None = None, size: in
         partial = path.with_name(f".partial-{path.name}")
         if size is not None:
             room(path.parent, size, path.name)
-        with lock(path.with_name(f".lock-{path.name}")) as free:
+        with lock(path.with_name(f".lock-{path.name}"), passing=True) as free:
             if not free:
                 raise FetchError(
                     f"Another process is fetching {path}. Wait for it and run the same command again."

@@ -135,7 +135,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
+def lock(path: Path, *, shared: bool = False, passing: bool = False) -> Iterator[bool]:
     """Hold a lock file while the block runs; the system lets go of it when the process ends, however it does.
 
     Parameters
@@ -144,6 +144,8 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
         Made if it is not there, and left there.
     shared : bool
         Beside others that share it; else alone.
+    passing : bool
+        Remove the file at the end, in folders where nothing else should stand.
 
     Yields
     ------
@@ -159,7 +161,11 @@ def lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            try:
+                yield True
+            finally:
+                if passing:
+                    path.unlink(missing_ok=True)
 
 
 def reserve(path: Path, size: int) -> None:

@@ -35,7 +35,8 @@ def _region(value: str) -> str:
 
 
 def _place(value: str) -> str:
-    found = re.search(r"[{}\x00-\x1f\x7f]", os.path.expandvars(value))
+    # a variable that is not set here may be where the job runs
+    found = re.search(r"[{}\x00-\x1f\x7f]", re.sub(r"\$\{\w+\}", "", os.path.expandvars(value)))
     if found or not value.strip():
         what = f"with {found[0]!r}" if found else "that is empty"
         raise ValueError(f"The workflow cannot use a path {what}. Rename it, or make a link to it")
