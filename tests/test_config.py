@@ -99,6 +99,7 @@ def test_an_unknown_network_is_found_before_anything_runs(run, tmp_path):
     data = {
         "label": "a",
         "dataset": {"name": "v4"},
+        "split": {"kind": "stimulus"},
         "subjects": ["1"],
         "models": {"a": {"network": "resnet5"}},
     }
