@@ -158,13 +158,14 @@ class Dataset(Section):
 class Split(Section):
     """How stimuli are divided into training and test."""
 
-    kind: Literal["dataset", "stimulus", "group", "chronological"] = Field(
+    kind: Literal["dataset", "stimulus", "kfold", "group", "chronological"] = Field(
         default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
-        "share of the stimuli; 'group': each group (run, story, …) is the test set once; 'chronological': "
-        "each film is cut into `n_folds` stretches, each tested once."
+        "share of the stimuli; 'kfold': random folds, each stimulus is tested once; 'group': each group (run, "
+        "story, …) is the test set once; 'chronological': each film is cut into `n_folds` stretches, each "
+        "tested once."
     )  # fmt: skip
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split; stretches of a film.")
+    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split; folds of kfold; stretches of a film.")
     embargo: float = Field(
         default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
         "is left out of training."
@@ -584,7 +585,10 @@ class Stack(Section):
 class Evaluation(Section):
     """Ceilings and statistics."""
 
-    ceiling: Literal["ncsnr", "split_half", "explainable_variance"] = "ncsnr"
+    ceiling: Literal["ncsnr", "split_half", "explainable_variance", "given"] = Field(
+        default="ncsnr", description="How it is estimated from repeats; 'given': the `noise_ceiling` that "
+        "comes with the data, which is also taken where no test stimulus is repeated."
+    )  # fmt: skip
     threshold: float = Field(
         default=0.05,
         gt=0,

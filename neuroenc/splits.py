@@ -13,6 +13,7 @@ from neuroenc.config import Split
 from neuroenc.errors import InputError, LeakError
 
 TRAIN, TEST, UNUSED = 0, 1, 2
+FEWEST = 3  # test stimuli of a fold: of two, every r is 1 or -1
 
 
 def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
@@ -35,7 +36,7 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     ------
     InputError
         The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
-        cut in time.
+        cut in time; a fold tests fewer than three stimuli.
     """
     if options.kind == "chronological":
         return _chronological(stimuli, options)
@@ -50,6 +51,14 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
                 "'stimulus' or 'group'."
             )
         tests = [np.flatnonzero(test)]
+    elif options.kind == "kfold":
+        if not 2 <= options.n_folds <= len(np.unique(group)):
+            raise InputError(
+                f"split.kind 'kfold' cannot make split.n_folds {options.n_folds} of {len(np.unique(group))} "
+                "groups of stimuli. Expected 2 or more, and no more than there are groups."
+            )
+        folds = GroupKFold(options.n_folds, shuffle=True, random_state=options.seed)
+        tests = [np.asarray(test) for _, test in folds.split(rows, groups=group)]
     elif options.kind == "stimulus":
         tests = [
             next(
@@ -71,8 +80,8 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
                 f"Cannot make {options.n_inner} inner folds of {len(np.unique(group[train]))} groups "
                 f"({len(train)} training stimuli). Lower split.n_inner."
             )
-        folds = GroupKFold(options.n_inner, shuffle=True, random_state=options.seed)
-        for number, (_, validation) in enumerate(folds.split(train, groups=group[train])):
+        inside = GroupKFold(options.n_inner, shuffle=True, random_state=options.seed)
+        for number, (_, validation) in enumerate(inside.split(train, groups=group[train])):
             inner[fold, train[validation]] = number
     return _split(stimuli, options, side, inner)
 
@@ -111,6 +120,15 @@ def _split(
     stimuli: xr.Dataset, options: Split, side: NDArray[np.int8], inner: NDArray[np.int16]
 ) -> xr.Dataset:
     group = stimuli["group"].values
+    size = (side == TEST).sum(1)
+    if size.min() < FEWEST:
+        small = np.flatnonzero(size < FEWEST)
+        raise InputError(
+            f"{len(small)} of {len(size)} folds test fewer than {FEWEST} stimuli, first {size[small[0]]} "
+            f"({str(stimuli['stimulus_id'].values[side[small[0]] == TEST][0])!r}, group "
+            f"{str(group[side[small[0]] == TEST][0])!r}), which cannot be correlated. Use fewer folds, larger "
+            "groups (column `group` of the stimuli) or split.kind 'kfold'."
+        )
     split = xr.Dataset(
         {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)},
         {"stimulus_id": ("stimulus", stimuli["stimulus_id"].values), "group": ("stimulus", group)},

@@ -17,6 +17,7 @@ from neuroenc.decoders.retrieve import cosine, hits, retrieval
 from neuroenc.decoders.target import Target
 from neuroenc.encoders.encode import transductive
 from neuroenc.errors import InputError
+from neuroenc.evaluation.identification import standardise_by
 
 
 def make(
@@ -330,14 +331,12 @@ def match(
     for f in np.unique(fold):
         test, inner = fold == f, held_fold == f
         train = np.setdiff1d(np.arange(len(ids)), tested[test])
-        scale = measured[train].std(0)
-        scale = np.where(scale > 0, scale, np.nan)
-        y, predicted = (
-            (v - measured[train].mean(0)) / scale
-            for v in (measured[tested[test]], predictions["prediction"].values[test].reshape(test.sum(), -1))
-        )
-        shown = predictions["validation"].values[inner].reshape(inner.sum(), -1)
-        similarity = likelihood(y, predicted, (measured[held[inner]] - shown) / scale)
+        y, predicted, seen, foreseen = standardise_by(
+            measured[train], measured[tested[test]],
+            predictions["prediction"].values[test].reshape(test.sum(), -1), measured[held[inner]],
+            predictions["validation"].values[inner].reshape(inner.sum(), -1),
+        )  # fmt: skip
+        similarity = likelihood(y, predicted, seen - foreseen)
         tables.append(retrieval(similarity, n_way=n_way, n_bootstraps=n_bootstraps, seed=seed))
     return _mean(tables)
 

@@ -7,6 +7,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.ranking import best
+
 Floats = NDArray[np.float64]
 SHRINKAGES = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
@@ -70,7 +72,7 @@ def choose_shrinkage(residual: ArrayLike, n_folds: int = 5, seed: int = 0) -> fl
         rest = r[np.setdiff1d(np.arange(len(r)), held)]
         known = (rest**2).sum(0) > 0
         score += Noise.fit(rest[:, known]).log_likelihood(r[held][:, known])
-    return float(SHRINKAGES[int(score.argmax())])
+    return float(SHRINKAGES[best(score)])
 
 
 def likelihood(measured: ArrayLike, predicted: ArrayLike, residual: ArrayLike) -> Floats:
@@ -89,10 +91,12 @@ def likelihood(measured: ArrayLike, predicted: ArrayLike, residual: ArrayLike) -
     Returns
     -------
     array of shape (n_stimuli, n_stimuli)
-        Row: measured, column: predicted.
+        Row: measured, column: predicted; NaN where no neuroid has residuals.
     """
     y, f, r = (np.asarray(v, np.float64) for v in (measured, predicted, residual))
     known = np.isfinite(y).all(0) & np.isfinite(f).all(0) & np.isfinite(r).all(0) & (np.abs(r).max(0) > 0)
+    if not known.any():
+        return np.full((len(y), len(f)), np.nan)
     y, f, r = y[:, known], f[:, known], r[:, known]
     noise, shrinkage = Noise.fit(r), choose_shrinkage(r)
     own, other = (np.diag(noise.product(v, v, shrinkage)) for v in (y, f))

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import hypergeom
 
 from neuroenc.errors import InputError
+from neuroenc.ranking import ahead
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +37,8 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     Parameters
     ----------
     similarity : array of shape (n, n)
-        What belongs together stands on the diagonal. Of equal values the own column counts as the last.
+        What belongs together stands on the diagonal. Of equal values the own column counts as the last;
+        a value that is not a number stands behind all others.
     k : int
     n_way : int, optional
         Candidates: the own column and n_way - 1 others drawn at random. The probability is exact, the mean
@@ -55,10 +57,10 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     n = s.shape[1]
     if n_way is not None and n_way > n:
         raise InputError(f"{n} pictures are too few for {n_way}-way retrieval. Ask for {n} or fewer.")
-    ahead = (s >= np.diag(s)[:, None]).sum(1) - 1
+    before = ahead(s)
     if n_way is None:
-        return np.asarray(ahead < k, np.float64)
-    return np.asarray(hypergeom.cdf(k - 1, n - 1, ahead, n_way - 1), np.float64)
+        return np.asarray(before < k, np.float64)
+    return np.asarray(hypergeom.cdf(k - 1, n - 1, before, n_way - 1), np.float64)
 
 
 def retrieval(

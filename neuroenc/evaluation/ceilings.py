@@ -1,13 +1,17 @@
 """Noise ceilings: how well a perfect model could predict responses that carry noise.
 
-Ceilings are shares of variance (0 to 1). The ceiling of a Pearson r between a prediction and the
-measured response is their square root.
+Ceilings are shares of variance (0 to 1), of the responses that are scored: the means over the repeats that each
+stimulus has, those seen once among them. The ceiling of a Pearson r between a prediction and the measured
+response is their square root: both refer to the squared r of the noiseless response with that mean. Noise is
+taken as even over stimuli.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
 
 
 def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float64]:
@@ -23,27 +27,44 @@ def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float
     Returns
     -------
     ndarray of shape (n_neuroids,)
-        Standard deviation of the signal over that of the noise; the noise variance is the mean
-        over stimuli of the variance over repeats, the signal variance what remains of the total
-        of the repeated stimuli, not below 0. NaN where no stimulus is repeated.
+        Standard deviation of the signal over that of the noise. The noise variance is that within stimuli,
+        the signal variance that of the means less the noise they keep, both without bias (analysis of
+        variance, method of moments); not below 0. NaN where no stimulus is repeated.
     """
+    count, mean, noise = _moments(response, stimulus)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        signal = _variance(mean) - noise * _mean_inverse(count)
+        ratio = np.sqrt(np.maximum(signal, 0) / noise)
+    return np.asarray(np.where(noise > 0, ratio, np.nan))
+
+
+def _moments(response: ArrayLike, stimulus: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Repeats and mean of each stimulus, (n_stimuli, n_neuroids), and the variance within stimuli."""
     values = np.asarray(response, np.float64)
     ids, inverse = np.unique(np.asarray(stimulus), return_inverse=True)
     present = np.isfinite(values)
-    count, total, squares = (np.zeros((len(ids), values.shape[1])) for _ in range(3))
     values = np.where(present, values, 0)
-    for out, add in ((count, present), (total, values), (squares, values**2)):
-        np.add.at(out, inverse, add)
-    repeated = count > 1
+    count, total, within = (np.zeros((len(ids), values.shape[1])) for _ in range(3))
+    np.add.at(count, inverse, present)
+    np.add.at(total, inverse, values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        within = np.where(repeated, squares - total**2 / count, 0).sum(0)
-        noise = within / np.where(repeated, count - 1, 0).sum(0)
-        n = np.where(repeated, count, 0).sum(0)
-        mean = np.where(repeated, total, 0).sum(0) / n
-        # expectation of this sum: (n - 1) times the total variance, near enough
-        variance = (np.where(repeated, squares, 0).sum(0) - n * mean**2) / (n - 1)
-        ratio = np.sqrt(np.maximum(variance - noise, 0) / noise)
-    return np.asarray(np.where(repeated.any(0) & (noise > 0), ratio, np.nan))
+        mean = total / count
+        np.add.at(within, inverse, np.where(present, values - mean[inverse], 0) ** 2)
+        return count, mean, within.sum(0) / np.maximum(count - 1, 0).sum(0)
+
+
+def _variance(mean: Floats) -> Floats:
+    """Variance over the stimuli that each neuroid has; NaN of fewer than two."""
+    here = np.isfinite(mean)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = np.where(here, mean, 0).sum(0) / here.sum(0)
+        return np.asarray((np.where(here, mean - centre, 0) ** 2).sum(0) / (here.sum(0) - 1))
+
+
+def _mean_inverse(count: Floats) -> Floats:
+    """Mean of 1/k over the stimuli that each neuroid has."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(count > 0, 1 / count, 0).sum(0) / (count > 0).sum(0))
 
 
 def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]:
@@ -52,8 +73,8 @@ def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]
     Parameters
     ----------
     ncsnr : array of shape (n_neuroids,)
-    n_repeats : int or array of shape (n_stimuli,)
-        Repeats behind each averaged response. Mixed numbers enter as the mean of 1/k
+    n_repeats : int, or array of shape (n_stimuli,) or (n_stimuli, n_neuroids)
+        Repeats behind each averaged response; 0: no response. Mixed numbers enter as the mean of 1/k
         (the Algonauts 2023 preparation).
 
     Returns
@@ -62,7 +83,7 @@ def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]
         ncsnr² / (ncsnr² + mean(1/k)), between 0 and 1; NaN stays NaN.
     """
     power = np.asarray(ncsnr, np.float64) ** 2
-    return np.asarray(power / (power + np.mean(1 / np.asarray(n_repeats, np.float64))))
+    return np.asarray(power / (power + _mean_inverse(np.atleast_1d(np.asarray(n_repeats, np.float64)))))
 
 
 def spearman_brown(r: ArrayLike, factor: float) -> NDArray[np.float64]:
@@ -87,28 +108,38 @@ def split_half(
     Returns
     -------
     half : ndarray of shape (n_neuroids,)
-        Mean correlation between halves.
+        Mean correlation between halves, over stimuli with a repeat in both.
     full : ndarray of shape (n_neuroids,)
-        Corrected from the size of a half to all repeats by Spearman-Brown (an odd repeat is left
-        out of the halves, so the factor is above 2): the ceiling of the explained variance.
+        The ceiling of the explained variance of all stimuli, those seen once among them: corrected by
+        Spearman-Brown from the size of the halves to the number of repeats. The noise of a mean goes with
+        1/k, so the factor is the mean of 1/k of the halves over that of the stimuli.
     """
     from neuroenc.evaluation.scores import pearson_r
 
     values = np.asarray(trials, np.float64)
     rng = np.random.default_rng(seed)
-    present = np.asarray(np.isfinite(values).any(2))
-    rows = np.flatnonzero(present.sum(1) > 1)
-    values, present = values[rows], present[rows]
-    count = present.sum(1, keepdims=True)
-    halves = np.zeros(values.shape[2])
+    noise = _mean_inverse(np.isfinite(values).sum(1).astype(np.float64))
+    shown = np.isfinite(values).any(2)
+    rows = np.flatnonzero(shown.sum(1) > 1)
+    values, shown = values[rows], shown[rows]
+    known = np.isfinite(values)
+    values = np.where(known, values, 0)
+    count = shown.sum(1, keepdims=True)
+    halves, of_half = np.zeros((2, values.shape[2]))
     for _ in range(n_splits):
-        rank = np.where(present, rng.random(present.shape), 2).argsort(1).argsort(1)
-        first = (rank < count // 2)[..., None]
-        second = ((rank >= count // 2) & (rank < 2 * (count // 2)))[..., None]
-        means = [np.nanmean(np.where(side, values, np.nan), axis=1) for side in (first, second)]
+        rank = np.where(shown, rng.random(shown.shape), 2).argsort(1).argsort(1)
+        sides = rank < count // 2, (rank >= count // 2) & (rank < 2 * (count // 2))
+        number = [np.einsum("sr,srv->sv", side, known, dtype=np.float64) for side in sides]
+        both = (number[0] > 0) & (number[1] > 0)
+        means = []
+        for side, n in zip(sides, number, strict=True):
+            total = np.einsum("sr,srv->sv", side, values)
+            means.append(np.where(both, total / np.maximum(n, 1), np.nan))
+            of_half += _mean_inverse(np.where(both, n, 0)) / 2
         halves += pearson_r(*means)
     half = halves / n_splits
-    return half, spearman_brown(half, count.mean() / (count // 2).mean())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return half, spearman_brown(half, of_half / n_splits / noise)
 
 
 def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
@@ -119,7 +150,8 @@ def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     trials : array of shape (n_stimuli, n_repeats, n_neuroids)
-        NaN marks a missing repeat; stimuli seen once are left out.
+        NaN marks a missing repeat. Noise is measured where there are repeats; the power is that of the means
+        of all stimuli, those seen once among them.
 
     Returns
     -------
@@ -127,15 +159,10 @@ def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
         Unbiased, hence below 0 now and then where there is no signal.
     """
     values = np.asarray(trials, np.float64)
-    count = np.isfinite(values).sum(1)
+    n, k, v = values.shape
+    count, mean, noise = _moments(values.reshape(n * k, v), np.repeat(np.arange(n), k))
     with np.errstate(invalid="ignore", divide="ignore"):
-        rows = count > 1
-        filled = np.where(np.isfinite(values), values, 0)
-        mean = np.where(rows, filled.sum(1) / count, np.nan)
-        deviation = np.where(np.isfinite(values), values - mean[:, None], 0)
-        noise = np.where(rows, (deviation**2).sum(1) / (count - 1) / count, np.nan)
-        power = np.nanvar(mean, axis=0, ddof=1)
-        return np.asarray(1 - np.nanmean(noise, axis=0) / power)
+        return np.asarray(1 - noise * _mean_inverse(count) / _variance(mean))
 
 
 def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
@@ -161,18 +188,22 @@ def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.s
     return ids, trials
 
 
-def ceiling(response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayLike) -> NDArray[np.float64]:
+def ceiling(
+    response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayLike, given: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Share of explainable variance of the mean response to each stimulus.
 
     Parameters
     ----------
     response : array of shape (n_presentations, n_neuroids)
-        Test presentations.
+        Test presentations. NaN marks a missing value.
     stimulus : array of shape (n_presentations,)
-    method : {"ncsnr", "split_half", "explainable_variance"}
+    method : {"ncsnr", "split_half", "explainable_variance", "given"}
         "ncsnr" takes the dataset's own map where it has one, else the repeats given.
     ncsnr : array of shape (n_neuroids,)
         NaN where unknown.
+    given : array of shape (n_neuroids,), optional
+        Ceiling of a single row of responses, c: where k rows are averaged, ncsnr² is c / (1 - c).
 
     Returns
     -------
@@ -180,11 +211,17 @@ def ceiling(response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayL
         NaN where nothing is repeated and no map is given.
     """
     ncsnr = np.asarray(ncsnr, np.float64)
-    count = np.unique(np.asarray(stimulus), return_counts=True)[1]
+    inverse, count = np.unique(np.asarray(stimulus), return_inverse=True, return_counts=True)[1:]
+    repeats = np.zeros((len(count), len(ncsnr)))
+    np.add.at(repeats, inverse, np.isfinite(response))
+    if method == "given":
+        c = np.asarray(given, np.float64)
+        # c / (c + (1 - c) mean(1/k)) needs no division by 1 - c
+        return np.asarray(c / (c + (1 - c) * _mean_inverse(repeats)))
     if method == "ncsnr":
         known = ncsnr if np.isfinite(ncsnr).any() else estimate_ncsnr(response, stimulus)
-        return noise_ceiling(known, count)
+        return noise_ceiling(known, repeats)
     if count.max() < 2:
-        return np.full(np.asarray(response).shape[1], np.nan)
+        return np.full(len(ncsnr), np.nan)
     trials = stack_trials(response, stimulus)[1]
     return split_half(trials)[1] if method == "split_half" else explainable_variance(trials)

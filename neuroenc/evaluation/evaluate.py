@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import xarray as xr
+from tqdm import tqdm
 
 from neuroenc.arrays import average_repeats, make_scores, regions, same_neuroids
 from neuroenc.config import Evaluation
-from neuroenc.errors import ContractError
+from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.ceilings import ceiling
-from neuroenc.evaluation.identification import pattern_similarity, top_k
+from neuroenc.evaluation.identification import pattern_similarity, standardise_by, top_k
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
 from neuroenc.evaluation.time_course import cluster_p
@@ -35,43 +38,26 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         Scores. Beside `score` and `fold_score`: `ceiling`, `r_low`, `r_high`, `p`, `q`,
         `chosen_layer` and `validation_r2` per neuroid, `region_r` with its interval per region; with time
         bins `region_time_r`, and `region_time_p` corrected over time by clusters.
-        Attributes count neuroids without score and below the threshold, and give the
-        identification of the test stimuli, `brain_to_image_top1`, with its chance level.
+        Attributes count neuroids without score and below the threshold, and test stimuli without any response
+        (`n_missing_stimuli`, named in `missing_stimuli`), and give the identification of the test stimuli by
+        the correlation of patterns, `brain_to_image_top1`, with its chance level. A neuroid that lacks some
+        values is scored on those it has.
+
+    Raises
+    ------
+    InputError
+        No test stimulus has a response; the ceiling is to be given and is not.
+    ContractError
+        Predictions and responses of other neuroids or stimuli.
     """
     same_neuroids(responses, predictions)
-    ids, mean = average_repeats(responses)
-    row = {s: i for i, s in enumerate(ids)}
-    tested = predictions["stimulus_id"].values
-    missing = [s for s in tested if s not in row]
-    if missing:
-        raise ContractError(
-            f"{len(missing)} predicted stimuli have no response, first {str(missing[0])!r}; the responses "
-            f"hold {len(ids)} stimuli, first {str(ids[0])!r}. Score the responses that were fitted."
-        )
-    test = np.array([row[s] for s in tested])
-    shape = mean.shape[1:]
-    film = stretch = None
-    if {"film", "onset"} <= set(responses.coords):  # running stimuli, from here on in order of time
-        unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
-        at = first[np.searchsorted(unique, tested)]
-        film, onset = responses["film"].values[at], responses["onset"].values[at]
-        order = np.lexsort((onset, film, predictions["fold"].values))
-        predictions = predictions.isel(presentation=order)
-        test, tested, film = test[order], tested[order], film[order]
-        number = (onset[order] // options.stretch).astype(int).astype(str)
-        stretch = np.char.add(np.char.add(film, "/"), number)
-    y = mean[test].reshape(len(test), -1)
-    prediction = predictions["prediction"].values.reshape(len(test), -1)
-    fold = predictions["fold"].values
+    rows = _align(responses, predictions, options.stretch)
+    predictions, y, prediction, tested, fold = rows.predictions, rows.y, rows.prediction, rows.tested, rows.fold
+    shape = responses["response"].shape[1:]
     fold_r, fold_r2 = (per_fold(score, y, prediction, fold) for score in (pearson_r, r2_score))
     fold_r2[~np.isfinite(fold_r)] = np.nan
     r = fold_r.mean(0)
-    shown = np.isin(responses["stimulus_id"].values, ids[test])
-    ncsnr = np.full(y.shape[1], np.nan)
-    if "ncsnr" in responses.coords:
-        ncsnr = np.repeat(responses["ncsnr"].values, y.shape[1] // shape[0])
-    trials = responses["response"].values[shown].reshape(shown.sum(), -1)
-    limit = ceiling(trials, responses["stimulus_id"].values[shown], options.ceiling, ncsnr)
+    method, limit = _ceiling(responses, tested, options.ceiling)
     normalised, n_below = normalised_r(r, limit, threshold=options.threshold)
     fold_normalised = np.stack([normalised_r(f, limit, threshold=options.threshold)[0] for f in fold_r])
     fold_score = np.stack([fold_r, fold_r2, fold_normalised], axis=1)
@@ -84,17 +70,18 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         for name, m in wide.items() for k in range(n_bins) if n_bins > 1
     }  # fmt: skip
     interval, limits = bootstrap_r(
-        y, prediction, tested, fold, wide | in_bin, stretch=stretch, n=options.n_bootstraps,
+        y, prediction, tested, fold, wide | in_bin, stretch=rows.stretch, n=options.n_bootstraps,
         seed=options.seed,
     )  # fmt: skip
-    p = permutation_p(y, prediction, tested, fold, film=film, n=options.n_permutations, seed=options.seed)
-    layer = predictions["chosen_layer"].values
-    chosen = np.array([max(set(c), key=list(c).count) for c in layer.reshape(len(layer), -1).T])
+    p = permutation_p(
+        y, prediction, tested, fold, film=rows.film, n_stimuli=rows.n_stimuli, n=options.n_permutations,
+        seed=options.seed,
+    )  # fmt: skip
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
 
     per_neuroid = {
         "ceiling": limit, "p": p, "q": fdr(p), "r_low": interval[0], "r_high": interval[1],
-        "chosen_layer": chosen,
+        "chosen_layer": _most_often(predictions),
     }  # fmt: skip
     bins = {str(k): c.values for k, c in responses.coords.items() if c.dims == ("time_bin",)}
     scores = make_scores(
@@ -104,11 +91,12 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         attrs={
             "dataset": responses.attrs["dataset"], "model": predictions.attrs["model"],
             "weights": predictions.attrs["weights"], "encoder": predictions.attrs["encoder"],
-            "transductive": predictions.attrs["transductive"], "ceiling_method": options.ceiling,
+            "transductive": predictions.attrs["transductive"], "ceiling_method": method,
             "ceiling_threshold": options.threshold, "fdr_level": options.fdr_level,
             "n_below_threshold": n_below,
-            "n_without_score": int(np.isnan(r).sum()), "n_test_stimuli": len(set(ids[test])),
-            **_identification(responses, predictions, y, prediction),
+            "n_without_score": int(np.isnan(r).sum()), "n_test_stimuli": len(np.unique(tested)),
+            "n_missing_stimuli": len(rows.missing), "missing_stimuli": ", ".join(rows.missing[:20]),
+            **_identification(responses, rows),
         },
         per_neuroid={k: v.reshape(shape) for k, v in per_neuroid.items()},
         fold_score=fold_score.reshape(-1, len(METRICS), *shape),
@@ -126,7 +114,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         scores["region_time_r"] = (("region", "time_bin", "estimate"), course)
         scores["region_time_p"] = (("region", "time_bin"), np.array([
             cluster_p(y.reshape(len(y), *shape), prediction.reshape(len(y), *shape), tested, fold, m,
-                      film=film, n=options.n_permutations, seed=options.seed)
+                      film=rows.film, n_stimuli=rows.n_stimuli, n=options.n_permutations, seed=options.seed)
             for m in members.values()
         ]))  # fmt: skip
     return scores.assign_coords(
@@ -135,39 +123,123 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     )  # fmt: skip
 
 
+class Rows(NamedTuple):
+    """Test stimuli of all folds, in an order that is not that of the files."""
+
+    predictions: xr.Dataset
+    y: np.ndarray
+    prediction: np.ndarray
+    """(n_rows, n_neuroids x n_time_bins)"""
+    tested: np.ndarray
+    fold: np.ndarray
+    film: np.ndarray | None
+    stretch: np.ndarray | None
+    """Of running stimuli, whose rows stand in order of time."""
+    n_stimuli: int
+    """Those that are never tested among them."""
+    missing: list[str]
+    """Test stimuli that no neuroid has a response to."""
+
+
+def _align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
+    """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
+    ids, mean = average_repeats(responses)
+    row = {s: i for i, s in enumerate(ids)}
+    absent = [s for s in predictions["stimulus_id"].values if s not in row]
+    if absent:
+        raise ContractError(
+            f"{len(absent)} predicted stimuli have no response, first {str(absent[0])!r}; the responses "
+            f"hold {len(ids)} stimuli, first {str(ids[0])!r}. Score the responses that were fitted."
+        )
+    mean = mean.reshape(len(ids), -1)
+    silent = ~np.isfinite(mean).any(1)
+    tested = predictions["stimulus_id"].values
+    lost = silent[[row[s] for s in tested]]
+    missing = sorted({str(s) for s in tested[lost]})
+    if lost.all():
+        raise InputError(f"None of {len(lost)} test stimuli has a response that is a number.")
+    if missing:
+        tqdm.write(
+            f"{len(missing)} test stimuli have no response that is a number and are left out: "
+            f"{', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}"
+        )
+    predictions = predictions.isel(presentation=~lost)
+    tested, fold = predictions["stimulus_id"].values, predictions["fold"].values
+    film = None
+    if {"film", "onset"} <= set(responses.coords):  # running stimuli stand in order of time
+        unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
+        at = first[np.searchsorted(unique, tested)]
+        film, onset = responses["film"].values[at], responses["onset"].values[at]
+        order = np.lexsort((onset, film, fold))
+        number = (onset // stretch).astype(int).astype(str)
+        stretches = np.char.add(np.char.add(film, "/"), number)[order]
+    else:
+        order = np.lexsort((tested, fold))
+    predictions = predictions.isel(presentation=order)
+    tested = tested[order]
+    return Rows(
+        predictions, mean[[row[s] for s in tested]],
+        predictions["prediction"].values.reshape(len(tested), -1), tested, fold[order],
+        None if film is None else film[order], None if film is None else stretches,
+        int((~silent).sum()), missing,
+    )  # fmt: skip
+
+
+def _ceiling(responses: xr.Dataset, tested: np.ndarray, method: str) -> tuple[str, np.ndarray]:
+    """Ceiling of what is scored; one that comes with the data, where nothing is repeated or it is asked for."""
+    shown = np.flatnonzero(np.isin(responses["stimulus_id"].values, tested))
+    keys = [responses[k].values[shown] for k in ("repetition", "run", "session", "stimulus_id")]
+    shown = shown[np.lexsort(keys)]  # halves are drawn by the order of repeats
+    stimulus = responses["stimulus_id"].values[shown]
+    trials = responses["response"].values[shown].reshape(len(shown), -1)
+    n_bins = trials.shape[1] // responses.sizes["neuroid"]
+    given, ncsnr = (
+        np.repeat(responses[k].values, n_bins) if k in responses.coords else np.full(trials.shape[1], np.nan)
+        for k in ("noise_ceiling", "ncsnr")
+    )
+    if method == "given" and "noise_ceiling" not in responses.coords:
+        raise InputError(
+            "evaluation.ceiling is 'given', but the responses hold no `noise_ceiling` of each neuroid. Give "
+            "the column, or estimate it from repeats: 'ncsnr', 'split_half' or 'explainable_variance'."
+        )
+    if np.isfinite(given).any() and len(np.unique(stimulus)) == len(stimulus):
+        method = "given"
+    return method, ceiling(trials, stimulus, method, ncsnr, given)
+
+
+def _most_often(predictions: xr.Dataset) -> np.ndarray:
+    """Layer that most folds choose, of equals the first; empty where none is chosen."""
+    names = [*predictions["layer_name"].values, ""]
+    chosen = predictions["chosen_layer"].values
+    chosen = chosen.reshape(len(chosen), -1)
+    return np.array(names)[np.array([(chosen == name).sum(0) for name in names]).argmax(0)]
+
+
 def _mean(values: np.ndarray) -> float:
     """Mean of the values that are known."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def _identification(
-    responses: xr.Dataset,
-    predictions: xr.Dataset,
-    y: np.ndarray,
-    prediction: np.ndarray,
-) -> dict[str, float]:
+def _identification(responses: xr.Dataset, rows: Rows) -> dict[str, float]:
     """Identify each fold's test stimuli; neuroids weigh by their validation R2."""
     ids, mean = average_repeats(responses)
-    fold = predictions["fold"].values
-    top1, top5, sizes = [], [], []
-    for number, f in enumerate(np.unique(fold)):
-        rows = fold == f
-        train = mean[~np.isin(ids, predictions["stimulus_id"].values[rows])].reshape(-1, y.shape[1])
-        centre, scale = train.mean(0), train.std(0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            measured, predicted = (
-                (v[rows] - centre) / np.where(scale > 0, scale, np.nan) for v in (y, prediction)
-            )
-        best = predictions["validation_r2"].values[number].max(0).ravel()
-        sizes.append(int(rows.sum()))
-        if not (best > 0).any():
-            top1.append(0.0)
-            top5.append(0.0)
-            continue
-        similarity = pattern_similarity(measured, predicted, best)
-        top1.append(top_k(similarity, 1))
-        top5.append(top_k(similarity, 5))
+    mean = mean.reshape(len(ids), -1)
+    found: dict[int, list[float]] = {1: [], 5: []}
+    chance: dict[int, list[float]] = {1: [], 5: []}
+    for f in np.unique(rows.fold):
+        here = rows.fold == f
+        train = mean[~np.isin(ids, rows.tested[here])]
+        measured, predicted = standardise_by(train, rows.y[here], rows.prediction[here])
+        validation = rows.predictions["validation_r2"].values[f]
+        similarity = pattern_similarity(
+            measured, predicted, np.where(np.isnan(validation), -np.inf, validation).max(0).ravel()
+        )
+        for k in (1, 5):
+            chance[k].append(min(1.0, k / here.sum()))
+            # where validation trusts no neuroid there is nothing to go by: a guess
+            found[k].append(top_k(similarity, k) if np.isfinite(similarity).any() else chance[k][-1])
     return {
-        "brain_to_image_top1": float(np.mean(top1)), "brain_to_image_top5": float(np.mean(top5)),
-        "brain_to_image_chance": float(np.mean([1 / n for n in sizes])),
+        "brain_to_image_top1": float(np.mean(found[1])), "brain_to_image_top5": float(np.mean(found[5])),
+        "brain_to_image_chance": float(np.mean(chance[1])),
+        "brain_to_image_top5_chance": float(np.mean(chance[5])),
     }  # fmt: skip

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.training import correlation
 from neuroenc.errors import InputError
+from neuroenc.ranking import ahead
 
 Floats = NDArray[np.float64]
 SIDE = 425  # px, to which pictures are brought before pixels are compared
@@ -125,9 +126,7 @@ def two_way(
         Fewer than two pictures.
     """
     r = _cross(seen, made)
-    own = np.diag(r)
-    less = r < own if distractor == "images" else r < own[:, None]
-    return np.asarray(less.sum(0 if distractor == "images" else 1) / (len(r) - 1))
+    return np.asarray(1 - ahead(r.T if distractor == "images" else r) / (len(r) - 1))
 
 
 def correlation_distance(seen: ArrayLike, made: ArrayLike) -> Floats:
@@ -149,7 +148,7 @@ def frechet_distance(seen: ArrayLike, made: ArrayLike) -> float:
         More rows than features, or the covariances have no full rank and the distance is biased upwards.
     """
     a, b = (np.asarray(v, np.float64) for v in (seen, made))
-    ca, cb = np.cov(a.T), np.cov(b.T)
+    ca, cb = (np.atleast_2d(np.cov(v.T)) for v in (a, b))
     root = np.linalg.eigvals(ca @ cb)  # real and not negative but for rounding
     shared = np.sqrt(np.maximum(root.real, 0)).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * shared)

@@ -6,20 +6,37 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def standardise(values: ArrayLike) -> NDArray[np.float64]:
-    """Centre and scale columns to unit length; NaN where a column is constant or not finite."""
+def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Centre and scale columns to unit length.
+
+    Parameters
+    ----------
+    values : array of shape (n, …)
+    known : bool array of the same shape, optional
+        What counts; the rest becomes 0. None: all.
+
+    Returns
+    -------
+    ndarray of shape (n, …)
+        NaN where a column is constant, not finite, or has fewer than two values. Constant: the length of what
+        is centred is within 1e-7 of the largest value times the root of n, about the rounding of float32.
+    """
     x = np.asarray(values, np.float64)
-    with np.errstate(invalid="ignore"):
-        x = x - x.mean(0)
-        norm = np.sqrt((x**2).sum(0))
-    # rounding leaves a constant column a little off zero
-    tiny = 1e-7 * np.abs(np.asarray(values, np.float64)).max(0, initial=0) * np.sqrt(len(x))
+    if known is None or known.all():
+        known, count = None, np.full(x.shape[1:], len(x))
+    else:
+        x, count = np.where(known, x, 0), known.sum(0)
+    largest = np.abs(x).max(0, initial=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(norm > tiny, x / norm, np.nan))
+        x = x - x.sum(0) / count
+        x = x if known is None else np.where(known, x, 0)
+        norm = np.sqrt((x**2).sum(0))
+        # rounding leaves a constant column a little off zero
+        return np.asarray(np.where(norm > 1e-7 * largest * np.sqrt(count), x / norm, np.nan))
 
 
 def pearson_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
-    """Pearson correlation of each column.
+    """Pearson correlation of each column over the rows in which both sides are finite.
 
     Parameters
     ----------
@@ -28,22 +45,25 @@ def pearson_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (…)
-        NaN where either side is constant or not finite.
+        NaN where either side is constant, or fewer than two rows are left.
     """
-    return np.asarray((standardise(y) * standardise(prediction)).sum(0))
+    known = np.isfinite(y) & np.isfinite(prediction)
+    return np.asarray((standardise(y, known) * standardise(prediction, known)).sum(0))
 
 
 def r2_score(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     """Coefficient of determination of each column, 1 - residual / total sum of squares.
 
-    NaN where `y` is constant or either side is not finite.
+    Over the rows in which both sides are finite; NaN where `y` is constant in them.
     """
     y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
-    residual = ((y - prediction) ** 2).sum(0)
-    total = ((y - y.mean(0)) ** 2).sum(0)
+    known = np.isfinite(y) & np.isfinite(prediction)
     with np.errstate(invalid="ignore", divide="ignore"):
-        known = np.isfinite(standardise(y)[0]) & np.isfinite(residual)
-        return np.asarray(np.where(known, 1 - residual / total, np.nan))
+        residual = np.where(known, y - prediction, 0) ** 2
+        mean = np.where(known, y, 0).sum(0) / known.sum(0)
+        total = np.where(known, y - mean, 0) ** 2
+        varies = np.isfinite(standardise(y, known)).all(0)
+        return np.asarray(np.where(varies, 1 - residual.sum(0) / total.sum(0), np.nan))
 
 
 def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple[NDArray[np.float64], int]:

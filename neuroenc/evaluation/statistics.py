@@ -1,4 +1,7 @@
-"""Intervals, p-values and false discovery, vectorised over neuroids."""
+"""Intervals, p-values and false discovery, vectorised over neuroids.
+
+Nothing here depends on the order of rows or neuroids, on their scale, or on how many are asked for at once.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from neuroenc.evaluation.scores import pearson_r, standardise
 
 K = TypeVar("K", bound=Hashable)
 Score = Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]
+CONSTANT = 1e-12  # a sample whose variance is a smaller share of its mean square does not vary
+EQUAL = 1e-9  # two r closer than this are equal
+BLOCK = 256  # neuroids whose permutations stay in the processor's cache
 
 
 def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike) -> NDArray[np.float64]:
@@ -52,11 +58,15 @@ def bootstrap_r(
     """Percentile intervals of Pearson r, the mean over folds.
 
     Stimuli are resampled, of films and stories stretches of them; where each is tested in one of several
-    folds (runs, stories), the folds are, because what is held out together is not independent.
+    folds (runs, stories), the folds are, because what is held out together is not independent. A sample in
+    which a neuroid does not vary has no r (its variance is below `CONSTANT` of its mean square) and is left
+    out of its interval; so is a fold of which a sample holds nothing. In the mean of a region such a neuroid
+    then stands with its r of all rows, so that the region consists of the same neuroids in every sample.
 
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
+        NaN marks a missing value, whose row is left out for that neuroid.
     stimulus, fold : arrays of shape (n_rows,)
         Rows of one stimulus are drawn together.
     stretch : array of shape (n_rows,), optional
@@ -86,42 +96,57 @@ def bootstrap_r(
     tails = [(1 - level) / 2, (1 + level) / 2]
     interval = np.full((2, y.shape[1]), np.nan)
     total = {name: np.zeros(n) for name in groups}
-    count = {name: np.zeros(n) for name in groups}
+    count = dict.fromkeys(groups, 0)
     for start in range(0, y.shape[1], 4096):
         a, b = y[:, start : start + 4096], prediction[:, start : start + 4096]
+        of_folds = per_fold(pearson_r, a, b, fold)
         if by_fold:
-            r = drawn @ per_fold(pearson_r, a, b, fold) / units
+            r = drawn @ of_folds / units
         else:
-            r = np.mean([_weighted_r(a[k], b[k], drawn[:, inverse[k]]) for k in rows], axis=0)
-        finite = np.isfinite(per_fold(pearson_r, a, b, fold)).all(0)
-        # a neuroid that fires to few stimuli may be constant in a sample: it is left out of that one
+            r = _mean_known([_weighted_r(a[k], b[k], drawn[:, inverse[k]]) for k in rows])
         here = np.isfinite(r)
-        finite &= here.any(0)
+        finite = np.isfinite(of_folds).all(0) & here.any(0)
         quantile = np.quantile if here[:, finite].all() else np.nanquantile
         known = np.where(here, r, np.nan)[:, finite]
         interval[:, start + np.flatnonzero(finite)] = quantile(known, tails, axis=0)
-        r = np.where(here, r, 0)
+        r = np.where(here, r, of_folds.mean(0))
         for name, members in groups.items():
             inside = members[start : start + 4096] & finite
             total[name] += r[:, inside].sum(1)
-            count[name] += here[:, inside].sum(1)
+            count[name] += int(inside.sum())
     limits = {
-        name: tuple(np.quantile(total[name] / k, tails).tolist()) if k.all() else (np.nan, np.nan)
+        name: tuple(np.quantile(total[name] / k, tails).tolist()) if k else (np.nan, np.nan)
         for name, k in count.items()
     }
     return interval, limits
 
 
+def _mean_known(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean over a list of arrays of what is finite in each; NaN where nothing is."""
+    total, count = np.zeros_like(values[0]), np.zeros_like(values[0])
+    for v in values:
+        here = np.isfinite(v)
+        total += np.where(here, v, 0)
+        count += here
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / count)
+
+
 def _weighted_r(
     y: NDArray[np.float64], prediction: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Pearson r under each row of weights, (n_samples, n_neuroids)."""
-    y, prediction = standardise(y), standardise(prediction)  # unit columns: the moments lose no digits
-    weight = weight / weight.sum(1, keepdims=True)
-    my, mp = weight @ y, weight @ prediction
+    """Pearson r under each row of weights, (n_samples, n_neuroids); NaN where a sample does not vary."""
+    known = np.isfinite(y) & np.isfinite(prediction)
+    # unit columns: the moments lose no digits
+    y, prediction = standardise(y, known), standardise(prediction, known)
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = np.sqrt((weight @ y**2 - my**2) * (weight @ prediction**2 - mp**2))
-        return np.asarray((weight @ (y * prediction) - my * mp) / spread)
+        size = weight.sum(1, keepdims=True) if known.all() else weight @ known
+        my, mp, power, other, product = (
+            weight @ v / size for v in (y, prediction, y**2, prediction**2, y * prediction)
+        )
+        vary = (power - my**2 > CONSTANT * power) & (other - mp**2 > CONSTANT * other)
+        spread = np.sqrt(np.where(vary, (power - my**2) * (other - mp**2), np.nan))
+        return np.asarray((product - my * mp) / spread)
 
 
 def permutation_p(
@@ -131,6 +156,7 @@ def permutation_p(
     fold: ArrayLike,
     *,
     film: ArrayLike | None = None,
+    n_stimuli: int | None = None,
     n: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
@@ -138,44 +164,74 @@ def permutation_p(
 
     With one fold the test is exact: the prediction has not seen the test responses. With several,
     test responses of one fold are training responses of others, so that r of the folds are
-    correlated, which permuting finished predictions does not show. The null is then widened by
-    the largest factor this correlation can cause: where each stimulus is tested once, the variance
-    of the sum over pairs of folds at most doubles, because (a + b)² <= 2 (a² + b²); where folds
-    are repeated draws, it grows at most by their number.
+    correlated, which permuting finished predictions does not show: r is divided by `widening`.
 
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
+        NaN marks a missing value, whose row is left out for that neuroid.
     stimulus, fold : arrays of shape (n_rows,)
         Rows are exchanged within a fold only.
     film : array of shape (n_rows,), optional
         Of running stimuli, whose rows stand in order of time: neighbours are alike and must stay so, so that
         the responses to each film are shifted in a circle by a random time instead of being shuffled.
+    n_stimuli : int, optional
+        Stimuli of all folds, those that are never tested among them; None: all are tested.
     n : int
-        Permutations, the same for every neuroid, so that correlation between neuroids is kept.
+        Permutations, the same for every neuroid that has the same rows, so that correlation between neuroids
+        is kept.
     seed : int
 
     Returns
     -------
     ndarray of shape (n_neuroids,)
         (1 + number of permuted r at least as large) / (1 + n), never 0 (Phipson & Smyth 2010);
-        NaN where r is.
+        r that differ by less than `EQUAL` are equal. NaN where r is.
     """
-    y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
+    y, prediction, stimulus, fold = (np.asarray(v) for v in (y, prediction, stimulus, fold))
+    order = np.arange(len(fold)) if film is not None else np.argsort(stimulus, kind="stable")
+    order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
+    y, prediction, stimulus, fold = (v[order] for v in (y, prediction, stimulus, fold))
+    films = None if film is None else np.asarray(film)[order]
+    wide = widening(stimulus, [np.flatnonzero(fold == f) for f in np.unique(fold)], n_stimuli)
+    known = np.isfinite(y) & np.isfinite(prediction)
+    patterns, of = np.unique(np.packbits(known, axis=0), axis=1, return_inverse=True)
+    p = np.full(y.shape[1], np.nan)
+    for k in tqdm(range(patterns.shape[1]), "permutations", disable=None, delay=2):
+        members = np.flatnonzero(of.ravel() == k)
+        some = known[:, members[0]]
+        if len(np.unique(fold[some])) < len(np.unique(fold)):
+            continue  # a fold of which nothing is known has no r
+        here = None if films is None else films[some]
+        p[members] = _permute(
+            y[np.ix_(some, members)], prediction[np.ix_(some, members)], fold[some], here, wide, n, seed
+        )
+    return p
+
+
+def _permute(
+    y: NDArray[np.float64], prediction: NDArray[np.float64], fold: NDArray[np.int64],
+    film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """p of neuroids that have all these rows."""
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    zy, zp = np.empty((2, *y.shape), np.float32)
-    for members in rows:  # the sum of products is then the sum of the folds' r
-        zy[members] = standardise(y[members])
-        zp[members] = standardise(prediction[members])
-    observed = np.einsum("nv,nv->v", zy, zp) / widening(np.asarray(stimulus), rows)
     rng = np.random.default_rng(seed)
-    above = np.zeros(zy.shape[1])
-    order = np.arange(len(fold))
-    for _ in tqdm(range(n), "permutations", disable=None, delay=2):
+    orders = np.empty((n, len(fold)), np.int32)
+    for order in orders:
         for members in rows:
             order[members] = exchange(rng, members, film)
-        above += np.einsum("nv,nv->v", zy[order], zp) >= observed
-    return np.asarray(np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan))
+    p = np.empty(y.shape[1])
+    for start in range(0, y.shape[1], BLOCK):
+        zy, zp = (np.empty((len(fold), len(p[start : start + BLOCK]))) for _ in range(2))
+        for members in rows:  # the sum of products is then the sum of the folds' r
+            zy[members] = standardise(y[members, start : start + BLOCK])
+            zp[members] = standardise(prediction[members, start : start + BLOCK])
+        observed = np.einsum("nv,nv->v", zy, zp) / wide
+        above = np.zeros(zy.shape[1])
+        for order in orders:
+            above += np.einsum("nv,nv->v", zy[order], zp) >= observed - EQUAL
+        p[start : start + BLOCK] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
+    return p
 
 
 def exchange(
@@ -205,22 +261,44 @@ def exchange(
     return out
 
 
-def widening(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> float:
+def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int | None = None) -> float:
     """Return the factor by which correlation between folds can widen the null of their mean.
+
+    A linear prediction is a sum over pairs: response of test stimulus i times response of training stimulus j
+    times their similarity in the features. A pair (i, j) enters in each of the c_ij folds that part it. Where
+    the features say the same of a pair in every fold, as ridge nearly does, its terms add up in step: the
+    variance of the sum is sum of c² over sum of c times what it would be if folds were independent; by
+    Cauchy and Schwarz it is no larger where they do not. One fold: 1. Each stimulus tested once: c is 2, the
+    variance doubles. K repeated draws of a share f: about 1 + 2 f (1 - f) (K - 1).
 
     Parameters
     ----------
     stimulus : array of shape (n_rows,)
     rows : list of int arrays
         Of each fold.
+    n_stimuli : int, optional
+        As in `permutation_p`.
+
+    Returns
+    -------
+    float
+        Of the standard deviation.
     """
-    if len(rows) == 1:
-        return 1.0
-    return float(np.sqrt(2 if _tested_once(stimulus, rows) else len(rows)))
+    ids, at = np.unique(np.asarray(stimulus), return_inverse=True)
+    tested = np.zeros((len(rows), len(ids)))
+    for mark, members in zip(tested, rows, strict=True):
+        mark[at[members]] = 1
+    times = tested.sum(0)
+    apart = times[:, None] + times - 2 * tested.T @ tested  # folds in which one is tested, the other trained
+    untested = (n_stimuli or len(ids)) - len(ids)
+    if not apart.any():  # what they are parted from is among the others
+        untested = max(1, untested)
+    pairs = apart.sum() / 2 + untested * times.sum()  # untested ones are parted from i when i is tested
+    return float(np.sqrt(((apart**2).sum() / 2 + untested * (times**2).sum()) / pairs))
 
 
 def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:
-    return len(set(stimulus)) == sum(len(set(stimulus[r])) for r in rows)
+    return len(np.unique(stimulus)) == sum(len(np.unique(stimulus[r])) for r in rows)
 
 
 def fdr(p: ArrayLike) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ def cluster_p(
     members: NDArray[np.bool_],
     *,
     film: ArrayLike | None = None,
+    n_stimuli: int | None = None,
     level: float = 0.05,
     n: int = 1000,
     seed: int = 0,
@@ -31,11 +32,14 @@ def cluster_p(
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids, n_time_bins)
+        A missing value, NaN, stands at the mean.
     stimulus, fold : arrays of shape (n_rows,)
     members : bool array of shape (n_neuroids,)
         Whose mean is tested; those that are constant in a bin are left out there.
     film : array of shape (n_rows,), optional
         Of running stimuli, as in `permutation_p`.
+    n_stimuli : int, optional
+        As in `permutation_p`.
     level : float
         Of single bins, to form clusters.
     n : int
@@ -54,17 +58,15 @@ def cluster_p(
     products = []  # of each fold, (n_bins, n_rows, n_rows): sums over neuroids of what permutation pairs
     count = np.zeros(n_bins)
     for some in rows:
-        a, b = (
-            standardise(v[some].reshape(len(some), -1)).reshape(len(some), -1, n_bins)
-            for v in (y, prediction)
-        )
+        known = np.isfinite(y[some]) & np.isfinite(prediction[some])
+        a, b = (standardise(v[some], known) for v in (y, prediction))
         good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
         a, b = np.where(good, a, 0), np.where(good, b, 0)
         count += good.sum(0)
         products.append(np.einsum("ivt,jvt->tij", a, b, optimize=True))
     count = np.where(count > 0, count, np.nan)
     observed = np.sum([np.einsum("tii->t", m) for m in products], axis=0) / count
-    observed = observed / widening(np.asarray(stimulus), rows)
+    observed = observed / widening(stimulus, rows, n_stimuli)
     rng = np.random.default_rng(seed)
     null = np.zeros((n, n_bins))
     for m, some in zip(products, rows, strict=True):

@@ -55,7 +55,7 @@ def test_missing_repeats_are_left_out():
     whole = ceilings.estimate_ncsnr(response, stimulus)
     rng = np.random.default_rng(1)
     holes = np.where(rng.random(response.shape) < 0.1, np.nan, response)
-    assert np.abs(ceilings.estimate_ncsnr(holes, stimulus) - whole)[KNOWN > 0].max() < 0.15
+    assert np.abs(ceilings.estimate_ncsnr(holes, stimulus) - whole)[KNOWN > 0].max() < 0.18
     trials = ceilings.stack_trials(holes, stimulus)[1]
     assert np.abs(ceilings.explainable_variance(trials) - 0.75)[KNOWN == 1].mean() < 0.05
 
