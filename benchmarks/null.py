@@ -61,7 +61,7 @@ def noise(kind: str, n: int, k: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def measure(kind: str, n: int, n_folds: int, n_features: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """p of each way to widen the null, for noise and for a signal, and r of the signal."""
+    """P of each way to widen the null, for noise and for a signal, and r of the signal."""
     rng = np.random.default_rng(seed)
     out: dict[str, list[np.ndarray]] = {}
     for draw in range(10):  # features and folds are drawn anew, or all targets share their luck

@@ -300,6 +300,12 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
         dims = ("fold", *dataset[name].dims[1:])
         if (found_dims := dataset["chosen_layer"].dims) != dims:
             raise ContractError(f"chosen_layer has dimensions {found_dims}, expected {dims}.")
+    if "noise_ceiling" in dataset.coords:
+        highest = np.nanmax(dataset["noise_ceiling"].values, initial=0)
+        if highest > 1:
+            raise ContractError(
+                f"noise_ceiling goes to {highest:g}, expected shares of variance, 0 to 1. Divide percent by 100."
+            )
     for coord in ("neuroid_id", *(["stimulus_id"] if kind in ("stimuli", "features") else [])):
         if coord in dataset.coords:
             values, counts = np.unique(dataset[coord].values, return_counts=True)

@@ -17,7 +17,7 @@ def machine() -> str:
 
 def row(
     name: str,
-    value: float,
+    value: float | None,
     *,
     unit: str,
     n: int,
@@ -32,7 +32,8 @@ def row(
 
     Parameters
     ----------
-    name, value, unit : str, float, str
+    name, value, unit : str, float or None, str
+        None and NaN: not known.
     n : int
         How many things the value is over.
     command : str

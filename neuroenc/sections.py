@@ -165,7 +165,9 @@ class Split(Section):
         "tested once."
     )  # fmt: skip
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    n_folds: int = Field(default=1, ge=1, description="Repetitions of a random split; folds of kfold; stretches of a film.")
+    n_folds: int = Field(
+        default=1, ge=1, description="Repetitions of a random split; folds of kfold; stretches of a film."
+    )
     embargo: float = Field(
         default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
         "is left out of training."

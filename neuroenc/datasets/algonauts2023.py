@@ -95,8 +95,6 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         source[path.name] = sha256(path)
         noise = folder / f"test_split/noise_ceiling/{side}_noise_ceiling.npy"
         limit = np.asarray(read_array(noise)) if noise.exists() else np.full(len(where), np.nan)
-        if np.nanmax(limit, initial=0) > 1:
-            raise InputError(f"{noise} goes to {np.nanmax(limit):g}, expected shares of variance, 0 to 1.")
         ceiling.append(limit)
         for atlas in options.regions or ATLASES:
             numbers = read_array(masks / f"{side}.{atlas}_challenge_space.npy")

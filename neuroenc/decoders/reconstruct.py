@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuroenc import __version__, splits
+from neuroenc import __version__, ranking, splits
 from neuroenc.arrays import CONTRACT, check, join, same_contract, select_layers
 from neuroenc.config import Reconstruction
 from neuroenc.datasets.pixels import read_pixels
@@ -88,7 +88,7 @@ def nearest_training(
     pool = pool[np.isin(pool, features["stimulus_id"].values)]
     known = target_of(embeddings, fold).transform(join(features, pool))
     decoded = embeddings["embedding"].values[embeddings["fold"].values == fold]
-    return np.asarray(pool[cosine(decoded, known).argmax(1)])
+    return np.asarray(pool[ranking.best(cosine(decoded, known), 1)])
 
 
 def low_level_pictures(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from neuroenc import splits
+from neuroenc import ranking, splits
 from neuroenc.arrays import average_repeats, join, regions, select_layers
 from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.ridge import RidgeCV
@@ -163,7 +163,7 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
     for i, text in enumerate(texts):
         inside = [column[w] for w in dict.fromkeys(words_of(text)) if w in column]
         table[i, inside] = 1 / max(1, len(inside))
-    return [texts[i] for i in (np.asarray(score) @ table.T).argmax(1)]
+    return [texts[i] for i in ranking.best(np.asarray(score) @ table.T, 1)]
 
 
 def caption_voxels(

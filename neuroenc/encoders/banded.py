@@ -18,6 +18,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
+from neuroenc import ranking
 from neuroenc.encoders.factorise import Fold, covers, operators, project, score
 from neuroenc.errors import InputError
 
@@ -241,7 +242,7 @@ def _search(
     scores /= len(folds)
     scores = np.where(going[:, None], scores, -np.inf)
     flat = scores.reshape(-1, n_targets)
-    where = flat.argmax(0)
+    where = ranking.best(flat)
     return where // len(alphas), alphas[where % len(alphas)], flat[where, np.arange(n_targets)]
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from neuroenc import __version__, config, splits
+from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import average_repeats, check, regions
 from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.encoders.stack import stack, stack_weights
@@ -244,7 +244,7 @@ def encode(
         if getattr(options, "layers", "select") == "stack":
             weight = stack_weights(validation, Y[held][:, target])
         else:
-            weight = np.asarray(np.eye(len(found))[np.argmax([f[3] for f in found], 0)].T)
+            weight = np.asarray(np.eye(len(found))[ranking.best([f[3] for f in found])].T)
         predicted: Floats = np.full((test.sum(), Y.shape[1]), np.nan, np.float32)
         predicted[:, target] = stack(np.stack([f[1] for f in found]), weight)
         mixed = np.full((len(held), Y.shape[1]), np.nan, np.float32)

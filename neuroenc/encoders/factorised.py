@@ -18,6 +18,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from neuroenc import ranking
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.training import tokens_of
 
@@ -81,7 +82,7 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 error = ((truth - apply(X[held], mask, feature) - intercept) ** 2).sum(0)
                 scores[i] += np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0) / len(folds)
                 bar.update()
-        best = scores.argmax(0)
+        best = ranking.best(scores)
         self.alpha_, self.best_score_ = alphas[best], scores[best, np.arange(Y.shape[1])]
         self.mask_, self.feature_, self.intercept_ = alternate(
             X, Y, self.alpha_, self._start(X, Y), 2 * self.n_alternations

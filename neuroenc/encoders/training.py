@@ -16,6 +16,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from neuroenc import ranking
 from neuroenc.errors import InputError
 from neuroenc.files import atomic
 
@@ -154,7 +155,7 @@ def train(
     halved = False
     bar = tqdm(range(len(history), max_epochs), description, disable=None)
     for epoch in bar:
-        if len(history) - 1 - int(np.argmax(history or [0])) >= patience:
+        if len(history) - 1 - int(ranking.best(history or [0])) >= patience:
             break
         torch.manual_seed(1000 * seed + epoch + 7919 * processes.rank)
         order = np.random.default_rng((seed, epoch)).permutation(fitted)

@@ -52,7 +52,13 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     """
     same_neuroids(responses, predictions)
     rows = _align(responses, predictions, options.stretch)
-    predictions, y, prediction, tested, fold = rows.predictions, rows.y, rows.prediction, rows.tested, rows.fold
+    predictions, y, prediction, tested, fold = (
+        rows.predictions,
+        rows.y,
+        rows.prediction,
+        rows.tested,
+        rows.fold,
+    )
     shape = responses["response"].shape[1:]
     fold_r, fold_r2 = (per_fold(score, y, prediction, fold) for score in (pearson_r, r2_score))
     fold_r2[~np.isfinite(fold_r)] = np.nan

@@ -213,7 +213,7 @@ def _permute(
     y: NDArray[np.float64], prediction: NDArray[np.float64], fold: NDArray[np.int64],
     film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """p of neuroids that have all these rows."""
+    """P of neuroids that have all these rows."""
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
     rng = np.random.default_rng(seed)
     orders = np.empty((n, len(fold)), np.int32)

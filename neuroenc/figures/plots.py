@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,6 +11,7 @@ import xarray as xr
 from neuroenc.arrays import regions
 from neuroenc.errors import InputError
 from neuroenc.figures import style
+from neuroenc.ranking import best
 
 
 def _title(scores: dict[str, xr.Dataset]) -> str:
@@ -52,8 +54,10 @@ def draw_scatter(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     """Draw test r of every neuroid against its ceiling, a panel per model on shared axes."""
     columns = min(3, len(scores))
     rows = -(-len(scores) // columns)
+    limited = {model: bool(np.isfinite(s["ceiling"].values).any()) for model, s in scores.items()}
+    shared = all(limited.values()) or not any(limited.values())
     fig, axes = style.figure(
-        rows, columns, figsize=(2.7 * columns + 0.4, 2.6 * rows + 0.4), sharex=True, sharey=True,
+        rows, columns, figsize=(2.7 * columns + 0.4, 2.6 * rows + 0.4), sharex=shared, sharey=shared,
         squeeze=False,
     )  # fmt: skip
     for ax in axes.flat[len(scores) :]:
@@ -63,9 +67,10 @@ def draw_scatter(scores: dict[str, xr.Dataset], path: str | Path) -> None:
         ceiling = np.sqrt(np.clip(s["ceiling"].values.ravel(), 0, None))
         level = s.attrs["fdr_level"]
         significant = s["q"].values.ravel() < level
-        if not np.isfinite(ceiling).any():
+        if not limited[model]:
             ax.hist(r[np.isfinite(r)], 30, color=style.COLOURS[0])
-            ax.set_xlabel("test accuracy (Pearson r); no repeats, no ceiling")
+            ax.locator_params(axis="x", nbins=4)
+            ax.set_xlabel("test accuracy (Pearson r)\nno repeats, no ceiling", fontsize=8)
             ax.set_ylabel("voxels or sites")
         else:
             for mask, colour, text in (
@@ -78,8 +83,10 @@ def draw_scatter(scores: dict[str, xr.Dataset], path: str | Path) -> None:
             ax.set_xlabel("noise ceiling (r)")
             ax.set_ylabel("test accuracy (Pearson r)")
             ax.legend(frameon=False, fontsize=7, loc="upper left", markerscale=2)
-        ax.set_title(f"{model}: {np.nanmean(r):.3f} mean r", fontsize=9)
-        ax.label_outer()
+        mean = _mean(r)
+        ax.set_title(f"{model}: {'–' if np.isnan(mean) else f'{mean:.3f}'} mean r", fontsize=9)
+        if shared:
+            ax.label_outer()
     fig.suptitle(_title(scores), fontsize=9)
     style.save(fig, path)
 
@@ -100,18 +107,26 @@ def draw_layers(scores: dict[str, xr.Dataset], path: str | Path) -> None:
             columns.append(values if by_site else [_mean(values[m]) for m in members.values()])
     values = np.array(columns)
     if by_site:
-        values = values[:, np.argsort(-np.nan_to_num(values).max(0))]
+        values = values[:, np.argsort(-np.nan_to_num(values, nan=-np.inf).max(0), kind="stable")]
     width = 8.0 if by_site else 2.6 + 0.55 * len(members)
     fig, ax = style.figure(figsize=(width, 1.3 + 0.27 * len(labels)))
-    image = ax.imshow(values, aspect="auto", cmap=style.MAP, vmin=0, interpolation="nearest")
-    best = np.nan_to_num(values, nan=-np.inf).argmax(0)
-    ax.plot(np.arange(values.shape[1]), best, "w.", ms=3 if by_site else 6)
+    low, high = (float(f(values)) if np.isfinite(values).any() else 0.0 for f in (np.nanmin, np.nanmax))
+    # predicting worse than the mean is drawn as such: blue below 0
+    how: dict[str, Any] = {"cmap": style.MAP, "vmin": 0} if low >= 0 else {
+        "cmap": "RdBu_r", "vmin": -max(-low, high), "vmax": max(-low, high)
+    }  # fmt: skip
+    image = ax.imshow(values, aspect="auto", interpolation="nearest", **how)
+    some = np.isfinite(values).any(0)
+    at = np.flatnonzero(some)
+    mark = "w." if low >= 0 else "k."
+    ax.plot(at, best(values)[some], mark, ms=3 if by_site else 6)
+    colour = "white" if low >= 0 else "black"
     ax.set_yticks(range(len(labels)), labels)
     if by_site:
-        ax.set_xlabel("sites, best predicted first (white: best layer)")
+        ax.set_xlabel(f"sites, best predicted first ({colour}: best layer)")
     else:
         ax.set_xticks(range(len(members)), members, rotation=45, ha="right")
-        ax.set_xlabel("region (white: best layer)")
+        ax.set_xlabel(f"region ({colour}: best layer)")
     fig.colorbar(image, ax=ax, label="validation R²")
     ax.set_title(_title(scores), fontsize=9)
     style.save(fig, path)
@@ -147,8 +162,10 @@ def draw_time_course(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     )
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
-    lowest = min(float(np.nanmin(s["region_time_r"])) for s in scores.values())
-    highest = max(float(np.nanmax(s["region_time_r"])) for s in scores.values())
+    every = np.concatenate([s["region_time_r"].values.ravel() for s in scores.values()])
+    lowest, highest = (
+        (float(np.nanmin(every)), float(np.nanmax(every))) if np.isfinite(every).any() else (0.0, 1.0)
+    )
     step = 0.06 * (highest - lowest)
     for ax, (k, name) in zip(axes.flat, enumerate(names), strict=False):
         for n, (model, s) in enumerate(scores.items()):

@@ -82,24 +82,26 @@ def summarise(
         normalised = s["score"].sel(metric="normalised_r").values
         kept = normalised[np.isfinite(normalised)]
         if len(kept):
-            rows.append(row("median normalised r", np.median(kept), unit="r / ceiling", n=len(kept),
+            rows.append(row("median normalised r", float(np.median(kept)), unit="r / ceiling", n=len(kept),
                             null=0.0, ceiling=1.0, below_threshold=int(s.attrs["n_below_threshold"]),
                             **made))  # fmt: skip
         known = np.isfinite(s["q"].values)
         significant = s["q"].values[known] < s.attrs["fdr_level"]
-        rows.append(row("significant after FDR", significant.mean(), unit="share",
+        share = float(significant.mean()) if len(significant) else None
+        rows.append(row("significant after FDR", share, unit="share",
                         n=int(known.sum()), null=0.0, without_score=int(s.attrs["n_without_score"]),
                         **made))  # fmt: skip
-        for k in ("top1", "top5"):
-            chance = s.attrs["brain_to_image_chance"] * (1 if k == "top1" else 5)
+        for k, chance in (("top1", "brain_to_image_chance"), ("top5", "brain_to_image_top5_chance")):
             rows.append(row(f"brain_to_image_{k}", s.attrs[f"brain_to_image_{k}"], unit="share",
-                            n=int(s.attrs["n_test_stimuli"]), null=chance, ceiling=1.0, **made))  # fmt: skip
+                            n=int(s.attrs["n_test_stimuli"]), null=s.attrs[chance], ceiling=1.0,
+                            method="correlation of patterns", **made))  # fmt: skip
     for (subject, by), found in (retrieval or {}).items():
         for name, s in found["scores"].items():
             rows.append(row(
                 f"retrieval, {name}", s["value"], unit="share", n=found["n_way"],
                 interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"),
                 by=by, subject=subject, command=command, seed=found["seed"],
+                method="likelihood of responses" if "encoder" in found else "cosine of embeddings",
             ))  # fmt: skip
         for measure, gain in found.get("prior", {}).items():
             rows.append(row(
@@ -160,20 +162,16 @@ def _means(values: NDArray[np.float64]) -> list[float]:
 
 def _page(label: str, rows: list[dict[str, Any]]) -> str:
     """Write the short table and all rows as a page."""
-
-    def number(value: float | None) -> str:
-        return "" if value is None else f"{value:.3f}"
-
     table = pd.DataFrame(
         {
             "figure": r["name"],
             "subject": r.get("subject", ""),
             "model": r.get("model", ""),
             "of": r.get("region") or r.get("area_kind") or r.get("method") or "",
-            "value": number(r["value"]),
-            "95 % interval": "" if r["interval"] is None else "{:.3f} to {:.3f}".format(*r["interval"]),
-            "chance": number(r["null"]),
-            "ceiling": number(r["ceiling"]),
+            "value": _number(r["value"]),
+            "95 % interval": _limits(r),
+            "chance": _number(r["null"]),
+            "ceiling": _number(r["ceiling"]),
             "unit": r["unit"],
             "n": r["n"],
         }
@@ -207,24 +205,27 @@ def short_table(summary: dict[str, Any]) -> str:
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
     wide = max([14, *(len(model) for _, model in pairs)])
     lines = [f"{'subject':>8} {'model':<{wide}} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
-             f"{'signif':>6} {'top-1':>6} {'chance':>7}"]  # fmt: skip
+             f"{'signif':>6} {'top-1, by correlation':>21} {'chance':>7}"]  # fmt: skip
     for subject, model in pairs:
         own = [r for r in rows if r.get("subject") == subject and r.get("model") == model]
         mean = next(r for r in own if r.get("region") == "all")
         share = next(r for r in own if r["name"] == "significant after FDR")
         top1 = next(r for r in own if r["name"] == "brain_to_image_top1")
-        ceiling = "–" if mean["ceiling"] is None else f"{mean['ceiling']:.3f}"
-        lines.append(f"{subject:>8} {model:<{wide}} {mean['value']:7.3f} {_limits(mean):>16} {ceiling:>8} "
-                     f"{share['value']:6.2f} {top1['value']:6.2f} {top1['null']:7.3f}")  # fmt: skip
+        lines.append(
+            f"{subject:>8} {model:<{wide}} {_number(mean['value']):>7} {_limits(mean):>16} "
+            f"{_number(mean['ceiling']):>8} {_number(share['value'], 2):>6} {_number(top1['value'], 2):>21} "
+            f"{_number(top1['null']):>7}"
+        )
     found = [r for r in rows if r["name"] == "retrieval, brain_to_image_top1"]
     if found:
-        wide = max(20, *(len(r["by"]) for r in found))
-        lines += ["", f"{'subject':>8} {'picture retrieved by':<{wide}} {'of':>5} {'top-1':>6} "
+        wide = max([20, *(len(r["by"]) for r in found)])
+        lines += ["", f"{'subject':>8} {'picture retrieved by':<{wide}} {'by the':<23} {'of':>5} {'top-1':>6} "
                   f"{'95 % interval':>16} {'chance':>7} {'shuffled':>9}"]  # fmt: skip
     for r in found:
-        null = "–" if r["shuffled"] is None else f"{r['shuffled']:.3f}"
-        lines.append(f"{r['subject']:>8} {r['by']:<{wide}} {r['n']:>5} {r['value']:6.3f} {_limits(r):>16} "
-                     f"{r['null']:7.3f} {null:>9}")  # fmt: skip
+        lines.append(
+            f"{r['subject']:>8} {r['by']:<{wide}} {r['method']:<23} {r['n']:>5} {_number(r['value']):>6} "
+            f"{_limits(r):>16} {_number(r['null']):>7} {_number(r['shuffled']):>9}"
+        )
     return "\n".join([*lines, *_drawn_table(drawn)])
 
 
@@ -232,7 +233,7 @@ def _drawn_table(rows: list[dict[str, Any]]) -> list[str]:
     """List reconstructions between their bounds: a line a measure."""
     kept = [r for r in rows if not r["name"].endswith("two_way_reconstructions")]
     names = [c for c in BOUNDS if any(r["condition"] == c for r in kept)]
-    table: dict[tuple[str, str], dict[str, float]] = {}
+    table: dict[tuple[str, str], dict[str, float | None]] = {}
     for r in kept:
         by = r.get("network") or r.get("encoder") or ""
         what = f"{r['name'].removeprefix('reconstruction, ')} {by}".strip()
@@ -241,9 +242,14 @@ def _drawn_table(rows: list[dict[str, Any]]) -> list[str]:
         return []
     lines = ["", f"{'subject':>8} {'pictures and captions':<28} " + " ".join(f"{c:>9}" for c in names)]
     for (subject, what), found in table.items():
-        values = " ".join(f"{found[c]:9.3f}" if c in found else f"{'–':>9}" for c in names)
+        values = " ".join(f"{_number(found.get(c)):>9}" for c in names)
         lines.append(f"{subject:>8} {what:<28} {values}")
     return lines
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """Format a number; a dash where it is not known."""
+    return "–" if value is None or value != value else f"{value:.{digits}f}"
 
 
 def _limits(found: dict[str, Any]) -> str:

@@ -45,7 +45,8 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
     best = np.array([names.index(c) if c else np.nan for c in s["chosen_layer"].values], float)
     level = s.attrs["fdr_level"]
     best[~(s["q"].values < level)] = np.nan
-    top = float(np.nanquantile(ceiling, 0.99))
+    known = ceiling if np.isfinite(ceiling).any() else r
+    top = float(np.nanquantile(known, 0.99)) if np.isfinite(known).any() else 1.0
     colours = ListedColormap(style.COLOURS[: len(names)])
     if len(names) > len(style.COLOURS):  # layers have an order: a sequence of shades
         colours = ListedColormap(colormaps[style.MAP](np.linspace(0, 1, len(names))))
