@@ -304,7 +304,8 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
         highest = np.nanmax(dataset["noise_ceiling"].values, initial=0)
         if highest > 1:
             raise ContractError(
-                f"noise_ceiling goes to {highest:g}, expected shares of variance, 0 to 1. Divide percent by 100."
+                f"noise_ceiling goes to {highest:g}, expected shares of variance, 0 to 1. "
+                "Divide percent by 100."
             )
     for coord in ("neuroid_id", *(["stimulus_id"] if kind in ("stimuli", "features") else [])):
         if coord in dataset.coords:

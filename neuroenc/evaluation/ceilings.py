@@ -1,7 +1,7 @@
 """Noise ceilings: how well a perfect model could predict responses that carry noise.
 
-Ceilings are shares of variance (0 to 1), of the responses that are scored: the means over the repeats that each
-stimulus has, those seen once among them. The ceiling of a Pearson r between a prediction and the measured
+Ceilings are shares of variance (0 to 1), of the responses that are scored: the means over the repeats that
+each stimulus has, those seen once among them. The ceiling of a Pearson r between a prediction and the measured
 response is their square root: both refer to the squared r of the noiseless response with that mean. Noise is
 taken as even over stimuli.
 """

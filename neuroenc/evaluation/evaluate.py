@@ -192,7 +192,7 @@ def _align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Ro
 
 
 def _ceiling(responses: xr.Dataset, tested: np.ndarray, method: str) -> tuple[str, np.ndarray]:
-    """Ceiling of what is scored; one that comes with the data, where nothing is repeated or it is asked for."""
+    """Ceiling of what is scored; one that comes with the data if asked for, or where nothing is repeated."""
     shown = np.flatnonzero(np.isin(responses["stimulus_id"].values, tested))
     keys = [responses[k].values[shown] for k in ("repetition", "run", "session", "stimulus_id")]
     shown = shown[np.lexsort(keys)]  # halves are drawn by the order of repeats

@@ -219,8 +219,8 @@ def short_table(summary: dict[str, Any]) -> str:
     found = [r for r in rows if r["name"] == "retrieval, brain_to_image_top1"]
     if found:
         wide = max([20, *(len(r["by"]) for r in found)])
-        lines += ["", f"{'subject':>8} {'picture retrieved by':<{wide}} {'by the':<23} {'of':>5} {'top-1':>6} "
-                  f"{'95 % interval':>16} {'chance':>7} {'shuffled':>9}"]  # fmt: skip
+        lines += ["", f"{'subject':>8} {'picture retrieved by':<{wide}} {'by the':<23} {'of':>5} "
+                  f"{'top-1':>6} {'95 % interval':>16} {'chance':>7} {'shuffled':>9}"]  # fmt: skip
     for r in found:
         lines.append(
             f"{r['subject']:>8} {r['by']:<{wide}} {r['method']:<23} {r['n']:>5} {_number(r['value']):>6} "
