@@ -161,8 +161,8 @@ class Split(Section):
     kind: Literal["dataset", "stimulus", "kfold", "group", "chronological"] = Field(
         default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
         "share of the stimuli; 'kfold': random folds, each stimulus is tested once; 'group': each group "
-        "(run, story, …) is the test set once; 'chronological': each film is cut into `n_folds` stretches, each "
-        "tested once."
+        "(run, story, …) is the test set once; 'chronological': each film is cut into `n_folds` stretches, "
+        "each tested once."
     )  # fmt: skip
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     n_folds: int = Field(

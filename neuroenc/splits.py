@@ -126,8 +126,8 @@ def _split(
         one = int((side[small[0]] == TEST).argmax())
         raise InputError(
             f"{len(small)} of {len(size)} folds test fewer than {FEWEST} stimuli, first {size[small[0]]} "
-            f"({str(stimuli['stimulus_id'].values[one])!r}, group {str(group[one])!r}), which cannot be "
-            "correlated. Use fewer folds, larger groups (column `group` of the stimuli) or split.kind 'kfold'."
+            f"({str(stimuli['stimulus_id'].values[one])!r}, group {str(group[one])!r}): too few to "
+            "correlate. Use fewer folds, larger groups (column `group` of the stimuli) or split.kind 'kfold'."
         )
     split = xr.Dataset(
         {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)},

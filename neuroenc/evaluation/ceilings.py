@@ -1,8 +1,8 @@
 """Noise ceilings: how well a perfect model could predict responses that carry noise.
 
 Ceilings are shares of variance (0 to 1), of the responses that are scored: the means over the repeats that
-each stimulus has, those seen once among them. The ceiling of a Pearson r between a prediction and the measured
-response is their square root: both refer to the squared r of the noiseless response with that mean. Noise is
+each stimulus has, those seen once among them. The ceiling of a Pearson r between a prediction and the
+measured response is their square root: both refer to the squared r of the noiseless response with that mean. Noise is
 taken as even over stimuli.
 """
 
@@ -86,9 +86,9 @@ def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]
     return np.asarray(power / (power + _mean_inverse(np.atleast_1d(np.asarray(n_repeats, np.float64)))))
 
 
-def spearman_brown(r: ArrayLike, factor: float) -> NDArray[np.float64]:
+def spearman_brown(r: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
     """Reliability of `factor` times as many repeats as those behind `r`."""
-    r = np.asarray(r, np.float64)
+    r, factor = np.asarray(r, np.float64), np.asarray(factor, np.float64)
     return np.asarray(factor * r / (1 + (factor - 1) * r))
 
 
@@ -119,7 +119,7 @@ def split_half(
     values = np.asarray(trials, np.float64)
     rng = np.random.default_rng(seed)
     noise = _mean_inverse(np.isfinite(values).sum(1).astype(np.float64))
-    shown = np.isfinite(values).any(2)
+    shown: NDArray[np.bool_] = np.any(np.isfinite(values), axis=2)
     rows = np.flatnonzero(shown.sum(1) > 1)
     values, shown = values[rows], shown[rows]
     known = np.isfinite(values)

@@ -158,7 +158,7 @@ def _align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Ro
             f"hold {len(ids)} stimuli, first {str(ids[0])!r}. Score the responses that were fitted."
         )
     mean = mean.reshape(len(ids), -1)
-    silent = ~np.isfinite(mean).any(1)
+    silent = ~np.any(np.isfinite(mean), axis=1)
     tested = predictions["stimulus_id"].values
     lost = silent[[row[s] for s in tested]]
     missing = sorted({str(s) for s in tested[lost]})

@@ -35,35 +35,40 @@ def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> ND
         return np.asarray(np.where(norm > 1e-7 * largest * np.sqrt(count), x / norm, np.nan))
 
 
-def pearson_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
-    """Pearson correlation of each column over the rows in which both sides are finite.
+def pearson_r(
+    y: ArrayLike, prediction: ArrayLike, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Pearson correlation of each column.
 
     Parameters
     ----------
     y, prediction : arrays of shape (n, …)
+    known : bool array of the same shape, optional
+        What counts; None: all.
 
     Returns
     -------
     ndarray of shape (…)
-        NaN where either side is constant, or fewer than two rows are left.
+        NaN where either side is constant or not finite, or fewer than two rows count.
     """
-    known = np.isfinite(y) & np.isfinite(prediction)
     return np.asarray((standardise(y, known) * standardise(prediction, known)).sum(0))
 
 
-def r2_score(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
+def r2_score(
+    y: ArrayLike, prediction: ArrayLike, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Coefficient of determination of each column, 1 - residual / total sum of squares.
 
-    Over the rows in which both sides are finite; NaN where `y` is constant in them.
+    Over what is `known`, as in `pearson_r`; NaN where `y` is constant or either side is not finite.
     """
     y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
-    known = np.isfinite(y) & np.isfinite(prediction)
+    known = np.ones(y.shape, bool) if known is None else known
     with np.errstate(invalid="ignore", divide="ignore"):
-        residual = np.where(known, y - prediction, 0) ** 2
+        residual = (np.where(known, y - prediction, 0) ** 2).sum(0)
         mean = np.where(known, y, 0).sum(0) / known.sum(0)
-        total = np.where(known, y - mean, 0) ** 2
-        varies = np.isfinite(standardise(y, known)).all(0)
-        return np.asarray(np.where(varies, 1 - residual.sum(0) / total.sum(0), np.nan))
+        total = (np.where(known, y - mean, 0) ** 2).sum(0)
+        varies = np.isfinite(standardise(y, known)).all(0) & np.isfinite(residual)
+        return np.asarray(np.where(varies, 1 - residual / total, np.nan))
 
 
 def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple[NDArray[np.float64], int]:

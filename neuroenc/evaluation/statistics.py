@@ -16,7 +16,7 @@ from tqdm import tqdm
 from neuroenc.evaluation.scores import pearson_r, standardise
 
 K = TypeVar("K", bound=Hashable)
-Score = Callable[[ArrayLike, ArrayLike], NDArray[np.float64]]
+Score = Callable[[ArrayLike, ArrayLike, NDArray[np.bool_]], NDArray[np.float64]]
 CONSTANT = 1e-12  # a sample whose variance is a smaller share of its mean square does not vary
 EQUAL = 1e-9  # two r closer than this are equal
 BLOCK = 256  # neuroids whose permutations stay in the processor's cache
@@ -31,8 +31,9 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
     Parameters
     ----------
     score : callable
-        From (y, prediction), each (n, n_neuroids), to (n_neuroids,).
+        From (y, prediction, known), each (n, n_neuroids), to (n_neuroids,).
     y, prediction : arrays of shape (n_rows, n_neuroids)
+        NaN in `y` marks a missing response, whose row does not count for that neuroid.
     fold : array of shape (n_rows,)
 
     Returns
@@ -40,7 +41,9 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
     ndarray of shape (n_folds, n_neuroids)
     """
     y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
-    return np.stack([score(y[fold == f], prediction[fold == f]) for f in np.unique(fold)])
+    known = np.isfinite(y)
+    rows = [fold == f for f in np.unique(fold)]
+    return np.stack([score(y[k], prediction[k], known[k]) for k in rows])
 
 
 def bootstrap_r(
@@ -66,7 +69,7 @@ def bootstrap_r(
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
-        NaN marks a missing value, whose row is left out for that neuroid.
+        NaN in `y` marks a missing response, whose row does not count for that neuroid.
     stimulus, fold : arrays of shape (n_rows,)
         Rows of one stimulus are drawn together.
     stretch : array of shape (n_rows,), optional
@@ -136,7 +139,7 @@ def _weighted_r(
     y: NDArray[np.float64], prediction: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Pearson r under each row of weights, (n_samples, n_neuroids); NaN where a sample does not vary."""
-    known = np.isfinite(y) & np.isfinite(prediction)
+    known = np.isfinite(y)
     # unit columns: the moments lose no digits
     y, prediction = standardise(y, known), standardise(prediction, known)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -169,7 +172,7 @@ def permutation_p(
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
-        NaN marks a missing value, whose row is left out for that neuroid.
+        NaN in `y` marks a missing response, whose row does not count for that neuroid.
     stimulus, fold : arrays of shape (n_rows,)
         Rows are exchanged within a fold only.
     film : array of shape (n_rows,), optional
@@ -194,7 +197,7 @@ def permutation_p(
     y, prediction, stimulus, fold = (v[order] for v in (y, prediction, stimulus, fold))
     films = None if film is None else np.asarray(film)[order]
     wide = widening(stimulus, [np.flatnonzero(fold == f) for f in np.unique(fold)], n_stimuli)
-    known = np.isfinite(y) & np.isfinite(prediction)
+    known = np.isfinite(y)
     patterns, of = np.unique(np.packbits(known, axis=0), axis=1, return_inverse=True)
     p = np.full(y.shape[1], np.nan)
     for k in tqdm(range(patterns.shape[1]), "permutations", disable=None, delay=2):

@@ -32,7 +32,7 @@ def cluster_p(
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids, n_time_bins)
-        A missing value, NaN, stands at the mean.
+        A missing response, NaN, stands at the mean.
     stimulus, fold : arrays of shape (n_rows,)
     members : bool array of shape (n_neuroids,)
         Whose mean is tested; those that are constant in a bin are left out there.
@@ -58,7 +58,7 @@ def cluster_p(
     products = []  # of each fold, (n_bins, n_rows, n_rows): sums over neuroids of what permutation pairs
     count = np.zeros(n_bins)
     for some in rows:
-        known = np.isfinite(y[some]) & np.isfinite(prediction[some])
+        known = np.isfinite(y[some])
         a, b = (standardise(v[some], known) for v in (y, prediction))
         good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
         a, b = np.where(good, a, 0), np.where(good, b, 0)
