@@ -87,3 +87,21 @@ def test_stretches_need_onsets_and_more_than_one(toy):
     stimuli = toy[0].assign_coords(onset=("stimulus", np.arange(120.0)))
     with pytest.raises(InputError, match="n_folds of 2 or more"):
         splits.make(stimuli, Split(kind="chronological"))
+
+
+def test_kfold_tests_each_stimulus_once_in_any_order_of_rows(toy):
+    stimuli = grouped(toy[0], [f"g{i % 40:02d}" for i in range(120)])
+    options = Split(kind="kfold", n_folds=5, n_inner=3, seed=1)
+    found = splits.make(stimuli, options)
+    assert found.sizes["fold"] == 5 and (found["side"].values == splits.TEST).sum(0).tolist() == [1] * 120
+    order = np.random.default_rng(0).permutation(120)
+    other = splits.make(stimuli.isel(stimulus=order), options)
+    np.testing.assert_array_equal(other["side"].values, found["side"].values[:, order])
+    np.testing.assert_array_equal(other["inner"].values, found["inner"].values[:, order])
+    with pytest.raises(InputError, match=r"cannot make split\.n_folds 1 of 40"):
+        splits.make(stimuli, Split(kind="kfold"))
+
+
+def test_folds_too_small_to_correlate_are_refused(toy):
+    with pytest.raises(InputError, match=r"120 of 120 folds test fewer than 3 stimuli, first 1 \('p000'"):
+        splits.make(toy[0], Split(kind="group"))

@@ -2,8 +2,8 @@
 
 Ceilings are shares of variance (0 to 1), of the responses that are scored: the means over the repeats that
 each stimulus has, those seen once among them. The ceiling of a Pearson r between a prediction and the
-measured response is their square root: both refer to the squared r of the noiseless response with that mean. Noise is
-taken as even over stimuli.
+measured response is their square root: both refer to the squared r of the noiseless response with that mean.
+Noise is taken as even over stimuli.
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ def split_half(
         means = []
         for side, n in zip(sides, number, strict=True):
             total = np.einsum("sr,srv->sv", side, values)
-            means.append(np.where(both, total / np.maximum(n, 1), np.nan))
+            means.append(total / np.maximum(n, 1))
             of_half += _mean_inverse(np.where(both, n, 0)) / 2
-        halves += pearson_r(*means)
+        halves += pearson_r(*means, both)
     half = halves / n_splits
     with np.errstate(invalid="ignore", divide="ignore"):
         return half, spearman_brown(half, of_half / n_splits / noise)

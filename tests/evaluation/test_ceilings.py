@@ -75,3 +75,41 @@ def test_stack_trials_puts_repeats_side_by_side():
     ids, trials = ceilings.stack_trials(np.arange(5.0)[:, None], ["b", "a", "b", "b", "a"])
     assert ids.tolist() == ["a", "b"]
     np.testing.assert_array_equal(trials[..., 0], [[1, 4, np.nan], [0, 2, 3]])
+
+
+@pytest.mark.parametrize("method", ["ncsnr", "split_half", "explainable_variance"])
+def test_ceiling_of_unequal_repeats_is_what_the_noiseless_response_scores(method):
+    """Stimuli seen once are scored too; a neuroid has its own missing repeats."""
+    rng = np.random.default_rng(0)
+    count = rng.integers(1, 4, 3000)
+    stimulus = np.repeat(np.arange(3000), count)
+    signal = rng.standard_normal((3000, 40))
+    response = 0.7 * signal[stimulus] + rng.standard_normal((len(stimulus), 40))
+    response[:, 20:][rng.random((len(stimulus), 20)) < 0.4] = np.nan
+    present = np.isfinite(response)
+    total, number = np.zeros((2, 3000, 40))
+    np.add.at(total, stimulus, np.where(present, response, 0))
+    np.add.at(number, stimulus, present)
+    found = ceilings.ceiling(response, stimulus, method, np.full(40, np.nan))
+    truth = []
+    for v in range(40):
+        some = number[:, v] > 0
+        truth.append(np.corrcoef(total[some, v] / number[some, v], signal[some, v])[0, 1] ** 2)
+    for half in (slice(20), slice(20, 40)):
+        assert found[half].mean() == pytest.approx(np.mean(truth[half]), abs=0.012)
+
+
+def test_few_stimuli_leave_the_signal_variance_unbiased():
+    rng = np.random.default_rng(1)
+    y = 0.5 * rng.standard_normal((4, 1, 20000)) + rng.standard_normal((4, 12, 20000))
+    within, between = y.var(1, ddof=1).mean(0), y.mean(1).var(0, ddof=1)
+    found = ceilings.estimate_ncsnr(y.reshape(48, -1), np.repeat(np.arange(4), 12))
+    np.testing.assert_allclose(found**2, np.maximum(between - within / 12, 0) / within, atol=1e-9)
+
+
+def test_a_given_ceiling_is_of_one_row():
+    given = np.array([0.2, 1.0, np.nan])
+    once = ceilings.ceiling(np.ones((3, 3)), ["a", "b", "c"], "given", np.full(3, np.nan), given)
+    np.testing.assert_allclose(once, given)
+    twice = ceilings.ceiling(np.ones((4, 3)), ["a", "b", "a", "b"], "given", np.full(3, np.nan), given)
+    np.testing.assert_allclose(twice, [0.25 / (0.25 + 0.5), 1, np.nan])  # ncsnr² 0.25

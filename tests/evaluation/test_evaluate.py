@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from neuroenc import splits
-from neuroenc.arrays import load, save
+from neuroenc.arrays import check, load, save
 from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
-from neuroenc.errors import ContractError
+from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.evaluate import evaluate
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.figures import plots, summary
@@ -110,3 +110,38 @@ def test_files_that_do_not_belong_together_are_refused(scored):
         evaluate(responses.isel(neuroid=slice(5)), predictions, OPTIONS)
     with pytest.raises(ContractError, match="predicted stimuli have no response, first 'p0"):
         evaluate(responses.isel(presentation=slice(60)), predictions, OPTIONS)
+
+
+def test_a_given_ceiling_is_used_where_nothing_is_repeated(scored):
+    responses, predictions, plain = scored
+    given = responses.drop_vars("ncsnr").assign_coords(noise_ceiling=("neuroid", np.full(6, 0.8, "f4")))
+    for method in ("ncsnr", "given"):
+        scores = evaluate(given, predictions, OPTIONS.model_copy(update={"ceiling": method}))
+        assert scores.attrs["ceiling_method"] == "given"
+        np.testing.assert_allclose(scores["score"][2], plain["score"][0] / np.sqrt(0.8), rtol=1e-5)
+    with pytest.raises(InputError, match="hold no `noise_ceiling`"):
+        evaluate(responses, predictions, OPTIONS.model_copy(update={"ceiling": "given"}))
+    with pytest.raises(ContractError, match="goes to 80, expected shares of variance"):
+        check(given.assign_coords(noise_ceiling=("neuroid", np.full(6, 80, "f4"))), "responses")
+
+
+def test_missing_responses_cost_only_themselves(scored, capsys):
+    responses, predictions, plain = scored
+    tested = predictions["stimulus_id"].values
+    holes = responses.copy(deep=True)
+    lost, hurt = (int(np.flatnonzero(responses["stimulus_id"].values == tested[k])[0]) for k in (0, 1))
+    holes["response"].values[lost] = np.nan
+    holes["response"].values[hurt, 2] = np.nan
+    scores = evaluate(holes, predictions, OPTIONS)
+    assert scores.attrs["missing_stimuli"] == tested[0] and scores.attrs["n_missing_stimuli"] == 1
+    assert f"left out: {tested[0]}" in capsys.readouterr().out
+    known = np.isfinite(plain["score"].values)
+    assert (np.isfinite(scores["score"].values) == known).all()
+    np.testing.assert_allclose(scores["score"].values[0], plain["score"].values[0], atol=0.05)
+
+
+def test_the_layer_most_folds_choose_does_not_depend_on_a_set(scored):
+    responses, predictions, _ = scored
+    tied = predictions.copy(deep=True)
+    tied["chosen_layer"].values[:] = [["second"] * 6, ["first"] * 6]
+    assert evaluate(responses, tied, OPTIONS)["chosen_layer"].values.tolist() == ["first"] * 6

@@ -38,7 +38,7 @@ def test_noise_is_at_chance_for_any_weights(n_neuroids, seed, data):
 def test_noise_is_neither_above_nor_below_chance(n_neuroids):
     rng = np.random.default_rng(n_neuroids)
     top5, pairs = [], []
-    for _ in range(60):
+    for _ in range(200):
         measured, predicted, residual = rng.standard_normal((3, N, n_neuroids))
         for s in (
             pattern_similarity(measured, predicted), likelihood(measured, predicted, residual),
@@ -46,7 +46,7 @@ def test_noise_is_neither_above_nor_below_chance(n_neuroids):
             top5 += [hits(s, 5).mean(), hits(s.T, 5).mean()]
         if n_neuroids > 2:  # of two features every correlation is 1 or -1
             pairs.append(two_way(measured, predicted).mean())
-    assert np.mean(top5) == pytest.approx(5 / N, abs=0.01)
+    assert np.mean(top5) == pytest.approx(5 / N, abs=0.012)
     assert not pairs or np.mean(pairs) == pytest.approx(0.5, abs=0.02)
 
 
