@@ -136,7 +136,7 @@ def split_half(
             total = np.einsum("sr,srv->sv", side, values)
             means.append(total / np.maximum(n, 1))
             of_half += _mean_inverse(np.where(both, n, 0)) / 2
-        halves += pearson_r(*means, both)
+        halves += pearson_r(means[0], means[1], both)
     half = halves / n_splits
     with np.errstate(invalid="ignore", divide="ignore"):
         return half, spearman_brown(half, of_half / n_splits / noise)
