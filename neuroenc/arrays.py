@@ -1,6 +1,6 @@
 """The contracts: what crosses from one stage to the next, and how it is checked and stored.
 
-Nine kinds of `xarray.Dataset`, each one netCDF file:
+Ten kinds of `xarray.Dataset`, each one netCDF file:
 
 ===========  ====================================================  ===============================
 kind         main variable                                         key
@@ -16,6 +16,7 @@ embeddings   embedding(presentation, component)                    stimulus_id, 
 pictures     picture(condition, presentation, row, column,         stimulus_id, fold + contract
              channel)
 captions     caption(condition, presentation)                      stimulus_id, fold + contract
+classes      class_score(presentation, time_bin, class)            stimulus_id, fold
 ===========  ====================================================  ===============================
 
 Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
@@ -51,6 +52,7 @@ Kind = Literal[
     "embeddings",
     "pictures",
     "captions",
+    "classes",
 ]
 
 # coordinate -> kinds of dtype it may have (numpy's one-letter codes)
@@ -72,6 +74,7 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "embeddings": ("dataset", "decoder", *CONTRACT),
     "pictures": ("dataset", "decoder", "generator", "seed", *CONTRACT),
     "captions": ("dataset", "decoder", "generator", *CONTRACT),
+    "classes": ("dataset", "target", "estimator", "seed"),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "responses": (
@@ -86,6 +89,7 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "embeddings": ("embedding", (("presentation", "component"),)),
     "pictures": ("picture", (("condition", "presentation", "row", "column", "channel"),)),
     "captions": ("caption", (("condition", "presentation"),)),
+    "classes": ("class_score", (("presentation", "time_bin", "class"),)),
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
@@ -354,6 +358,10 @@ def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
     if kind in ("embeddings", "pictures", "captions"):
         of_all = [("stimulus_id", "presentation", "U"), ("fold", "presentation", "iu")]
         return of_all + ([] if kind == "embeddings" else [("condition", "condition", "U")])
+    if kind == "classes":
+        return [(c, "presentation", "U") for c in ("stimulus_id", "group")] + [
+            ("fold", "presentation", "iu"), ("label", "presentation", "iu"), ("class", "class", "U")
+        ]  # fmt: skip
     position = POSITION["vertex" in dataset.coords]
     wanted = [(k, "neuroid", v) for k, v in (NEUROID | position).items()] + regions
     if kind == "responses":

@@ -15,11 +15,13 @@ from neuroenc.sections import (
     Alphas,
     Attention,
     Banded,
+    Classifying,
     Dataset,
     Decoder,
     DecoderChoice,
     DecoderSection,
     Delayed,
+    Embedding,
     Encoder,
     EncoderChoice,
     EncoderSection,
@@ -50,12 +52,14 @@ __all__ = [
     "Alphas",
     "Attention",
     "Banded",
+    "Classifying",
     "Config",
     "Dataset",
     "Decoder",
     "DecoderChoice",
     "DecoderSection",
     "Delayed",
+    "Embedding",
     "Encoder",
     "EncoderChoice",
     "EncoderSection",
@@ -128,8 +132,23 @@ class Config(Section):
             for name in set(encoder.models) - set(self.models):
                 raise ValueError(f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
         for label, decoder in self.decoders.items():
+            if isinstance(decoder, Classifying):
+                name = decoder.target
+                if name in self.models and (name != "category" or self.models[name].extractor != "category"):
+                    raise ValueError(
+                        f"decoders.{label}.target: {name!r} is a model. A classifier reads labels of the "
+                        "stimuli: 'category', 'category:NAME' or a column of their table."
+                    )
+                continue
             for name in set(decoder.models) - set(self.models):
                 raise ValueError(f"decoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
+            for name in decoder.models or self.models:
+                if self.models[name].extractor == "category":
+                    raise ValueError(
+                        f"decoders.{label}: {name!r} is a table of categories, which stimuli share, so that "
+                        f"none can be retrieved by it. Use a decoder with `name: classifier, target: category`"
+                        + (", or name the `models` that are decoded." if not decoder.models else ".")
+                    )
         if self.captions and self.captions.model not in self.models:
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")
@@ -174,10 +193,10 @@ class Config(Section):
             for name in names:
                 if name not in known:
                     raise ValueError(f"reconstruction.{key}: no {name!r}. {suggest(name, known)}")
-        decoded = self.decoders[asked.decoder].models or list(self.models)
-        if asked.model not in decoded:
+        decoder, low = self.decoders[asked.decoder], asked.low_level and self.decoders[asked.low_level]
+        if isinstance(decoder, Classifying) or asked.model not in (decoder.models or self.models):
             raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
-        if asked.low_level and len(self.decoders[asked.low_level].models) != 1:
+        if low and (isinstance(low, Classifying) or len(low.models) != 1):
             raise ValueError("reconstruction.low_level: a decoder of one model, whose extractor is 'pixel'")
 
     def fits(self) -> dict[str, tuple[str, str]]:

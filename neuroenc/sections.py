@@ -514,7 +514,42 @@ class NetworkDecoding(DecoderSection):
     device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
 
 
-Decoder = Annotated[RidgeDecoding | NetworkDecoding, Field(discriminator="name")]
+class Classifying(Section):
+    """Classes of held-out stimuli, straight from the responses."""
+
+    name: Literal["classifier"] = "classifier"
+    target: str = Field(
+        default="category", description="Of the stimuli: 'category', the strongest in the table of categories; "
+        "'category:NAME', whether NAME is there; or a column of labels, e.g. 'group'."
+    )  # fmt: skip
+    estimator: Literal["ridge", "lda"] = Field(
+        default="ridge", description="Exact ridge to an indicator of each class, or linear discriminants with "
+        "a shrunk covariance (Ledoit-Wolf)."
+    )  # fmt: skip
+    alphas: Alphas = (0, 6, 13)
+    repeats: Literal["mean", "single"] = Field(
+        default="mean", description="Classify the mean of a stimulus's presentations, or each of them."
+    )
+    standardise: Literal["training", "run"] = Field(
+        default="training", description="Neuroids by the training stimuli, or before that each run by itself, "
+        "where recordings drift; this sees the test stimuli, and the scores say so."
+    )  # fmt: skip
+    window: tuple[float, float] | None = Field(
+        default=None, description="Time bins that lie between these times (s); null: all."
+    )
+    bin_width: float | None = Field(
+        default=None, gt=0, description="Average time bins to this width (s); null: as recorded."
+    )
+    time: Literal["joined", "each"] = Field(
+        default="joined", description="Read all time bins together, or each by itself: accuracy over time."
+    )
+    n_permutations: int = Field(default=100, ge=19, description="Labels dealt anew and fitted again.")
+    n_bootstraps: int = Field(default=1000, ge=100)
+    seed: int = Field(default=0, ge=0)
+
+
+Embedding = RidgeDecoding | NetworkDecoding
+Decoder = Annotated[RidgeDecoding | NetworkDecoding | Classifying, Field(discriminator="name")]
 
 
 class DecoderChoice(Section):

@@ -21,13 +21,13 @@ from neuroenc.evaluation.identification import standardise_by
 
 
 def make(
-    options: config.Decoder, folds: list[Any], *, n_times: int | None = None, checkpoint: Any = None
+    options: config.Embedding, folds: list[Any], *, n_times: int | None = None, checkpoint: Any = None
 ) -> Any:
     """Build the estimator a decoder's options describe.
 
     Parameters
     ----------
-    options : Decoder
+    options : RidgeDecoding or NetworkDecoding
     folds : list of (train, validation)
     n_times : int, optional
         Samples of an epoch, for networks that read epochs.
@@ -55,7 +55,7 @@ def device(name: str) -> str:
 
 
 def out_of_fold(
-    options: config.Decoder,
+    options: config.Embedding,
     X: NDArray[Any],
     Y: NDArray[Any],
     inner: NDArray[np.int64],
@@ -66,7 +66,7 @@ def out_of_fold(
 
     Parameters
     ----------
-    options : Decoder
+    options : RidgeDecoding or NetworkDecoding
     X, Y : arrays of shape (n, n_neuroids), (n, n_features)
         Responses and embeddings of the training stimuli.
     inner : int array of shape (n,)
@@ -89,7 +89,7 @@ def out_of_fold(
 
 
 def decode(
-    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Decoder, *,
+    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Embedding, *,
     shuffle: int | None = None, checkpoint: Callable[[int], Any] | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Fit a decoder on the training stimuli of each fold and decode its test stimuli.
@@ -102,7 +102,7 @@ def decode(
     ----------
     responses, features, split : Dataset
         Responses, Features, Splits.
-    options : Decoder
+    options : RidgeDecoding or NetworkDecoding
     shuffle : int, optional
         Seed: deal the training embeddings anew to the training responses, for the null.
     checkpoint : callable, optional
@@ -118,7 +118,7 @@ def decode(
     Raises
     ------
     InputError
-        No such layer; no neuroid varies.
+        No such layer; no neuroid varies; the features are categories.
     """
     ids, mean = average_repeats(responses)
     first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
@@ -128,6 +128,10 @@ def decode(
     if front == "atm" and n_times is None:
         raise InputError("These responses have no time bins, which `front: atm` reads. Use `front: linear`.")
     response = repetitions(responses, ids) if repeats == "random" else mean.reshape(len(ids), 1, -1)
+    if features.attrs["model"] == "category/table":
+        raise InputError(
+            "Stimuli share their categories, so that none can be retrieved by them. Use `neuroenc decode classify`."
+        )
     features = select_layers(features, options.layers)
     embedding = join(features, ids)
     out: dict[str, list[Any]] = {

@@ -1,0 +1,188 @@
+"""How well classes are told apart by scores; each fold by itself, because scores of folds have no common scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+METRICS = ("accuracy", "balanced_accuracy", "auc")
+
+
+def choice(scores: ArrayLike) -> Floats:
+    """Share of the decision that each class gets: 1 to the highest score, ties divided evenly.
+
+    Parameters
+    ----------
+    scores : array of shape (n, n_classes)
+        NaN never wins; a row without any number chooses nothing.
+
+    Returns
+    -------
+    array of shape (n, n_classes)
+    """
+    s = np.asarray(scores, np.float64)
+    known = np.where(np.isnan(s), -np.inf, s)
+    best = (known == known.max(1, keepdims=True)) & ~np.isnan(s)
+    return np.asarray(best / np.maximum(best.sum(1, keepdims=True), 1))
+
+
+def confusion(scores: ArrayLike, label: ArrayLike) -> Floats:
+    """Count decisions, (n_classes, n_classes): rows are true classes, columns chosen ones.
+
+    Parameters
+    ----------
+    scores : array of shape (n, n_classes)
+    label : int array of shape (n,)
+    """
+    chosen = choice(scores)
+    out = np.zeros((chosen.shape[1],) * 2)
+    np.add.at(out, np.asarray(label), chosen)
+    return out
+
+
+def auc(scores: ArrayLike, positive: ArrayLike, weight: ArrayLike | None = None) -> Floats:
+    """Area under the ROC curve: P(s⁺ > s⁻) + P(s⁺ = s⁻) / 2.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+        A pair with a NaN counts as lost.
+    positive : bool array of shape (n,)
+    weight : array of shape (n_samples, n), optional
+        How often each row counts in each bootstrap sample; None: once, in a single sample.
+
+    Returns
+    -------
+    array of shape (n_samples,)
+        NaN where one side is empty.
+    """
+    s, p = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    w = np.ones((1, len(s))) if weight is None else np.asarray(weight, np.float64)
+    won = (s[p][:, None] > s[~p]) + 0.5 * (s[p][:, None] == s[~p])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((w[:, p] @ won) * w[:, ~p]).sum(1) / (w[:, p].sum(1) * w[:, ~p].sum(1)))
+
+
+def measures(scores: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> dict[str, Floats]:
+    """Score the decisions of one fold.
+
+    Parameters
+    ----------
+    scores : array of shape (n, n_classes)
+    label : int array of shape (n,)
+    weight : array of shape (n_samples, n), optional
+        As in `auc`.
+
+    Returns
+    -------
+    dict
+        Each of shape (n_samples,). `accuracy`; `balanced_accuracy`, the mean over the classes that are there;
+        `auc`, of two classes that of the difference of their scores, of more the mean of each class against
+        the rest, over the classes that are there. NaN where a class is not defined.
+    """
+    s, label = np.asarray(scores, np.float64), np.asarray(label)
+    w = np.ones((1, len(s))) if weight is None else np.asarray(weight, np.float64)
+    right = choice(s)[np.arange(len(s)), label]
+    own = np.eye(s.shape[1])[label]
+    with np.errstate(invalid="ignore"):
+        recall = ((w * right) @ own) / (w @ own)
+        accuracy = (w @ right) / w.sum(1)
+    if s.shape[1] == 2:
+        area = auc(s[:, 1] - s[:, 0], label == 1, w)
+    else:
+        area = _mean(np.stack([auc(s[:, k], label == k, w) for k in np.unique(label)], 1), 1)
+    return {"accuracy": accuracy, "balanced_accuracy": _mean(recall, 1), "auc": area}
+
+
+def over_folds(
+    scores: ArrayLike, label: ArrayLike, fold: ArrayLike, group: ArrayLike | None = None, *,
+    n_bootstraps: int = 1000, seed: int = 0,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Average the measures of all folds, with an interval over what is independent.
+
+    Parameters
+    ----------
+    scores : array of shape (n, n_classes)
+    label, fold : int arrays of shape (n,)
+    group : array of shape (n,), optional
+        What is drawn together; None: no interval. Where each group is tested in one of several folds, folds
+        are drawn.
+    n_bootstraps, seed : int
+
+    Returns
+    -------
+    dict
+        Metric -> value, per_fold (NaN where a fold defines none) and low, high (95 %).
+    """
+    s, label, fold = np.asarray(scores), np.asarray(label), np.asarray(fold)
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    per_fold = {
+        m: np.concatenate(v)
+        for m, v in _turned([measures(s[r], label[r]) for r in rows]).items()
+    }  # fmt: skip
+    out: dict[str, dict[str, Any]] = {
+        m: {"value": float(_mean(v, 0)), "per_fold": v.tolist()} for m, v in per_fold.items()
+    }
+    if group is None:
+        return out
+    names, member = np.unique(np.asarray(group), return_inverse=True)
+    by_fold = len(rows) > 1 and len(names) == sum(len(np.unique(member[r])) for r in rows)
+    n = len(rows) if by_fold else len(names)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_bootstraps).astype(float)
+    if by_fold:
+        samples = {}
+        for m, v in per_fold.items():
+            known = np.isfinite(v)
+            with np.errstate(invalid="ignore"):
+                samples[m] = drawn[:, known] @ v[known] / drawn[:, known].sum(1)
+    else:
+        each = _turned([measures(s[r], label[r], drawn[:, member[r]]) for r in rows])
+        samples = {m: _mean(np.stack(v), 0) for m, v in each.items()}
+    for m, v in samples.items():
+        known = v[np.isfinite(v)]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+        out[m] |= {"low": float(low), "high": float(high)}
+    return out
+
+
+def chance(label: ArrayLike, fold: ArrayLike, n_classes: int) -> dict[str, float]:
+    """Give what needs no brain: `uniform`, 1 / k, and `majority`, the accuracy of the best constant answer.
+
+    Parameters
+    ----------
+    label, fold : int arrays of shape (n,)
+    n_classes : int
+    """
+    label, fold = np.asarray(label), np.asarray(fold)
+    most = [np.bincount(label[fold == f]).max() / (fold == f).sum() for f in np.unique(fold)]
+    return {"uniform": 1 / n_classes, "majority": float(np.mean(most))}
+
+
+def p_value(value: ArrayLike, null: ArrayLike) -> Floats:
+    """p = (1 + number of permutations at least as high) / (1 + n), never 0 (Phipson & Smyth 2010).
+
+    Parameters
+    ----------
+    value : array of shape (…)
+    null : array of shape (n, …)
+
+    Returns
+    -------
+    array of shape (…)
+    """
+    null = np.asarray(null)
+    return np.asarray((1 + (null >= np.asarray(value) - 1e-12).sum(0)) / (1 + len(null)))
+
+
+def _mean(values: Floats, axis: int) -> Floats:
+    """Mean over what is a number; NaN where nothing is."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis) / known.sum(axis))
+
+
+def _turned(tables: list[dict[str, Floats]]) -> dict[str, list[Floats]]:
+    return {m: [t[m] for t in tables] for m in METRICS}
