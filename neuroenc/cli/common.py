@@ -73,18 +73,18 @@ def encoder(text: str) -> Any:
     return parse(EncoderChoice, {"encoder": found}, source=source).encoder
 
 
-def decoder(text: str) -> Any:
+def decoder(text: str, *, default: str = "ridge") -> Any:
     """Read the options of one decoder; its label in the configuration may be its name."""
     from neuroenc.config import DecoderChoice, parse
 
     found, source = read(text)
     if isinstance(found, dict) and "name" not in found:
-        found = found | {"name": text.rpartition(".")[2] if "#" in text else "ridge"}
+        found = found | {"name": text.rpartition(".")[2] if "#" in text else default}
     return parse(DecoderChoice, {"decoder": found}, source=source).decoder
 
 
-def retrieved(files: list[str]) -> dict[tuple[str, str], Any]:
-    """Read scores of retrieval, SUBJECT:NAME=FILE.json."""
+def retrieved(files: list[str], option: str = "--retrieval") -> dict[tuple[str, str], Any]:
+    """Read scores of decoders, SUBJECT:NAME=FILE.json."""
     from neuroenc.documents import read_json
 
     out = {}
@@ -92,7 +92,7 @@ def retrieved(files: list[str]) -> dict[tuple[str, str], Any]:
         key, _, path = item.partition("=")
         subject, colon, name = key.partition(":")
         if not (path and colon):
-            raise InputError(f"Invalid value for '--retrieval': {item!r}. Expected SUBJECT:NAME=FILE.json.")
+            raise InputError(f"Invalid value for {option!r}: {item!r}. Expected SUBJECT:NAME=FILE.json.")
         out[subject, name] = read_json(path)
     return out
 

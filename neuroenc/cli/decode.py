@@ -37,10 +37,13 @@ def decode_fit(
     from neuroenc.decoders.decode import decode as run
     from neuroenc.files import remove
 
+    chosen = common.decoder(options)
+    if chosen.name == "classifier":
+        raise InputError("A classifier decodes no embeddings. Use `neuroenc decode classify`.")
     resume = out.with_name(f".{out.stem}")
     found = run(
         load(responses, "responses"), load(features, "features"), load(split, "splits"),
-        common.decoder(options), shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors",
+        chosen, shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors",
     )  # fmt: skip
     if common.first_process():
         save(found, out)
@@ -273,6 +276,39 @@ def decode_synthesise(
     typer.echo(f"{region}: {made.caption}")
     for r in rows:
         typer.echo(f"{r['by']:6s} {r['pictures']:9s} {r['mean']:7.3f} ± {r['standard_error']:.3f}")
+
+
+@decode.command("classify")
+def decode_classify(
+    responses: ResponsesFile,
+    stimuli: StimuliFile,
+    split: SplitFile,
+    options: Options,
+    out: Annotated[Path, typer.Option(help="Scores of each class for the test stimuli (.nc).")],
+    scores: Annotated[Path, typer.Option(help="Accuracy, AUC, confusion (.json).")],
+) -> None:
+    """Tell classes of held-out stimuli apart, and after dealing the labels anew, for the null."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Classifying
+    from neuroenc.decoders.classify import classify
+    from neuroenc.evaluation.classification import assess
+    from neuroenc.files import write_json
+
+    chosen = common.decoder(options, default="classifier")
+    if not isinstance(chosen, Classifying):
+        raise InputError(f"A decoder {chosen.name!r} reads no classes. Use `name: classifier`.")
+    found = classify(load(responses, "responses"), load(stimuli, "stimuli"), load(split, "splits"), chosen)
+    assessed = assess(found)
+    save(found, out)
+    about = {k: str(found.attrs[k]) for k in ("dataset", "target", "estimator", "transductive")}
+    about |= {k: int(found.attrs[k]) for k in ("seed", "n_unlabelled")}
+    write_json(about | assessed, scores)
+    for fold, names in assessed["absent"].items():
+        typer.echo(f"neuroenc: warning: fold {fold} tests no {', '.join(names)}.", err=True)
+    best = assessed["windows"][assessed["best"]["window"]]
+    for name, s in best["scores"].items():
+        typer.echo(f"{name:22s} {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]  shuffled {s['null']:.3f}, "
+                   f"p = {s['p']:.3f}")  # fmt: skip
 
 
 def _print(scores: dict[str, dict[str, Any]]) -> None:

@@ -99,6 +99,18 @@ def results_reconstructions(
     )  # fmt: skip
 
 
+@results.command("classes")
+def results_classes(
+    scores: Annotated[Path, typer.Option(help="Of `decode classify` (.json).")],
+    out: Out,
+) -> None:
+    """Draw which classes are taken for which, and accuracy over time."""
+    from neuroenc.figures.classes import draw_classes
+    from neuroenc.files import existing
+
+    draw_classes(json.loads(existing(scores).read_text()), out)
+
+
 @results.command("words")
 def results_words(
     regions: Annotated[Path, typer.Option(help="Words by region, of `caption voxels` (.csv).")],
@@ -142,6 +154,9 @@ def results_summary(
     retrieval: Annotated[
         list[str] | None, typer.Option(help="SUBJECT:NAME=FILE.json of `decode evaluate` or `decode match`.")
     ] = None,
+    classification: Annotated[
+        list[str] | None, typer.Option(help="SUBJECT:NAME=FILE.json of `decode classify`.")
+    ] = None,
     reconstruction: Annotated[
         list[str] | None,
         typer.Option(help="SUBJECT=FILE.json of `evaluate pictures` or `evaluate captions`."),
@@ -161,6 +176,7 @@ def results_summary(
         page=page,
         grade=grade,
         retrieval=common.retrieved(retrieval or []),
+        classification=common.retrieved(classification or [], "--classification"),
         reconstruction=common.reconstructed(reconstruction or []),
     )
 

@@ -33,8 +33,8 @@ CITATION = "yours"
 IMAGES = (".nii", ".nii.gz", ".gii")
 FORMATS = (*IMAGES, ".npy", ".h5", ".hdf5", ".csv", ".tsv", "-epo.fif")
 # columns that are read, and the beginnings of such
-STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption"),
-           ("caption_", "category_"))  # fmt: skip
+STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption", "label"),
+           ("caption_", "category_", "label_"))  # fmt: skip
 PRESENTATIONS = ("stimulus_id", "session", "run")
 NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
 
@@ -72,7 +72,8 @@ class Stimuli(Section):
 
     table: File = Field(
         description="Table: stimulus_id; file (in `pictures`), caption, split (train or test), group, "
-        "category_<name> as far as there are any; of films and stories film, onset and duration (s)."
+        "category_<name>, label, label_<name> as far as there are any; of films and stories film, onset "
+        "and duration (s)."
     )  # fmt: skip
     pictures: File | None = Field(
         default=None, description="Folder or zip, or FILE.h5#dataset: a picture for each row."
@@ -147,6 +148,8 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
                 )
         else:
             columns["file"] = locate(root / place, table.names("file")[rows])
+    columns |= {c: np.char.strip(table.text(c)[rows])
+                for c in table.columns if c == "label" or c.startswith("label_")}  # fmt: skip
     captions = [table.text(c)[rows] for c in table.columns if c == "caption" or c.startswith("caption_")]
     strength = {c.removeprefix("category_"): _strength(table, c)[rows]
                 for c in table.columns if c.startswith("category_")}  # fmt: skip

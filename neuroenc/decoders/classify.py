@@ -239,7 +239,9 @@ def classify(
         enough(label, row[train], row[test], classes, fold)
         folds = splits.inner_folds(inner[train])
         scores = [
-            fit_predict(*standardised(X, train, test, fold, every[:, row[train]]), len(classes), folds, options)
+            fit_predict(
+                *standardised(X, train, test, fold, every[:, row[train]]), len(classes), folds, options
+            )
             for X in parts
         ]
         found.append(np.stack(scores, 2))
@@ -285,9 +287,7 @@ def within_runs(values: Floats, run: Ints) -> Floats:
     return out
 
 
-def standardised(
-    X: Floats, train: Ints, test: Ints, fold: int, label: Ints
-) -> tuple[Floats, Ints, Floats]:
+def standardised(X: Floats, train: Ints, test: Ints, fold: int, label: Ints) -> tuple[Floats, Ints, Floats]:
     """Scale neuroids by the training stimuli; leave out those that are not finite or do not vary there."""
     X = X.astype(np.float64)
     centre, scale = X[train].mean(0), X[train].std(0)

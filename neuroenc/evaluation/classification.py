@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -162,19 +163,69 @@ def chance(label: ArrayLike, fold: ArrayLike, n_classes: int) -> dict[str, float
 
 
 def p_value(value: ArrayLike, null: ArrayLike) -> Floats:
-    """p = (1 + number of permutations at least as high) / (1 + n), never 0 (Phipson & Smyth 2010).
+    """P = (1 + number of permutations at least as high) / (1 + n), never 0 (Phipson & Smyth 2010).
 
     Parameters
     ----------
     value : array of shape (…)
     null : array of shape (n, …)
+        NaN counts as higher.
 
     Returns
     -------
     array of shape (…)
     """
     null = np.asarray(null)
-    return np.asarray((1 + (null >= np.asarray(value) - 1e-12).sum(0)) / (1 + len(null)))
+    return np.asarray((1 + (~(null < np.asarray(value) - 1e-12)).sum(0)) / (1 + len(null)))
+
+
+def assess(classes: xr.Dataset) -> dict[str, Any]:
+    """Score what `decoders.classify` found.
+
+    Parameters
+    ----------
+    classes : Dataset
+        Classes.
+
+    Returns
+    -------
+    dict
+        `windows`: for each time bin start, stop (s), and of each metric value, low, high, per_fold, null (mean
+        of the labels dealt anew) and p; AUC is left out where no fold tests two classes. `best`: the window
+        with the highest AUC (without it accuracy), and its p corrected for the
+        choice (the highest of each permutation). `confusion`: of that window; `chance`; `absent`: classes
+        that a fold does not test.
+    """
+    score, label, fold = (classes[k].values for k in ("class_score", "label", "fold"))
+    names = classes["class"].values.astype(str)
+    null = classes["null"]
+    windows = []
+    for t in range(score.shape[1]):
+        found = over_folds(
+            score[:, t], label, fold, classes["group"].values, n_bootstraps=int(classes.attrs["n_bootstraps"]),
+            seed=int(classes.attrs["seed"]),
+        )  # fmt: skip
+        for metric, s in found.items():
+            under = null.sel(metric=metric).values[:, t]
+            s |= {"null": float(_mean(under, 0)), "p": float(p_value(s["value"], under))}
+            s["per_fold"] = [None if np.isnan(v) else v for v in s["per_fold"]]
+        found = {m: s for m, s in found.items() if np.isfinite([s["value"], s["low"], s["null"]]).all()}
+        at = {k: None if np.isnan(v) else float(v) for k in ("start", "stop") for v in [classes[k].values[t]]}
+        windows.append(at | {"scores": found})
+    metric = "auc" if all("auc" in w["scores"] for w in windows) else "accuracy"
+    course = np.array([w["scores"][metric]["value"] for w in windows])
+    best = int(course.argmax())
+    highest = null.sel(metric=metric).values.max(1)
+    absent = {
+        str(f): [str(n) for k, n in enumerate(names) if k not in label[fold == f]] for f in np.unique(fold)
+    }
+    return {
+        "classes": names.tolist(), "n": len(label), "n_permutations": null.sizes["permutation"],
+        "chance": chance(label, fold, len(names)), "windows": windows,
+        "best": {"window": best, "metric": metric, "p": float(p_value(course[best], highest))},
+        "confusion": confusion(score[:, best], label).tolist(),
+        "absent": {f: v for f, v in absent.items() if v},
+    }  # fmt: skip
 
 
 def _mean(values: Floats, axis: int) -> Floats:

@@ -33,6 +33,7 @@ def summarise(
     page: Path,
     grade: Path | None = None,
     retrieval: dict[tuple[str, str], dict[str, Any]] | None = None,
+    classification: dict[tuple[str, str], dict[str, Any]] | None = None,
     reconstruction: dict[str, list[dict[str, Any]]] | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
@@ -54,6 +55,8 @@ def summarise(
         Rows to add.
     retrieval : dict, optional
         (subject, what retrieved) to scores as `decode evaluate` writes them.
+    classification : dict, optional
+        (subject, classifier) to scores as `decode classify` writes them.
     reconstruction : dict, optional
         Subject to rows of `evaluate pictures` and `evaluate captions`.
     """
@@ -109,6 +112,8 @@ def summarise(
                 interval=(gain["low"], gain["high"]), plain=gain["plain"], by=by, subject=subject,
                 command=command, seed=found["seed"],
             ))  # fmt: skip
+    for (subject, by), found in (classification or {}).items():
+        rows += _classified(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
     drawn = dict(reconstruction or {})
     if len(drawn) > 1:
         drawn["all"] = over_subjects(drawn, seed=seed)
@@ -132,6 +137,28 @@ def summarise(
     tidy = pd.concat([_tidy(s, subject, model) for (subject, model), s in scores.items()])
     with atomic(table) as partial:
         tidy.to_parquet(partial, index=False)
+
+
+def _classified(found: dict[str, Any], made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give each metric of a classifier, of several time bins that with the highest AUC."""
+    windows, best = found["windows"], found["best"]
+    chosen = windows[best["window"]]
+    rows = []
+    for name, s in chosen["scores"].items():
+        about = made | {k: found[k] for k in ("target", "estimator", "transductive")}
+        if len(windows) > 1:
+            about |= {
+                "time": (chosen["start"] + chosen["stop"]) / 2, "best_of": len(windows), "p_corrected": best["p"],
+                "course": [w["scores"][name]["value"] for w in windows],
+                "times": [(w["start"] + w["stop"]) / 2 for w in windows],
+            }  # fmt: skip
+        rows.append(row(
+            f"classes, {name}", s["value"], unit=name, n=found["n"], interval=(s["low"], s["high"]),
+            null=0.5 if name == "auc" else found["chance"]["uniform"], ceiling=1.0, shuffled=s["null"], p=s["p"],
+            majority=found["chance"]["majority"], n_classes=len(found["classes"]), per_fold=s["per_fold"],
+            **about,
+        ))  # fmt: skip
+    return rows
 
 
 def _peaks(s: xr.Dataset, made: dict[str, Any]) -> list[dict[str, Any]]:
@@ -226,7 +253,22 @@ def short_table(summary: dict[str, Any]) -> str:
             f"{r['subject']:>8} {r['by']:<{wide}} {r['method']:<23} {r['n']:>5} {_number(r['value']):>6} "
             f"{_limits(r):>16} {_number(r['null']):>7} {_number(r['shuffled']):>9}"
         )
-    return "\n".join([*lines, *_drawn_table(drawn)])
+    return "\n".join([*lines, *_classes_table(rows), *_drawn_table(drawn)])
+
+
+def _classes_table(rows: list[dict[str, Any]]) -> list[str]:
+    """List classifiers: a line a measure."""
+    found = [r for r in rows if r["name"].startswith("classes, ")]
+    if not found:
+        return []
+    wide = max(20, *(len(r["by"]) for r in found))
+    lines = ["", f"{'subject':>8} {'classes told apart by':<{wide}} {'of':>3} {'measure':<17} {'value':>6} "
+             f"{'95 % interval':>16} {'chance':>7} {'shuffled':>9} {'p':>6}"]  # fmt: skip
+    for r in found:
+        lines.append(f"{r['subject']:>8} {r['by']:<{wide}} {r['n_classes']:>3} {r['unit']:<17} "
+                     f"{_number(r['value']):>6} {_limits(r):>16} {_number(r['null']):>7} "
+                     f"{_number(r['shuffled']):>9} {_number(r.get('p_corrected', r['p'])):>6}")  # fmt: skip
+    return lines
 
 
 def _drawn_table(rows: list[dict[str, Any]]) -> list[str]:

@@ -135,6 +135,11 @@ def retrieval_flags(wildcards, input):
     return [f"--retrieval={n}={f}" for n, f in zip(names, input.retrieval)]
 
 
+def classification_flags(wildcards, input):
+    names = [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS]
+    return [f"--classification={n}={f}" for n, f in zip(names, input.classification)]
+
+
 def reconstruction_flags(wildcards, input):
     return [
         f"--reconstruction={s}={f}"
@@ -256,13 +261,15 @@ CAPTIONS = config.get("captions") or {}
 DECODERS = config.get("decoders", {})
 for label, options in DECODERS.items():
     options.setdefault("name", label)
+CLASSIFIERS = [k for k, v in DECODERS.items() if v["name"] == "classifier"]
 # what retrieves: each decoder, and beside decoders each encoder by the likelihood of the response
 DECODED = [
     f"dec-{label}_feat-{model}"
     for label, options in DECODERS.items()
     for model in MODELS
-    if not options.get("models") or model in options["models"]
-] + ([stem(n) for n in NAMES] if DECODERS else [])
+    if label not in CLASSIFIERS
+    and (not options.get("models") or model in options["models"])
+] + ([stem(n) for n in NAMES] if len(DECODERS) > len(CLASSIFIERS) else [])
 SYNTHESIS = config.get("synthesis") or {}
 DRAWN = config.get("reconstruction") or {}
 if DRAWN:

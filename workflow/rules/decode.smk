@@ -42,6 +42,52 @@ rule decode_evaluate:
         "--out={output:q} > {log} 2>&1"
 
 
+rule decode_classify:
+    """Tell classes of held-out stimuli apart; and after dealing the labels anew, for the null."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        stimuli=f"{RUN}/stimuli.nc",
+        split=f"{RUN}/splits.nc",
+    output:
+        classes=f"{SUB}_dec-{{decoder}}_classes.nc",
+        scores=f"{SUB}_dec-{{decoder}}_desc-classes_scores.json",
+    log:
+        f"{LOGS}/decode_classify/sub-{{subject}}_{{decoder}}.log",
+    benchmark:
+        f"{BENCHMARKS}/decode_classify/sub-{{subject}}_{{decoder}}.jsonl"
+    resources:
+        mem_mb=memory(12),
+        runtime=120,
+    params:
+        options=decoder_section,
+    shell:
+        "neuroenc decode classify --responses={input.responses:q} --stimuli={input.stimuli:q} "
+        "--split={input.split:q} --options={params.options:q} --out={output.classes:q} "
+        "--scores={output.scores:q} > {log} 2>&1"
+
+
+rule classes:
+    """Draw which classes are taken for which, and accuracy over time."""
+    input:
+        f"{SUB}_dec-{{decoder}}_desc-classes_scores.json",
+    output:
+        report(
+            f"{SUB}_dec-{{decoder}}_classes.png",
+            caption="../report/classes.rst",
+            category="Classes told apart",
+            labels={"subject": "{subject}", "decoder": "{decoder}"},
+        ),
+    log:
+        f"{LOGS}/classes/sub-{{subject}}_{{decoder}}.log",
+    benchmark:
+        f"{BENCHMARKS}/classes/sub-{{subject}}_{{decoder}}.jsonl"
+    resources:
+        mem_mb=memory(4),
+        runtime=10,
+    shell:
+        "neuroenc results classes --scores={input:q} --out={output:q} > {log} 2>&1"
+
+
 rule caption_voxels:
     """Say in words what each voxel wants."""
     input:

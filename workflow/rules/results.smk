@@ -143,6 +143,11 @@ rule summary:
             for s in SUBJECTS
             for d in DECODED
         ],
+        classification=[
+            f"{RUN}/sub-{s}/sub-{s}_dec-{d}_desc-classes_scores.json"
+            for s in SUBJECTS
+            for d in CLASSIFIERS
+        ],
         pictures=[
             f"{RUN}/sub-{s}/sub-{s}_{DRAWN_FROM}_desc-pictures_scores.json"
             for s in SUBJECTS
@@ -173,13 +178,14 @@ rule summary:
     params:
         scores=scores_flags,
         retrieval=retrieval_flags,
+        classification=classification_flags,
         reconstruction=reconstruction_flags,
         label=config["label"],
         seed=config.get("evaluation", {}).get("seed", 0),
         grade=lambda wildcards, input: [f"--grade={input.grade}"] if input.grade else [],
         command=command_of_the_run,
     shell:
-        "neuroenc results summary {params.scores:q} {params.retrieval:q} {params.reconstruction:q} --label={params.label:q} --seed={params.seed:q} "
+        "neuroenc results summary {params.scores:q} {params.retrieval:q} {params.classification:q} {params.reconstruction:q} --label={params.label:q} --seed={params.seed:q} "
         "--command={params.command:q} {params.grade:q} --out={output.summary:q} "
         "--table={output.table:q} --page={output.page:q} > {log} 2>&1"
 
