@@ -146,7 +146,8 @@ class Config(Section):
                 if self.models[name].extractor == "category":
                     raise ValueError(
                         f"decoders.{label}: {name!r} is a table of categories, which stimuli share, so that "
-                        f"none can be retrieved by it. Use a decoder with `name: classifier, target: category`"
+                        f"none can be retrieved by it. Use a decoder with `name: classifier, "
+                        f"target: category`"
                         + (", or name the `models` that are decoded." if not decoder.models else ".")
                     )
         if self.captions and self.captions.model not in self.models:

@@ -519,11 +519,13 @@ class Classifying(Section):
 
     name: Literal["classifier"] = "classifier"
     target: str = Field(
-        default="category", description="Of the stimuli: 'category', the strongest in the table of categories; "
+        default="category", description="Of the stimuli: 'category', the strongest in the table "
+        "of categories; "
         "'category:NAME', whether NAME is there; or a column of labels, e.g. 'group'."
     )  # fmt: skip
     estimator: Literal["ridge", "lda"] = Field(
-        default="ridge", description="Exact ridge to an indicator of each class, or linear discriminants with "
+        default="ridge", description="Exact ridge to an indicator of each class, or linear "
+        "discriminants with "
         "a shrunk covariance (Ledoit-Wolf)."
     )  # fmt: skip
     alphas: Alphas = (0, 6, 13)
@@ -531,7 +533,8 @@ class Classifying(Section):
         default="mean", description="Classify the mean of a stimulus's presentations, or each of them."
     )
     standardise: Literal["training", "run"] = Field(
-        default="training", description="Neuroids by the training stimuli, or before that each run by itself, "
+        default="training", description="Neuroids by the training stimuli, or before that each "
+        "run by itself, "
         "where recordings drift; this sees the test stimuli, and the scores say so."
     )  # fmt: skip
     window: tuple[float, float] | None = Field(

@@ -307,7 +307,8 @@ def decode_classify(
         typer.echo(f"neuroenc: warning: fold {fold} tests no {', '.join(names)}.", err=True)
     best = assessed["windows"][assessed["best"]["window"]]
     for name, s in best["scores"].items():
-        typer.echo(f"{name:22s} {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]  shuffled {s['null']:.3f}, "
+        typer.echo(f"{name:22s} {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]  shuffled "
+        f"{s['null']:.3f}, "
                    f"p = {s['p']:.3f}")  # fmt: skip
 
 

@@ -97,7 +97,8 @@ def windows(responses: xr.Dataset, options: config.Classifying) -> tuple[Floats,
     if values.ndim == 2:
         if options.window or options.bin_width or options.time == "each":
             raise InputError(
-                "These responses have no time bins. Leave `window`, `bin_width` and `time` out of the classifier."
+                "These responses have no time bins. Leave `window`, `bin_width` and `time` out "
+                "of the classifier."
             )
         return values[..., None], np.full(1, np.nan), np.full(1, np.nan)
     start, stop = responses["start"].values.astype(float), responses["stop"].values.astype(float)
@@ -106,7 +107,8 @@ def windows(responses: xr.Dataset, options: config.Classifying) -> tuple[Floats,
         inside = (start > low - 1e-6) & (stop < high + 1e-6)
         if not inside.any():
             raise InputError(
-                f"No time bin lies in the window {low:g} to {high:g} s; they go from {start[0]:g} to {stop[-1]:g} s."
+                f"No time bin lies in the window {low:g} to {high:g} s; they go from "
+                f"{start[0]:g} to {stop[-1]:g} s."
             )
         values, start, stop = values[..., inside], start[inside], stop[inside]
     if options.bin_width:
@@ -216,7 +218,7 @@ def classify(
     if options.repeats == "mean":
         ids, values = average_repeats(responses.drop_vars("response").assign(
             response=(("presentation", "neuroid", "window"), values)))  # fmt: skip
-        first = {s: g for s, g in zip(responses["stimulus_id"].values[::-1], group[::-1], strict=True)}
+        first = dict(zip(responses["stimulus_id"].values[::-1], group[::-1], strict=True))
         group = np.array([first[s] for s in ids])
     present = sorted({known[s] for s in ids})
     classes = [classes[k] for k in present]
@@ -325,6 +327,7 @@ def enough(label: Ints, train: Ints, test: Ints, classes: list[str], fold: int) 
         k = int(lacking[0])
         tested = int((label[np.unique(test)] == k).sum())
         raise InputError(
-            f"Fold {fold} trains on {count[k]} stimuli of class {classes[k]!r} and tests {tested}; two or more "
+            f"Fold {fold} trains on {count[k]} stimuli of class {classes[k]!r} and tests "
+            f"{tested}; two or more "
             "are needed to learn it. Use another split or target."
         )

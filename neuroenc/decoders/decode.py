@@ -130,7 +130,8 @@ def decode(
     response = repetitions(responses, ids) if repeats == "random" else mean.reshape(len(ids), 1, -1)
     if features.attrs["model"] == "category/table":
         raise InputError(
-            "Stimuli share their categories, so that none can be retrieved by them. Use `neuroenc decode classify`."
+            "Stimuli share their categories, so that none can be retrieved by them. Use "
+            "`neuroenc decode classify`."
         )
     features = select_layers(features, options.layers)
     embedding = join(features, ids)

@@ -1,4 +1,4 @@
-"""How well classes are told apart by scores; each fold by itself, because scores of folds have no common scale."""
+"""How well classes are told apart by scores; each fold by itself: scores of folds have no common scale."""
 
 from __future__ import annotations
 
@@ -190,8 +190,8 @@ def assess(classes: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        `windows`: for each time bin start, stop (s), and of each metric value, low, high, per_fold, null (mean
-        of the labels dealt anew) and p; AUC is left out where no fold tests two classes. `best`: the window
+        `windows`: for each time bin start, stop (s), and of each metric value, low, high, per_fold, null
+        (mean of the labels dealt anew) and p; AUC is left out where no fold tests two classes. `best`: the window
         with the highest AUC (without it accuracy), and its p corrected for the
         choice (the highest of each permutation). `confusion`: of that window; `chance`; `absent`: classes
         that a fold does not test.
@@ -202,7 +202,8 @@ def assess(classes: xr.Dataset) -> dict[str, Any]:
     windows = []
     for t in range(score.shape[1]):
         found = over_folds(
-            score[:, t], label, fold, classes["group"].values, n_bootstraps=int(classes.attrs["n_bootstraps"]),
+            score[:, t], label, fold, classes["group"].values,
+            n_bootstraps=int(classes.attrs["n_bootstraps"]),
             seed=int(classes.attrs["seed"]),
         )  # fmt: skip
         for metric, s in found.items():

@@ -148,13 +148,15 @@ def _classified(found: dict[str, Any], made: dict[str, Any]) -> list[dict[str, A
         about = made | {k: found[k] for k in ("target", "estimator", "transductive")}
         if len(windows) > 1:
             about |= {
-                "time": (chosen["start"] + chosen["stop"]) / 2, "best_of": len(windows), "p_corrected": best["p"],
+                "time": (chosen["start"] + chosen["stop"]) / 2, "best_of": len(windows),
+                "p_corrected": best["p"],
                 "course": [w["scores"][name]["value"] for w in windows],
                 "times": [(w["start"] + w["stop"]) / 2 for w in windows],
             }  # fmt: skip
         rows.append(row(
             f"classes, {name}", s["value"], unit=name, n=found["n"], interval=(s["low"], s["high"]),
-            null=0.5 if name == "auc" else found["chance"]["uniform"], ceiling=1.0, shuffled=s["null"], p=s["p"],
+            null=0.5 if name == "auc" else found["chance"]["uniform"], ceiling=1.0,
+            shuffled=s["null"], p=s["p"],
             majority=found["chance"]["majority"], n_classes=len(found["classes"]), per_fold=s["per_fold"],
             **about,
         ))  # fmt: skip
