@@ -191,8 +191,8 @@ def assess(classes: xr.Dataset) -> dict[str, Any]:
     -------
     dict
         `windows`: for each time bin start, stop (s), and of each metric value, low, high, per_fold, null
-        (mean of the labels dealt anew) and p; AUC is left out where no fold tests two classes. `best`: the window
-        with the highest AUC (without it accuracy), and its p corrected for the
+        (mean of the labels dealt anew) and p; AUC is left out where no fold tests two classes. `best`: the
+        window with the highest AUC (without it accuracy), and its p corrected for the
         choice (the highest of each permutation). `confusion`: of that window; `chance`; `absent`: classes
         that a fold does not test.
     """
