@@ -22,6 +22,7 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "Configuration": (config.Config,), "dataset": (config.Dataset,), "simulate": (config.Simulation,),
     "split": (config.Split,), "models": (config.Model,), "encoders": ENCODERS, "stack": (config.Stack,),
     "decoders": (config.RidgeDecoding, config.NetworkDecoding, config.Prior),
+    "classifier": (config.Classifying,),
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
     "synthesis": (config.Synthesis,), "evaluation": (config.Evaluation,), "figures": (config.Figures,),
 }  # fmt: skip

@@ -292,6 +292,7 @@ def decode_classify(
     from neuroenc.config import Classifying
     from neuroenc.decoders.classify import classify
     from neuroenc.evaluation.classification import assess
+    from neuroenc.figures.summary import classes_table, classified
     from neuroenc.files import write_json
 
     chosen = common.decoder(options, default="classifier")
@@ -300,16 +301,15 @@ def decode_classify(
     found = classify(load(responses, "responses"), load(stimuli, "stimuli"), load(split, "splits"), chosen)
     assessed = assess(found)
     save(found, out)
-    about = {k: str(found.attrs[k]) for k in ("dataset", "target", "estimator", "transductive")}
+    about: dict[str, Any] = {
+        k: str(found.attrs[k]) for k in ("dataset", "target", "estimator", "transductive")
+    }
     about |= {k: int(found.attrs[k]) for k in ("seed", "n_unlabelled")}
     write_json(about | assessed, scores)
     for fold, names in assessed["absent"].items():
         typer.echo(f"neuroenc: warning: fold {fold} tests no {', '.join(names)}.", err=True)
-    best = assessed["windows"][assessed["best"]["window"]]
-    for name, s in best["scores"].items():
-        typer.echo(f"{name:22s} {s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]  shuffled "
-        f"{s['null']:.3f}, "
-                   f"p = {s['p']:.3f}")  # fmt: skip
+    made = {"subject": "", "by": chosen.target, "command": "neuroenc decode classify", "seed": chosen.seed}
+    typer.echo("\n".join(classes_table(classified(about | assessed, made))))
 
 
 def _print(scores: dict[str, dict[str, Any]]) -> None:

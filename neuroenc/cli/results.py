@@ -105,10 +105,10 @@ def results_classes(
     out: Out,
 ) -> None:
     """Draw which classes are taken for which, and accuracy over time."""
+    from neuroenc.documents import read_json
     from neuroenc.figures.classes import draw_classes
-    from neuroenc.files import existing
 
-    draw_classes(json.loads(existing(scores).read_text()), out)
+    draw_classes(read_json(scores), out)
 
 
 @results.command("words")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -75,7 +75,7 @@ def labels(stimuli: xr.Dataset, target: str) -> tuple[list[str], dict[str, int]]
 
 
 def windows(responses: xr.Dataset, options: config.Classifying) -> tuple[Floats, Floats, Floats]:
-    """Cut and average time bins.
+    """Cut, average and join time bins.
 
     Parameters
     ----------
@@ -84,7 +84,8 @@ def windows(responses: xr.Dataset, options: config.Classifying) -> tuple[Floats,
 
     Returns
     -------
-    values : array of shape (n_presentations, n_neuroids, n_windows)
+    values : array of shape (n_presentations, n_features, n_windows)
+        Of joined bins one window, whose features are those of all bins.
     start, stop : arrays of shape (n_windows,)
         s; NaN for responses without time bins. What is left over at the end is left out.
 
@@ -121,6 +122,8 @@ def windows(responses: xr.Dataset, options: config.Classifying) -> tuple[Floats,
         k = len(start) // n
         values = values[..., : k * n].reshape(*values.shape[:2], k, n).mean(-1)
         start, stop = start[: k * n : n], stop[n - 1 : k * n : n]
+    if options.time == "joined":
+        return values.reshape(len(values), -1, 1), start[:1], stop[-1:]
     return values, start, stop
 
 
@@ -153,16 +156,21 @@ def fit_predict(
         return np.asarray(predicted).reshape(len(new), len(label), n_classes).transpose(1, 0, 2)
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    out = np.empty((len(label), len(new), n_classes))
+    out = np.full(
+        (len(label), len(new), n_classes), -np.inf
+    )  # a class that labels dealt anew lack is not chosen
     for k, one in enumerate(label):
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(X, one)
-        found = model.decision_function(new)
-        out[k] = np.stack([-found / 2, found / 2], 1) if n_classes == 2 else found
+        there = np.unique(one)
+        if len(there) == 1:
+            out[k][:, there] = 0
+            continue
+        found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(X, one).decision_function(new)
+        out[k][:, there] = np.stack([-found / 2, found / 2], 1) if len(there) == 2 else found
     return out
 
 
 def dealt(label: Ints, group: NDArray[np.str_], rng: np.random.Generator) -> Ints:
-    """Deal labels of stimuli anew under the null: within groups, or among groups of one class each.
+    """Deal labels of stimuli anew under the null: within groups of several classes, among groups of one.
 
     Parameters
     ----------
@@ -172,12 +180,67 @@ def dealt(label: Ints, group: NDArray[np.str_], rng: np.random.Generator) -> Int
     """
     names, member = np.unique(group, return_inverse=True)
     rows = [np.flatnonzero(member == g) for g in range(len(names))]
-    if any(len(set(label[r].tolist())) > 1 for r in rows):
-        out = label.copy()
-        for r in rows:
+    pure = [r for r in rows if len(set(label[r].tolist())) == 1]
+    out = label.copy()
+    for r, one in zip(pure, rng.permutation([label[r[0]] for r in pure]), strict=True):
+        out[r] = one
+    for r in rows:
+        if len(set(label[r].tolist())) > 1:
             out[r] = rng.permutation(label[r])
-        return out
-    return rng.permutation(np.array([label[r[0]] for r in rows]))[member]
+    return out
+
+
+class Table(NamedTuple):
+    """What is classified: a row for each stimulus, or for each presentation."""
+
+    X: Floats  # (n_rows, n_features, n_windows)
+    start: Floats  # (n_windows,), s
+    stop: Floats
+    stimulus_id: NDArray[np.str_]  # (n_rows,)
+    group: NDArray[np.str_]
+    label: Ints
+    classes: list[str]
+    n_unlabelled: int  # presentations left out
+
+
+def tabulate(responses: xr.Dataset, stimuli: xr.Dataset, options: config.Classifying) -> Table:
+    """Lay out the responses to stimuli that have a label.
+
+    Parameters
+    ----------
+    responses, stimuli : Dataset
+        Responses, StimulusSet.
+    options : Classifying
+
+    Raises
+    ------
+    InputError
+        No such target, no stimulus with a label, or all of one class.
+    """
+    names, known = labels(stimuli, options.target)
+    labelled = np.isin(responses["stimulus_id"].values, list(known))
+    if not labelled.any():
+        raise InputError(f"No stimulus of the responses has a label {options.target!r}. Check the stimuli.")
+    responses = responses.isel(presentation=labelled)
+    X, start, stop = windows(responses, options)
+    if options.standardise == "run":
+        X = within_runs(X, responses["run"].values)
+    ids, group = responses["stimulus_id"].values, responses["group"].values
+    if options.repeats == "mean":
+        group_of = dict(zip(ids.tolist(), group.tolist(), strict=True))
+        single = xr.Dataset(
+            {"response": (("presentation", "feature", "window"), X)}, {"stimulus_id": ("presentation", ids)}
+        )
+        ids, X = average_repeats(single)
+        group = np.array([group_of[s] for s in ids])
+    present, label = np.unique([known[s] for s in ids], return_inverse=True)
+    classes = [names[k] for k in present]
+    if len(classes) < 2:
+        raise InputError(
+            f"All {len(set(ids.tolist()))} stimuli are of one class of {options.target!r}, {classes[0]!r}. "
+            "Choose a target with two classes or more."
+        )
+    return Table(X, start, stop, ids, group, label, classes, int((~labelled).sum()))
 
 
 def classify(
@@ -196,87 +259,69 @@ def classify(
     Returns
     -------
     Dataset
-        Classes: `class_score` (presentation, time_bin, class) of the test stimuli of all folds, `label`, and
-        `null` (permutation, metric, time_bin), what shuffled labels reach. One time bin if bins are joined.
+        Classes: `class_score` (presentation, time_bin, class) of the test stimuli of all folds, NaN for a row
+        without any response; `label`, and `null` (permutation, metric, time_bin), what labels dealt anew
+        reach. One time bin if bins are joined.
 
     Raises
     ------
     InputError
-        No such target; fewer than two classes; a class with fewer than two training stimuli, or in the test
-        stimuli alone; no neuroid varies.
+        As `tabulate`; a class with fewer than two training stimuli, or in the test stimuli alone; no neuroid
+        varies.
     """
-    classes, known = labels(stimuli, options.target)
-    shown = responses["stimulus_id"].values
-    labelled = np.array([s in known for s in shown])
-    if not labelled.any():
-        raise InputError(f"No stimulus of the responses has a label {options.target!r}. Check the stimuli.")
-    responses = responses.isel(presentation=labelled)
-    values, start, stop = windows(responses, options)
-    if options.standardise == "run":
-        values = within_runs(values, responses["run"].values)
-    ids, group = responses["stimulus_id"].values, responses["group"].values
-    if options.repeats == "mean":
-        ids, values = average_repeats(responses.drop_vars("response").assign(
-            response=(("presentation", "neuroid", "window"), values)))  # fmt: skip
-        first = dict(zip(responses["stimulus_id"].values[::-1], group[::-1], strict=True))
-        group = np.array([first[s] for s in ids])
-    present = sorted({known[s] for s in ids})
-    classes = [classes[k] for k in present]
-    if len(classes) < 2:
-        raise InputError(
-            f"All {len(set(ids.tolist()))} stimuli are of one class of {options.target!r}, {classes[0]!r}. "
-            "Choose a target with two classes or more."
-        )
-    stimulus, at, row = np.unique(ids, return_index=True, return_inverse=True)
-    label = np.array([present.index(known[s]) for s in stimulus])
+    table = tabulate(responses, stimuli, options)
+    _, at, stimulus = np.unique(table.stimulus_id, return_index=True, return_inverse=True)
     rng = np.random.default_rng(options.seed)
-    every = np.stack([label, *(dealt(label, group[at], rng) for _ in range(options.n_permutations))])
-    parts = [values.reshape(len(ids), -1)] if options.time == "joined" else list(np.moveaxis(values, 2, 0))
-    if options.time == "joined":
-        start, stop = start[:1], stop[-1:]
-    found, rows, fold_of = [], [], []
+    anew = [dealt(table.label[at], table.group[at], rng)[stimulus] for _ in range(options.n_permutations)]
+    labelling = np.stack([table.label, *anew])
+    scores, tested, fold_of = [], [], []
     for fold in tqdm(range(split.sizes["fold"]), "classifier", disable=None):
-        side, inner = splits.sides(split, fold, ids, group)
+        side, inner = splits.sides(split, fold, table.stimulus_id, table.group)
         train, test = np.flatnonzero(side == splits.TRAIN), np.flatnonzero(side == splits.TEST)
-        enough(label, row[train], row[test], classes, fold)
+        enough(table, train, test, fold)
         folds = splits.inner_folds(inner[train])
-        scores = [
-            fit_predict(
-                *standardised(X, train, test, fold, every[:, row[train]]), len(classes), folds, options
-            )
-            for X in parts
-        ]
-        found.append(np.stack(scores, 2))
-        rows.append(test)
+        each = []
+        for X in np.moveaxis(table.X, 2, 0):
+            A, B, missing = standardised(X[train], X[test], fold)
+            score = fit_predict(A, labelling[:, train], B, len(table.classes), folds, options)
+            score[:, missing] = np.nan
+            each.append(score)
+        scores.append(np.stack(each, 2))
+        tested.append(test)
         fold_of.append(np.full(len(test), fold))
-    score, tested, folds_of = np.concatenate(found, 1), np.concatenate(rows), np.concatenate(fold_of)
-    null = np.array([
-        [[s[m]["value"] for s in each] for m in METRICS]
-        for each in (
-            [over_folds(score[k, :, t], every[k][row[tested]], folds_of) for t in range(len(parts))]
-            for k in range(1, len(every))
-        )
-    ])  # fmt: skip
-    dataset = xr.Dataset(
+    score, rows, folds_of = np.concatenate(scores, 1), np.concatenate(tested), np.concatenate(fold_of)
+    null = np.empty((options.n_permutations, len(METRICS), len(table.start)))
+    for k, t in np.ndindex(options.n_permutations, len(table.start)):
+        found = over_folds(score[k + 1, :, t], labelling[k + 1, rows], folds_of)
+        null[k, :, t] = [found[m]["value"] for m in METRICS]
+    return check(_dataset(table, score[0], rows, folds_of, null, options).assign_attrs(
+        dataset=responses.attrs["dataset"],
+        transductive="neuroids are standardised within each run" if options.standardise == "run"
+        else transductive(responses, split),
+    ), "classes")  # fmt: skip
+
+
+def _dataset(
+    table: Table, score: Floats, rows: Ints, fold: Ints, null: Floats, options: config.Classifying
+) -> xr.Dataset:
+    return xr.Dataset(
         {
-            "class_score": (("presentation", "time_bin", "class"), score[0]),
+            "class_score": (("presentation", "time_bin", "class"), score),
             "null": (("permutation", "metric", "time_bin"), null),
         },
         {
-            "stimulus_id": ("presentation", ids[tested]), "group": ("presentation", group[tested]),
-            "fold": ("presentation", folds_of), "label": ("presentation", label[row[tested]]),
-            "class": ("class", np.array(classes)), "metric": ("metric", np.array(METRICS)),
-            "start": ("time_bin", start), "stop": ("time_bin", stop),
+            "stimulus_id": ("presentation", table.stimulus_id[rows]),
+            "group": ("presentation", table.group[rows]), "fold": ("presentation", fold),
+            "label": ("presentation", table.label[rows]), "class": ("class", np.array(table.classes)),
+            "metric": ("metric", np.array(METRICS)), "start": ("time_bin", table.start),
+            "stop": ("time_bin", table.stop),
         },
         {
-            "kind": "classes", "neuroenc_version": __version__, "dataset": responses.attrs["dataset"],
-            "target": options.target, "estimator": options.estimator, "seed": options.seed,
-            "n_bootstraps": options.n_bootstraps, "n_unlabelled": int((~labelled).sum()),
-            "transductive": "neuroids are standardised within each run" if options.standardise == "run"
-            else transductive(responses, split),
+            "kind": "classes", "neuroenc_version": __version__, "target": options.target,
+            "estimator": options.estimator, "seed": options.seed, "n_bootstraps": options.n_bootstraps,
+            "n_unlabelled": table.n_unlabelled,
         },
     )  # fmt: skip
-    return check(dataset, "classes")
 
 
 def within_runs(values: Floats, run: Ints) -> Floats:
@@ -289,29 +334,43 @@ def within_runs(values: Floats, run: Ints) -> Floats:
     return out
 
 
-def standardised(X: Floats, train: Ints, test: Ints, fold: int, label: Ints) -> tuple[Floats, Ints, Floats]:
-    """Scale neuroids by the training stimuli; leave out those that are not finite or do not vary there."""
-    X = X.astype(np.float64)
-    centre, scale = X[train].mean(0), X[train].std(0)
+def standardised(train: Floats, test: Floats, fold: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Scale neuroids by the training rows; leave out those that are not finite or do not vary there.
+
+    Returns
+    -------
+    train, test : arrays
+        A missing test response is 0, the mean.
+    missing : bool array of shape (n_test,)
+        Test rows without any response.
+
+    Raises
+    ------
+    InputError
+        No neuroid is left.
+    """
+    train, test = train.astype(np.float64), test.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        centre, scale = train.mean(0), train.std(0)
     usable = np.isfinite(scale) & (scale > 0)
     if not usable.any():
         raise InputError(
-            f"None of {X.shape[1]} responses is finite and varies over the training stimuli of fold {fold}. "
-            "Check the responses."
+            f"None of {train.shape[1]} responses is finite and varies over the training stimuli of fold "
+            f"{fold}. Check the responses."
         )
-    X = np.nan_to_num((X[:, usable] - centre[usable]) / scale[usable], posinf=0, neginf=0)
-    return X[train], label, X[test]
+    A, B = ((v[:, usable] - centre[usable]) / scale[usable] for v in (train, test))
+    known = np.isfinite(B)
+    return A, np.where(known, B, 0), ~known.any(1)
 
 
-def enough(label: Ints, train: Ints, test: Ints, classes: list[str], fold: int) -> None:
+def enough(table: Table, train: Ints, test: Ints, fold: int) -> None:
     """Refuse a fold whose training stimuli lack a class.
 
     Parameters
     ----------
-    label : int array of shape (n_stimuli,)
+    table : Table
     train, test : int arrays
-        Stimulus of each row.
-    classes : list of str
+        Rows.
     fold : int
 
     Raises
@@ -319,15 +378,12 @@ def enough(label: Ints, train: Ints, test: Ints, classes: list[str], fold: int) 
     InputError
         Naming the class.
     """
-    count = np.bincount(label[np.unique(train)], minlength=len(classes))
     if not len(test):
         raise InputError(f"Fold {fold} has no test stimuli with a label. Use another split.")
-    lacking = np.flatnonzero(count < 2)
-    if len(lacking):
-        k = int(lacking[0])
-        tested = int((label[np.unique(test)] == k).sum())
-        raise InputError(
-            f"Fold {fold} trains on {count[k]} stimuli of class {classes[k]!r} and tests "
-            f"{tested}; two or more "
-            "are needed to learn it. Use another split or target."
-        )
+    for k, name in enumerate(table.classes):
+        n, tested = (len(set(table.stimulus_id[r[table.label[r] == k]].tolist())) for r in (train, test))
+        if n < 2:
+            raise InputError(
+                f"Fold {fold} trains on {n} stimuli of class {name!r} and tests {tested}; two or more are "
+                "needed to learn it. Use another split or target."
+            )

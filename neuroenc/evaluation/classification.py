@@ -190,43 +190,51 @@ def assess(classes: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        `windows`: for each time bin start, stop (s), and of each metric value, low, high, per_fold, null
-        (mean of the labels dealt anew) and p; AUC is left out where no fold tests two classes. `best`: the
-        window with the highest AUC (without it accuracy), and its p corrected for the
-        choice (the highest of each permutation). `confusion`: of that window; `chance`; `absent`: classes
-        that a fold does not test.
+        `windows`: for each time bin start, stop (s) and `scores`: of each metric value, low, high, per_fold,
+        null (mean of the labels dealt anew), p, and p_corrected: against the highest time bin of each
+        permutation, so that any of all bins is below a level by chance as rarely as the level says. None
+        where unknown, as AUC where no fold tests two classes. `best`: metric (AUC, without it accuracy) and
+        window where it is highest. `confusion`: of that window; `chance`; `absent`: classes a fold does not
+        test.
     """
     score, label, fold = (classes[k].values for k in ("class_score", "label", "fold"))
     names = classes["class"].values.astype(str)
-    null = classes["null"]
-    windows = []
+    null = {m: classes["null"].sel(metric=m).values for m in METRICS}
+    windows: list[dict[str, Any]] = []
     for t in range(score.shape[1]):
         found = over_folds(
             score[:, t], label, fold, classes["group"].values,
-            n_bootstraps=int(classes.attrs["n_bootstraps"]),
-            seed=int(classes.attrs["seed"]),
+            n_bootstraps=int(classes.attrs["n_bootstraps"]), seed=int(classes.attrs["seed"]),
         )  # fmt: skip
-        for metric, s in found.items():
-            under = null.sel(metric=metric).values[:, t]
-            s |= {"null": float(_mean(under, 0)), "p": float(p_value(s["value"], under))}
-            s["per_fold"] = [None if np.isnan(v) else v for v in s["per_fold"]]
-        found = {m: s for m, s in found.items() if np.isfinite([s["value"], s["low"], s["null"]]).all()}
-        at = {k: None if np.isnan(v) else float(v) for k in ("start", "stop") for v in [classes[k].values[t]]}
-        windows.append(at | {"scores": found})
-    metric = "auc" if all("auc" in w["scores"] for w in windows) else "accuracy"
-    course = np.array([w["scores"][metric]["value"] for w in windows])
-    best = int(course.argmax())
-    highest = null.sel(metric=metric).values.max(1)
+        for m, s in found.items():
+            s["null"] = float(_mean(null[m][:, t], 0))
+            known = np.isfinite(s["value"])
+            s["p"] = float(p_value(s["value"], null[m][:, t])) if known else np.nan
+            s["p_corrected"] = float(p_value(s["value"], null[m].max(1))) if known else np.nan
+        windows.append({"start": float(classes["start"].values[t]), "stop": float(classes["stop"].values[t]),
+                        "scores": found})  # fmt: skip
+    course = {m: np.array([w["scores"][m]["value"] for w in windows]) for m in METRICS}
+    metric = "auc" if np.isfinite(course["auc"]).all() else "accuracy"
+    best = int(course[metric].argmax())
     absent = {
         str(f): [str(n) for k, n in enumerate(names) if k not in label[fold == f]] for f in np.unique(fold)
     }
-    return {
-        "classes": names.tolist(), "n": len(label), "n_permutations": null.sizes["permutation"],
+    out: dict[str, Any] = _known({
+        "classes": names.tolist(), "n": len(label), "n_permutations": classes.sizes["permutation"],
         "chance": chance(label, fold, len(names)), "windows": windows,
-        "best": {"window": best, "metric": metric, "p": float(p_value(course[best], highest))},
-        "confusion": confusion(score[:, best], label).tolist(),
+        "best": {"window": best, "metric": metric}, "confusion": confusion(score[:, best], label).tolist(),
         "absent": {f: v for f, v in absent.items() if v},
-    }  # fmt: skip
+    })  # fmt: skip
+    return out
+
+
+def _known(found: Any) -> Any:
+    """Write None for NaN, which JSON lacks."""
+    if isinstance(found, dict):
+        return {k: _known(v) for k, v in found.items()}
+    if isinstance(found, list):
+        return [_known(v) for v in found]
+    return None if isinstance(found, float) and np.isnan(found) else found
 
 
 def _mean(values: Floats, axis: int) -> Floats:

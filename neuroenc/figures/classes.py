@@ -13,6 +13,8 @@ from neuroenc.figures import style
 def draw_classes(found: dict[str, Any], path: str | Path) -> None:
     """Draw the confusion matrix with counts and shares, and over several time bins the AUC of each.
 
+    Bars below mark bins above chance (p < 0.05, against the highest bin of each permutation).
+
     Parameters
     ----------
     found : dict
@@ -52,17 +54,24 @@ def draw_classes(found: dict[str, Any], path: str | Path) -> None:
 def _draw_course(ax: Any, found: dict[str, Any]) -> None:
     windows, metric = found["windows"], found["best"]["metric"]
     time = [(w["start"] + w["stop"]) / 2 for w in windows]
-    value, low, high, null = (
-        np.array([w["scores"][metric][k] for w in windows], float) for k in ("value", "low", "high", "null")
+    value, low, high, null, p = (
+        np.array([w["scores"][metric][k] for w in windows], float)
+        for k in ("value", "low", "high", "null", "p_corrected")
     )
-    ax.plot(time, value, color=style.COLOURS[0], lw=1.4, label=metric)
+    name = metric.replace("_", " ").replace("auc", "AUC")
+    ax.plot(time, value, color=style.COLOURS[0], lw=1.4, label=name)
     ax.fill_between(time, low, high, color=style.COLOURS[0], alpha=0.2, lw=0)
     ax.plot(time, null, color=style.COLOURS[5], lw=1, label="labels dealt anew (mean)")
-    chance = 0.5 if metric == "auc" else found["chance"]["uniform"]
-    ax.axhline(chance, color="black", lw=0.6, ls=":", label="chance")
+    ax.axhline(0.5 if metric == "auc" else found["chance"]["uniform"], color="black", lw=0.6, ls=":",
+               label="chance")  # fmt: skip
+    half = (windows[0]["stop"] - windows[0]["start"]) / 2
+    below = np.nanmin(low) - 0.06 * (np.nanmax(high) - np.nanmin(low))
+    good = np.array(time)[p < 0.05]
+    ax.hlines(np.full(len(good), below), good - half, good + half, color=style.COLOURS[0], lw=3)
     if min(time) < 0 < max(time):
         ax.axvline(0, color="black", lw=0.6)
     ax.set_xlabel("time from onset (s)")
-    ax.set_ylabel(metric)
-    ax.set_title(f"highest: p = {found['best']['p']:.3f}, corrected over time", fontsize=9)
+    ax.set_ylabel(name)
+    n = found["n_permutations"]
+    ax.set_title(f"bars: p < 0.05, corrected by the highest bin\nof each of {n} permutations", fontsize=9)
     ax.legend(frameon=False, fontsize=8)

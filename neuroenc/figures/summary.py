@@ -113,7 +113,7 @@ def summarise(
                 command=command, seed=found["seed"],
             ))  # fmt: skip
     for (subject, by), found in (classification or {}).items():
-        rows += _classified(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
+        rows += classified(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
     drawn = dict(reconstruction or {})
     if len(drawn) > 1:
         drawn["all"] = over_subjects(drawn, seed=seed)
@@ -139,26 +139,36 @@ def summarise(
         tidy.to_parquet(partial, index=False)
 
 
-def _classified(found: dict[str, Any], made: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give each metric of a classifier, of several time bins that with the highest AUC."""
-    windows, best = found["windows"], found["best"]
-    chosen = windows[best["window"]]
+def classified(found: dict[str, Any], made: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give each metric of a classifier, of several time bins that with the highest AUC.
+
+    Parameters
+    ----------
+    found : dict
+        As `decode classify` writes it.
+    made : dict
+        Labels of the rows: subject, by (which classifier), command, seed.
+    """
+    windows, chance = found["windows"], found["chance"]
+    best = windows[found["best"]["window"]]
+    about: dict[str, Any] = made | {
+        k: found[k] for k in ("target", "estimator", "transductive", "n_permutations")
+    }
+    about |= {"n_classes": len(found["classes"]), "majority": chance["majority"]}
+    if len(windows) > 1:
+        about |= {"time": (best["start"] + best["stop"]) / 2, "best_of": len(windows),
+                  "times": [(w["start"] + w["stop"]) / 2 for w in windows]}  # fmt: skip
     rows = []
-    for name, s in chosen["scores"].items():
-        about = made | {k: found[k] for k in ("target", "estimator", "transductive")}
-        if len(windows) > 1:
-            about |= {
-                "time": (chosen["start"] + chosen["stop"]) / 2, "best_of": len(windows),
-                "p_corrected": best["p"],
-                "course": [w["scores"][name]["value"] for w in windows],
-                "times": [(w["start"] + w["stop"]) / 2 for w in windows],
-            }  # fmt: skip
+    for name, s in best["scores"].items():
+        course: dict[str, Any] = {
+            k: [w["scores"][name][v] for w in windows]
+            for k, v in (("course", "value"), ("course_p", "p_corrected"))
+        }  # fmt: skip
         rows.append(row(
-            f"classes, {name}", s["value"], unit=name, n=found["n"], interval=(s["low"], s["high"]),
-            null=0.5 if name == "auc" else found["chance"]["uniform"], ceiling=1.0,
-            shuffled=s["null"], p=s["p"],
-            majority=found["chance"]["majority"], n_classes=len(found["classes"]), per_fold=s["per_fold"],
-            **about,
+            f"classes, {name}", s["value"], unit=name, n=found["n"],
+            interval=None if s["low"] is None else (s["low"], s["high"]),
+            null=0.5 if name == "auc" else chance["uniform"], ceiling=1.0, shuffled=s["null"],
+            p=s["p_corrected"], per_fold=s["per_fold"], **about, **(course if len(windows) > 1 else {}),
         ))  # fmt: skip
     return rows
 
@@ -255,21 +265,28 @@ def short_table(summary: dict[str, Any]) -> str:
             f"{r['subject']:>8} {r['by']:<{wide}} {r['method']:<23} {r['n']:>5} {_number(r['value']):>6} "
             f"{_limits(r):>16} {_number(r['null']):>7} {_number(r['shuffled']):>9}"
         )
-    return "\n".join([*lines, *_classes_table(rows), *_drawn_table(drawn)])
+    told = classes_table(rows)
+    return "\n".join([*lines, *([""] if told else []), *told, *_drawn_table(drawn)])
 
 
-def _classes_table(rows: list[dict[str, Any]]) -> list[str]:
+def classes_table(rows: list[dict[str, Any]]) -> list[str]:
     """List classifiers: a line a measure."""
     found = [r for r in rows if r["name"].startswith("classes, ")]
     if not found:
         return []
-    wide = max(20, *(len(r["by"]) for r in found))
-    lines = ["", f"{'subject':>8} {'classes told apart by':<{wide}} {'of':>3} {'measure':<17} {'value':>6} "
+    wide = max(21, *(len(r["by"]) for r in found))
+    lines = [f"{'subject':>8} {'classes told apart by':<{wide}} {'of':>3} {'measure':<17} {'value':>6} "
              f"{'95 % interval':>16} {'chance':>7} {'shuffled':>9} {'p':>6}"]  # fmt: skip
     for r in found:
-        lines.append(f"{r['subject']:>8} {r['by']:<{wide}} {r['n_classes']:>3} {r['unit']:<17} "
-                     f"{_number(r['value']):>6} {_limits(r):>16} {_number(r['null']):>7} "
-                     f"{_number(r['shuffled']):>9} {_number(r.get('p_corrected', r['p'])):>6}")  # fmt: skip
+        value, null, shuffled, p = (_number(r[k]) for k in ("value", "null", "shuffled", "p"))
+        lines.append(f"{r['subject']:>8} {r['by']:<{wide}} {r['n_classes']:>3} "
+                     f"{r['unit'].replace('_', ' ').replace('auc', 'AUC'):<17} {value:>6} {_limits(r):>16} "
+                     f"{null:>7} {shuffled:>9} {p:>6}")  # fmt: skip
+    lines += [
+        f"{r['subject']:>8} {r['by']}: the best of {r['best_of']} time bins, at {1000 * r['time']:.0f} ms; p "
+        "against the highest bin of each permutation"
+        for r in found if r["unit"] == "accuracy" and "best_of" in r
+    ]  # fmt: skip
     return lines
 
 
