@@ -9,13 +9,15 @@ from sklearn.linear_model import RidgeClassifier
 from neuroenc import splits
 from neuroenc.arrays import make_stimuli, save
 from neuroenc.config import Classifying, Config, Split, parse
-from neuroenc.decoders.classify import classify, dealt, labels
+from neuroenc.decoders.classify import classify, dealt, fit_predict, labels
 from neuroenc.errors import InputError
-from neuroenc.evaluation.classification import assess, over_folds
+from neuroenc.evaluation.classification import assess, choice, over_folds
+from neuroenc.figures.summary import classes_table, classified, short_table
 from tests.conftest import toy_responses
 
 N, RUNS = 72, 6
 NAMES = ["cat", "face", "shoe"]
+MADE = {"command": "x", "seed": 0}
 
 
 def world(signal=2.0, seed=0, dims=12):
@@ -95,6 +97,43 @@ def test_labels_are_dealt_within_what_is_kept_together():
     assert sorted(whole) == [0] * 4 + [1] * 8
 
 
+def test_one_group_of_two_classes_does_not_keep_the_others_from_being_dealt():
+    label, group = np.array([0, 1, *np.arange(20) % 2]), np.array(["m", "m", *map(str, range(20))])
+    new = np.array([dealt(label, group, np.random.default_rng(k)) for k in range(200)])
+    assert (new.sum(1) == 11).all()
+    assert (new[:, :2].sum(1) == 1).all()
+    np.testing.assert_allclose(new.mean(0), 0.5, atol=0.15)
+
+
+def test_a_class_that_labels_dealt_anew_lack_is_not_chosen():
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    label = np.array([[0, 1, 2] * 3, [0, 2, 2] * 3, [1] * 9])
+    found = fit_predict(X, label, X[:4], 3, [], options(estimator="lda"))
+    two = (
+        LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(X, label[1]).decision_function(X[:4])
+    )
+    np.testing.assert_allclose(found[1, :, 2] - found[1, :, 0], two, atol=1e-12)
+    assert np.isneginf(found[1, :, 1]).all()
+    np.testing.assert_array_equal(choice(found[2]), [[0, 1, 0]] * 4)
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "lda"])
+def test_missing_responses_never_win(estimator):
+    responses, stimuli, split, _, _ = world(signal=9.0)
+    split = split.isel(fold=[0])
+    whole = classify(responses, stimuli, split, options(estimator=estimator))
+    values = responses["response"].values
+    values[3] = np.nan
+    values[5, 0] = np.inf
+    found = classify(responses, stimuli, split, options(estimator=estimator))
+    of = {s: i for i, s in enumerate(found["stimulus_id"].values)}
+    assert np.isnan(found["class_score"].values[of["s03"]]).all()
+    assert np.isfinite(np.delete(found["class_score"].values, of["s03"], 0)).all()
+    right = [assess(f)["windows"][0]["scores"]["accuracy"]["value"] for f in (whole, found)]
+    assert right == [1, pytest.approx(11 / 12)]
+    assert np.sum(assess(found)["confusion"]) == 11
+
+
 def test_targets():
     _, stimuli, _, label, _ = world()
     ids = stimuli["stimulus_id"].values.tolist()
@@ -115,10 +154,16 @@ def test_each_time_bin_by_itself():
     responses = responses.drop_vars("response").assign(
         response=(("presentation", "neuroid", "time_bin"), values)
     ).assign_coords(start=("time_bin", at), stop=("time_bin", at + 0.05))  # fmt: skip
-    found = assess(classify(responses, stimuli, split, options(time="each", bin_width=0.1)))
+    made = classify(responses, stimuli, split, options(time="each", bin_width=0.1))
+    found = assess(made)
     course = [w["scores"]["auc"]["value"] for w in found["windows"]]
     assert found["best"] == {"window": 1, "metric": "auc"}
     assert course[1] > 0.9
+    scores = [w["scores"]["auc"] for w in found["windows"]]
+    highest = made["null"].sel(metric="auc").values.max(1)
+    assert [s["p_corrected"] for s in scores] == [(1 + (highest >= c).sum()) / 20 for c in course]
+    table = "\n".join(classes_table(classified(found | made.attrs, {"subject": "1", "by": "x", **MADE})))
+    assert "the best of 3 time bins, at 150 ms" in table
     assert max(course[0], course[2]) < 0.65
     assert [w["start"] for w in found["windows"]] == pytest.approx([0, 0.1, 0.2])
     with pytest.raises(InputError, match=r"bin_width 0.07 s is no number of the 6 time bins of 0.05 s"):
@@ -131,11 +176,15 @@ def test_a_group_of_one_class_has_accuracy_without_auc():
     stimuli = stimuli.assign_coords(group=("stimulus", group))
     responses = responses.assign_coords(group=("presentation", group))
     split = splits.make(stimuli, Split(kind="group", n_inner=3))
-    found = assess(classify(responses, stimuli, split, options()))
+    made = classify(responses, stimuli, split, options())
+    found = assess(made)
     assert found["windows"][0]["scores"]["auc"]["value"] is None
     assert found["windows"][0]["scores"]["accuracy"]["value"] > 0.7
     assert len(found["absent"]) == 6
     json.dumps(found, allow_nan=False)
+    rows = classified(found | made.attrs, {"subject": "1", "by": "x", **MADE})
+    (auc,) = (line for line in classes_table(rows) if " AUC " in line)
+    assert auc.split() == ["1", "x", "3", "AUC", "–", "–", "0.500", "–", "–"]
 
 
 @pytest.mark.parametrize(
@@ -181,8 +230,6 @@ def test_the_configuration_knows_a_model_from_a_target(decoders, message):
 
 
 def test_command_table_and_figure(tmp_path, run):
-    from neuroenc.figures.summary import classified, short_table
-
     responses, stimuli, split, _, _ = world()
     for name, dataset in (("r", responses), ("i", stimuli), ("s", split)):
         save(dataset, tmp_path / f"{name}.nc")
@@ -207,7 +254,6 @@ def test_command_table_and_figure(tmp_path, run):
     direct = over_folds(*(xr.load_dataset(tmp_path / "c.nc")[k].values.squeeze()
                           for k in ("class_score", "label", "fold")))  # fmt: skip
     assert found["windows"][0]["scores"]["auc"]["value"] == direct["auc"]["value"]
-    made = {"subject": "1", "by": "kinds", "command": "x", "seed": 0}
-    assert "kinds" in short_table({"rows": classified(found, made)})
+    assert "kinds" in short_table({"rows": classified(found, {"subject": "1", "by": "kinds", **MADE})})
     assert run("results", "classes", "--scores", f"{tmp_path}/c.json", "--out", f"{tmp_path}/c.png")[0] == 0
     assert (tmp_path / "c.png").stat().st_size > 5000
