@@ -87,13 +87,13 @@ def _embeddings(config: Config) -> None:
         from neuroenc.decoders.pipelines import TAKES
 
         asked = config.reconstruction
-        layers = config.decoders[asked.decoder].layers or None
+        layers = config.embeddings[asked.decoder].layers or None
         wanted = TAKES[asked.generator]["model"]
         _takes(config, "reconstruction.generator", asked.model, layers, wanted)
         if asked.captions:
             _takes(config, "reconstruction.captions", asked.model, layers, CAPTIONERS)
         if asked.low_level:
-            small = config.decoders[asked.low_level].models[0]
+            small = config.embeddings[asked.low_level].models[0]
             if resolved(config.models[small]).extractor != "pixel":
                 raise InputError(
                     f"Invalid value for 'reconstruction.low_level': {asked.low_level!r} decodes {small!r}. "

@@ -187,18 +187,22 @@ class Config(Section):
 
     def _reconstruction(self, asked: Reconstruction, fits: dict[str, tuple[str, str]]) -> None:
         for key, names, known in (
-            ("decoder", [asked.decoder], self.decoders), ("model", [asked.model], self.models),
-            ("low_level", [asked.low_level] if asked.low_level else [], self.decoders),
+            ("decoder", [asked.decoder], self.embeddings), ("model", [asked.model], self.models),
+            ("low_level", [asked.low_level] if asked.low_level else [], self.embeddings),
             ("judges", asked.judges, self.models), ("closed_loop", asked.closed_loop, fits),
         ):  # fmt: skip
             for name in names:
                 if name not in known:
                     raise ValueError(f"reconstruction.{key}: no {name!r}. {suggest(name, known)}")
-        decoder, low = self.decoders[asked.decoder], asked.low_level and self.decoders[asked.low_level]
-        if isinstance(decoder, Classifying) or asked.model not in (decoder.models or self.models):
+        if asked.model not in (self.embeddings[asked.decoder].models or self.models):
             raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
-        if low and (isinstance(low, Classifying) or len(low.models) != 1):
+        if asked.low_level and len(self.embeddings[asked.low_level].models) != 1:
             raise ValueError("reconstruction.low_level: a decoder of one model, whose extractor is 'pixel'")
+
+    @property
+    def embeddings(self) -> dict[str, Embedding]:
+        """The decoders that give embeddings, not classes."""
+        return {k: v for k, v in self.decoders.items() if not isinstance(v, Classifying)}
 
     def fits(self) -> dict[str, tuple[str, str]]:
         """List what is fitted: name -> (encoder, model); the first encoder's go by the model alone."""

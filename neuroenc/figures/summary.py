@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ def _page(label: str, rows: list[dict[str, Any]]) -> str:
     title = f"neuroenc: {label}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-        f"<h1>{title}</h1><p>{note}</p><pre>{short_table({'rows': rows})}</pre>{table}</html>\n"
+        f"<h1>{title}</h1><p>{note}</p><pre>{escape(short_table({'rows': rows}))}</pre>{table}</html>\n"
     )
 
 
