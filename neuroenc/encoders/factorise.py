@@ -13,6 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
+from neuroenc.encoders.inputs import not_finite
 from neuroenc.errors import InputError
 
 Array = Any  # numpy.ndarray or torch.Tensor
@@ -141,8 +142,30 @@ def _not_finite(X: Any, across: list[slice], dual: bool) -> str:
     for part in across:
         values = read(X, (slice(None), part) if dual else part, np.zeros(1))
         bad |= {int(c) + (part.start if dual else 0) for c in np.flatnonzero(~np.isfinite(values).all(0))}
-    named = ", ".join(map(str, sorted(bad)[:5])) + (", …" if len(bad) > 5 else "")
-    return f"X contains NaN or infinite values in {len(bad)} of {X.shape[1]} columns: {named}. Remove them."
+    return not_finite(sorted(bad), X.shape[1])
+
+
+def eigenbasis(
+    factors: Factors, train: Array, validation: Array, *, fit_intercept: bool
+) -> tuple[Array, bool, Array, Array, Array]:
+    """Decompose the training rows of a fold, in the coordinates of U.
+
+    Returns
+    -------
+    centre, dual, values, towards, away
+        As in `Fold`: the eigenvalues, the way to the eigenbasis, and the validation rows in it, in float64.
+    """
+    xp = array_namespace(factors.left)
+    fitted, held = (xp.astype(factors.left[rows], xp.float64) for rows in (train, validation))
+    centre = xp.mean(fitted, axis=0) if fit_intercept else xp.zeros_like(factors.singular)
+    for rows in (fitted, held):
+        rows -= centre
+        rows *= factors.singular
+    dual = fitted.shape[0] < fitted.shape[1]
+    values, vectors = xp.linalg.eigh(fitted @ fitted.T if dual else fitted.T @ fitted)
+    if dual:
+        return centre, dual, values, vectors, (held @ fitted.T) @ vectors
+    return centre, dual, values, factors.singular[:, None] * vectors, held @ vectors
 
 
 def prepare(
@@ -165,33 +188,10 @@ def prepare(
     """
     left = factors.left
     xp = array_namespace(left)
-    fitted, held = (xp.astype(left[rows], xp.float64) for rows in (train, validation))
-    centre = xp.mean(fitted, axis=0) if fit_intercept else xp.zeros_like(factors.singular)
-    for rows in (fitted, held):
-        rows -= centre
-        rows *= factors.singular
-    dual = fitted.shape[0] < fitted.shape[1]
-    values, vectors = xp.linalg.eigh(fitted @ fitted.T if dual else fitted.T @ fitted)
-    if dual:
-        towards, away = vectors, (held @ fitted.T) @ vectors
-    else:
-        towards, away = factors.singular[:, None] * vectors, held @ vectors
-    del fitted, held, vectors
-    return operators(
-        Fold(
-            train,
-            validation,
-            dual,
-            xp.astype(centre, left.dtype),
-            towards,
-            [],
-            covers([train, validation], left.shape[0]),
-            away,
-        ),
-        values,
-        alphas,
-        left.dtype,
-    )
+    centre, dual, values, towards, away = eigenbasis(factors, train, validation, fit_intercept=fit_intercept)
+    rest = covers([train, validation], left.shape[0])
+    fold = Fold(train, validation, dual, xp.astype(centre, left.dtype), towards, [], rest, away)
+    return operators(fold, values, alphas, left.dtype)
 
 
 def operators(fold: Fold, values: Array, alphas: Array, dtype: Any, tolerance: float | None = None) -> Fold:
@@ -275,12 +275,14 @@ def score(
     Returns
     -------
     array of shape (n_alphas, n_targets), float64
-        R2 on the validation rows; 0 where the target is constant there.
+        R2 on the validation rows; 0 where the target is constant there, within its rounding.
     """
     xp = array_namespace(left)
     truth = Y[fold.validation]
     n_train, n_held, n_targets = fold.train.shape[0], truth.shape[0], Y.shape[1]
     spread = xp.sum((truth - xp.mean(truth, axis=0)) ** 2, axis=0, dtype=xp.float64)
+    rounding = 8 * float(xp.finfo(truth.dtype).eps)
+    varies = spread > n_held * xp.astype(rounding * xp.max(xp.abs(truth), axis=0), xp.float64) ** 2
     if not fold.dual and fold.rest:
         summed = xp.sum(Y, axis=0) - xp.sum(truth, axis=0)
         source = total - held - fold.centre[:, None] * summed
@@ -307,6 +309,5 @@ def score(
     mixing = fold.mixing
     pairs = xp.reshape(mixing[:, :, None] * mixing[:, None, :], (mixing.shape[0], -1))
     residual = pairs @ xp.astype(products, xp.float64).T
-    varies = spread > 0
     safe = xp.where(varies, spread, xp.ones_like(spread))
     return xp.where(varies, 1 - residual / safe, xp.zeros_like(residual))

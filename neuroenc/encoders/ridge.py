@@ -7,7 +7,7 @@ scikit-learn's: the objective is ||Y - XW||² + alpha ||W||².
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any, NamedTuple, Self
@@ -18,9 +18,9 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from neuroenc.encoders import missing
 from neuroenc.encoders.factorise import (
     BLOCK_BYTES,
     ROUNDING,
@@ -34,6 +34,16 @@ from neuroenc.encoders.factorise import (
     read,
     score,
 )  # fmt: skip
+from neuroenc.encoders.inputs import (
+    check_alphas,
+    check_fit,
+    check_X,
+    folds_of,
+    is_torch,
+    join_rows,
+    same_columns,
+    same_length,
+)
 from neuroenc.errors import InputError
 
 BLAS_BYTES = 32 * 2**20  # what the matrix library keeps for itself
@@ -65,7 +75,11 @@ def fit_block(
     """
     xp = array_namespace(Y)
     y_mean = xp.mean(Y, axis=0) if fit_intercept else xp.zeros_like(Y[0])
+    size = xp.max(xp.abs(Y), axis=0)
     Y = Y - y_mean
+    if fit_intercept:  # what rounding leaves of a constant is no variation
+        still = xp.max(xp.abs(Y), axis=0) <= 8 * float(xp.finfo(Y.dtype).eps) * size
+        Y = xp.where(still, xp.zeros_like(Y), Y)
     projected, held = project([f.validation for f in folds], factors.left, Y)
     total: Any = 0.0
     for fold, rows in zip(folds, held, strict=True):
@@ -147,11 +161,13 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     alphas : sequence of float
         Candidates, all above 0; the best of each target is in `alpha_`.
     cv : int, splitter or iterable of (train, validation)
-        As scikit-learn's `check_cv` takes it; an int means unshuffled folds. Give folds by
-        stimulus or group where rows depend on each other.
+        As scikit-learn's `check_cv` takes it, rows by number or by masks; an int means unshuffled folds. Give
+        folds by stimulus or group where rows depend on each other. A fold of one validation row has no R2
+        and does not count.
     fit_intercept : bool
     dtype : {"float32", "float64"} or None
-        Of the computation; None keeps that of X. The eigenproblems are always float64.
+        Of the computation; None keeps that of X. The eigenproblems are always float64, and without an
+        intercept all is: single precision cannot hold features and responses far from zero.
     device : str, sequence of str or None
         Of torch, e.g. "cuda"; several share the targets in blocks; None computes where the input lives.
 
@@ -172,6 +188,10 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     X and y may be NumPy arrays, torch tensors or DataArrays; predictions are of the kind of X. Memory
     maps, HDF5 datasets and DataArrays opened from a file are read in blocks and never whole. Of equal
     scores the first alpha wins.
+
+    DataArrays that both carry labels of their rows are joined by them (`inputs.join_rows`). NaN in y marks a
+    missing value: alpha and weights of a target are exactly those of a fit to the rows it has (`missing`). A
+    target with fewer than two values is NaN.
     """
 
     def __init__(
@@ -206,21 +226,19 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         Raises
         ------
         InputError
-            An alpha is not above 0; fewer rows than folds; every target constant; X or y not finite.
-        ValueError
-            As scikit-learn: shapes that do not match, NaN or infinite values.
+            An alpha is not above 0; fewer rows than folds; every target constant; X or y not finite; shapes,
+            labels or kinds of values that cannot be fitted.
         """
         for name in ("dual_coef_", "X_fit_", "_coef"):  # of an earlier fit, perhaps of another shape
             self.__dict__.pop(name, None)
+        alphas = check_alphas(self.alphas)
+        X, y = join_rows(X, y)
         self._template: dict[str, Any] | None = None
         if isinstance(y, xr.DataArray):
             self._template = {
                 "dims": y.dims[1:],
                 "coords": {k: c.variable for k, c in y.coords.items() if y.dims[0] not in c.dims},
             }
-        alphas = np.sort(np.asarray(self.alphas, dtype=float).ravel())
-        if not len(alphas) or alphas[0] <= 0:
-            raise InputError(f"Invalid value for 'alphas': {self.alphas!r}. All must be above 0.")
         X, y, keep = self._checked(X, y)
         n, p = X.shape
         shape = tuple(y.shape[1:])
@@ -228,7 +246,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             y = y.values if isinstance(y, xr.DataArray) else y
             y = y.reshape(n, -1)
         n_targets = y.shape[1]
-        folds = self._folds(n, groups)
+        folds = folds_of(self.cv, n, groups, y if isinstance(y, np.ndarray) else None)
         devices = [self.device] if isinstance(self.device, str) or self.device is None else self.device
         likes = [self._like(X, device) for device in devices]
         xp = array_namespace(likes[0])
@@ -249,31 +267,56 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         copies = [(factors, prepared, grid)] + [_moved((factors, prepared, grid), k) for k in likes[1:]]
         coef = coef_out
         if coef is None:
-            coef = np.empty((n_targets, n if p >= n else p), str(likes[0].dtype).split(".")[-1])
+            coef = np.empty((n_targets, n if p >= n else p), self._name(X))
         self.cv_scores_ = np.empty((len(alphas), n_targets), coef.dtype)
         alpha, y_mean, intercept = np.empty((3, n_targets))
+
+        lacking = np.zeros(n_targets, bool)  # a value or more
+
+        def keep_block(cut: Any, fitted: Fitted, parts: Factors) -> None:
+            coef[cut] = _numpy(fitted.coef)
+            moved = parts.mean if parts.right is not None else parts.origin
+            alpha[cut], y_mean[cut] = _numpy(fitted.alpha), _numpy(fitted.y_mean)
+            intercept[cut] = y_mean[cut] - _numpy(fitted.coef @ read(moved, slice(None), fitted.coef[:0]))
+            self.cv_scores_[:, cut] = _numpy(fitted.scores)
 
         def work(number: int) -> None:
             like, (parts, operators, candidates) = likes[number], copies[number]
             for cut in cuts[number :: len(likes)]:
                 Y = read(y, (slice(None), cut), like)
-                if not bool(array_namespace(Y).isfinite(array_namespace(Y).sum(Y))):
-                    raise InputError(
-                        f"y contains NaN or infinite values in targets {cut.start} to {cut.stop - 1}. "
-                        "Leave these out."
+                space = array_namespace(Y)
+                if not bool(space.isfinite(space.sum(Y))):
+                    if bool(space.any(space.isinf(Y))):
+                        raise InputError(
+                            f"y contains infinite values in targets {cut.start} to {cut.stop - 1}. "
+                            "Leave these out; NaN marks a missing value."
+                        )
+                    lacking[cut] = _numpy(space.any(space.isnan(Y), axis=0))
+                whole = np.flatnonzero(~lacking[cut])
+                if len(whole) == Y.shape[1]:
+                    keep_block(
+                        cut,
+                        fit_block(parts, operators, candidates, Y, fit_intercept=self.fit_intercept),
+                        parts,
                     )
-                fitted = fit_block(parts, operators, candidates, Y, fit_intercept=self.fit_intercept)
-                coef[cut] = _numpy(fitted.coef)
-                moved = parts.mean if parts.right is not None else parts.origin
-                alpha[cut], y_mean[cut] = _numpy(fitted.alpha), _numpy(fitted.y_mean)
-                intercept[cut] = y_mean[cut] - _numpy(fitted.coef @ read(moved, slice(None), like))
-                self.cv_scores_[:, cut] = _numpy(fitted.scores)
+                elif len(whole):
+                    Y = Y[:, space.asarray(whole, device=device_of(Y))]
+                    fitted = fit_block(parts, operators, candidates, Y, fit_intercept=self.fit_intercept)
+                    keep_block(cut.start + whole, fitted, parts)
 
         with ThreadPoolExecutor(len(likes)) as pool:
             list(pool.map(work, range(len(likes))))
-        if not self.cv_scores_.any():
-            raise InputError(f"All {n_targets} targets are constant in every fold. Leave constant ones out.")
-        best = np.take_along_axis(self.cv_scores_, np.searchsorted(alphas, alpha)[None], axis=0)[0]
+        if lacking.any():
+            ours = Factors(*(None if v is None else _numpy(v) for v in factors))
+            for cut, fitted in self._fit_lacking(ours, folds, alphas, y, np.flatnonzero(lacking)):
+                keep_block(cut, fitted, ours)
+        if not np.nan_to_num(self.cv_scores_).any():
+            raise InputError(
+                f"All {n_targets} targets are constant in every fold. Leave constant ones out; where they "
+                "vary between folds only, shuffle: cv=KFold(5, shuffle=True)."
+            )
+        chosen = np.minimum(np.searchsorted(alphas, alpha), len(alphas) - 1)
+        best = np.take_along_axis(self.cv_scores_, chosen[None], axis=0)[0]
         self._y_mean = y_mean
         self._shape = shape
         self._x_mean = _numpy(factors.mean)
@@ -287,6 +330,42 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         self.best_score_ = self._leave(best.reshape(shape))
         self.cv_scores_ = self._leave(self.cv_scores_.reshape(len(alphas), *shape))
         return self
+
+    def _fit_lacking(
+        self, factors: Factors, folds: list[Any], alphas: Any, y: Any, targets: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], Fitted]]:
+        """Fit targets that lack values, as if only the rows they have were there."""
+
+        def take(index: Any) -> NDArray[Any]:
+            return _numpy(read(y, (slice(None), targets[index]), np.zeros(0)))
+
+        each = [take(cut) for cut in blocks(len(targets), missing.TARGETS_AT_ONCE)]
+        enough = np.concatenate([np.isfinite(Y).sum(0) > 1 for Y in each])
+        if not enough.all():
+            warnings.warn(
+                f"{(~enough).sum()} of {self.cv_scores_.shape[1]} targets have fewer than two values, first "
+                f"{targets[~enough][0]}: they are NaN.", stacklevel=3,
+            )  # fmt: skip
+            shape = (
+                int((~enough).sum()),
+                factors.left.shape[0] if factors.right is None else len(factors.mean),
+            )
+            none = np.full(shape[0], np.nan)
+            scores = np.full((len(alphas), shape[0]), np.nan)
+            yield targets[~enough], Fitted(np.full(shape, np.nan), none, none, scores)
+        targets = targets[enough]
+        smoothers = (
+            (missing.Smoother.of_rows(factors, *fold, fit_intercept=self.fit_intercept), *fold)
+            for fold in folds
+        )
+        scores = missing.choose(smoothers, alphas, len(targets), take)
+        alpha = alphas[scores.argmax(0)]
+        whole = missing.smoother(factors, fit_intercept=self.fit_intercept)
+        for cut in blocks(len(targets), missing.TARGETS_AT_ONCE):
+            Y = missing.fill(whole, alpha[cut], take(cut))
+            y_mean = Y.mean(0) if self.fit_intercept else np.zeros(Y.shape[1])
+            coef = solve(factors, factors.left.T @ (Y - y_mean), alpha[cut])
+            yield targets[cut], Fitted(coef, y_mean, alpha[cut], scores[:, cut])
 
     def refit(self, X: Any, y: Any) -> RidgeCV:
         """Fit a copy to other rows, at the alphas that were chosen here.
@@ -302,6 +381,11 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         xp = array_namespace(like)
         Y = xp.reshape(read(y, slice(None), like), (len(y), -1))
         factors = factorise(X, like, fit_intercept=self.fit_intercept)
+        if bool(xp.any(xp.isnan(Y))):
+            ours = missing.smoother(
+                Factors(*map(_numpy, factors[:2]), *factors[2:]), fit_intercept=self.fit_intercept
+            )
+            Y = read(missing.fill(ours, _numpy(self.alpha_).ravel(), _numpy(Y)), slice(None), like)
         y_mean = xp.mean(Y, axis=0) if self.fit_intercept else xp.zeros_like(Y[0])
         alpha = xp.asarray(_numpy(self.alpha_).ravel(), device=device_of(like))
         coef = solve(factors, factors.left.T @ (Y - y_mean), alpha)
@@ -333,15 +417,15 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     def predict(self, X: Any) -> Any:
         """Predict, (n_samples, …) with the targets' own dimensions, of the kind of X."""
         check_is_fitted(self)
-        source = X
-        if _is_whole(X):
-            X = X.values if isinstance(X, xr.DataArray) else X
-            if not _is_torch(X):
-                X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = source = same_columns(self, X)
+        if _is_whole(X) and not is_torch(X):
+            X = check_X(self, X)
+        else:
+            _check_shape(X, self.n_features_in_)
         device = self.device if isinstance(self.device, str) or self.device is None else self.device[0]
         like = self._like(X, device)
         if self.dtype is None:
-            like = like.to(_dtype_of(self._weights)) if _is_torch(like) else like.astype(self._weights.dtype)
+            like = like.to(_dtype_of(self._weights)) if is_torch(like) else like.astype(self._weights.dtype)
         xp = array_namespace(like)
         n, p = X.shape
         mean = read(self._x_mean, slice(None), like)
@@ -363,7 +447,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             labels = {k: c.variable for k, c in source.coords.items() if c.dims == source.dims[:1]}
             dims = (source.dims[0], *template["dims"])
             return xr.DataArray(_numpy(out), dims=dims, coords=labels | template["coords"])
-        return out if _is_torch(source) else _numpy(out)
+        return out if is_torch(source) else _numpy(out)
 
     @property
     def _weights(self) -> Any:
@@ -371,36 +455,31 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, Any, bool]:
         """Check shapes and values; say whether tensors came in."""
-        if _is_whole(X) and _is_whole(y) and not _is_torch(X):
-            X, y = (v.values if isinstance(v, xr.DataArray) else v for v in (X, y))
-            times = y.shape[1:] if getattr(y, "ndim", 0) == 3 else None
-            y = y.reshape(len(y), -1) if times else y
-            X, y = validate_data(
-                self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2,
-                dtype=[self.dtype] if self.dtype else [np.float64, np.float32],
-            )  # fmt: skip
-            return X, y.reshape(len(y), *times) if times else y, False
+        if _is_whole(X) and _is_whole(y) and not is_torch(X):
+            return *check_fit(self, X, y, y_ndim=3, dtype=self.dtype), False
+        same_columns(self, X, reset=True)
+        _check_shape(X)
         self.n_features_in_ = X.shape[1]
-        if len(X) != len(y):
-            raise ValueError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
-        return X, y, _is_torch(X)
-
-    def _folds(self, n: int, groups: ArrayLike | None) -> list[tuple[Any, Any]]:
-        rows = np.zeros((n, 1))
-        splitter = check_cv(self.cv)
-        if (wanted := getattr(splitter, "n_splits", 0) or 0) > n:
-            raise InputError(f"{n} rows cannot be cut into {wanted} folds (n_samples={n}). Use fewer folds.")
-        return list(splitter.split(rows, rows[:, 0], groups))
+        if not 1 <= len(y.shape) <= 3:
+            raise InputError(
+                f"y has shape {tuple(y.shape)}. Expected up to (n_samples, n_neuroids, n_time_bins)."
+            )
+        same_length(X, y)
+        return X, y, is_torch(X)
 
     def _like(self, X: Any, device: str | None) -> Any:
         """Return an empty array of the kind, dtype and device that is computed with."""
-        name = self.dtype or str(X.dtype).split(".")[-1]
-        name = name if name in ("float32", "float64") else "float64"
-        if device is None and not _is_torch(X):
+        name = self._name(X) if self.fit_intercept else "float64"
+        if device is None and not is_torch(X):
             return np.zeros(0, name)
         import torch
 
         return torch.zeros(0, dtype=getattr(torch, name), device=device or X.device)
+
+    def _name(self, X: Any) -> str:
+        """Return the dtype of what is learned."""
+        name = self.dtype or str(X.dtype).split(".")[-1]
+        return name if name in ("float32", "float64") else "float64"
 
     def _leave(self, values: NDArray[Any]) -> Any:
         if self._kept is None:
@@ -415,8 +494,16 @@ def _is_whole(X: Any) -> bool:
     return not isinstance(X, np.memmap) and not type(X).__module__.startswith("h5py")
 
 
-def _is_torch(values: Any) -> bool:
-    return type(values).__module__.partition(".")[0] == "torch"
+def _check_shape(X: Any, n_features: int | None = None) -> None:
+    """Refuse a tensor or a file of another shape, or of no real numbers."""
+    if len(X.shape) != 2 or not min(X.shape):
+        raise InputError(f"X has shape {tuple(X.shape)}. Expected (n_samples, n_features).")
+    if "complex" in str(X.dtype):
+        raise InputError(f"Complex data not supported: X is {X.dtype}. Give real numbers.")
+    if n_features is not None and X.shape[1] != n_features:
+        raise InputError(
+            f"X has {X.shape[1]} features, but RidgeCV is expecting {n_features} features as input."
+        )
 
 
 def _dtype_of(values: NDArray[Any]) -> Any:
@@ -426,12 +513,12 @@ def _dtype_of(values: NDArray[Any]) -> Any:
 
 
 def _numpy(values: Any) -> NDArray[Any]:
-    return values.detach().cpu().numpy() if _is_torch(values) else np.asarray(values)
+    return values.detach().cpu().numpy() if is_torch(values) else np.asarray(values)
 
 
 def _moved(values: Any, like: Any) -> Any:
     """Copy all tensors in nested tuples and lists to the device of `like`."""
-    if _is_torch(values):
+    if is_torch(values):
         return values.to(like.device)
     if isinstance(values, (tuple, list)):
         made = [_moved(v, like) for v in values]

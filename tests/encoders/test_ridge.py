@@ -139,8 +139,8 @@ def test_torch_in_keeps_torch_with_a_device_and_refuses_nan():
     assert isinstance(fitted.coef_, torch.Tensor)
     with pytest.raises(ValueError, match="X has 60 rows, y has 59"):
         RidgeCV(ALPHAS).fit(X, Y[1:])
-    Y[3, 2] = torch.nan
-    with pytest.raises(InputError, match="NaN or infinite"):
+    Y[3, 2] = torch.inf
+    with pytest.raises(InputError, match="infinite values in targets 0 to 11"):
         RidgeCV(ALPHAS).fit(X, Y)
 
 
