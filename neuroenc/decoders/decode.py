@@ -16,6 +16,7 @@ from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import cosine, hits, retrieval
 from neuroenc.decoders.target import Target
 from neuroenc.encoders.encode import transductive
+from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import standardise_by
 
@@ -94,9 +95,10 @@ def decode(
 ) -> xr.Dataset:  # fmt: skip
     """Fit a decoder on the training stimuli of each fold and decode its test stimuli.
 
-    Repeats are averaged; neuroids are standardised by the training stimuli, those that are not finite or do
-    not vary there are left out. Embeddings are decoded as whitened components, learned from those of the
-    training stimuli.
+    Repeats are averaged; neuroids are standardised by the training stimuli, those that do not vary there are
+    left out. NaN in the responses is a missing value: stimuli without any value are left out, then the
+    neuroids, or else the stimuli, that lack some, whichever are the smaller share; the attribute `left_out`
+    says so. Embeddings are decoded as whitened components, learned from those of the training stimuli.
 
     Parameters
     ----------
@@ -120,9 +122,10 @@ def decode(
     InputError
         No such layer; no neuroid varies; the features are categories.
     """
-    ids, mean = average_repeats(responses)
-    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
-    group = responses["group"].values[[first[s] for s in ids]]
+    ids, mean, group, left_out = by_stimulus(responses)
+    kept, whole, incomplete = complete(mean.reshape(len(ids), -1))
+    ids, mean, group = ids[kept], mean[kept], group[kept]
+    left_out = "; ".join(filter(None, (left_out, incomplete)))
     n_times = mean.shape[2] if mean.ndim == 3 else None
     front, repeats = (getattr(options, k, None) for k in ("front", "repeats"))
     if front == "atm" and n_times is None:
@@ -142,16 +145,17 @@ def decode(
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
         centre, scale = response[train].mean((0, 1)), response[train].std((0, 1))
-        usable = np.isfinite(scale) & (scale > 0)
+        usable = whole & (scale > 0)
         if not usable.any():
             raise InputError(
                 f"None of {response.shape[2]} neuroids is finite and varies over the training stimuli of "
                 f"fold {fold}. Check the responses."
             )
         if front == "atm":  # an epoch keeps its shape
-            centre, scale = np.where(usable, centre, 0), np.where(usable, scale, np.inf)
-            usable[:] = True
-        X = np.nan_to_num((response[..., usable] - centre[usable]) / scale[usable], posinf=0, neginf=0)
+            response = np.where(usable, response, 0)
+            centre, scale = np.where(usable, centre, 0), np.where(usable, scale, 1)
+            usable = np.ones_like(usable)
+        X = (response[..., usable] - centre[usable]) / scale[usable]
         X = X[:, 0] if X.shape[1] == 1 else X
         Y = embedding[train]
         if shuffle is not None:
@@ -199,6 +203,7 @@ def decode(
         | {
             "kind": "embeddings", "neuroenc_version": __version__, "dataset": responses.attrs["dataset"],
             "decoder": options.name, "transductive": transductive(responses, split),
+            "left_out": left_out,
             "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
         },
     )  # fmt: skip
@@ -212,13 +217,18 @@ def repetitions(responses: xr.Dataset, ids: NDArray[np.str_]) -> NDArray[np.floa
     ----------
     responses : Dataset
     ids : array of text, (n_stimuli,)
-        A stimulus with fewer repetitions than another one has its own again, in turn.
+        A stimulus with fewer repetitions than another one has its own again, in turn. What a repetition lacks
+        is the mean of the stimulus' others.
     """
     shown = responses["stimulus_id"].values
     rows = [np.flatnonzero(shown == s) for s in ids]
     most = max(len(r) for r in rows)
     values = responses["response"].values.reshape(len(shown), -1)
-    return values[np.stack([np.resize(r, most) for r in rows])]
+    found = values[np.stack([np.resize(r, most) for r in rows])]
+    names, mean = average_repeats(responses)
+    row = {s: i for i, s in enumerate(names)}
+    instead = mean.reshape(len(mean), 1, -1)[[row[s] for s in ids]]
+    return np.where(np.isfinite(found), found, instead)
 
 
 def score(
@@ -326,9 +336,14 @@ def match(
         As `score`.
     """
     same_neuroids(responses, predictions)
-    ids, mean = average_repeats(responses)
+    ids, mean, *_ = by_stimulus(responses)
+    kept, whole, _ = complete(mean.reshape(len(ids), -1))
+    ids, measured = ids[kept], np.where(whole, mean[kept].reshape(kept.sum(), -1), np.nan)
+    predictions = predictions.isel(
+        presentation=np.isin(predictions["stimulus_id"].values, ids),
+        held=np.isin(predictions["held_stimulus_id"].values, ids),
+    )
     row = {s: i for i, s in enumerate(ids)}
-    measured = mean.reshape(len(ids), -1)
     fold, held_fold = predictions["fold"].values, predictions["held_fold"].values
     tested = np.array([row[s] for s in predictions["stimulus_id"].values])
     held = np.array([row[s] for s in predictions["held_stimulus_id"].values])

@@ -17,12 +17,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc import splits
-from neuroenc.arrays import average_repeats, join, regions, select_layers
+from neuroenc.arrays import join, regions, select_layers
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.decoders import nano as small
 from neuroenc.decoders.pipelines import Nano, check_takes
 from neuroenc.decoders.voxels import Words, count_words, word_scores
 from neuroenc.decoders.voxels import caption as choose_caption
+from neuroenc.encoders.missing import by_stimulus
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
 
@@ -69,9 +70,8 @@ def synthesise(
         No such region; no voxel of it varies.
     """
     features = select_layers(features, ["visual"])
-    ids, mean = average_repeats(responses)
-    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
-    side, inner = splits.sides(split, fold, ids, responses["group"].values[[first[s] for s in ids]])
+    ids, mean, group, _ = by_stimulus(responses)
+    side, inner = splits.sides(split, fold, ids, group)
     train = side == splits.TRAIN
     known = regions(responses)
     if region not in known:

@@ -18,8 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from neuroenc import ranking, splits
-from neuroenc.arrays import average_repeats, join, regions, select_layers
+from neuroenc.arrays import join, regions, select_layers
 from neuroenc.decoders.retrieve import cosine
+from neuroenc.encoders.missing import by_stimulus
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r
@@ -211,9 +212,7 @@ def caption_voxels(
     """
     if "caption" not in stimuli:
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
-    ids, mean = average_repeats(responses)
-    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
-    group = responses["group"].values[[first[s] for s in ids]]
+    ids, mean, group, _ = by_stimulus(responses)
     side, inner = splits.sides(split, fold, ids, group)
     train, test = side == splits.TRAIN, side == splits.TEST
     every = features["stimulus_id"].values

@@ -14,12 +14,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc import ranking
 from neuroenc.encoders.factorise import Fold, covers, operators, project, score
+from neuroenc.encoders.inputs import check_alphas, check_enough, check_features, check_fit, folds_of
+from neuroenc.encoders.missing import Smoother, fill
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
@@ -72,6 +73,11 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     gamma_ : array of shape (n_targets, n_bands)
     bands_ : array of shape (n_bands,)
         The order of the spaces in `gamma_` and `predict_bands`.
+
+    Notes
+    -----
+    Labels and missing values are met as `RidgeCV` meets them; the descent of `n_gradient_steps` improves the
+    targets that lack nothing.
     """
 
     def __init__(
@@ -110,17 +116,12 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         Raises
         ------
         InputError
-            An alpha is not above 0; bands do not name every column.
-        ValueError
-            As scikit-learn.
+            An alpha is not above 0; bands do not name every column; as `RidgeCV`.
         """
-        alphas = np.sort(np.asarray(self.alphas, dtype=float).ravel())
-        if not len(alphas) or alphas[0] <= 0:
-            raise InputError(f"Invalid value for 'alphas': {self.alphas!r}. All must be above 0.")
-        X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2,
-            dtype=[self.dtype] if self.dtype else [np.float64, np.float32],
-        )  # fmt: skip
+        alphas = check_alphas(self.alphas)
+        X, y = check_fit(self, X, y, dtype=self.dtype)
+        dtype = X.dtype
+        X = X if self.fit_intercept else X.astype(float)  # see RidgeCV
         n, p = X.shape
         names = np.zeros(p, int) if self.bands is None else np.asarray(self.bands)
         if names.shape != (p,):
@@ -129,59 +130,65 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             )
         self.bands_, band = np.unique(names, return_inverse=True)
         shape = y.shape[1:]
-        Y = y.reshape(n, -1).astype(X.dtype)
-        splitter = check_cv(self.cv)
-        if (wanted := getattr(splitter, "n_splits", 0) or 0) > n:
-            raise InputError(f"{n} rows cannot be cut into {wanted} folds (n_samples={n}). Use fewer folds.")
-        folds = list(splitter.split(X, Y[:, 0], groups))
+        Y = check_enough(y).astype(X.dtype)
+        folds = folds_of(self.cv, n, groups, y)
         gammas = candidates(len(self.bands_), self.n_candidates, self.seed)
-        y_mean = Y.mean(0) if self.fit_intercept else np.zeros_like(Y[0])
+        y_mean = np.nanmean(Y, 0) if self.fit_intercept else np.zeros_like(Y[0])
         Y = Y - y_mean
         which, alpha, best = _search(X, Y, band, gammas, alphas, folds, self.n_kept, self.fit_intercept)
         strength = gammas[which] / alpha[:, None]
-        if self.n_gradient_steps:
-            strength, best = _descend(
-                X, Y, band, strength, best, folds, self.n_gradient_steps, self.fit_intercept
-            )
+        whole = np.isfinite(Y).all(0)
+        if self.n_gradient_steps and whole.any():
+            strength[whole], best[whole] = _descend(
+                X, Y[:, whole], band, strength[whole], best[whole], folds, self.n_gradient_steps,
+                self.fit_intercept,
+            )  # fmt: skip
         self.alpha_ = (1 / strength.sum(1)).reshape(shape)
         self.gamma_ = (strength / strength.sum(1, keepdims=True)).reshape(*shape, -1)
         self.best_score_ = best.reshape(shape)
         self._band = band
-        self._solve(X, Y, y_mean, shape)
+        self._solve(X, Y, y_mean, shape, dtype)
         return self
 
-    def _solve(self, X: Floats, Y: Floats, y_mean: Floats, shape: tuple[int, ...]) -> None:
+    def _solve(self, X: Floats, Y: Floats, y_mean: Floats, shape: tuple[int, ...], dtype: Any) -> None:
         strength = (self.gamma_ / np.asarray(self.alpha_)[..., None]).reshape(Y.shape[1], -1)
-        coef = solve_banded(X, Y, self._band, strength, fit_intercept=self.fit_intercept)
-        self.coef_ = coef.astype(X.dtype).reshape(*shape, X.shape[1])
-        self._x_mean = X.mean(0) if self.fit_intercept else np.zeros_like(X[0])
-        self.intercept_ = (y_mean - coef @ self._x_mean).astype(X.dtype).reshape(shape)
+        coef, more = solve_banded(X, Y, self._band, strength, fit_intercept=self.fit_intercept)
+        self.coef_ = coef.astype(dtype).reshape(*shape, X.shape[1])
+        self._x_mean = X.mean(0, dtype=float) if self.fit_intercept else np.zeros(X.shape[1])
+        self._y_mean = (y_mean + more).reshape(shape)
+        self.intercept_ = np.asarray(self._y_mean - self.coef_ @ self._x_mean).astype(dtype)
 
     def refit(self, X: Any, y: Any) -> BandedRidgeCV:
         """Fit a copy to other rows, at the strengths that were chosen here."""
         check_is_fitted(self)
         made = copy(self)
-        X = np.asarray(X, self.coef_.dtype)
-        Y = np.asarray(y, X.dtype).reshape(len(X), -1)
-        y_mean = Y.mean(0) if self.fit_intercept else np.zeros_like(Y[0])
-        made._solve(X, Y - y_mean, y_mean, self.intercept_.shape)
+        dtype = self.coef_.dtype
+        X, y = check_fit(made, X, y, dtype=dtype if self.fit_intercept else float)
+        Y = y.reshape(len(X), -1)
+        y_mean = np.nanmean(Y, 0) if self.fit_intercept else np.zeros_like(Y[0])
+        made._solve(X, Y - y_mean, y_mean, self.intercept_.shape, dtype)
         return made
 
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return np.asarray(X @ self.coef_.T + self.intercept_)
+        X = self._centred(X)
+        return np.asarray(X @ self.coef_.T + self._y_mean.astype(self.coef_.dtype))
 
     def predict_bands(self, X: Any) -> Floats:
         """Predict by each space alone, (n_bands, n_samples, n_targets), each of mean 0 in training.
 
-        Their sum is `predict` less its mean over the training rows.
+        Without the last dimension for a single target. Their sum is `predict` less its mean over the training
+        rows.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32]) - self._x_mean
-        coef = self.coef_.reshape(-1, X.shape[1])
-        return np.stack([X[:, self._band == b] @ coef[:, self._band == b].T for b in range(len(self.bands_))])
+        X = self._centred(X)
+        mine = [self._band == b for b in range(len(self.bands_))]
+        return np.stack([X[:, m] @ self.coef_[..., m].T for m in mine])
+
+    def _centred(self, X: Any) -> Floats:
+        X = check_features(self, X)
+        return (X - self._x_mean).astype(np.result_type(X, self.coef_), copy=False)
 
 
 def _search(
@@ -193,7 +200,9 @@ def _search(
     The Gram matrices of the folds and the projections of Y serve all candidates. The first fold is scored
     for all targets; the others only where a candidate is among the `n_kept` best.
     """
-    centred = X - X.mean(0) if fit_intercept else X
+    centred = (X - X.mean(0, dtype=float)).astype(X.dtype) if fit_intercept else X
+    lacks = np.isnan(Y).any(0)
+    incomplete, Y = Y[:, lacks].astype(float), np.where(lacks, 0, Y)
     total, held_projections = project([held for _, held in folds], centred, Y)
     n_targets = Y.shape[1]
     scores = np.zeros((len(gammas), len(alphas), n_targets), np.float32)
@@ -238,6 +247,14 @@ def _search(
                 fold, centred, Y[:, rows], total[:, rows], held_projections[number][:, rows],
                 fit_intercept=fit_intercept,
             )  # fmt: skip
+            mine = going[c][lacks]
+            if mine.any():
+                root = 1 if dual else np.sqrt(np.maximum(values, np.finfo(float).tiny))
+                basis = towards if dual else fitted @ (towards / root)
+                smoother = Smoother.of(values, basis, away * root, fit_intercept=fit_intercept)
+                scores[c][:, np.flatnonzero(lacks)[mine]] += smoother.score(
+                    alphas, incomplete[train][:, mine], incomplete[held][:, mine]
+                )
     steps.close()
     scores /= len(folds)
     scores = np.where(going[:, None], scores, -np.inf)
@@ -252,29 +269,44 @@ def _kernels(A: Floats, B: Floats, band: Floats) -> Floats:
 
 def solve_banded(
     X: Floats, Y: Floats, band: Floats, strength: Floats, *, fit_intercept: bool = True
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """Solve for each target at its own strengths; targets of one mixture share a factorisation.
 
     Parameters
     ----------
     X : array of shape (n, p)
     Y : array of shape (n, n_targets)
-        Centred.
+        Centred; NaN where values are missing.
     band : array of int, (p,)
     strength : array of shape (n_targets, n_bands)
         gamma / alpha of each band.
 
     Returns
     -------
-    array of shape (n_targets, p)
+    coef : array of shape (n_targets, p)
+    y_mean : array of shape (n_targets,)
+        To add to the mean that was taken off: 0 for targets that lack nothing.
     """
     n, p = X.shape
-    centred = (X - X.mean(0) if fit_intercept else X).astype(float)
+    centred = X - X.mean(0, dtype=float) if fit_intercept else X.astype(float)
     coef = np.empty((Y.shape[1], p), X.dtype)
+    y_mean = np.zeros(Y.shape[1])
+    lacks = np.isnan(Y).any(0)
+    Y = Y.copy() if lacks.any() else Y
+
+    def complete(t: Floats, values: Floats, basis: Floats, alpha: Floats) -> None:
+        own = lacks[t]
+        if own.any():
+            smoother = Smoother.of(values, basis, basis[:0], fit_intercept=fit_intercept)
+            Y[:, t[own]] = fill(smoother, alpha[own], Y[:, t[own]].astype(float))
+            if fit_intercept:
+                y_mean[t[own]] = Y[:, t[own]].mean(0, dtype=float)
+                Y[:, t[own]] -= y_mean[t[own]].astype(Y.dtype)
+
     mixture = np.round(strength / strength.sum(1, keepdims=True), 12)
     shared, group = np.unique(mixture, axis=0, return_inverse=True)
     if p <= n:
-        gram, cross = centred.T @ centred, centred.T.astype(X.dtype) @ Y
+        gram, cross = centred.T @ centred, centred.T.astype(X.dtype) @ np.where(lacks, 0, Y)
     else:
         kernels = _kernels(centred, centred, band)
     for g, gamma in enumerate(shared):
@@ -283,14 +315,19 @@ def solve_banded(
         if p <= n:
             scale = np.sqrt(gamma[band])
             values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
+            if lacks[t].any():
+                root = np.sqrt(np.maximum(values, np.finfo(float).tiny))
+                complete(t, values, centred @ (scale[:, None] * vectors / root), alpha)
+                cross[:, t] = centred.T.astype(X.dtype) @ Y[:, t]
             towards = (scale[:, None] * vectors).astype(X.dtype)
             shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
             coef[t] = (towards @ (towards.T @ cross[:, t] * shrink.astype(X.dtype))).T
         else:
             values, vectors = np.linalg.eigh(np.tensordot(gamma, kernels, 1))
+            complete(t, values, vectors, alpha)
             shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
             coef[t] = ((vectors @ (vectors.T @ Y[:, t] * shrink)).T @ centred) * gamma[band]
-    return coef
+    return coef, y_mean
 
 
 def _descend(

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, ranking, splits
-from neuroenc.arrays import average_repeats, check, regions
+from neuroenc.arrays import check, regions
 from neuroenc.encoders.delay import delay_stimuli, gather
+from neuroenc.encoders.inputs import folds_of
+from neuroenc.encoders.missing import by_stimulus, fittable, r2
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
 
@@ -140,6 +142,9 @@ def encode(
     chooses on the inner validation folds, the layer of each neuroid included. The stimuli of the first
     inner fold are also predicted by a model that was not fitted to them: stacks learn from these.
 
+    NaN in the responses is a missing value. A stimulus without any is left out; a neuroid is fitted to the
+    stimuli it has values of (partial least squares leaves out neuroids that lack some).
+
     Parameters
     ----------
     responses, features, split : Dataset
@@ -153,7 +158,9 @@ def encode(
     predictions : Dataset
         `prediction(presentation, neuroid[, time_bin])` for the test stimuli of all folds;
         `validation(held, …)` for those of the first inner folds; `chosen_layer`, `alpha`,
-        `validation_r2` per fold. A neuroid that is not finite or constant in training is NaN throughout.
+        `validation_r2` per fold. A neuroid that is constant in training, or has fewer than two values in the
+        training part of an inner fold, is NaN throughout. The attribute `left_out` names stimuli without
+        responses.
     fits : list of Fit
 
     Raises
@@ -161,9 +168,7 @@ def encode(
     InputError
         No neuroid varies; a layer does not vary; features are no grid of tokens where one is needed.
     """
-    ids, mean = average_repeats(responses)
-    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
-    group = responses["group"].values[[first[s] for s in ids]]
+    ids, mean, group, left_out = by_stimulus(responses)
     dims = responses["response"].dims[1:]
     shape = mean.shape[1:]
     layer_of = features["layer"].values
@@ -198,20 +203,14 @@ def encode(
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
         Y = mean[train].reshape(train.sum(), -1)
-        usable = np.isfinite(Y).all(0)
-        usable[usable] = np.ptp(Y[:, usable], axis=0) > 0
-        if not usable.any():
-            raise InputError(
-                f"None of {Y.shape[1]} neuroids is finite and varies over the training stimuli of fold "
-                f"{fold}. Check the responses."
-            )
+        folds = folds_of(splits.inner_folds(inner[train]), len(Y))
+        usable = _usable(Y, folds, fold, options.name)
         target = np.flatnonzero(usable)
         asked: Any = None  # queries that a usable neuroid reads
         if membership is not None:
             used = np.asarray(membership[target].any(0))
             asked = membership[target][:, used]
             names = [n for n, u in zip(all_names, used, strict=True) if u] if fold == 0 else names
-        folds = splits.inner_folds(inner[train])
         held = folds[0][1]
         found: list[Any] = []
         for number, group_of_layers in enumerate(members):
@@ -286,10 +285,39 @@ def encode(
             "kind": "predictions", "neuroenc_version": __version__,
             "dataset": responses.attrs["dataset"], "model": features.attrs["model"],
             "weights": features.attrs["weights"], "encoder": options.name, "queries": ", ".join(names),
-            "transductive": transductive(responses, split),
+            "transductive": transductive(responses, split), "left_out": left_out,
         },
     )  # fmt: skip
     return check(dataset, "predictions"), fits
+
+
+def _usable(Y: Floats, folds: list[Any], fold: int, name: str) -> NDArray[np.bool_]:
+    """Say which neuroids can be fitted; tell how many lack values.
+
+    Raises
+    ------
+    InputError
+        None can be.
+    """
+    usable = fittable(Y, folds)
+    lacks = usable & np.isnan(Y).any(0)
+    n_stimuli = np.isnan(Y[:, lacks]).any(1).sum()
+    fate = "are fitted to the others"
+    if name == "pls":  # decomposes all neuroids together
+        usable &= ~lacks
+        fate = "are left out: encoder 'pls' fits all together. Use ridge, or drop these stimuli"
+    lacking = (
+        f"{lacks.sum()} of {Y.shape[1]} neuroids lack values of {n_stimuli} training stimuli of fold {fold}"
+    )
+    if not usable.any():
+        why = f"{lacking} and {fate}." if lacks.any() else "Check the responses."
+        raise InputError(
+            f"None of {Y.shape[1]} neuroids varies and has values over the training stimuli of fold {fold}. "
+            f"{why}"
+        )
+    if lacks.any():
+        tqdm.write(f"{lacking} and {fate}.")
+    return usable
 
 
 def _standardise(X: Floats, layers: list[str], *, tokens: bool) -> tuple[Floats, Floats]:
@@ -352,7 +380,7 @@ def stack_predictions(
                     f"Predictions {names[0]!r} and {name!r} differ in {coord!r}. Fit both with the same "
                     "split and responses."
                 )
-    ids, mean = average_repeats(responses)
+    ids, mean, *_ = by_stimulus(responses)
     row = {s: i for i, s in enumerate(ids)}
     shape = base["prediction"].shape[1:]
     truth = mean[[row[s] for s in base["held_stimulus_id"].values]].reshape(base.sizes["held"], -1)
@@ -369,9 +397,10 @@ def stack_predictions(
         rows, test = base["held_fold"].values == fold, base["fold"].values == fold
         weight = stack_weights(validation[:, rows], truth[rows], groups=alike, select=select)
         weights[fold] = weight
-        spread = ((truth[rows] - truth[rows].mean(0)) ** 2).sum(0)
-        error = ((validation[:, rows] - truth[rows]) ** 2).sum(1)
-        score[fold] = 1 - error / np.where(spread > 0, spread, np.nan)
+        known = np.isfinite(validation[:, rows]).all(1) & fittable(truth[rows], [(slice(None), None)])
+        score[fold] = [
+            np.where(k, r2(truth[rows], v), np.nan) for k, v in zip(known, validation[:, rows], strict=True)
+        ]
         prediction[test], held[rows] = stack(tested[:, test], weight), stack(validation[:, rows], weight)
     out["prediction"] = (base["prediction"].dims, prediction.reshape(-1, *shape))
     out["validation"] = (base["validation"].dims, held.reshape(-1, *shape))

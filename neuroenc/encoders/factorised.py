@@ -14,11 +14,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc import ranking
+from neuroenc.encoders.inputs import check_alphas, check_enough, check_fit, folds_of
+from neuroenc.encoders.missing import r2
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.training import tokens_of
 
@@ -63,24 +64,24 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         ----------
         X : array of shape (n_samples, n_tokens, n_channels)
         y : array of shape (n_samples, n_targets)
+            NaN marks a missing value: the target is fitted to the rows it has.
         groups : array of shape (n_samples,), optional
         """
-        X, Y = tokens_of(X), np.asarray(getattr(y, "values", y), dtype=np.float32)
+        alphas = check_alphas(self.alphas)
+        X, y = check_fit(self, X, y, ndim=3, dtype=np.float32)
         self.n_tokens_, self.n_channels_ = X.shape[1:]
-        folds = list(check_cv(self.cv).split(X[:, 0], Y[:, 0], groups))
-        alphas = np.sort(np.asarray(self.alphas, dtype=float))
+        Y = check_enough(y)
+        folds = folds_of(self.cv, len(X), groups, Y)
         scores = np.zeros((len(alphas), Y.shape[1]))
         bar = tqdm(total=len(folds) * len(alphas) + 1, desc="factorised", disable=None)
         for train, held in folds:
-            truth = Y[held]
-            spread = ((truth - truth.mean(0)) ** 2).sum(0)
+            check_enough(Y[train])
             start = self._start(X[train], Y[train])
             for i in range(len(alphas))[::-1]:  # from strong to weak, each from the last
                 alpha = np.full(Y.shape[1], alphas[i])
                 mask, feature, intercept = alternate(X[train], Y[train], alpha, start, self.n_alternations)
                 start = mask
-                error = ((truth - apply(X[held], mask, feature) - intercept) ** 2).sum(0)
-                scores[i] += np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0) / len(folds)
+                scores[i] += r2(Y[held], apply(X[held], mask, feature) + intercept) / len(folds)
                 bar.update()
         best = ranking.best(scores)
         self.alpha_, self.best_score_ = alphas[best], scores[best, np.arange(Y.shape[1])]
@@ -94,7 +95,8 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     def refit(self, X: Any, y: Any) -> FactorisedCV:
         """Fit a copy to other rows, at the alphas that were chosen here."""
         made = copy(self)
-        X, Y = tokens_of(X), np.asarray(y, dtype=np.float32)
+        X, y = check_fit(made, X, y, ndim=3, dtype=np.float32)
+        Y = check_enough(y)
         made.mask_, made.feature_, made.intercept_ = alternate(
             X, Y, self.alpha_, self._start(X, Y), 2 * self.n_alternations
         )
@@ -110,7 +112,7 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = tokens_of(X, self.n_tokens_, self.n_channels_)
+        X = tokens_of(self, X)
         return apply(X, self.mask_, self.feature_) + self.intercept_
 
 
@@ -143,7 +145,7 @@ def alternate(
     mask, feature, intercept : arrays of shape (n_targets, n_tokens), (n_targets, n_channels), (n_targets,)
     """
     mean = X.mean(0)
-    X, centred, n_targets = X - mean, Y - Y.mean(0), Y.shape[1]
+    X, centred, n_targets = X - mean, Y - np.nanmean(Y, 0), Y.shape[1]
     turned = np.ascontiguousarray(X.transpose(0, 2, 1))
     masks = np.empty((n_targets, X.shape[1]), np.float32)
     features = np.empty((n_targets, X.shape[2]), np.float32)
@@ -161,7 +163,12 @@ def alternate(
         masks[t], features[t] = s, _ridge(_pool(X, s), centred[:, t], alpha[t])
     sign = np.sign(masks.sum(1, keepdims=True)) + (masks.sum(1, keepdims=True) == 0)
     masks, features = masks * sign, features * sign
-    intercept = Y.mean(0) - np.einsum("tl,lc,tc->t", masks, mean, features, optimize=True)
+    intercept = np.nanmean(Y, 0) - np.einsum("tl,lc,tc->t", masks, mean, features, optimize=True)
+    lacks = np.isnan(Y).any(0)
+    if lacks.any():  # the rows of such a target have a mean of their own
+        there = np.isfinite(Y[:, lacks])
+        shown = apply(X, masks[lacks], features[lacks])
+        intercept[lacks] -= (shown * there).sum(0) / there.sum(0)
     return masks, features, intercept.astype(np.float32)
 
 
@@ -171,7 +178,12 @@ def _pool(X: Floats, mask: Floats) -> Floats:
 
 
 def _ridge(Z: Floats, Y: Floats, alpha: Floats) -> Floats:
-    """Ridge for each target on features of its own, (n_targets, n_features)."""
+    """Ridge for each target on features and rows of its own, (n_targets, n_features)."""
+    there = np.isfinite(Y)
+    if not there.all():
+        weight = there.T[:, :, None].astype(Z.dtype)
+        Z = (Z - (Z * weight).sum(1, keepdims=True) / weight.sum(1, keepdims=True)) * weight
+        Y = np.where(there, Y, 0)
     gram = np.matmul(Z.transpose(0, 2, 1), Z).astype(float)
     index = np.arange(Z.shape[2])
     gram[:, index, index] += alpha[:, None]

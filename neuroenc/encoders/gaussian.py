@@ -14,11 +14,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc.encoders.factorise import factorise
+from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
+from neuroenc.encoders.missing import fill, smoother
 from neuroenc.encoders.ridge import RidgeCV, solve
 from neuroenc.encoders.training import side_of, tokens_of
 
@@ -60,6 +61,8 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         Sigmas in picture widths.
     cv : int, splitter or iterable of (train, validation)
     dtype : {"float32", "float64"}
+    device : str, optional
+        Of torch, on which ridge is solved; None: NumPy.
 
     Attributes
     ----------
@@ -77,12 +80,14 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         sizes: Sequence[float] = (0.06, 0.12, 0.24),
         cv: Any = 5,
         dtype: str = "float32",
+        device: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.n_positions = n_positions
         self.sizes = sizes
         self.cv = cv
         self.dtype = dtype
+        self.device = device
 
     def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
         """Try every field; keep the best of each target.
@@ -99,17 +104,20 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         InputError
             Tokens that are no square grid.
         """
-        X, Y = tokens_of(X), np.asarray(getattr(y, "values", y), dtype=self.dtype)
+        X, Y = check_fit(self, X, y, ndim=3, dtype=self.dtype)
         self.n_tokens_, self.n_channels_ = X.shape[1:]
         self._side = side_of(self.n_tokens_)
-        folds = list(check_cv(self.cv).split(X[:, 0], Y[:, 0], groups))
+        Y = check_enough(Y)
+        folds = folds_of(self.cv, len(X), groups, Y)
         n_targets = Y.shape[1]
         self.best_score_ = np.full(n_targets, -np.inf)
         self.field_ = np.zeros((n_targets, 3))
         self.alpha_, self.intercept_ = np.zeros(n_targets), np.zeros(n_targets, self.dtype)
         self.coef_ = np.zeros((n_targets, self.n_channels_), self.dtype)
         for field in tqdm(fields(self.n_positions, self.sizes), "fields", disable=None):
-            ridge = RidgeCV(self.alphas, cv=folds, dtype=self.dtype).fit(self._pool(X, field), Y)
+            ridge = RidgeCV(self.alphas, cv=folds, dtype=self.dtype, device=self.device).fit(
+                self._pool(X, field), Y
+            )
             better = ridge.best_score_ > self.best_score_
             self.best_score_[better] = ridge.best_score_[better]
             self.field_[better], self.alpha_[better] = field, ridge.alpha_[better]
@@ -120,17 +128,18 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         """Fit a copy to other rows, at the fields and alphas that were chosen here."""
         made = copy(self)
         made.coef_, made.intercept_ = self.coef_.copy(), self.intercept_.copy()
-        X, Y = tokens_of(X), np.asarray(y, dtype=self.dtype)
+        X, Y = check_fit(made, X, y, ndim=3, dtype=self.dtype)
         for field in np.unique(self.field_, axis=0):
             t = (self.field_ == field).all(1)
             pooled = self._pool(X, field)
             factors = factorise(pooled, pooled)
-            centred = Y[:, t] - Y[:, t].mean(0)
+            target = fill(smoother(factors, fit_intercept=True), self.alpha_[t], Y[:, t])
+            centred = target - target.mean(0)
             coef = solve(factors, factors.left.T @ centred, self.alpha_[t])
             if factors.right is None:
                 coef = coef @ (pooled - pooled.mean(0))
             made.coef_[t] = coef
-            made.intercept_[t] = Y[:, t].mean(0) - coef @ pooled.mean(0)
+            made.intercept_[t] = target.mean(0) - coef @ pooled.mean(0)
         return made
 
     def _pool(self, X: Floats, field: Floats) -> Floats:
@@ -139,7 +148,7 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = tokens_of(X, self.n_tokens_, self.n_channels_)
+        X = tokens_of(self, X)
         out = np.empty((len(X), len(self.coef_)), self.dtype)
         for field in np.unique(self.field_, axis=0):
             t = (self.field_ == field).all(1)

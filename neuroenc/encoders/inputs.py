@@ -1,4 +1,4 @@
-"""What encoders and decoders are given: rows joined by their labels, shapes and values checked, folds, alphas.
+"""What encoders and decoders are given: rows joined by labels, shapes and values checked, folds, alphas.
 
 NaN in y marks a missing value; X has none. A masked array's hidden values are missing values.
 """
@@ -94,7 +94,7 @@ def check_fit(
     if y is None:
         raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
     X, y = join_rows(X, y)
-    rows = check_X(estimator, X, ndim=ndim, dtype=dtype, reset=True)
+    rows = check_features(estimator, X, ndim=ndim, dtype=dtype, reset=True)
     target = as_numbers(y, "y", dtype)
     if not 1 <= target.ndim <= y_ndim:
         layouts = ("(n_samples,)", "(n_samples, n_targets)", "(n_samples, n_neuroids, n_time_bins)")
@@ -116,13 +116,33 @@ def check_fit(
     return rows, target
 
 
+def check_enough(y: NDArray[Any]) -> NDArray[Any]:
+    """Return y as (n_samples, n_targets), every target with two values or more.
+
+    Raises
+    ------
+    InputError
+        A target has fewer.
+    """
+    Y = y.reshape(len(y), -1)
+    few = np.isfinite(Y).sum(0) < 2
+    if few.any():
+        raise InputError(
+            f"{few.sum()} of {len(few)} targets have fewer than two values, first {few.argmax()}. Leave "
+            "these out."
+        )
+    return Y
+
+
 def same_length(X: Any, y: Any) -> None:
     """Refuse X and y of different lengths."""
     if len(X) != len(y):
         raise InputError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
 
 
-def check_X(estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, reset: bool = False) -> NDArray[Any]:
+def check_features(
+    estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, reset: bool = False
+) -> NDArray[Any]:
     """Return X as an array of finite numbers with the features the estimator was fitted to.
 
     Parameters
@@ -270,7 +290,7 @@ def folds_of(
         raise InputError(" ".join(str(error).split())) from None
     if not found:
         raise InputError(
-            "Invalid value for 'cv': no folds. A generator can be read once: give a list of (train, validation)."
+            "Invalid value for 'cv': no folds. A generator can be read once: give a list of pairs."
         )
     folds = [
         (_rows(train, n, f"training rows of fold {k}"), _rows(held, n, f"validation rows of fold {k}"))
@@ -279,8 +299,8 @@ def folds_of(
     scored = [fold for fold in folds if len(fold[1]) > 1]
     if not scored:
         raise InputError(
-            f"All {len(folds)} folds hold out one row, and one row has no R2. Use fewer folds, of two rows or "
-            "more."
+            f"All {len(folds)} folds hold out one row, and one row has no R2. Use fewer folds, of two rows "
+            "or more."
         )
     return scored
 

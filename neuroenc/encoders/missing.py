@@ -217,8 +217,69 @@ def by_stimulus(responses: xr.Dataset) -> Shown:
         raise InputError(f"All responses to {len(ids)} stimuli are missing (NaN). Check the responses.")
     gone = ids[~there]
     named = ", ".join(gone[:5].tolist()) + (", …" if len(gone) > 5 else "")
-    left_out = (
-        f"{len(gone)} of {len(ids)} stimuli have no response (all values are NaN) and are left out: {named}"
-    )
+    left_out = f"{len(gone)} of {len(ids)} stimuli have no response (all NaN) and are left out: {named}"
     tqdm.write(left_out)
     return Shown(ids[there], mean[there], group[there], left_out)
+
+
+def fittable(Y: Floats, folds: list[Any]) -> NDArray[np.bool_]:
+    """Say which targets vary and have two values or more in the training rows of every fold.
+
+    Parameters
+    ----------
+    Y : array of shape (n, n_targets)
+        NaN where values are missing.
+    folds : list of (train, validation)
+    """
+    there = np.isfinite(Y)
+    enough = np.min([there[train].sum(0) for train, _ in folds], axis=0) > 1
+    values = Y[:, enough]
+    low, high = np.nanmin(values, 0), np.nanmax(values, 0)
+    rounding = 8 * np.finfo(Y.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+    enough[enough] = high - low > rounding
+    return np.asarray(enough)
+
+
+def complete(Y: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:
+    """Choose rows and neuroids without missing values, for what reads all neuroids of a row together.
+
+    Neuroids without any value are left out; then the neuroids, or else the rows, that lack some: whichever
+    are the smaller share.
+
+    Parameters
+    ----------
+    Y : array of shape (n, n_neuroids)
+
+    Returns
+    -------
+    rows, neuroids : arrays of bool, (n,), (n_neuroids,)
+        What is kept.
+    left_out : str
+        Says what is not, and why; empty if all is kept.
+
+    Raises
+    ------
+    InputError
+        Every row and every neuroid lacks a value.
+    """
+    absent = ~np.isfinite(Y)
+    rows, neuroids = np.ones(len(Y), bool), ~absent.all(0)
+    odd_rows, odd_neuroids = absent[:, neuroids].any(1), absent[:, neuroids].any(0)
+    if not absent.any():
+        return rows, neuroids, ""
+    if odd_rows.all() and odd_neuroids.all():
+        raise InputError(
+            f"Each of {len(Y)} stimuli and each of {neuroids.sum()} neuroids lacks a value (NaN): none is "
+            "complete. Leave out the presentations or the neuroids that lack most."
+        )
+    if odd_neuroids.mean() <= odd_rows.mean():
+        neuroids[neuroids] = ~odd_neuroids
+    else:
+        rows = ~odd_rows
+    parts = [
+        f"{(~kept).sum()} of {len(kept)} {what}"
+        for kept, what in ((rows, "stimuli"), (neuroids, "neuroids")) if not kept.all()
+    ]  # fmt: skip
+    left_out = f"{' and '.join(parts)} lack values (NaN) and are left out"
+    tqdm.write(left_out)
+    return rows, neuroids, left_out

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.model_selection import check_cv
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
+
+from neuroenc.encoders.inputs import check_features, check_fit, folds_of
+from neuroenc.encoders.missing import r2
+from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
 
@@ -33,7 +36,7 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
     ----------
     coef_ : array of shape (n_targets, n_features)
     best_score_ : array of shape (n_targets,)
-        Validation R2, mean over folds.
+        Validation R2, mean over folds; 0 where the target is constant.
     """
 
     def __init__(self, n_components: int = 25, *, cv: Any = 5) -> None:
@@ -48,18 +51,21 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
         X : array of shape (n_samples, n_features)
         y : array of shape (n_samples, n_targets) or (n_samples,)
         groups : array of shape (n_samples,), optional
+
+        Raises
+        ------
+        InputError
+            As `RidgeCV`; y lacks values: all targets are decomposed together, and would be fitted to the rows
+            that all of them have.
         """
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+        X, y = check_fit(self, X, y, dtype=float)
         self._single = y.ndim == 1
-        Y = y.reshape(len(y), -1)
+        Y = self._complete(y)
+        folds = folds_of(self.cv, len(X), groups, y)
         scores = np.zeros(Y.shape[1])
-        folds = list(check_cv(self.cv).split(X, Y[:, 0], groups))
         for train, held in folds:
-            truth = Y[held]
-            spread = ((truth - truth.mean(0)) ** 2).sum(0)
-            shown = self._model(X[train], Y[train]).predict(X[held]).reshape(truth.shape)
-            error = ((truth - shown) ** 2).sum(0)
-            scores += np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), 0) / len(folds)
+            shown = self._model(X[train], Y[train]).predict(X[held]).reshape(len(held), -1)
+            scores += r2(Y[held], shown) / len(folds)
         model = self._model(X, Y)
         self.coef_, self._x_mean, self._y_mean = model.coef_, X.mean(0), Y.mean(0)
         self.best_score_ = scores[0] if self._single else scores
@@ -68,10 +74,21 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
     def refit(self, X: Any, y: Any) -> PLS:
         """Fit a copy to other rows."""
         made = copy(self)
-        Y = np.asarray(y).reshape(len(X), -1)
+        X, y = check_fit(made, X, y, dtype=float)
+        Y = self._complete(y)
         model = self._model(X, Y)
         made.coef_, made._x_mean, made._y_mean = model.coef_, X.mean(0), Y.mean(0)
         return made
+
+    def _complete(self, y: Floats) -> Floats:
+        Y = y.reshape(len(y), -1)
+        lacks = np.isnan(Y).any(0)
+        if lacks.any():
+            raise InputError(
+                f"{lacks.sum()} of {len(lacks)} targets lack values in {np.isnan(Y).any(1).sum()} rows, "
+                "and PLS fits all targets together. Leave these out, or use ridge."
+            )
+        return Y
 
     def _model(self, X: Floats, Y: Floats) -> PLSRegression:
         number = max(1, min(self.n_components, X.shape[1], len(X) - 1))
@@ -80,6 +97,6 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = check_features(self, X, dtype=float)
         out = (X - self._x_mean) @ self.coef_.T + self._y_mean
         return np.asarray(out[:, 0] if self._single else out)

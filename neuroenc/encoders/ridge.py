@@ -36,8 +36,8 @@ from neuroenc.encoders.factorise import (
 )  # fmt: skip
 from neuroenc.encoders.inputs import (
     check_alphas,
+    check_features,
     check_fit,
-    check_X,
     folds_of,
     is_torch,
     join_rows,
@@ -419,7 +419,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         check_is_fitted(self)
         X = source = same_columns(self, X)
         if _is_whole(X) and not is_torch(X):
-            X = check_X(self, X)
+            X = check_features(self, X)
         else:
             _check_shape(X, self.n_features_in_)
         device = self.device if isinstance(self.device, str) or self.device is None else self.device[0]

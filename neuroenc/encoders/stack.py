@@ -32,6 +32,7 @@ def stack_weights(
         Predictions of stimuli the members were not fitted to. A member that is NaN for a target takes
         no part in it.
     truth : array of shape (n_samples, n_targets)
+        NaN where a value is missing.
     groups : array of shape (n_targets,), optional
         Targets that are alike, e.g. a region; None: those with the same best member.
     select : bool
@@ -53,9 +54,14 @@ def stack_weights(
             f"Validation predictions of shape {validation.shape[1:]}, responses of {truth.shape}. Make both "
             "of the same stimuli and neuroids."
         )
-    there: Any = np.isfinite(validation).all(1) & np.isfinite(truth).all(0)
-    deviation = np.std(truth, 0)
-    residual = np.where(there[:, None], (validation - truth) / np.where(deviation > 0, deviation, 1), 0)
+    known = np.isfinite(truth)
+    number = np.maximum(known.sum(0), 1)
+    there: Any = np.isfinite(validation).all(1) & known.any(0)
+    mean = np.where(known, truth, 0).sum(0) / number
+    deviation = np.sqrt(np.where(known, (truth - mean) ** 2, 0).sum(0) / number)
+    residual = np.where(
+        there[:, None] & known, (validation - truth) / np.where(deviation > 0, deviation, 1), 0
+    ) * np.sqrt(len(truth) / number)
     whole = _forms(residual, there)
     if select:
         weights = np.eye(len(validation))[np.diagonal(whole, axis1=1, axis2=2).argmin(1)]

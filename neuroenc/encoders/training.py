@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc import ranking
+from neuroenc.encoders.inputs import check_enough, check_features, check_fit, folds_of
+from neuroenc.encoders.missing import r2
 from neuroenc.errors import InputError
 from neuroenc.files import atomic
 
@@ -28,41 +29,38 @@ Floats = NDArray[Any]
 Loss = Callable[[Any, Any, Any, float], Any]
 
 
-def tokens_of(X: Any, n_tokens: int | None = None, n_channels: int | None = None) -> Floats:
-    """Check features on a grid of tokens.
+def tokens_of(estimator: Any, X: Any) -> Floats:
+    """Check features on a grid of tokens against those the model was fitted to.
 
     Parameters
     ----------
+    estimator : estimator
+        With `n_tokens_` and `n_channels_`.
     X : array of shape (n_samples, n_tokens, n_channels)
-    n_tokens, n_channels : int, optional
-        What the model was fitted to.
 
     Raises
     ------
     InputError
         Another number of dimensions, tokens or channels; not finite.
     """
-    X = np.asarray(getattr(X, "values", X), dtype=np.float32)
-    if X.ndim != 3:
-        raise InputError(
-            f"Features of {X.ndim} dimensions. Expected (samples, tokens, channels): pool the network to "
-            "'tokens' or 'grid:<k>'."
-        )
-    for name, found, expected in (("tokens", X.shape[1], n_tokens), ("channels", X.shape[2], n_channels)):
-        if expected is not None and found != expected:
+    X = check_features(estimator, X, ndim=3, dtype=np.float32)
+    for name, found, expected in (
+        ("tokens", X.shape[1], estimator.n_tokens_), ("channels", X.shape[2], estimator.n_channels_)
+    ):  # fmt: skip
+        if found != expected:
             raise InputError(
                 f"Features have {found} {name}, the model was fitted to {expected}. Extract them with the "
                 "same layers and pooling."
             )
-    if not np.isfinite(X).all():
-        bad = np.flatnonzero(~np.isfinite(X).all((0, 1)))
-        raise InputError(f"Features have NaN or infinite values in channels {bad[:5].tolist()}. Remove them.")
     return X
 
 
 def correlation(truth: Floats, predicted: Floats) -> Floats:
-    """Pearson's r of each column, 0 where one is constant."""
-    a, b = truth - truth.mean(0), predicted - predicted.mean(0)
+    """Pearson's r of each column over the rows that are there, 0 where one is constant."""
+    there = np.isfinite(truth)
+    n = np.maximum(there.sum(0), 1)
+    a, b = (np.where(there, v, 0) for v in (truth, predicted))
+    a, b = (np.where(there, v - v.sum(0) / n, 0) for v in (a, b))
     size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     return np.asarray((a * b).sum(0) / np.where(size > 0, size, np.inf))
 
@@ -283,7 +281,9 @@ def _step(
                 loss = loss_of(module, x[index].to(device), y[index].to(device), over)
             else:
                 predicted = module(x[index].to(device))
-                loss = ((predicted.float() - y[index].to(device)) ** 2).mean(0).sum()
+                truth = y[index].to(device)
+                miss = torch.where(truth.isnan(), 0, predicted.float() - truth)  # NaN: missing
+                loss = (miss**2).mean(0).sum()
         loss = loss * (len(part) * processes.n / whole)  # so that parts add up to the mean over the batch
         value += float(loss.detach())
         if np.isfinite(value):
@@ -391,6 +391,7 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         X : array of shape (n_samples, n_tokens, n_channels)
             Tokens of a square grid, row by row.
         y : array of shape (n_samples, n_targets)
+            NaN marks a missing value, which the loss does not count.
         groups : array of shape (n_samples,), optional
             Handed to the splitter.
 
@@ -402,12 +403,13 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         """
         import torch
 
-        X, Y = tokens_of(X), np.asarray(getattr(y, "values", y), dtype=np.float32)
-        rows = np.zeros(len(X))
-        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows, rows, groups))))
+        X, Y = check_fit(self, X, y, ndim=3, dtype=np.float32)
+        Y = Y.reshape(len(Y), -1)
+        fitted, held = folds_of(self.cv, len(X), groups, Y)[0]
+        check_enough(Y[fitted])
         self._centre, self._scale = X[fitted].mean((0, 1)), X[fitted].std((0, 1))
         self._scale[self._scale == 0] = 1
-        self._mean, self._deviation = Y[fitted].mean(0), Y[fitted].std(0)
+        self._mean, self._deviation = np.nanmean(Y[fitted], 0), np.nanstd(Y[fitted], 0)
         self._deviation[self._deviation == 0] = 1
         X, target = (X - self._centre) / self._scale, (Y - self._mean) / self._deviation
         torch.manual_seed(self.seed)
@@ -421,8 +423,7 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
             description=self.description,
         )  # fmt: skip
         shown = self._finish(X, target, fitted, held)
-        spread = ((target[held] - target[held].mean(0)) ** 2).sum(0)
-        self.best_score_ = 1 - ((target[held] - shown) ** 2).sum(0) / np.where(spread > 0, spread, np.inf)
+        self.best_score_ = r2(target[held], shown)
         self.validation_, self.validation_rows_ = shown * self._deviation + self._mean, held
         return self
 
@@ -446,7 +447,7 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         return np.asarray(out * self._deviation + self._mean)
 
     def _design(self, X: Any) -> Floats:
-        return (tokens_of(X, self.n_tokens_, self.n_channels_) - self._centre) / self._scale
+        return (tokens_of(self, X) - self._centre) / self._scale
 
 
 def side_of(n_tokens: int) -> int:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import config, splits
-from neuroenc.arrays import average_repeats, make_scores
+from neuroenc.arrays import make_scores
 from neuroenc.encoders.banded import BandedRidgeCV
 from neuroenc.encoders.delay import delay_stimuli, gather
+from neuroenc.encoders.inputs import folds_of
+from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r, r2_score
 
@@ -119,8 +121,8 @@ def partition(
     -------
     Dataset
         Scores, mean over folds: `r2 A+B` of each subset, `unique A`, `shared A&B`, and the product measure
-        of the full model, `split r2 A` and `split r A`. Neuroids that are not finite or constant in
-        training are NaN.
+        of the full model, `split r2 A` and `split r A`. Neuroids that are constant in
+        training or have too few values there are NaN.
 
     Raises
     ------
@@ -131,22 +133,19 @@ def partition(
         raise InputError(f"{len(features)} feature spaces. Expected 2 to 5: all their subsets are fitted.")
     if responses["response"].ndim > 2:
         raise InputError("Partition reads responses without time bins. Average them first.")
-    ids, mean = average_repeats(responses)
-    first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
-    group = responses["group"].values[[first[s] for s in ids]]
+    ids, mean, group, _ = by_stimulus(responses)
     names = list(features)
     spaces = {name: gather(f, ids, options.delays) for name, f in features.items()}
     low, high, number = options.alphas
-    folds_of: list[dict[str, Floats]] = []
+    by_fold: list[dict[str, Floats]] = []
     members = subsets(names)
     steps = tqdm(total=split.sizes["fold"] * len(members), desc="partition", disable=None)
     for fold in range(split.sizes["fold"]):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
         Y = mean[train]
-        usable = np.isfinite(Y).all(0)
-        usable[usable] = np.ptp(Y[:, usable], axis=0) > 0
-        cv = splits.inner_folds(inner[train])
+        cv = folds_of(splits.inner_folds(inner[train]), len(Y))
+        usable = fittable(Y, cv)
         r2, found = {}, {}
         for subset in members:
             scaled = []
@@ -177,7 +176,7 @@ def partition(
         order = [list(model.bands_).index(name) for name in names]
         for metric in ("r2", "r"):
             measured = np.full((len(names), Y.shape[1]), np.nan)
-            offset = Y[:, usable].mean(0) / len(names)
+            offset = np.nanmean(Y[:, usable], 0) / len(names)
             whole = parts + (offset if metric == "r2" else 0)
             measured[:, usable] = product_measure(truth, whole - truth.mean(0) / len(names), metric)
             found |= {f"split {metric} {n}": measured[i] for n, i in zip(names, order, strict=True)}
@@ -185,10 +184,10 @@ def partition(
             found[f"{'shared' if '&' in name else 'unique'} {name}"] = share
         found["pearson_r"] = np.full(Y.shape[1], np.nan)
         found["pearson_r"][usable] = pearson_r(truth, predicted)
-        folds_of.append(found)
+        by_fold.append(found)
     steps.close()
-    metrics = list(folds_of[0])
-    table = np.array([[f[m] for m in metrics] for f in folds_of])
+    metrics = list(by_fold[0])
+    table = np.array([[f[m] for m in metrics] for f in by_fold])
     return make_scores(
         table.mean(0), metric=metrics, neuroid=responses, per_neuroid={}, fold_score=table,
         attrs={

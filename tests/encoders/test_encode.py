@@ -55,20 +55,48 @@ def test_the_test_set_has_no_say(toy, split):
         np.testing.assert_array_equal(a.model.coef_, b.model.coef_)
 
 
-def test_unusable_neuroids_are_kept_as_nan(toy, split):
+def test_neuroids_are_fitted_to_the_stimuli_they_have_values_of(toy, split, capsys):
+    """A stimulus without any value is named; a neuroid that lacks one, or an infinite one, keeps its others."""
     responses = toy[2].copy(deep=True)
-    values = responses["response"].values
-    values[3, 1], values[4, 2], values[:, 3] = np.nan, np.inf, 7
     split = split.isel(fold=[0])
-    whole, _ = encode(toy[2], toy[1], split, OPTIONS)
+    train = np.flatnonzero(split["side"].values[0] == splits.TRAIN)
+    values = responses["response"].values
+    values[train[3], 1], values[train[4], 2], values[:, 3], values[train[5]] = np.nan, np.inf, 7, np.nan
     predictions, _ = encode(responses, toy[1], split, OPTIONS)
-    bad = np.isnan(predictions["prediction"].values).all(0)
-    side = split["side"].values[0]
-    # one missing value in training disables a neuroid, one in the test set does not
-    assert bad.tolist() == [False, side[3] == 0, side[4] == 0, True, False, False]
-    np.testing.assert_allclose(
-        predictions["prediction"].values[:, [0, 4, 5]], whole["prediction"].values[:, [0, 4, 5]], atol=1e-5
-    )
+    fewer = responses.isel(presentation=np.arange(120) != train[5])
+    expected, _ = encode(fewer, toy[1], split, OPTIONS)
+    np.testing.assert_array_equal(predictions["prediction"].values, expected["prediction"].values)
+    assert np.isnan(predictions["prediction"].values).all(0).tolist() == [k == 3 for k in range(6)]
+    said = capsys.readouterr().out
+    name = responses["stimulus_id"].values[train[5]]
+    assert f"1 of 120 stimuli have no response (all NaN) and are left out: {name}" in said
+    assert "2 of 6 neuroids lack values of 2 training stimuli of fold 0 and are fitted to the others" in said
+    assert name in predictions.attrs["left_out"] and expected.attrs["left_out"] == ""
+
+    X, rows = toy[1]["feature"].values[:, 10:], np.setdiff1d(train, train[5])
+    X = (X - X[rows].mean(0)) / X[rows].std(0)
+    for k in (1, 2):
+        there = rows[np.isfinite(values[rows, k])]
+        assert len(there) == len(rows) - 1
+        ridge = Ridge(alpha=predictions["alpha"].values[0, k]).fit(X[there], values[there, k])
+        test = split["side"].values[0] == splits.TEST
+        np.testing.assert_allclose(predictions["prediction"].values[:, k], ridge.predict(X[test]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["banded", "pls", "factorised", "gaussian", "semantic_transformer"])
+def test_every_encoder_meets_missing_values(toy, split, name, capsys):
+    responses = toy[2].copy(deep=True)
+    train = split["side"].values[0] == splits.TRAIN
+    responses["response"].values[np.flatnonzero(train)[3:9], 1] = np.nan
+    options = next(o for o in ENCODERS if o.name == name)
+    found, _ = encode(responses, gridded(toy[1]), split.isel(fold=[0]), options)
+    whole, _ = encode(toy[2], gridded(toy[1]), split.isel(fold=[0]), options)
+    one, other = found["prediction"].values[:, 1], whole["prediction"].values[:, 1]
+    if name == "pls":
+        assert np.isnan(one).all() and np.isfinite(found["prediction"].values[:, 0]).all()
+        assert "1 of 6 neuroids lack values of 6 training stimuli of fold 0" in capsys.readouterr().out
+    else:
+        assert np.corrcoef(one, other)[0, 1] > 0.8 and not np.array_equal(one, other)
 
 
 def test_time_bins_pass_through(toy, split):
@@ -201,7 +229,7 @@ def test_features_and_responses_that_cannot_be_fitted_are_named(toy, split):
             encode(responses, features, split, options)
     constant = responses.copy(deep=True)
     constant["response"].values[:] = 1
-    with pytest.raises(InputError, match="None of 6 neuroids is finite and varies"):
+    with pytest.raises(InputError, match="None of 6 neuroids varies and has values"):
         encode(constant, features, split, OPTIONS)
     still = features.copy(deep=True)
     still["feature"].values[:, :10] = 3

@@ -280,10 +280,10 @@ def test_bad_tokens_are_named():
         model.predict(X[:, :, :5])
     with pytest.raises(InputError, match="15 tokens are no square grid"):
         AttentionRouting().fit(X[:, :15], Y)
-    with pytest.raises(InputError, match="Features of 2 dimensions"):
+    with pytest.raises(InputError, match="n_samples, n_tokens, n_channels"):
         GaussianFieldCV().fit(X[:, 0], Y)
     X[0, 0, 3] = np.nan
-    with pytest.raises(InputError, match=r"in channels \[3\]"):
+    with pytest.raises(InputError, match="in 1 of 12 columns: 3"):
         FactorisedCV().fit(X, Y)
 
 
