@@ -43,9 +43,11 @@ def encode_fit(
     )  # fmt: skip
     if not common.first_process():
         return
+    times = {k: c.values for k, c in predictions.coords.items() if c.dims == ("time_bin",)}
     save_fits(
-        fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"]
-    )
+        fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"],
+        times or None,
+    )  # fmt: skip
     save(predictions, out)
     remove(resume)
 
@@ -58,21 +60,14 @@ def encode_predict(
     fold: Annotated[int, typer.Option(help="Whose training stimuli the weights were fitted to.")] = 0,
 ) -> None:
     """Predict new stimuli by weights that were fitted before."""
-    import numpy as np
-    import xarray as xr
-
     from neuroenc.arrays import load
     from neuroenc.encoders.store import predict_fits
     from neuroenc.files import atomic
 
     features_of = load(features, "features")
-    predicted, neuroid_id = predict_fits(weights, features_of, fold)
-    dataset = xr.Dataset(
-        {"prediction": (("presentation", "neuroid"), predicted)},
-        {"stimulus_id": ("presentation", features_of["stimulus_id"].values),
-         "neuroid_id": ("neuroid", np.array(neuroid_id))},
-        {"model": features_of.attrs["model"], "neuroenc_version": __version__, "fold": fold},
-    )  # fmt: skip
+    predicted = predict_fits(weights, features_of, fold)
+    about = {"model": features_of.attrs["model"], "neuroenc_version": __version__, "fold": fold}
+    dataset = predicted.to_dataset(name="prediction").assign_attrs(about)
     with atomic(out, size=dataset.nbytes + 2**16) as partial:
         dataset.to_netcdf(partial, engine="h5netcdf")
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import CONTRACT, same_contract
+from neuroenc.decoders.target import embeddings_of
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
@@ -76,6 +77,8 @@ class Index(NamedTuple):
         faiss = _faiss()
         pool: Any = embedding if hasattr(embedding, "shape") else np.asarray(embedding)
         names = np.asarray(ids, dtype=str)
+        if len(pool.shape) != 2 or not min(pool.shape):
+            raise InputError(f"Embeddings have shape {tuple(pool.shape)}. Expected (n_pictures, n_features).")
         n, width = pool.shape
         if len(names) != n:
             raise InputError(f"{n} embeddings, {len(names)} ids; they must match one to one.")
@@ -146,9 +149,9 @@ class Index(NamedTuple):
         Raises
         ------
         InputError
-            Fewer than `k` pictures, or embeddings of another width.
+            Fewer than `k` pictures; embeddings of another width, or that are not finite.
         """
-        query = unit(embedding)
+        query = unit(embeddings_of(embedding))
         if query.shape[1] != self.engine.d:
             raise InputError(
                 f"Embeddings of {query.shape[1]} features, the index holds {self.engine.d}. Use the same "
@@ -157,6 +160,10 @@ class Index(NamedTuple):
         if k > len(self.ids):
             raise InputError(f"The index holds {len(self.ids)} pictures, fewer than the {k} asked for.")
         similarity, rows = self.engine.search(query, k)
+        short = np.flatnonzero((rows < 0).any(1))
+        if len(short):  # the lists that were searched hold fewer than k: search all for these
+            every = _faiss().SearchParametersIVF(nprobe=self.engine.nlist)
+            similarity[short], rows[short] = self.engine.search(query[short], k, params=every)
         return self.ids[rows], similarity
 
     def search_decoded(

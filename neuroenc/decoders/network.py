@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.decoders import losses
-from neuroenc.decoders.target import Target
+from neuroenc.decoders.target import Target, embeddings_of
 from neuroenc.encoders import training
+from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows, same_length
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
 
@@ -206,6 +206,11 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
         responses = dict(X) if isinstance(X, Mapping) else {"1": X}
         embeddings = dict(y) if isinstance(y, Mapping) else {"1": y}
+        for s in responses:
+            if s not in embeddings:
+                raise invalid("subject", s, embeddings)
+            responses[s], embeddings[s] = join_rows(responses[s], embeddings[s])
+            same_length(responses[s], embeddings[s])
         self.subjects_ = list(responses)
         self.widths_ = {s: np.shape(v)[-1] for s, v in responses.items()}
         odd = [s for s, n in self.widths_.items() if self.n_times and n % self.n_times]
@@ -215,11 +220,11 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 "samples. Give channels times samples, flattened."
             )
         stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
-        truth = np.concatenate([np.asarray(embeddings[s], np.float32) for s in self.subjects_])
+        truth = np.concatenate([embeddings_of(embeddings[s]) for s in self.subjects_])
         fitted, held, start = [], [], 0
         for s in self.subjects_:
             n = len(np.asarray(responses[s]))
-            a, b = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(np.zeros(n)))))
+            a, b = folds_of(self.cv, n)[0]
             fitted.append(a + start)
             held.append(b + start)
             start += n
@@ -265,9 +270,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         check_is_fitted(self)
         if subject in self.subjects_:
             raise InputError(f"Subject {subject!r} was trained on already: {', '.join(self.subjects_)}.")
-        X = np.asarray(X, np.float32)
         old = self.module_
-        self.widths_ = {subject: X.shape[-1]} | self.widths_
+        self.widths_ = {subject: np.shape(X)[-1]} | self.widths_
         self.subjects_ = [subject, *self.subjects_]
         torch.manual_seed(self.seed)
         n_out = len(self.target_.basis)
@@ -278,8 +282,9 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         for name, parameter in self.module_.named_parameters():
             own = f".s{subject}." in name  # the layers of the others see no batch
             parameter.requires_grad_(own or not (freeze or name.startswith("first")))
-        rows = np.zeros(len(X))
-        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows))))
+        X, y = join_rows(X, y)
+        same_length(X, y)
+        fitted, held = folds_of(self.cv, len(X))[0]
         component = self.target_.transform(y)
         self._start(self._batch(X, subject), component, fitted, subject)
         self._train(self._batch(X, subject), component, fitted, held, checkpoint)
@@ -354,7 +359,12 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
     def _batch(self, X: ArrayLike, subject: str) -> Floats:
         """Responses of a subject, as wide as the widest, with its number behind."""
-        X = np.asarray(X, np.float32)
+        X = as_numbers(X, "X", np.float32)
+        if X.ndim not in (2, 3) or not X.size:
+            raise InputError(
+                f"X has shape {X.shape}. Expected (n_samples, n_neuroids) or (n_samples, n_repetitions, "
+                "n_neuroids), one row or more."
+            )
         if subject not in self.widths_:
             raise invalid("subject", subject, self.widths_)
         if X.shape[-1] != self.widths_[subject]:

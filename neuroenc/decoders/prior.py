@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.encoders import training
+from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows
 from neuroenc.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,13 +178,13 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
         """
         import torch
 
+        X, y = join_rows(X, y)
         given, true = _tokens(X), _tokens(y)
         if len(given) != len(true):
             raise InputError(f"{len(given)} decoded and {len(true)} true embeddings. They must match.")
         self.condition_shape_, self.target_shape_ = given.shape[1:], true.shape[1:]
         self._flat = np.ndim(y) == 2
-        rows = np.zeros(len(given))
-        fitted, held = (np.asarray(r) for r in next(iter(check_cv(self.cv).split(rows))))
+        fitted, held = folds_of(self.cv, len(given))[0]
         self._centre, self._scale = _moments(given[fitted])
         self._mean, self._deviation = _moments(true[fitted])
         a, b = (given - self._centre) / self._scale, (true - self._mean) / self._deviation
@@ -278,7 +278,7 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
 
 def _tokens(values: ArrayLike) -> Floats:
     """Bring embeddings to (n, n_tokens, n_channels)."""
-    v = np.asarray(values, np.float32)
+    v = as_numbers(values, "The array of embeddings", np.float32)
     if v.ndim not in (2, 3):
         raise InputError(
             f"Embeddings of {v.ndim} dimensions. Expected (n, features) or (n, tokens, channels)."

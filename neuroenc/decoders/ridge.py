@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.decoders.target import Target
+from neuroenc.encoders.inputs import check_features, check_fit
 from neuroenc.encoders.ridge import RidgeCV
 
 Floats = NDArray[Any]
@@ -52,8 +53,13 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             Responses, standardised.
         y : array of shape (n_samples, n_features)
             Embeddings of the pictures, flattened.
+
+        Raises
+        ------
+        InputError
+            As `RidgeCV`; values that are not finite.
         """
-        X, y = np.asarray(X, np.float32), np.asarray(y, np.float32)
+        X, y = check_fit(self, X, y, y_ndim=3, dtype=np.float32)
         self.target_ = Target.fit(y, self.n_components)
         self.ridge_ = RidgeCV(self.alphas, cv=self.cv).fit(X, self.target_.transform(y))
         self.alpha_, self.best_score_ = self.ridge_.alpha_, self.ridge_.best_score_
@@ -62,7 +68,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     def predict_components(self, X: ArrayLike) -> Floats:
         """Predict in the space of components, (n_samples, n_components)."""
         check_is_fitted(self)
-        return np.asarray(self.ridge_.predict(np.asarray(X, np.float32)))
+        return np.asarray(self.ridge_.predict(check_features(self, X, dtype=np.float32)))
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predict embeddings, (n_samples, n_features)."""

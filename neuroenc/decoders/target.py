@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.encoders.inputs import as_numbers
 from neuroenc.errors import InputError
 
 Floats = NDArray[np.float32]
@@ -38,9 +39,9 @@ class Target(NamedTuple):
         Raises
         ------
         InputError
-            The embeddings do not vary.
+            The embeddings do not vary, are not finite, or are of another shape.
         """
-        X = np.asarray(embedding, np.float64)
+        X = embeddings_of(embedding).astype(np.float64)
         mean = X.mean(0)
         _, singular, right = np.linalg.svd(X - mean, full_matrices=False)
         known = int((singular > 1e-3 * singular[0]).sum()) if singular[0] > 0 else 0
@@ -52,9 +53,31 @@ class Target(NamedTuple):
 
     def transform(self, embedding: ArrayLike) -> Floats:
         """Project embeddings, (n, n_features) to (n, n_components)."""
-        return np.asarray((np.asarray(embedding, np.float32) - self.mean) @ self.basis.T)
+        return np.asarray((embeddings_of(embedding) - self.mean) @ self.basis.T)
 
     def inverse(self, component: ArrayLike) -> Floats:
         """Return the embeddings of components, (n, n_components) to (n, n_features)."""
         scale = (self.basis**2).sum(1, keepdims=True)  # rows are orthogonal
         return np.asarray(np.asarray(component, np.float32) @ (self.basis / scale) + self.mean)
+
+
+def embeddings_of(values: ArrayLike) -> Floats:
+    """Check embeddings, (n, n_features).
+
+    Raises
+    ------
+    InputError
+        Another number of dimensions, none, or values that are not finite.
+    """
+    found = as_numbers(values, "The array of embeddings", np.float32)
+    if found.ndim != 2 or not found.size:
+        raise InputError(
+            f"Embeddings have shape {found.shape}. Expected (n_pictures, n_features), one or more; flatten "
+            "tokens: embeddings.reshape(len(embeddings), -1)."
+        )
+    bad = np.flatnonzero(~np.isfinite(found).all(1))
+    if len(bad):
+        raise InputError(
+            f"Embeddings of {len(bad)} of {len(found)} pictures are not finite, first row {bad[0]}."
+        )
+    return found

@@ -74,19 +74,25 @@ def fit_block(
     fit_intercept : bool
     """
     xp = array_namespace(Y)
-    y_mean = xp.mean(Y, axis=0) if fit_intercept else xp.zeros_like(Y[0])
-    size = xp.max(xp.abs(Y), axis=0)
-    Y = Y - y_mean
+    exact = xp.astype(Y, xp.float64)
+    y_mean = xp.mean(exact, axis=0) if fit_intercept else xp.zeros_like(exact[0])
+    rounding = 8 * float(xp.finfo(Y.dtype).eps) * xp.max(xp.abs(exact), axis=0)
+    exact = exact - y_mean
+    size = xp.max(xp.abs(exact), axis=0)
     if fit_intercept:  # what rounding leaves of a constant is no variation
-        still = xp.max(xp.abs(Y), axis=0) <= 8 * float(xp.finfo(Y.dtype).eps) * size
-        Y = xp.where(still, xp.zeros_like(Y), Y)
+        size = xp.where(size > rounding, size, xp.zeros_like(size))
+        exact = xp.where(size > 0, exact, xp.zeros_like(exact))
+    # near one, so that squares of single precision neither vanish nor overflow; by powers of two: exactly
+    unit = 2.0 ** xp.floor(xp.log2(xp.where(size > 0, size, xp.ones_like(size))))
+    Y = xp.astype(exact / unit, Y.dtype)
     projected, held = project([f.validation for f in folds], factors.left, Y)
     total: Any = 0.0
     for fold, rows in zip(folds, held, strict=True):
         total = total + score(fold, factors.left, Y, projected, rows, fit_intercept=fit_intercept)
     scores = xp.astype(total / len(folds), Y.dtype)
     alpha = alphas[xp.argmax(scores, axis=0)]
-    return Fitted(solve(factors, projected, alpha), y_mean, alpha, scores)
+    coef = solve(factors, projected, alpha) * xp.astype(unit, Y.dtype)[:, None]
+    return Fitted(coef, y_mean, alpha, scores)
 
 
 def solve(factors: Factors, projected: Array, alpha: Array) -> Array:
@@ -105,7 +111,10 @@ def solve(factors: Factors, projected: Array, alpha: Array) -> Array:
     """
     xp = array_namespace(projected)
     singular = factors.singular[:, None]
-    shrunk = 1.0 if factors.right is None else singular
+    shrunk = singular
+    if factors.right is None:  # what the rows do not span, rounding alone has put there
+        least = xp.max(singular) ** 2 * len(factors.singular) * ROUNDING if len(factors.singular) else 0.0
+        shrunk = xp.astype(singular**2 > least, xp.float64)
     shrunk = projected * xp.astype(shrunk / (singular**2 + alpha), projected.dtype)
     basis = factors.left if factors.right is None else xp.astype(factors.right, projected.dtype)
     return shrunk.T @ basis.T
@@ -428,15 +437,20 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             like = like.to(_dtype_of(self._weights)) if is_torch(like) else like.astype(self._weights.dtype)
         xp = array_namespace(like)
         n, p = X.shape
-        mean = read(self._x_mean, slice(None), like)
+        exact = xp.zeros(0, dtype=xp.float64, device=device_of(like))
+        mean = read(self._x_mean, slice(None), exact)
+
+        def centred(source: Any, cut: Any) -> Any:  # before it is rounded
+            return xp.astype(read(source, cut, exact) - mean[cut[1]], like.dtype)
+
         if hasattr(self, "X_fit_"):
-            rows = blocks(p, max(1, BLOCK_BYTES // (8 * self.X_fit_.shape[0])))
             design: Any = 0
-            for cut in rows:
-                fitted = read(self.X_fit_, (slice(None), cut), like) - mean[cut]
-                design = design + (read(X, (slice(None), cut), like) - mean[cut]) @ fitted.T
+            for columns in blocks(p, max(1, BLOCK_BYTES // (8 * self.X_fit_.shape[0]))):
+                cut = (slice(None), columns)
+                design = design + centred(X, cut) @ centred(self.X_fit_, cut).T
         else:
-            design = read(X, slice(None), like) - mean
+            rows = blocks(n, max(1, BLOCK_BYTES // (8 * p)))
+            design = xp.concat([centred(X, (cut, slice(None))) for cut in rows])
         out = design @ read(self._weights, slice(None), like).T + read(self._y_mean, slice(None), like)
         out = xp.reshape(out, (n, *self._shape))
         if isinstance(source, xr.DataArray):

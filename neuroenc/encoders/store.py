@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc import __version__
@@ -128,6 +130,7 @@ def save_fits(
     neuroid_id: NDArray[np.str_],
     path: str | Path,
     queries: str = "",
+    time_bin: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write all fitted models of a run.
 
@@ -142,6 +145,8 @@ def save_fits(
         `.safetensors`; the JSON has the same name.
     queries : str
         Names of what asks in attention routing.
+    time_bin : mapping, optional
+        Coordinates of the time bins, for responses that have some.
     """
     from safetensors.numpy import save_file
 
@@ -168,6 +173,7 @@ def save_fits(
         {"neuroenc_version": __version__,
          "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
          "neuroid_id": neuroid_id.tolist(), "models": described, "queries": queries,
+         "time_bin": None if time_bin is None else {k: np.asarray(v).tolist() for k, v in time_bin.items()},
          "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight"},
         Path(path).with_suffix(".json"),
     )  # fmt: skip
@@ -215,7 +221,7 @@ def design(fit: Fit, features: Any) -> NDArray[np.float32]:
     return X if hasattr(fit.model, "n_tokens_") else X.reshape(len(X), -1)
 
 
-def predict_fits(path: str | Path, features: Any, fold: int) -> tuple[NDArray[np.float32], list[str]]:
+def predict_fits(path: str | Path, features: Any, fold: int) -> xr.DataArray:
     """Predict stimuli by the stored models of one fold.
 
     Parameters
@@ -228,21 +234,35 @@ def predict_fits(path: str | Path, features: Any, fold: int) -> tuple[NDArray[np
 
     Returns
     -------
-    prediction : array of shape (n_stimuli, n_neuroids)
-    neuroid_id : list of str
+    DataArray
+        (presentation, neuroid[, time_bin]) with the coordinates `stimulus_id`, `neuroid_id` and those of the
+        time bins. NaN for neuroids that could not be fitted.
 
     Raises
     ------
     ContractError
         The features are not those the models were fitted to.
     InputError
-        No such fold.
+        No such fold; weights of time bins that an earlier version stored without their times.
     """
     fits, described = load_fits(path, features, fold)
-    out = np.full((features.sizes["stimulus"], len(described["neuroid_id"])), np.nan, np.float32)
+    names, times = described["neuroid_id"], described.get("time_bin")
+    n_times = 1 if times is None else len(next(iter(times.values())))
+    out = np.full((features.sizes["stimulus"], len(names) * n_times), np.nan, np.float32)
     for fit in fits:
         used = fit.weight > 0
         neuroid = fit.neuroid[used]
+        if neuroid.max() >= out.shape[1]:
+            raise InputError(f"{path} was fitted to time bins and does not say which. Fit it again.")
         part = fit.model.predict(design(fit, features)).reshape(len(out), -1)[:, used] * fit.weight[used]
         out[:, neuroid] = np.nan_to_num(out[:, neuroid]) + part
-    return out, described["neuroid_id"]
+    coords = {
+        "stimulus_id": ("presentation", features["stimulus_id"].values),
+        "neuroid_id": ("neuroid", np.array(names)),
+    }
+    if times is None:
+        return xr.DataArray(out, coords, ("presentation", "neuroid"))
+    coords |= {k: ("time_bin", np.array(v)) for k, v in times.items()}
+    return xr.DataArray(
+        out.reshape(len(out), len(names), n_times), coords, ("presentation", "neuroid", "time_bin")
+    )

@@ -169,16 +169,19 @@ def close_loop(
     fold = pictures["fold"].values
     made = dict(zip(pictures["condition"].values.tolist(), pictures["picture"].values, strict=True))
     shown: dict[str, Any] = {"seen": seen_pictures(pictures, stimuli)} | made
-    inside = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
+    # every time bin of a neuroid counts as one more
+    n_times = responses.sizes.get("time_bin", 1)
+    every = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
+    inside = {name: np.repeat(members, n_times) for name, members in every.items()}
     rows = []
     for c, values in shown.items():
         features = describe(list(values), model)
         predicted = np.empty_like(measured)
         for f in np.unique(fold).tolist():
-            found, neuroid = predict_fits(weights, features, f)
-            if neuroid != responses["neuroid_id"].values.tolist():
+            found = predict_fits(weights, features, f)
+            if not np.array_equal(found["neuroid_id"].values, responses["neuroid_id"].values):
                 raise ContractError("The encoder is of other neuroids than the responses. Use one subject.")
-            predicted[fold == f] = found[fold == f]
+            predicted[fold == f] = found.values.reshape(len(found), -1)[fold == f]
         r = np.mean([pearson_r(measured[fold == f], predicted[fold == f]) for f in np.unique(fold)], 0)
         _, limits = bootstrap_r(measured, predicted, tested, fold, inside, n=n_bootstraps, seed=seed)
         for region, members in inside.items():
@@ -214,13 +217,11 @@ def judge_synthesis(
     Returns
     -------
     dict
-        Kind to (n,), in units of the responses.
+        Kind to (n,), in units of the responses, mean over neuroids and time bins.
     """
     inside = regions(responses)[region]
-    return {
-        kind: np.nanmean(predict_fits(weights, describe(list(p), model), fold)[0][:, inside], axis=1)
-        for kind, p in pictures.items()
-    }
+    found = {kind: predict_fits(weights, describe(list(p), model), fold) for kind, p in pictures.items()}
+    return {kind: np.nanmean(v.values[:, inside].reshape(len(v), -1), axis=1) for kind, v in found.items()}
 
 
 def seen_pictures(pictures: xr.Dataset, stimuli: xr.Dataset) -> list[NDArray[np.uint8]]:

@@ -99,14 +99,26 @@ def test_every_encoder_meets_missing_values(toy, split, name, capsys):
         assert np.corrcoef(one, other)[0, 1] > 0.8 and not np.array_equal(one, other)
 
 
-def test_time_bins_pass_through(toy, split):
+def test_time_bins_pass_through(toy, split, tmp_path):
     stimuli, features, responses = toy
     values = responses["response"].values
     stacked = np.stack([values, values[:, ::-1]], axis=2)
     timed = toy_responses(np.random.default_rng(0), stimuli["stimulus_id"].values, stacked)
-    predictions, _ = encode(timed, features, split, OPTIONS)
+    predictions, fits = encode(timed, features, split, OPTIONS)
     flat, _ = encode(responses, features, split, OPTIONS)
     assert predictions["prediction"].dims == ("presentation", "neuroid", "time_bin")
+    times = {k: timed[k].values for k in ("start", "stop")}
+    save_fits(fits, features.attrs, timed["neuroid_id"].values, tmp_path / "w.safetensors", time_bin=times)
+    again = predict_fits(tmp_path / "w.safetensors", features, 0)
+    assert again.dims == predictions["prediction"].dims
+    np.testing.assert_array_equal(again["start"].values, times["start"])
+    mine = predictions["prediction"].isel(presentation=predictions["fold"].values == 0)
+    place = {s: i for i, s in enumerate(again["stimulus_id"].values)}
+    again = again.values[[place[s] for s in mine["stimulus_id"].values]]
+    np.testing.assert_allclose(again, mine.values, atol=1e-5)
+    save_fits(fits, features.attrs, timed["neuroid_id"].values, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="was fitted to time bins and does not say which"):
+        predict_fits(tmp_path / "w.safetensors", features, 0)
     np.testing.assert_allclose(predictions["prediction"].values[..., 0], flat["prediction"].values, atol=1e-5)
 
 
@@ -157,8 +169,9 @@ def test_every_encoder_predicts_and_stored_weights_predict_again(toy, split, tmp
     described = json.loads((tmp_path / "w.json").read_text())
     assert described["contract"]["model"] == "toy" and len(described["neuroid_id"]) == 6
     for fold in range(2):
-        again, names = predict_fits(tmp_path / "w.safetensors", grid, fold)
-        assert names == responses["neuroid_id"].values.tolist()
+        again = predict_fits(tmp_path / "w.safetensors", grid, fold)
+        assert (again["neuroid_id"].values == responses["neuroid_id"].values).all()
+        again = again.values
         rows = predictions["fold"].values == fold
         place = {s: i for i, s in enumerate(grid["stimulus_id"].values)}
         shown = [place[s] for s in predictions["stimulus_id"].values[rows]]
