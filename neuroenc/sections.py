@@ -316,6 +316,15 @@ Alphas = Annotated[
 ]
 
 
+Device = Annotated[
+    str,
+    Field(
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Of torch: cpu, cuda, cuda:<number> or mps; auto: a GPU where there is one.",
+    ),
+]
+
+
 class EncoderSection(Section):
     """What all encoders share."""
 
@@ -346,6 +355,7 @@ class Ridge(Layerwise, Delayed):
     name: Literal["ridge"] = "ridge"
     alphas: Alphas = (-1, 6, 15)
     dtype: Literal["float32", "float64"] = "float32"
+    device: Device = "cpu"
 
 
 class PLS(Layerwise, Delayed):
@@ -370,6 +380,7 @@ class Gaussian(Layerwise):
     alphas: Alphas = (-1, 5, 7)
     n_positions: int = Field(default=8, ge=1, description="Centres along each side of the picture.")
     sizes: tuple[float, ...] = Field(default=(0.06, 0.12, 0.24), description="Sigmas in picture widths.")
+    device: Device = "cpu"
 
 
 class Banded(Delayed):
@@ -392,7 +403,7 @@ class Trained(EncoderSection):
     max_epochs: int = Field(default=60, ge=1)
     patience: int = Field(default=10, ge=1, description="Epochs without a better validation r.")
     seed: int = Field(default=0, ge=0)
-    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+    device: Device = "auto"
 
 
 class SemanticTransformer(Trained, Layerwise):
@@ -459,7 +470,7 @@ class Prior(Section):
     guidance: float = Field(default=1.0, ge=0, description="Away from the null embedding; 1: none.")
     n_steps: int = Field(default=20, ge=1, le=100, description="Of sampling.")
     seed: int = Field(default=0, ge=0)
-    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+    device: Device = "auto"
 
 
 class DecoderSection(Section):
@@ -511,7 +522,7 @@ class NetworkDecoding(DecoderSection):
     max_epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)
-    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+    device: Device = "auto"
 
 
 class Classifying(Section):
@@ -600,7 +611,7 @@ class Reconstruction(Section):
         "pictures."
     )  # fmt: skip
     seed: int = Field(default=0, ge=0)
-    device: str = Field(default="auto", description="Of torch; auto: a GPU where there is one.")
+    device: Device = "auto"
 
 
 class Synthesis(Section):

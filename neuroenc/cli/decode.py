@@ -184,9 +184,9 @@ def decode_reconstruct(
     """Draw pictures from decoded embeddings, and from all they are held against."""
     from neuroenc.arrays import load, save
     from neuroenc.config import Reconstruction
-    from neuroenc.decoders.decode import device
     from neuroenc.decoders.pipelines import make
     from neuroenc.decoders.reconstruct import reconstruct
+    from neuroenc.encoders.training import pick_device
 
     chosen = common.section(Reconstruction, options)
     if (low_level is None) != (low_level_null is None):
@@ -197,8 +197,8 @@ def decode_reconstruct(
     )  # fmt: skip
     found = reconstruct(
         load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
-        load(stimuli, "stimuli"), load(split, "splits"), make(chosen.generator, device=device(chosen.device)),
-        chosen, low_level=start,
+        load(stimuli, "stimuli"), load(split, "splits"),
+        make(chosen.generator, device=pick_device(chosen.device)), chosen, low_level=start,
     )  # fmt: skip
     save(found, out)
     typer.echo(f"{found.sizes['presentation']} pictures: {', '.join(found['condition'].values.tolist())}")

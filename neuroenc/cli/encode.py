@@ -43,7 +43,7 @@ def encode_fit(
     )  # fmt: skip
     if not common.first_process():
         return
-    times = {k: c.values for k, c in predictions.coords.items() if c.dims == ("time_bin",)}
+    times = {str(k): c.values for k, c in predictions.coords.items() if c.dims == ("time_bin",)}
     save_fits(
         fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"],
         times or None,

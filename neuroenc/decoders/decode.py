@@ -17,6 +17,7 @@ from neuroenc.decoders.retrieve import cosine, hits, retrieval
 from neuroenc.decoders.target import Target
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.missing import by_stimulus, complete
+from neuroenc.encoders.training import pick_device
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import standardise_by
 
@@ -43,16 +44,9 @@ def make(
         return RidgeDecoder(np.logspace(low, high, number).tolist(), cv=folds, **values)
     from neuroenc.decoders.network import BrainNetwork
 
-    values["device"] = device(values["device"])
+    values["device"] = pick_device(values["device"])
     epochs = n_times if options.front == "atm" else None
     return BrainNetwork(cv=folds, checkpoint=checkpoint, n_times=epochs, **values)
-
-
-def device(name: str) -> str:
-    """Turn "auto" into a GPU where there is one."""
-    import torch
-
-    return name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def out_of_fold(
@@ -168,7 +162,7 @@ def decode(
             from neuroenc.decoders.prior import DiffusionPrior
 
             how = options.prior.model_dump(exclude={"guidance", "n_steps"})
-            prior = DiffusionPrior(**how | {"device": device(how["device"])}, cv=folds)
+            prior = DiffusionPrior(**how | {"device": pick_device(how["device"])}, cv=folds)
             prior.fit(
                 out_of_fold(options, X[train], Y, inner[train], model.target_, n_times),
                 model.target_.transform(Y),

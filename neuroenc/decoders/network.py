@@ -284,7 +284,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             parameter.requires_grad_(own or not (freeze or name.startswith("first")))
         X, y = join_rows(X, y)
         same_length(X, y)
-        fitted, held = folds_of(self.cv, len(X))[0]
+        fitted, held = folds_of(self.cv, np.shape(X)[0])[0]
         component = self.target_.transform(y)
         self._start(self._batch(X, subject), component, fitted, subject)
         self._train(self._batch(X, subject), component, fitted, held, checkpoint)

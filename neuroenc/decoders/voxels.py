@@ -8,7 +8,6 @@ where a captioner takes these embeddings, one that is written from the projected
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import fdr, permutation_p
+from neuroenc.words import plain_words
 
 Floats = NDArray[np.float64]
 TEMPERATURE = 0.05  # of the softmax over cosines with the bank, its mean taken off
@@ -65,7 +65,7 @@ class Words(NamedTuple):
 
 def words_of(text: str) -> list[str]:
     """List the content words of a text, in lower case."""
-    return [w for w in re.findall(r"[^\W\d_]+", text.lower()) if w not in COMMON and len(w) > 1]
+    return [w for w in plain_words(text) if w not in COMMON and not any(c.isdigit() for c in w)]
 
 
 def count_words(captions: ArrayLike, names: list[str] | None = None) -> Words:

@@ -9,6 +9,7 @@ only, voxels of several regions take a learned mixture that starts at the mean (
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 Floats = NDArray[Any]
+BLOCK_BYTES = 256 * 2**20  # of routed tokens held while the readout is solved
 
 
 def positions(side: int, n_dimensions: int) -> Floats:
@@ -44,7 +46,7 @@ def positions(side: int, n_dimensions: int) -> Floats:
 def make_module(
     n_channels: list[int],
     n_tokens: int,
-    membership: NDArray[np.bool_],
+    membership: NDArray[np.bool_] | int,
     *,
     n_dimensions: int,
     n_heads: int,
@@ -61,8 +63,8 @@ def make_module(
         Of each layer of the source network; each has its own projections to keys and values.
     n_tokens : int
         Of the square grid, the same for all layers.
-    membership : array of shape (n_targets, n_queries)
-        Which queries a target reads.
+    membership : array of shape (n_targets, n_queries), or int
+        Which queries a target reads; a number of targets that each read one of their own.
     n_dimensions, n_heads, n_hidden, dropout, overlap, mlp
         See `AttentionRouting`.
     """
@@ -71,14 +73,17 @@ def make_module(
     from torch.nn import functional
 
     side = round(n_tokens**0.5)
-    n_queries = membership.shape[1]
-    single = membership.shape == (n_queries, n_queries) and bool((membership == np.eye(n_queries)).all())
-    patterns, pattern = np.unique(membership, axis=0, return_inverse=True)
-    if single:
-        patterns, pattern = membership, np.arange(n_queries)
-    order = np.argsort(pattern.ravel(), kind="stable")
-    sizes = np.bincount(pattern.ravel(), minlength=len(patterns)).tolist()
+    single = isinstance(membership, int)
+    if isinstance(membership, int):
+        n_targets = n_queries = membership
+        patterns, sizes, order = np.zeros((0, 0), bool), [1] * n_targets, np.arange(n_targets)
+    else:
+        n_targets, n_queries = membership.shape
+        patterns, pattern = np.unique(membership, axis=0, return_inverse=True)
+        order = np.argsort(pattern.ravel(), kind="stable")
+        sizes = np.bincount(pattern.ravel(), minlength=len(patterns)).tolist()
     groups = np.split(order, np.cumsum(sizes)[:-1])
+    readers = np.ones(n_targets) if isinstance(membership, int) else membership.sum(0)
     code = torch.from_numpy(positions(side, n_dimensions))
 
     def joined(layers: list[torch.Tensor]) -> torch.Tensor:
@@ -127,12 +132,12 @@ def make_module(
             self.before, self.after = nn.LayerNorm(n_dimensions), nn.LayerNorm(n_dimensions)
             self.widen, self.narrow = nn.Linear(n_dimensions, n_hidden), nn.Linear(n_hidden, n_dimensions)
             self.drop = nn.Dropout(dropout)
-            self.readout = nn.Parameter(torch.randn(len(membership), n_dimensions) * n_dimensions**-0.5 * 0.1)
-            self.bias = nn.Parameter(torch.zeros(len(membership)))
-            self.mixture = nn.Parameter(torch.zeros(len(patterns), n_queries))
+            self.readout = nn.Parameter(torch.randn(n_targets, n_dimensions) * n_dimensions**-0.5 * 0.1)
+            self.bias = nn.Parameter(torch.zeros(n_targets))
+            self.mixture = nn.Parameter(torch.zeros(len(patterns), n_queries if len(patterns) else 0))
             self.register_buffer("position", code, persistent=False)
             self.register_buffer("member", torch.from_numpy(patterns), persistent=False)
-            self.register_buffer("n_targets", torch.from_numpy(membership.sum(0)).float(), persistent=False)
+            self.register_buffer("n_targets", torch.from_numpy(readers).float(), persistent=False)
             self.register_buffer("back", torch.from_numpy(np.argsort(order)), persistent=False)
 
         def keys(self, x: torch.Tensor) -> torch.Tensor:
@@ -160,9 +165,10 @@ def make_module(
                 q, k = self.heads(self.to_query(self.query)), self.heads(self.keys(x))
                 weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).detach().requires_grad_()
                 token = self.finish((weight @ self.heads(self.values(x))).transpose(1, 2).flatten(2))
-                mean = self.member.to(x.dtype).T @ torch.stack(
-                    [w.sum(0) for w in self.readout.detach().split(sizes)]
-                )
+                mean = self.readout.detach()
+                if not single:
+                    parts = torch.stack([w.sum(0) for w in mean.split(sizes)])
+                    mean = self.member.to(x.dtype).T @ parts
                 (slope,) = torch.autograd.grad((token * mean / self.n_targets[:, None]).sum(), weight)
             return (weight * slope).detach().sum(-3).unflatten(-1, (len(n_channels), n_tokens))
 
@@ -176,9 +182,9 @@ def make_module(
                 token = token + self.drop(self.narrow(self.drop(self.widen(self.before(token)).relu())))
             return self.after(token)
 
-        def route(self, x: torch.Tensor) -> torch.Tensor:
-            """Take for each query what it sees of the picture, (n, n_queries, d)."""
-            q = self.heads(self.to_query(self.query)).expand(len(x), -1, -1, -1)
+        def route(self, x: torch.Tensor, which: slice = slice(None)) -> torch.Tensor:
+            """Take for each query, or some, what it sees of the picture, (n, n_queries, d)."""
+            q = self.heads(self.to_query(self.query[which])).expand(len(x), -1, -1, -1)
             seen = functional.scaled_dot_product_attention(
                 q, self.heads(self.keys(x)), self.heads(self.values(x))
             )
@@ -206,9 +212,10 @@ class AttentionRouting(training.TrainedReadout):
 
     Parameters
     ----------
-    regions : array of shape (n_targets, n_regions), optional
+    regions : array of shape (n_targets, n_regions) or "each", optional
         Which regions each target lies in; targets in none share a query of their own. None: one query
-        for all targets. The identity: a query for each target. Join columns to ask by networks of regions.
+        for all targets. "each" (or the identity): a query for each target, in memory in proportion to them.
+        Join columns to ask by networks of regions.
     layer_channels : sequence of int, optional
         Channels of each layer of the source network that stand side by side in X; None: one layer.
     n_dimensions, n_heads, n_hidden : int
@@ -246,7 +253,7 @@ class AttentionRouting(training.TrainedReadout):
 
     def __init__(
         self,
-        regions: ArrayLike | None = None,
+        regions: ArrayLike | str | None = None,
         *,
         layer_channels: tuple[int, ...] | None = None,
         n_dimensions: int = 128,
@@ -319,12 +326,24 @@ class AttentionRouting(training.TrainedReadout):
 
     def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
         training.side_of(n_tokens)
-        regions = np.ones((n_targets, 1), bool) if self.regions is None else np.asarray(self.regions, bool)
-        if len(regions) != n_targets:
-            raise InputError(f"Regions are given for {len(regions)} targets, the responses have {n_targets}.")
-        outside: Any = ~regions.any(1)
-        if outside.any():
-            regions = np.concatenate([regions, outside[:, None]], 1)
+        regions: NDArray[np.bool_] | int = n_targets
+        if not isinstance(self.regions, str):
+            regions = (
+                np.ones((n_targets, 1), bool) if self.regions is None else np.asarray(self.regions, bool)
+            )
+            if len(regions) != n_targets:
+                raise InputError(
+                    f"Regions are given for {len(regions)} targets, the responses have {n_targets}."
+                )
+            outside: Any = ~regions.any(1)
+            if outside.any():
+                regions = np.concatenate([regions, outside[:, None]], 1)
+            if regions.shape == (n_targets, n_targets) and (regions == np.eye(n_targets)).all():
+                regions = n_targets
+        elif self.regions != "each":
+            raise InputError(
+                f"Invalid value for 'regions': {self.regions!r}. Expected an array, 'each' or None."
+            )
         channels = list(self.layer_channels or [n_channels])
         if sum(channels) != n_channels:
             raise InputError(
@@ -342,19 +361,29 @@ class AttentionRouting(training.TrainedReadout):
     ) -> tuple[Floats, Floats, Floats]:
         """Ridge on the routed tokens; alpha by the validation rows, as the routing was."""
         module = self.module_
+        # of queries of their own so many at a time as fit, of regions all
+        size = (
+            max(1, BLOCK_BYTES // (4 * len(X) * self.n_dimensions)) if module.single else len(module.groups)
+        )
 
-        def routed(x: torch.Tensor) -> torch.Tensor:
-            token = module.route(x)
-            return token if module.single else module.gather(token)
+        def tokens() -> Iterator[Floats]:
+            for start in range(0, len(module.groups), size):
 
-        tokens = training.predict(module, X, batch_size=self.batch_size, device=self.device, call=routed)
+                def routed(x: torch.Tensor, which: slice = slice(start, start + size)) -> torch.Tensor:
+                    return module.route(x, which) if module.single else module.gather(module.route(x))
+
+                seen = training.predict(
+                    module, X, batch_size=self.batch_size, device=self.device, call=routed
+                )
+                yield from seen.transpose(1, 0, 2)
+
         shown = np.empty((len(held), target.shape[1]), np.float32)
         coef = np.empty((target.shape[1], self.n_dimensions), np.float32)
         intercept = np.empty(target.shape[1], np.float32)
         split = [(np.arange(len(fitted)), len(fitted) + np.arange(len(held)))]
         rows = np.concatenate([fitted, held])
         alphas = np.logspace(-1, 5, 13)
-        for token, group in zip(tokens.transpose(1, 0, 2), module.groups, strict=True):
+        for token, group in zip(tokens(), module.groups, strict=True):
             ridge = RidgeCV(alphas, cv=split).fit(token[rows], target[rows][:, group])
             coef[group], intercept[group] = ridge.coef_, ridge.intercept_
             # the validation rows are predicted at the same alphas without them

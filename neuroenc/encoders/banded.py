@@ -291,7 +291,7 @@ def solve_banded(
     centred = X - X.mean(0, dtype=float) if fit_intercept else X.astype(float)
     coef = np.empty((Y.shape[1], p), X.dtype)
     y_mean = np.zeros(Y.shape[1])
-    lacks = np.isnan(Y).any(0)
+    lacks: Any = np.isnan(Y).any(0)
     Y = Y.copy() if lacks.any() else Y
 
     def complete(t: Floats, values: Floats, basis: Floats, alpha: Floats) -> None:

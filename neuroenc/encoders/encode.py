@@ -51,7 +51,7 @@ def make(
     folds : list of (train, validation)
     bands : array of text, (n_features,), optional
         For banded ridge.
-    membership : array of shape (n_targets, n_queries), optional
+    membership : array of shape (n_targets, n_queries) or "each", optional
         For attention routing.
     layer_channels : tuple of int, optional
         Channels of the layers that stand side by side; for attention routing.
@@ -63,11 +63,13 @@ def make(
         low, high, number = values["alphas"]
         values["alphas"] = np.logspace(low, high, number)
     values["cv"] = folds
-    if "device" in values:
-        import torch
+    if values.get("device") == "cpu" and not isinstance(options, config.Trained):
+        values["device"] = None  # NumPy, without torch
+    elif "device" in values:
+        from neuroenc.encoders.training import pick_device
 
-        if values["device"] == "auto":
-            values["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+        values["device"] = pick_device(values["device"])
+    if isinstance(options, config.Trained):
         values["checkpoint"] = checkpoint
     match options.name:
         case "ridge":
@@ -102,17 +104,18 @@ def make(
             return AttentionRouting(membership, layer_channels=layer_channels, **values)
 
 
-def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[np.bool_], list[str]]:
+def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """Say which neuroids read which query.
 
     Returns
     -------
     membership : array of shape (n_neuroids, n_queries)
+        None where each neuroid asks.
     names : list of str
     """
     n = responses.sizes["neuroid"]
     if options.queries == "voxel":
-        return np.eye(n, dtype=bool), [str(v) for v in responses["neuroid_id"].values]
+        return None, [str(v) for v in responses["neuroid_id"].values]
     masks = regions(responses) if options.queries != "all" else {}
     unknown = {r for members in options.networks.values() for r in members} - set(masks)
     if unknown:
@@ -207,9 +210,9 @@ def encode(
         usable = _usable(Y, folds, fold, options.name)
         target = np.flatnonzero(usable)
         asked: Any = None  # queries that a usable neuroid reads
-        if membership is not None:
-            used = np.asarray(membership[target].any(0))
-            asked = membership[target][:, used]
+        if isinstance(options, config.Attention):
+            used = usable if membership is None else np.asarray(membership[target].any(0))
+            asked = "each" if membership is None else membership[target][:, used]
             names = [n for n, u in zip(all_names, used, strict=True) if u] if fold == 0 else names
         held = folds[0][1]
         found: list[Any] = []

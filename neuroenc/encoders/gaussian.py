@@ -133,7 +133,9 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
             t = (self.field_ == field).all(1)
             pooled = self._pool(X, field)
             factors = factorise(pooled, pooled)
-            target = fill(smoother(factors, fit_intercept=True), self.alpha_[t], Y[:, t])
+            target = fill(
+                smoother(factors.left, factors.singular, fit_intercept=True), self.alpha_[t], Y[:, t]
+            )
             centred = target - target.mean(0)
             coef = solve(factors, factors.left.T @ centred, self.alpha_[t])
             if factors.right is None:

@@ -231,7 +231,7 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
     if isinstance(values, (xr.DataArray, pd.DataFrame, pd.Series)):
         values = values.to_numpy()
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(float).filled(np.nan)
+        values = np.ma.filled(values.astype(float), np.nan)
     try:
         array = np.asarray(values)
     except ValueError:

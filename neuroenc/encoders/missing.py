@@ -122,10 +122,10 @@ class Smoother(NamedTuple):
         return out
 
 
-def smoother(factors: Factors, *, fit_intercept: bool) -> Smoother:
-    """Return the map of all rows."""
-    left = factors.left.astype(float)
-    return Smoother.of(factors.singular**2, left, left[:0], fit_intercept=fit_intercept)
+def smoother(left: Any, singular: Any, *, fit_intercept: bool) -> Smoother:
+    """Return the map of all rows, from the factors of X."""
+    basis = np.asarray(left, float)
+    return Smoother.of(np.asarray(singular) ** 2, basis, basis[:0], fit_intercept=fit_intercept)
 
 
 def fill(of: Smoother, alpha: Floats, Y: Floats) -> Floats:
@@ -263,7 +263,8 @@ def complete(Y: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:
         Every row and every neuroid lacks a value.
     """
     absent = ~np.isfinite(Y)
-    rows, neuroids = np.ones(len(Y), bool), ~absent.all(0)
+    rows: Any = np.ones(len(Y), bool)
+    neuroids: Any = ~absent.all(0)
     odd_rows, odd_neuroids = absent[:, neuroids].any(1), absent[:, neuroids].any(0)
     if not absent.any():
         return rows, neuroids, ""

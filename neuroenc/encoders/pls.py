@@ -82,7 +82,7 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
 
     def _complete(self, y: Floats) -> Floats:
         Y = y.reshape(len(y), -1)
-        lacks = np.isnan(Y).any(0)
+        lacks: Any = np.isnan(Y).any(0)
         if lacks.any():
             raise InputError(
                 f"{lacks.sum()} of {len(lacks)} targets lack values in {np.isnan(Y).any(1).sum()} rows, "

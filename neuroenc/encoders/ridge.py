@@ -369,7 +369,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         )
         scores = missing.choose(smoothers, alphas, len(targets), take)
         alpha = alphas[scores.argmax(0)]
-        whole = missing.smoother(factors, fit_intercept=self.fit_intercept)
+        whole = missing.smoother(factors.left, factors.singular, fit_intercept=self.fit_intercept)
         for cut in blocks(len(targets), missing.TARGETS_AT_ONCE):
             Y = missing.fill(whole, alpha[cut], take(cut))
             y_mean = Y.mean(0) if self.fit_intercept else np.zeros(Y.shape[1])
@@ -391,9 +391,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         Y = xp.reshape(read(y, slice(None), like), (len(y), -1))
         factors = factorise(X, like, fit_intercept=self.fit_intercept)
         if bool(xp.any(xp.isnan(Y))):
-            ours = missing.smoother(
-                Factors(*map(_numpy, factors[:2]), *factors[2:]), fit_intercept=self.fit_intercept
-            )
+            ours = missing.smoother(*map(_numpy, factors[:2]), fit_intercept=self.fit_intercept)
             Y = read(missing.fill(ours, _numpy(self.alpha_).ravel(), _numpy(Y)), slice(None), like)
         y_mean = xp.mean(Y, axis=0) if self.fit_intercept else xp.zeros_like(Y[0])
         alpha = xp.asarray(_numpy(self.alpha_).ravel(), device=device_of(like))

@@ -98,7 +98,13 @@ def unpack(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Any:
             for k, v in arrays.items()
             if k.startswith("module_/")
         }
-        model.module_.load_state_dict(state)
+        try:
+            model.module_.load_state_dict(state)
+        except RuntimeError:
+            raise InputError(
+                f"These weights of {description['class']} were stored by another version, with other parts. "
+                "Fit it again."
+            ) from None
         model.module_.eval()
     return model
 

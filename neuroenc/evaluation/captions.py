@@ -6,8 +6,6 @@ to be fetched; numbers of the two are not comparable. The same holds for the two
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError
+from neuroenc.words import words
 
 Floats = NDArray[np.float64]
 Tokens = list[str]
@@ -29,11 +28,6 @@ DEFINITIONS = {
     "clip_score": "2.5 max(cosine of picture and caption, 0) (Hessel et al. 2021)",
     "sentence_cosine": "cosine of sentence embeddings, mean over references",
 }
-
-
-def words(text: str) -> Tokens:
-    """Split a caption into lower-case words, in composed Unicode; punctuation is dropped."""
-    return re.findall(r"[^\W_]+(?:['’][^\W_]+)*", unicodedata.normalize("NFC", text).lower())
 
 
 def _check(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.errors import ContractError, invalid
+from neuroenc.words import plain_words
 
 SIDE, MARGIN, N_ORIENTATIONS = 128, 16, 6  # px: reflected margin, so that no edge sees the opposite one
 PYRAMID = ((4, 12), (8, 12), (16, 8), (32, 4))  # wavelength in px, cells of the pooling grid
@@ -158,9 +159,10 @@ def caption_features(stimuli: xr.Dataset) -> tuple[NDArray[np.float32], dict[str
             "nsddata_stimuli/annotations."
         )
     captions = stimuli["caption"].values
-    vectorizer = HashingVectorizer(n_features=N_WORDS, alternate_sign=False, norm=None)
-    counts = vectorizer.transform(captions.ravel()).toarray()
-    mean = counts.reshape(*captions.shape, N_WORDS).mean(1).astype(np.float32)
+    vectorizer = HashingVectorizer(n_features=N_WORDS, alternate_sign=False, norm=None, analyzer=plain_words)
+    counts = vectorizer.transform(captions.ravel()).toarray().reshape(*captions.shape, N_WORDS)
+    there = np.maximum((captions != "").sum(1, keepdims=True), 1)  # an empty one is none
+    mean = (counts.sum(1) / there).astype(np.float32)
     return mean, _contract("caption", f"counts of words hashed to {N_WORDS}, mean over captions")
 
 

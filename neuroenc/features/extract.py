@@ -96,6 +96,7 @@ def extract(
         n_parts = _n_texts(stimuli, model)
     elif reads == "image":
         n_parts = n_frames(stimuli, model.frame_rate)
+    there = _there(stimuli, reads, n_parts)
     contract = dict(extractor.contract)
     if reads == "image" and n_parts > 1:
         contract["preprocessing"] += f"; mean of {n_parts} frames"
@@ -115,7 +116,7 @@ def extract(
         if workers is None:
             workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
         feed = _batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu)
-        _fill(folder, jobs, n_parts, map(run, feed), f"features of {asked.network or asked.extractor}")
+        _fill(folder, jobs, there, map(run, feed), f"features of {asked.network or asked.extractor}")
         if shard[1] > 1:
             return
         values = _join([folder / f"{start:07d}.npz" for start in starts], len(ids))
@@ -146,10 +147,11 @@ def _drop(folder: Path) -> None:
 
 
 def _fill(
-    folder: Path, jobs: list[tuple[int, NDArray[np.int64], int]], n_parts: int, found: Iterator[Parts],
-    what: str,
+    folder: Path, jobs: list[tuple[int, NDArray[np.int64], int]], there: NDArray[np.bool_],
+    found: Iterator[Parts], what: str,
 ) -> None:  # fmt: skip
     """Write the blocks of some jobs, each while the next is being made."""
+    n_parts = there.shape[1]
     bar = tqdm(total=len(jobs), desc=what, disable=None)
     with ThreadPoolExecutor(1) as writer:
         writing: Any = None
@@ -159,8 +161,9 @@ def _fill(
                 parts[part].append(next(found))
                 bar.update()
             joined = [{name: np.concatenate([p[name] for p in done]) for name in done[0]} for done in parts]
-            mean = {name: np.mean([p[name] for p in joined], 0) if n_parts > 1 else joined[0][name]
-                    for name in joined[0]}  # fmt: skip
+            mean = joined[0]
+            if n_parts > 1:
+                mean = {name: _mean([p[name] for p in joined], there[start : start + BLOCK]) for name in mean}
             if writing is not None:
                 writing.result()
             writing = writer.submit(_write, folder / f"{start:07d}.npz", mean)
@@ -284,7 +287,7 @@ def read_items(
         raise ContractError("The stimuli carry no text. For NSD put COCO's captions_*.json into "
                             "nsddata_stimuli/annotations; a table of your own needs a column "
                             "`caption`.")  # fmt: skip
-    all_texts = stimuli["caption"].values[:, part]
+    all_texts = _captions(stimuli)[:, part]
     texts = [str(all_texts[r]) for r in rows]
     if model.context:
         group = stimuli["film" if "film" in stimuli.coords else "group"].values
@@ -312,6 +315,42 @@ def read_items(
             )
         found = [(file["features"][where[i]], file["boxes"][where[i]]) for i in wanted]
     return list(zip(found, texts, strict=True))
+
+
+def _there(stimuli: xr.Dataset, reads: str, n_parts: int) -> NDArray[np.bool_]:
+    """Say which parts of each stimulus are there, (n, n_parts): all frames, and captions that are not empty.
+
+    Raises
+    ------
+    InputError
+        A stimulus has no caption; moments of a film may be silent, and the empty text is read.
+    """
+    there = np.ones((stimuli.sizes["stimulus"], n_parts), bool)
+    if "text" not in reads or "caption" not in stimuli:
+        return there
+    texts = _captions(stimuli)
+    silent = stimuli["stimulus_id"].values[texts[:, 0] == ""]
+    if len(silent) and "film" not in stimuli.coords:
+        raise InputError(
+            f"{len(silent)} of {len(texts)} stimuli have no caption, first {str(silent[0])!r}. Write one, or "
+            "leave them out of the table."
+        )
+    there[:, 1:] = texts[:, 1:n_parts] != ""
+    return there
+
+
+def _captions(stimuli: xr.Dataset) -> NDArray[np.str_]:
+    """Captions, (n, n_captions), those that are there first: an empty one is none."""
+    texts = stimuli["caption"].values
+    return np.take_along_axis(texts, np.argsort(texts == "", axis=1, kind="stable"), axis=1)
+
+
+def _mean(parts: list[NDArray[np.float32]], there: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Average the parts that are there, (n, n_parts), of each stimulus."""
+    if there.all():
+        return np.asarray(np.mean(parts, 0))
+    weight = (there / there.sum(1, keepdims=True)).astype(np.float32).T
+    return np.asarray(sum(p * w.reshape(-1, *[1] * (p.ndim - 1)) for p, w in zip(parts, weight, strict=True)))
 
 
 def _n_texts(stimuli: xr.Dataset, model: Model) -> int:
