@@ -209,7 +209,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         for s in responses:
             if s not in embeddings:
                 raise invalid("subject", s, embeddings)
-            responses[s], embeddings[s] = join_rows(responses[s], embeddings[s])
+            given, wanted = join_rows(responses[s], embeddings[s])
+            responses[s], embeddings[s] = as_numbers(given, "X", np.float32), embeddings_of(wanted)
             same_length(responses[s], embeddings[s])
         self.subjects_ = list(responses)
         self.widths_ = {s: np.shape(v)[-1] for s, v in responses.items()}
@@ -220,7 +221,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 "samples. Give channels times samples, flattened."
             )
         stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
-        truth = np.concatenate([embeddings_of(embeddings[s]) for s in self.subjects_])
+        truth = np.concatenate([np.asarray(embeddings[s]) for s in self.subjects_])
         fitted, held, start = [], [], 0
         for s in self.subjects_:
             n = len(np.asarray(responses[s]))
@@ -283,6 +284,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             own = f".s{subject}." in name  # the layers of the others see no batch
             parameter.requires_grad_(own or not (freeze or name.startswith("first")))
         X, y = join_rows(X, y)
+        X, y = as_numbers(X, "X", np.float32), embeddings_of(y)
         same_length(X, y)
         fitted, held = folds_of(self.cv, np.shape(X)[0])[0]
         component = self.target_.transform(y)

@@ -119,3 +119,19 @@ def test_mistakes_are_one_helpful_line(arrays, tmp_path):  # noqa: F811
         Index.load(tmp_path / "x.index")
     with pytest.raises(InputError, match="File not found"):
         Index.load(tmp_path / "y.index")
+
+
+def test_a_search_of_few_lists_still_finds_k_pictures():
+    """Lists that hold fewer than k pictures are not filled up with strangers."""
+    X = pool(600)
+    index = Index.build(X, np.arange(600).astype(str), SAME, exact_below=100)
+    index.engine.nprobe = 1
+    ids, similarity = index.search(X[:5], 599)
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    exact = unit[:5] @ unit.T
+    for i in range(5):
+        assert len(set(ids[i])) == 599
+        assert set(np.argsort(-exact[i])[:590].astype(str)) <= set(ids[i])
+        np.testing.assert_allclose(similarity[i], exact[i][ids[i].astype(int)], atol=5e-3)
+    with pytest.raises(InputError, match="not finite"):
+        index.search(np.full((1, X.shape[1]), np.nan), 3)

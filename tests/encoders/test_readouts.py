@@ -148,8 +148,13 @@ def test_grouped_readout_is_the_published_one(overlap):
 
 
 def test_a_query_for_each_target_needs_no_square():
-    module = AttentionRouting(np.eye(9, dtype=bool), n_dimensions=16, n_heads=2)._module(SIDE**2, CHANNELS, 9)
+    def made(regions, n):
+        return AttentionRouting(regions, n_dimensions=16, n_heads=2)._module(SIDE**2, CHANNELS, n)
+
+    module = made(np.eye(9, dtype=bool), 9)
     assert module.single
+    held = [sum(v.numel() for v in made("each", n).state_dict().values()) for n in (1, 101, 201)]
+    assert held[2] - held[1] == held[1] - held[0] == 100 * (2 * 16 + 1)  # query, readout, bias
     x = torch.from_numpy(tokens(5))
     module.eval()
     expected = reference_forward(module, x, np.eye(9, dtype=bool), "sum")

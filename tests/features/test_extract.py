@@ -209,3 +209,19 @@ def test_workers_do_not_share_an_open_zip(tmp_path, monkeypatch):
     extract(table, Model(network="pixel"), tmp_path / "one.nc", workers=0)  # the zip is open from here on
     extract(table, Model(network="pixel"), tmp_path / "two.nc", workers=2)
     assert load(tmp_path / "one.nc", "features").identical(load(tmp_path / "two.nc", "features"))
+
+
+def test_captions_that_are_empty_are_not_averaged_in(tmp_path):
+    texts = np.array([["a red house", "two trees"], ["a red house", ""], ["", "two trees"]])
+    told = make_stimuli(
+        {"stimulus_id": ["a", "b", "c"], "pixel_index": np.arange(3), "split": ["train"] * 3, "group": list("abc")},
+        attrs={"dataset": "t", "pixels": "none"}, captions=texts,
+    )  # fmt: skip
+    text = Model(extractor="open_clip_text", network="nano", weights="random:0", layers=["ln_final"])
+    for model in (Model(extractor="caption"), text):
+        extract(told, model, tmp_path / "f.nc")
+        both, house, dogs = load(tmp_path / "f.nc", "features")["feature"].values
+        np.testing.assert_allclose(both, (house + dogs) / 2, atol=1e-5)
+    told["caption"].values[1] = ""
+    with pytest.raises(InputError, match="1 of 3 stimuli have no caption, first 'b'"):
+        extract(told, text, tmp_path / "f.nc")
