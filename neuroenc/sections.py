@@ -220,6 +220,10 @@ class Model(Section):
     pooling: str = Field(
         default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
     )  # fmt: skip
+    layout: dict[str, Annotated[str, Field(pattern=r"^(channels_first|channels_last|tokens:\d+)$")]] = Field(
+        default_factory=dict, description="Layers whose layout cannot be told: 'channels_first', "
+        "'channels_last', or 'tokens:<k>' (channels last, behind k class and register tokens)."
+    )  # fmt: skip
     context: int = Field(
         default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import nano, preprocessing, registry
+from neuroenc.features import layouts, nano, preprocessing, registry
 from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
@@ -87,6 +87,32 @@ class Network:
                 f"No layers named for {model.network!r}. Name some of its {len(known)}: "
                 f"{', '.join(known[:3])}, … (`neuroenc features show` lists them)."
             )
+        self.layouts = self._layouts(entry)
+
+    def _layouts(self, entry: registry.Entry | None) -> dict[str, layouts.Layout]:
+        """Tell how each layer is read, before any stimulus is."""
+        model = self.model
+        names = list(dict.fromkeys(layer.partition(":")[0] for layer in model.layers))
+        for name in model.layout:
+            if name not in names:
+                raise invalid("layer of layout", name, names)
+        if self.reads == "image":
+            source = skeleton(model, entry)
+            runs = layouts.picture_runs(model, source, names)
+        else:
+            runs = layouts.text_runs(self.source, names, self.device)
+        for name in names:
+            if name not in runs[0].shapes:
+                raise InputError(
+                    f"Layer {name!r} gives nothing when {model.network!r} is shown "
+                    f"{self.reads.replace('+', ' and ')}. Choose another."
+                )
+        return {
+            name: layouts.stated(model.layout[name])
+            if name in model.layout
+            else layouts.tell(name, self.module.get_submodule(name), runs, joint="+" in self.reads)
+            for name in names
+        }
 
     @property
     def reads(self) -> str:
@@ -143,66 +169,63 @@ class Network:
             raise NeuroencError("The network left eval mode; a frozen network must not train.")
         batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
         n = len(next(iter(batch.values())))
-        caught: dict[str, torch.Tensor] = {}
+        made: dict[str, NDArray[np.float32]] = {}
 
         def keep(name: str) -> Any:
             def hook(_module: Any, _inputs: Any, output: Any) -> None:
-                caught[name] = first_tensor(output)
+                values = first_tensor(output)
+                if values is None or values.shape[0] != n:
+                    raise InputError(f"Layer {name!r} gives no values for each of {n} stimuli. Choose another.")
+                for layer in self.model.layers:
+                    if layer.partition(":")[0] == name:
+                        pooled = self._pool(self._part(values, layer), layer, batch)
+                        # a copy: what follows may work in place
+                        made[layer] = pooled.to("cpu", torch.float32, copy=True).numpy()
 
             return hook
 
-        names = {layer.partition(":")[0] for layer in self.model.layers}
-        handles = [self.module.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+        handles = [self.module.get_submodule(name).register_forward_hook(keep(name)) for name in self.layouts]
         try:
             with torch.inference_mode():
                 self.source.forward(batch)
         finally:
             for handle in handles:
                 handle.remove()
-        made = {}
-        for layer in self.model.layers:
-            name, _, part = layer.partition(":")
-            if name not in caught:
-                raise InputError(
-                    f"Layer {name!r} takes no part when {self.model.network!r} is shown "
-                    f"{self.reads.replace('+', ' and ')}. Choose another."
-                )
-            output = caught[name]
-            if part:
-                if part not in PARTS or output.shape[-1] % 3:
-                    raise invalid(f"part of layer {name}", part, PARTS)
-                output = output.chunk(3, -1)[PARTS[part]]
-            pooled = self._pool(self._tokens(output, n), layer, batch.get("attention_mask"))
-            made[layer] = pooled.float().cpu().numpy()
-        return made
+        return {layer: made[layer] for layer in self.model.layers}
 
-    def _tokens(self, output: torch.Tensor, n: int) -> torch.Tensor:
-        """Bring any layer's output to (n, tokens, channels)."""
-        if output.ndim == 4:  # convolutions: channels first, but for a few of timm's
-            if getattr(self.module, "output_fmt", "NCHW") == "NHWC":
-                return output.flatten(1, 2)
-            return output.flatten(2).transpose(1, 2)
-        if output.ndim == 2:
-            return output[:, None]
-        if output.shape[0] != n:
-            raise NeuroencError(f"A layer's output {tuple(output.shape)} does not lead with batch {n}.")
-        return output
+    def _part(self, output: torch.Tensor, layer: str) -> torch.Tensor:
+        """Take queries, keys or values where they are asked for."""
+        name, _, part = layer.partition(":")
+        if not part:
+            return output
+        axis = self.layouts[name].channels
+        if part not in PARTS or output.shape[axis] % 3:
+            raise invalid(f"part of layer {name}", part, PARTS)
+        return output.chunk(3, axis)[PARTS[part]]
 
-    def _pool(self, tokens: torch.Tensor, layer: str, words: torch.Tensor | None) -> torch.Tensor:
-        """Pool; `words` (n, length) marks the tokens of text that are not padding."""
+    def _pool(self, output: torch.Tensor, layer: str, batch: Batch) -> torch.Tensor:
+        """Bring any layer's output to (n, tokens, channels), and pool."""
         import torch
 
-        pooling, n = self.model.pooling, tokens.shape[1]
+        pooling, layout = self.model.pooling, self.layouts[layer.partition(":")[0]]
+        moved = output.movedim(layout.channels, -1)
+        tokens = moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
+        words = batch.get("attention_mask") if layout.words else None
         mask = _mask(tokens, words, text_last=self.source.text_last)
-        prefix = n - math.isqrt(n) ** 2 if n > 1 and words is None else 0  # class and register tokens lead
         if pooling == "tokens":
             return tokens
+        prefix = layout.prefix
+        if prefix is None or prefix > tokens.shape[1]:
+            raise InputError(
+                f"How many class and register tokens lead in layer {layer!r} ({tokens.shape[1]} tokens) cannot be "
+                f"told. Say so: `layout: {{{layer.partition(':')[0]}: tokens:<number>}}`, or pool by 'tokens'."
+            )
         if pooling == "mean":
             if mask is not None:
                 return (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            return tokens[:, prefix:].mean(1)
+            return tokens[:, prefix:].mean(1) if tokens.shape[1] > prefix else tokens.mean(1)
         if pooling == "cls":
-            if words is None and not prefix:
+            if "text" not in self.reads and not prefix:
                 raise InputError(f"Layer {layer!r} has no class token; pool by 'mean' or 'grid:<k>'.")
             return tokens[:, 0]
         if pooling == "last":
@@ -212,11 +235,25 @@ class Network:
             return tokens[torch.arange(len(tokens), device=tokens.device), last]
         if not pooling.startswith("grid:") or not pooling[5:].isdigit():
             raise invalid("pooling", pooling, ("mean", "tokens", "cls", "last", "grid:4"))
-        if words is not None and mask is not None:
+        if mask is not None:
             raise InputError(f"Layer {layer!r} is of text and has no grid; pool by 'mean', 'cls' or 'last'.")
-        side = math.isqrt(n - prefix)
-        grid = tokens[:, prefix:].transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
-        pooled = torch.nn.functional.adaptive_avg_pool2d(grid, min(int(pooling[5:]), side))
+        if moved.ndim == 4:
+            sides = moved.shape[1:3]
+        else:
+            pictures = batch.get("image", batch.get("pixel_values"))
+            aspect = 1.0 if pictures is None else pictures.shape[-2] / pictures.shape[-1]
+            n = max(tokens.shape[1] - prefix, 1)
+            rows = round(math.sqrt(n * aspect))
+            sides = (rows, n // max(rows, 1))
+            if rows * sides[1] != n or round(sides[1] * aspect) != rows:
+                raise InputError(
+                    f"Layer {layer!r} has {n} tokens beside {prefix} that lead, which are no grid of the picture. "
+                    "Pool by 'mean' or 'tokens'."
+                )
+            tokens = tokens[:, prefix:] if tokens.shape[1] > prefix else tokens
+        grid = tokens.transpose(1, 2).unflatten(-1, sides)
+        k = int(pooling[5:])
+        pooled = torch.nn.functional.adaptive_avg_pool2d(grid, (min(k, sides[0]), min(k, sides[1])))
         return pooled.flatten(2).transpose(1, 2)
 
 
@@ -230,11 +267,23 @@ def _mask(tokens: torch.Tensor, words: torch.Tensor | None, *, text_last: bool) 
     return torch.nn.functional.pad(words.bool(), (more, 0) if text_last else (0, more), value=True)
 
 
-def first_tensor(output: Any) -> torch.Tensor:
-    """Take the tensor of what a layer gives; the first where it gives several."""
-    while not hasattr(output, "ndim"):
-        output = next(iter(output.values() if hasattr(output, "values") else output))
-    return output
+def first_tensor(output: Any) -> torch.Tensor | None:
+    """Take the tensor of what a layer gives; the first where it gives several, None where none."""
+    if hasattr(output, "ndim"):
+        return output
+    parts = output.values() if hasattr(output, "values") else output if isinstance(output, (tuple, list)) else ()
+    return next((t for t in map(first_tensor, parts) if t is not None), None)
+
+
+def skeleton(model: Model, entry: registry.Entry | None) -> Source:
+    """Build a network without numbers, on torch's device "meta": the largest is described in a moment."""
+    import torch
+
+    untrained = model.model_copy(update={"weights": "random:0"})
+    with torch.device("meta"):
+        source = build(untrained, folder_of(untrained, entry))
+    source.module.eval()
+    return source
 
 
 def build(model: Model, path: Path | None = None) -> Source:
@@ -267,34 +316,22 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
     import torch
 
     resolved, entry = registry.resolve(model)
-    untrained, folder = resolved.model_copy(update={"weights": "random:0"}), folder_of(resolved, entry)
-    device = "meta"  # shapes without numbers: the largest network is described in a moment
-    with torch.device(device):
-        source = build(untrained, folder)
+    source, device = skeleton(resolved, entry), "meta"
     if "+" in source.reads:  # joint networks look into their masks
+        untrained = resolved.model_copy(update={"weights": "random:0"})
         with torch.random.fork_rng(devices=[]):
-            device, source = "cpu", build(untrained, folder)
-    shapes: dict[str, tuple[str, str]] = {}
-
-    def note(name: str) -> Any:
-        def hook(module: Any, _inputs: Any, output: Any) -> None:
-            try:
-                shape = " x ".join(map(str, first_tensor(output).shape[1:]))
-            except (StopIteration, TypeError):
-                return
-            shapes[name] = (type(module).__name__, shape)
-
-        return hook
-
-    for name in layers_of(source):
-        source.module.get_submodule(name).register_forward_hook(note(name))
-    source.module.eval()
+            device, source = "cpu", build(untrained, folder_of(untrained, entry))
+        source.module.eval()
     batch = source.prepare([source.example])
     if device == "meta":
         batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        source.forward({k: v.to(device) for k, v in batch.items()})
-    return {name: shapes[name] for name in layers_of(source) if name in shapes}
+    names = layers_of(source)
+    shapes = layouts.shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
+    return {
+        name: (type(source.module.get_submodule(name)).__name__, " x ".join(map(str, shapes[name][1:])))
+        for name in names
+        if name in shapes
+    }
 
 
 def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
