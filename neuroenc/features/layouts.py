@@ -42,6 +42,8 @@ class Run(NamedTuple):
     area: float
     """Of the picture, in pictures of the usual size"""
     shapes: Shapes
+    length: int = 0
+    """Of the text, tokens"""
 
 
 def stated(text: str) -> Layout:
@@ -50,8 +52,11 @@ def stated(text: str) -> Layout:
     return Layout(1 if kind == "channels_first" else -1, int(prefix or 0))
 
 
-def shapes_of(source: Source, names: list[str], batch: Batch) -> Shapes:
-    """Run a batch and note the shape each layer gives; layers that give no tensor are left out."""
+def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = False) -> Shapes:
+    """Run a batch and note the shape each layer gives; layers that give no tensor are left out.
+
+    With `partly`, a network that fails on the way, as it takes no such picture, tells of the layers before.
+    """
     import torch
 
     from neuroenc.features.networks import first_tensor
@@ -61,8 +66,8 @@ def shapes_of(source: Source, names: list[str], batch: Batch) -> Shapes:
     def note(name: str) -> Any:
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
             made = first_tensor(output)
-            if made is not None:
-                shapes[name] = tuple(made.shape)
+            if made is not None and shapes.get(name, ())[:1] <= made.shape[:1]:  # of several calls the last,
+                shapes[name] = tuple(made.shape)  # unless one was of parts of a stimulus
 
         return hook
 
@@ -70,6 +75,9 @@ def shapes_of(source: Source, names: list[str], batch: Batch) -> Shapes:
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             source.forward(batch)
+    except Exception:
+        if not partly:
+            raise
     finally:
         for handle in handles:
             handle.remove()
@@ -77,67 +85,71 @@ def shapes_of(source: Source, names: list[str], batch: Batch) -> Shapes:
 
 
 def text_runs(source: Source, names: list[str], device: str) -> list[Run]:
-    """Run texts of two lengths."""
-    runs = []
-    for n, cut in ((2, None), (3, -3)):
+    """Run texts of two lengths; of one where the network takes no other."""
+
+    def run(n: int, cut: int | None, *, partly: bool = False) -> Run:
         batch = source.prepare([source.example] * n)
         batch = {k: (v[:, :cut] if k in WORDS else v).to(device) for k, v in batch.items()}
-        runs.append(Run(n, 1, shapes_of(source, names, batch)))
-    return runs
+        length = next(batch[k].shape[1] for k in WORDS if k in batch)
+        return Run(n, 1, shapes_of(source, names, batch, partly=partly), length)
+
+    runs = [run(2, None), run(3, -3, partly=True)]
+    return runs if runs[0].shapes.keys() == runs[1].shapes.keys() else [runs[0], run(3, None)]
 
 
 def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
-    """Run pictures of three sizes through a network without numbers; only the first where it takes no other.
+    """Run pictures of three sizes; only the first counts for layers that take no other.
 
     Parameters
     ----------
     model : Model
     source : Source
-        On torch's device "meta".
+        Best on torch's device "meta", where nothing is computed.
     names : list of str
     """
     import torch
 
     height, width = source.example.shape[:2]
+    device = next(source.module.parameters()).device
     key = "pixel_values" if model.extractor == "transformers" else "image"
 
     def run(source: Source, n: int, size: tuple[int, int], **more: Any) -> Run:
-        batch = {key: torch.zeros(n, 3, *size, device="meta")} | more
-        return Run(n, size[0] * size[1] / (height * width), shapes_of(source, names, batch))
+        batch = {key: torch.zeros(n, 3, *size, device=device)} | more
+        area = size[0] * size[1] / (height * width)
+        return Run(n, area, shapes_of(source, names, batch, partly=n > 2))
+
+    def other(size: tuple[int, int]) -> Run:
+        try:
+            rebuilt = run(_resized(model, size), 3, size)
+            if rebuilt.shapes:
+                return rebuilt
+        except Exception:  # noqa: BLE001  each library refuses a size in its own way
+            pass
+        more = {"interpolate_pos_encoding": True} if model.extractor == "transformers" else {}
+        return run(source, 3, size, **more)
 
     usual = run(source, 2, (height, width))
-    oblong = ((2 * height, width), (height, 2 * width))
-    for sizes in (oblong, ((2 * height, 2 * width),)):  # some take squares alone
-        for other in (
-            lambda size: run(_resized(model, source, size), 3, size),
-            lambda size: run(source, 3, size),
-            lambda size: run(source, 3, size, interpolate_pos_encoding=True),
-        ):
-            try:
-                return [usual, *map(other, sizes)]
-            except Exception:  # noqa: BLE001  each library refuses a size in its own way
-                continue
-    return [usual]
+    oblong = [other((2 * height, width)), other((height, 2 * width))]
+    if any(r.shapes.keys() < usual.shapes.keys() for r in oblong):  # some take squares alone
+        square = other((2 * height, 2 * width))
+        if len(square.shapes) > len(oblong[0].shapes):
+            return [usual, square]
+    return [usual, *oblong]
 
 
-def _resized(model: Model, source: Source, size: tuple[int, int]) -> Source:
+def _resized(model: Model, size: tuple[int, int]) -> Source:
     """Build the network for pictures of another size, without numbers."""
     import torch
 
     from neuroenc.features.networks import build
 
+    option: dict[str, Any] = {
+        "timm": {"img_size": size},
+        "open_clip": {"force_image_size": size},
+        "torchvision": {"input_size": size} if model.network == "maxvit_t" else {"image_size": size[0]},
+    }[str(model.extractor)]
     with torch.device("meta"):
-        if model.extractor == "timm":
-            import timm
-
-            options = {k: v for k, v in model.options.items() if k != "crop_pct"} | {"img_size": size}
-            module = timm.create_model(model.network, pretrained=False, **options)
-            return source._replace(module=module.eval(), forward=lambda batch: module(batch["image"]))
-        option: dict[str, Any] = {
-            "open_clip": {"force_image_size": size},
-            "torchvision": {"input_size": size} if model.network == "maxvit_t" else {"image_size": size[0]},
-        }[str(model.extractor)]
-        made = build(model.model_copy(update={"options": model.options | option}))
+        made = build(model.model_copy(update={"options": model.options | option, "input_size": None}))
     made.module.eval()
     return made
 
@@ -160,6 +172,7 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
     InputError
         It cannot be told, or the layer does not lead with the batch.
     """
+    runs = runs if all(layer in r.shapes for r in runs) else runs[:1]
     shapes = [r.shapes[layer] for r in runs]
     base = shapes[0]
     given = " x ".join(map(str, base))
@@ -171,8 +184,8 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
     if len(base) == 2:
         return Layout(1)
     unknown = InputError(
-        f"The output of layer {layer!r} is {given}, and which axis holds the channels cannot be told. Say so: "
-        f"`layout: {{{layer}: channels_first}}`, or channels_last, or tokens:<class and register tokens>."
+        f"The output of layer {layer!r} is {given}, and which axis holds the channels cannot be told. "
+        f"Say so: `layout: {{{layer}: channels_first}}`, or channels_last, or tokens:<number that lead>."
     )
     width = next((getattr(module, a) for a in WIDTHS if hasattr(module, a)), None)
     width = width[-1] if isinstance(width, (tuple, list)) else width
@@ -180,10 +193,15 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
         raise unknown
     follows = [[s[a] != base[a] for s in shapes[1:]] for a in range(len(base))]
     grown = [a for a in range(1, len(base)) if any(follows[a])]
+    if len(runs) == 2 and runs[0].length and runs[0].length == runs[1].length:
+        grown = [a for a in range(1, len(base)) if base[a] == runs[0].length]  # of texts of one length
     if not grown:
         wide = [a for a in range(1, len(base)) if base[a] != 1]
         if len(wide) <= 1:
-            return Layout(wide[0] if wide else 1)
+            axis = wide[0] if wide else 1
+            if width not in (None, base[axis]):
+                raise unknown
+            return Layout(axis)
         own = [a for a in (1, len(base) - 1) if base[a] == width]
         if len(own) == 1:
             return Layout(own[0], 0 if len(base) == 4 or joint else None)

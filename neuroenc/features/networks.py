@@ -175,7 +175,9 @@ class Network:
             def hook(_module: Any, _inputs: Any, output: Any) -> None:
                 values = first_tensor(output)
                 if values is None or values.shape[0] != n:
-                    raise InputError(f"Layer {name!r} gives no values for each of {n} stimuli. Choose another.")
+                    raise InputError(
+                        f"Layer {name!r} gives no values for each of {n} stimuli. Choose another."
+                    )
                 for layer in self.model.layers:
                     if layer.partition(":")[0] == name:
                         pooled = self._pool(self._part(values, layer), layer, batch)
@@ -217,8 +219,8 @@ class Network:
         prefix = layout.prefix
         if prefix is None or prefix > tokens.shape[1]:
             raise InputError(
-                f"How many class and register tokens lead in layer {layer!r} ({tokens.shape[1]} tokens) cannot be "
-                f"told. Say so: `layout: {{{layer.partition(':')[0]}: tokens:<number>}}`, or pool by 'tokens'."
+                f"How many class and register tokens lead in layer {layer!r} cannot be told. Say so: "
+                f"`layout: {{{layer.partition(':')[0]}: tokens:<number>}}`, or pool by 'tokens'."
             )
         if pooling == "mean":
             if mask is not None:
@@ -238,7 +240,7 @@ class Network:
         if mask is not None:
             raise InputError(f"Layer {layer!r} is of text and has no grid; pool by 'mean', 'cls' or 'last'.")
         if moved.ndim == 4:
-            sides = moved.shape[1:3]
+            sides = (moved.shape[1], moved.shape[2])
         else:
             pictures = batch.get("image", batch.get("pixel_values"))
             aspect = 1.0 if pictures is None else pictures.shape[-2] / pictures.shape[-1]
@@ -247,8 +249,8 @@ class Network:
             sides = (rows, n // max(rows, 1))
             if rows * sides[1] != n or round(sides[1] * aspect) != rows:
                 raise InputError(
-                    f"Layer {layer!r} has {n} tokens beside {prefix} that lead, which are no grid of the picture. "
-                    "Pool by 'mean' or 'tokens'."
+                    f"Layer {layer!r} has {n} tokens beside {prefix} that lead, which are no grid of the "
+                    "picture. Pool by 'mean' or 'tokens'."
                 )
             tokens = tokens[:, prefix:] if tokens.shape[1] > prefix else tokens
         grid = tokens.transpose(1, 2).unflatten(-1, sides)
@@ -271,17 +273,32 @@ def first_tensor(output: Any) -> torch.Tensor | None:
     """Take the tensor of what a layer gives; the first where it gives several, None where none."""
     if hasattr(output, "ndim"):
         return output
-    parts = output.values() if hasattr(output, "values") else output if isinstance(output, (tuple, list)) else ()
-    return next((t for t in map(first_tensor, parts) if t is not None), None)
+    if hasattr(output, "values"):
+        output = output.values()
+    elif not isinstance(output, (tuple, list)):
+        return None
+    return next((t for t in map(first_tensor, output) if t is not None), None)
 
 
 def skeleton(model: Model, entry: registry.Entry | None) -> Source:
-    """Build a network without numbers, on torch's device "meta": the largest is described in a moment."""
+    """Build a network without numbers, on torch's device "meta": the largest is described in a moment.
+
+    The few that look into numbers while they are built (regnet), or into masks (of text and pictures), are
+    built with random ones.
+    """
     import torch
 
     untrained = model.model_copy(update={"weights": "random:0"})
-    with torch.device("meta"):
-        source = build(untrained, folder_of(untrained, entry))
+    folder = folder_of(untrained, entry)
+    try:
+        with torch.device("meta"):
+            source = build(untrained, folder)
+        numbers = "+" in source.reads
+    except (NotImplementedError, RuntimeError):
+        numbers = True
+    if numbers:
+        with torch.random.fork_rng(devices=[]):
+            source = build(untrained, folder)
     source.module.eval()
     return source
 
@@ -313,17 +330,11 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
 
     Layers that take no part in the forward pass are left out.
     """
-    import torch
-
     resolved, entry = registry.resolve(model)
-    source, device = skeleton(resolved, entry), "meta"
-    if "+" in source.reads:  # joint networks look into their masks
-        untrained = resolved.model_copy(update={"weights": "random:0"})
-        with torch.random.fork_rng(devices=[]):
-            device, source = "cpu", build(untrained, folder_of(untrained, entry))
-        source.module.eval()
+    source = skeleton(resolved, entry)
+    device = next(source.module.parameters()).device
     batch = source.prepare([source.example])
-    if device == "meta":
+    if device.type == "meta":
         batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
     names = layers_of(source)
     shapes = layouts.shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
