@@ -212,7 +212,7 @@ def test_workers_do_not_share_an_open_zip(tmp_path, monkeypatch):
 
 
 def test_captions_that_are_empty_are_not_averaged_in(tmp_path):
-    texts = np.array([["a red house", "two trees"], ["a red house", ""], ["", "two trees"]])
+    texts = np.array([["a red house", "two stars"], ["a red house", ""], ["", "two stars"]])
     told = make_stimuli(
         {"stimulus_id": ["a", "b", "c"], "pixel_index": np.arange(3), "split": ["train"] * 3, "group": list("abc")},
         attrs={"dataset": "t", "pixels": "none"}, captions=texts,
