@@ -26,7 +26,7 @@ def draw_classes(found: dict[str, Any], path: str | Path) -> None:
     side = max(3.0, 0.55 * len(names) + 1.8)
     over_time = len(windows) > 1
     fig, axes = style.figure(
-        1, 1 + over_time, figsize=(side + 0.9 + 4.4 * over_time, side), squeeze=False,
+        1, 1 + over_time, figsize=(side + 0.9 + 6.2 * over_time, side), squeeze=False,
         width_ratios=[side, 4.4][: 1 + over_time],
     )  # fmt: skip
     ax = axes[0, 0]
@@ -74,4 +74,4 @@ def _draw_course(ax: Any, found: dict[str, Any]) -> None:
     ax.set_ylabel(name)
     n = found["n_permutations"]
     ax.set_title(f"bars: p < 0.05, corrected by the highest bin\nof each of {n} permutations", fontsize=9)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
