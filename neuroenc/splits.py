@@ -14,6 +14,7 @@ from neuroenc.errors import InputError, LeakError
 
 TRAIN, TEST, UNUSED = 0, 1, 2
 FEWEST = 3  # test stimuli of a fold: of two, every r is 1 or -1
+MOST = 1000  # folds: each is a fit of every model, and a column of the split
 
 
 def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
@@ -69,7 +70,13 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             for fold in range(options.n_folds)
         ]
     else:
-        tests = [np.flatnonzero(group == g) for g in np.unique(group)]
+        names = np.unique(group)
+        if len(names) > MOST:
+            raise InputError(
+                f"split.kind 'group' would make {len(names)} folds, one for each group of stimuli, expected at "
+                f"most {MOST}. Use split.kind 'kfold' with split.n_folds: groups stay together there."
+            )
+        tests = [np.flatnonzero(group == g) for g in names]
     side = np.full((len(tests), n), TRAIN, np.int8)
     inner = np.full((len(tests), n), -1, np.int16)
     for fold, test in enumerate(tests):

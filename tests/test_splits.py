@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from neuroenc import splits
+from neuroenc.arrays import make_stimuli
 from neuroenc.config import Split
 from neuroenc.errors import InputError, LeakError
 
@@ -105,3 +106,13 @@ def test_kfold_tests_each_stimulus_once_in_any_order_of_rows(toy):
 def test_folds_too_small_to_correlate_are_refused(toy):
     with pytest.raises(InputError, match=r"120 of 120 folds test fewer than 3 stimuli, first 1 \('p000'"):
         splits.make(toy[0], Split(kind="group"))
+
+
+def test_a_fold_for_each_of_very_many_groups_is_refused():
+    n = 3 * (splits.MOST + 1)
+    ids = np.array([f"p{i:05d}" for i in range(n)])
+    columns = {"stimulus_id": ids, "pixel_index": np.arange(n), "split": np.full(n, "train"),
+               "group": np.array([f"g{i // 3}" for i in range(n)])}  # fmt: skip
+    stimuli = make_stimuli(columns, attrs={"dataset": "many", "pixels": "none"})
+    with pytest.raises(InputError, match=r"would make 1001 folds.*Use split\.kind 'kfold'"):
+        splits.make(stimuli, Split(kind="group"))

@@ -23,6 +23,7 @@ def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
 
     plt.rcParams.update({
         "axes.spines.top": False, "axes.spines.right": False, "font.size": 9,
+        "text.parse_math": False,  # names of regions are text, whatever they hold
         "figure.constrained_layout.use": True, "savefig.dpi": 130, "figure.facecolor": "white",
     })  # fmt: skip
     fig, axes = plt.subplots(*args, **kwargs)

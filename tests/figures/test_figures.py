@@ -141,3 +141,12 @@ def test_summary_and_tidy_table(scored, tmp_path):
     assert table[table["model"] == "two"]["pearson_r"].mean() == pytest.approx(mean["value"], abs=1e-5)
     assert "two" in summary.short_table({"rows": rows})
     assert "<table" in (tmp_path / "p.html").read_text()
+
+
+def test_names_of_regions_are_text_whatever_they_hold(tmp_path):
+    from neuroenc.figures import style
+
+    fig, axes = style.figure()
+    axes.set_title(r"$\frac{$ and 50 $")
+    style.save(fig, tmp_path / "f.png")
+    assert np.asarray(Image.open(tmp_path / "f.png")).std() > 0
