@@ -73,7 +73,7 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         names = np.unique(group)
         if len(names) > MOST:
             raise InputError(
-                f"split.kind 'group' would make {len(names)} folds, one for each group of stimuli, expected at "
+                f"split.kind 'group' would make {len(names)} folds, one for each group, expected at "
                 f"most {MOST}. Use split.kind 'kfold' with split.n_folds: groups stay together there."
             )
         tests = [np.flatnonzero(group == g) for g in names]
