@@ -66,8 +66,15 @@ def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = 
     def note(name: str) -> Any:
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
             made = first_tensor(output)
-            if made is not None and shapes.get(name, ())[:1] <= made.shape[:1]:  # of several calls the last,
-                shapes[name] = tuple(made.shape)  # unless one was of parts of a stimulus
+            if made is None:
+                return
+            before, shape = shapes.get(name), tuple(made.shape)
+            if before is not None and len(before) != len(shape):
+                shape = ()  # called for outputs of several kinds
+            if (
+                before is None or before[:1] <= shape[:1] or not shape
+            ):  # of several calls the last, unless one
+                shapes[name] = shape if before != () else ()  # was of parts of a stimulus
 
         return hook
 
@@ -175,7 +182,7 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
     runs = runs if all(layer in r.shapes for r in runs) else runs[:1]
     shapes = [r.shapes[layer] for r in runs]
     base = shapes[0]
-    given = " x ".join(map(str, base))
+    given = " x ".join(map(str, base)) or "outputs of several ranks"
     if any(not s or len(s) != len(base) or s[0] != r.n for s, r in zip(shapes, runs, strict=True)):
         raise InputError(
             f"Layer {layer!r} gives {given} for {runs[0].n} stimuli: its first axis is not the stimulus (it "
