@@ -227,3 +227,11 @@ def test_generators_say_what_they_take():
 @pytest.mark.parametrize("name", sorted(p.stem for p in (ROOT / "config").glob("*.yaml")))
 def test_shipped_configurations_can_finish(name):
     check(load_config(ROOT / f"config/{name}.yaml"))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:a", "CUDA", "cuda:", ""])
+def test_unknown_devices_are_refused_wherever_one_can_be_named(device):
+    for section in (config.Ridge, config.Gaussian, config.Attention, config.NetworkDecoding, config.Prior):
+        assert section(device="cuda:1").device == "cuda:1"
+        with pytest.raises(ValidationError, match="device"):
+            section(device=device)
