@@ -3,8 +3,10 @@ import re
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from benchmarks import defaults
+from neuroenc import config
 from neuroenc.checks import check
 from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
