@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -37,3 +39,24 @@ def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
             "finite numbers, NaN where one is missing."
         )
     return out
+
+
+def deviation(
+    values: NDArray[Any], axis: int | tuple[int, ...] = 0, *, missing: bool = False
+) -> NDArray[Any]:
+    """Return the standard deviation, exactly 0 of what is constant but for rounding.
+
+    std(x), and 0 where max(x) - min(x) <= 8 eps max(|x|): the mean of equal numbers may round to another, and
+    a quotient by what is left would be noise of any size.
+
+    Parameters
+    ----------
+    values : array of float
+    axis : int or tuple of int
+    missing : bool
+        Leave NaN out; else the deviation of what holds one is NaN.
+    """
+    scale = np.asarray((np.nanstd if missing else np.std)(values, axis=axis))
+    low, high = np.fmin.reduce(values, axis=axis), np.fmax.reduce(values, axis=axis)
+    rounding = 8 * np.finfo(values.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+    return np.where(high - low <= rounding, 0 * scale, scale)

@@ -15,6 +15,7 @@ from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
 from neuroenc.evaluation.classification import METRICS, over_folds
+from neuroenc.real import deviation
 
 Ints = NDArray[np.int64]
 Floats = NDArray[Any]
@@ -274,10 +275,17 @@ def classify(
     rng = np.random.default_rng(options.seed)
     anew = [dealt(table.label[at], table.group[at], rng)[stimulus] for _ in range(options.n_permutations)]
     labelling = np.stack([table.label, *anew])
+    there = np.asarray(np.isfinite(table.X).any(axis=(1, 2)))
+    if not there.all():
+        gone = dict.fromkeys(table.stimulus_id[~there].tolist())
+        tqdm.write(
+            f"{(~there).sum()} of {len(there)} rows have no response (all NaN): left out of training, no "
+            f"class in the test: {', '.join(list(gone)[:5])}{', …' if len(gone) > 5 else ''}"
+        )
     scores, tested, fold_of = [], [], []
     for fold in tqdm(range(split.sizes["fold"]), "classifier", disable=None):
         side, inner = splits.sides(split, fold, table.stimulus_id, table.group)
-        train, test = np.flatnonzero(side == splits.TRAIN), np.flatnonzero(side == splits.TEST)
+        train, test = np.flatnonzero((side == splits.TRAIN) & there), np.flatnonzero(side == splits.TEST)
         enough(table, train, test, fold)
         folds = splits.inner_folds(inner[train])
         each = []
@@ -329,7 +337,7 @@ def within_runs(values: Floats, run: Ints) -> Floats:
     out = np.empty(values.shape, np.float32)
     for r in np.unique(run):
         one = values[run == r].astype(np.float64)
-        spread = one.std(0)
+        spread = deviation(one)
         out[run == r] = (one - one.mean(0)) / np.where(spread > 0, spread, 1)
     return out
 
@@ -351,8 +359,12 @@ def standardised(train: Floats, test: Floats, fold: int) -> tuple[Floats, Floats
     """
     train, test = train.astype(np.float64), test.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        centre, scale = train.mean(0), train.std(0)
+        centre, scale = train.mean(0), deviation(train)
     usable = np.isfinite(scale) & (scale > 0)
+    if lacking := int((~np.isfinite(scale)).sum()):
+        tqdm.write(
+            f"{lacking} of {len(scale)} responses lack a value in training of fold {fold} and are left out"
+        )
     if not usable.any():
         raise InputError(
             f"None of {train.shape[1]} responses is finite and varies over the training stimuli of fold "

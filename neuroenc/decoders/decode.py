@@ -20,6 +20,7 @@ from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.encoders.training import pick_device
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import standardise_by
+from neuroenc.real import deviation
 
 
 def make(
@@ -138,7 +139,7 @@ def decode(
     for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
-        centre, scale = response[train].mean((0, 1)), response[train].std((0, 1))
+        centre, scale = response[train].mean((0, 1)), deviation(response[train], (0, 1))
         usable = whole & (scale > 0)
         if not usable.any():
             raise InputError(

@@ -17,6 +17,7 @@ from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import by_stimulus, fittable, r2
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
+from neuroenc.real import deviation
 
 Floats = NDArray[Any]
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
@@ -334,7 +335,8 @@ def _standardise(X: Floats, layers: list[str], *, tokens: bool) -> tuple[Floats,
         No column of these layers varies.
     """
     over = (0, 1) if tokens else 0
-    centre, scale = X.mean(over, keepdims=True)[0], X.std(over, keepdims=True)[0]
+    centre = X.mean(over, keepdims=True)[0]
+    scale = deviation(X, over).reshape(centre.shape)
     still = ~(scale > 0)
     if still.all():
         raise InputError(

@@ -20,6 +20,7 @@ from neuroenc.encoders.inputs import check_enough, check_features, check_fit, fo
 from neuroenc.encoders.missing import r2
 from neuroenc.errors import InputError
 from neuroenc.files import atomic
+from neuroenc.real import deviation
 
 if TYPE_CHECKING:
     import torch
@@ -427,9 +428,9 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         Y = Y.reshape(len(Y), -1)
         fitted, held = folds_of(self.cv, len(X), groups, Y)[0]
         check_enough(Y[fitted])
-        self._centre, self._scale = X[fitted].mean((0, 1)), X[fitted].std((0, 1))
+        self._centre, self._scale = X[fitted].mean((0, 1)), deviation(X[fitted], (0, 1))
         self._scale[self._scale == 0] = 1
-        self._mean, self._deviation = np.nanmean(Y[fitted], 0), np.nanstd(Y[fitted], 0)
+        self._mean, self._deviation = np.nanmean(Y[fitted], 0), deviation(Y[fitted], missing=True)
         self._deviation[self._deviation == 0] = 1
         X, target = (X - self._centre) / self._scale, (Y - self._mean) / self._deviation
         torch.manual_seed(self.seed)

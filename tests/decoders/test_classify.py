@@ -257,3 +257,17 @@ def test_command_table_and_figure(tmp_path, run):
     assert "kinds" in short_table({"rows": classified(found, {"subject": "1", "by": "kinds", **MADE})})
     assert run("results", "classes", "--scores", f"{tmp_path}/c.json", "--out", f"{tmp_path}/c.png")[0] == 0
     assert (tmp_path / "c.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "lda"])
+def test_a_training_stimulus_without_response_is_left_out(estimator, capsys):
+    responses, stimuli, split, _, _ = world()
+    split = split.isel(fold=[0])
+    gone = str(split["stimulus_id"].values[split["side"].values[0] == splits.TRAIN][4])
+    lost = responses.copy(deep=True)
+    lost["response"].values[responses["stimulus_id"].values == gone] = np.nan
+    found = classify(lost, stimuli, split, options(estimator=estimator))
+    assert f"1 of {N} rows have no response" in "".join(capsys.readouterr())
+    without = responses.isel(presentation=responses["stimulus_id"].values != gone)
+    expected = classify(without, stimuli, split, options(estimator=estimator))
+    np.testing.assert_allclose(found["class_score"].values, expected["class_score"].values, atol=1e-12)
