@@ -21,7 +21,7 @@ demo: .venv/.ready
 	echo && echo "Report: results/demo/report.html    Figures and maps: results/demo/sub-*/"
 
 test: .venv/.ready lint
-	pytest -n auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile
 
 fuzz: .venv/.ready
 	NEUROENC_FUZZ=1 pytest tests/properties --hypothesis-show-statistics

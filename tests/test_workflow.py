@@ -129,6 +129,20 @@ def test_outputs(finished):
     assert list((finished / "logs/small/benchmarks/encode_fit").glob("*.jsonl"))
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebook_runs_on_a_finished_run(path, finished, monkeypatch):
+    pytest.importorskip("ipykernel")
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("NEUROENC_RESULTS", os.fspath(finished / "results/small"))
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not c.get("outputs") for c in notebook.cells), "strip outputs before committing"
+    done = NotebookClient(notebook, timeout=None, kernel_name="python3").execute()
+    pictures = [o for c in done.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 3, "each notebook draws three figures"
+
+
 def test_second_run_has_nothing_to_do(finished):
     done = snakemake(finished, *configure(finished))
     assert "Nothing to be done" in done.stdout + done.stderr
@@ -216,7 +230,7 @@ def test_killed_simulation_leaves_nothing_and_the_same_command_finishes(finished
     options = [f"--{k.replace('_', '-')}={v}" for k, v in CONFIG["simulate"].items()]
     command = [sys.executable, "-m", "neuroenc", "simulate", tmp_path / "tree", *options]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not list(tmp_path.glob(".partial-*-tree")) and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
@@ -242,7 +256,7 @@ def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
                "--workflow-profile", "none", *flags, *configuration]  # fmt: skip
     child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     log = tmp_path / "logs/small/encode_fit/sub-02_ridge_gabor.log"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(1)
