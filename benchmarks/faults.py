@@ -237,7 +237,7 @@ def no_room(stage: str, reference: Path, made: dict, work: Path) -> list[dict]:
         size = sum((reference / n).stat().st_size for n in made[stage])
         disk = work.with_name("disk")
         disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", disk], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", disk], check=True)
         try:
             shutil.copytree(work, disk, dirs_exist_ok=True)
             free = shutil.disk_usage(disk).free
