@@ -197,7 +197,7 @@ def _train(
     """Train with AdamW, one cycle of the learning rate and an average of the weights; write and grade."""
     import torch
     from diffusers.training_utils import EMAModel
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     from tqdm import tqdm
 
     started = time.perf_counter()
@@ -229,7 +229,7 @@ def _train(
     }
     tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
     with atomic(out) as partial:
-        save_file(tensors, partial)
+        partial.write_bytes(save(tensors))
     record = {
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "bytes": out.stat().st_size,

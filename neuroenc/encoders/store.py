@@ -115,11 +115,11 @@ def _size(arrays: dict[str, NDArray[Any]]) -> int:
 
 def save_model(model: Any, path: str | Path) -> None:
     """Write one fitted encoder: `path`, a .safetensors, and the JSON of the same name."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     description, arrays = pack(model)
     with atomic(path, size=_size(arrays)) as partial:
-        save_file(arrays, partial)
+        partial.write_bytes(save(arrays))  # save_file has a temporary name of its own
     write_json({"neuroenc_version": __version__, **description}, Path(path).with_suffix(".json"))
 
 
@@ -154,7 +154,7 @@ def save_fits(
     time_bin : mapping, optional
         Coordinates of the time bins, for responses that have some.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays: dict[str, NDArray[Any]] = {}
     described = []
@@ -174,7 +174,7 @@ def save_fits(
             {"number": number, "fold": fit.fold, "layers": fit.layers, "delays": fit.delays, **description}
         )
     with atomic(path, size=_size(arrays)) as partial:
-        save_file(arrays, partial)
+        partial.write_bytes(save(arrays))  # save_file has a temporary name of its own
     write_json(
         {"neuroenc_version": __version__,
          "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},

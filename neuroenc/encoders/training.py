@@ -349,7 +349,7 @@ def _store(
     history: list[float],
     fingerprint: str,
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {f"now/{k}": v.detach() for k, v in parameters.items()}
     tensors |= {f"best/{k}": v for k, v in best.items()}
@@ -360,10 +360,10 @@ def _store(
         steps[k] = float(state["step"])
     size = sum(v.numel() * v.element_size() + 512 for v in tensors.values()) + 2**16
     with atomic(path, size=size) as partial:
-        save_file(
-            {k: v.contiguous().cpu().clone() for k, v in tensors.items()}, partial,
+        partial.write_bytes(save(
+            {k: v.contiguous().cpu().clone() for k, v in tensors.items()},
             {"history": json.dumps(history), "steps": json.dumps(steps), "fingerprint": fingerprint},
-        )  # fmt: skip
+        ))  # fmt: skip
 
 
 def _resume(

@@ -269,7 +269,7 @@ def _convert(folder: Path) -> None:
     if not source.exists():
         return
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
@@ -279,5 +279,5 @@ def _convert(folder: Path) -> None:
             "not trust it."
         ) from None
     with atomic(folder / "model.safetensors") as partial:
-        save_file({k: v.contiguous().clone() for k, v in state.items()}, partial, {"format": "pt"})
+        partial.write_bytes(save({k: v.contiguous().clone() for k, v in state.items()}, {"format": "pt"}))
     remove(source)

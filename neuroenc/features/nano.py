@@ -103,7 +103,7 @@ def train(
     """
     import torch
     from open_clip.loss import ClipLoss
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     from tqdm import tqdm
 
     started = time.perf_counter()
@@ -156,7 +156,7 @@ def train(
 
     accuracy = zero_shot(model.eval(), n=1000, seed=seed + 1)
     with atomic(out) as partial:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial)
+        partial.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
     record = {
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "bytes": out.stat().st_size,
