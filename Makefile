@@ -2,6 +2,7 @@
 .DELETE_ON_ERROR:
 .PHONY: demo test fuzz lint real bench lock clean readme
 
+MINUTES ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 NEUROENC_REAL_DATA ?= ../shared/data
 QUIET := --quiet rules host reason
@@ -24,7 +25,8 @@ test: .venv/.ready lint
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile
 
 fuzz: .venv/.ready
-	NEUROENC_FUZZ=1 pytest tests/properties --hypothesis-show-statistics
+	end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+	NEUROENC_FUZZ=1 pytest tests/properties --hypothesis-show-statistics || exit 1; done
 
 lint: .venv/.ready
 	ruff check .

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from neuroenc import __version__
 from neuroenc.arrays import check
@@ -39,6 +38,8 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
         cut in time; a fold tests fewer than three stimuli.
     """
+    from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+
     if options.kind == "chronological":
         return _chronological(stimuli, options)
     group = stimuli["group"].values

@@ -28,6 +28,14 @@ def test_the_library_imports_neither_torch_nor_snakemake_before_it_must():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_several_commands_run_in_one_process_until_one_fails(run):
+    status, out, _ = run("--version", "--then", "config", "schema", "--then", "--version")
+    assert status == 0 and out.startswith(f"{__version__}\n{{") and out.endswith(f"}}\n{__version__}\n")
+    status, out, err = run("--version", "--then", "config", "check", "/no.yaml", "--then", "--version")
+    assert (status, out) == (2, f"{__version__}\n") and err.count("\n") == 1 and "/no.yaml" in err
+    assert run("config", "chekc", "--then", "--version")[:2] == (2, "")
+
+
 def test_version_and_help(run):
     assert run("--version")[:2] == (0, f"{__version__}\n")
     status, out, _ = run("features", "--help")

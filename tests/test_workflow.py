@@ -155,7 +155,16 @@ def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
     done = snakemake(finished, "--dry-run", *configure(finished, models=models, encoders=encoders))
     text = done.stdout + done.stderr
     assert "rule features:" in text and text.count("rule encode_fit:") == 2
-    assert "rule responses:" not in text and "rule simulate:" not in text
+    assert text.count("rule evaluate:") == 2 and text.count("rule figures:") == 2
+    for kept in (
+        "responses",
+        "simulate",
+        "decode_fit",
+        "decode_reconstruct",
+        "evaluate_reconstructions",
+        "decode_wants",
+    ):
+        assert f"rule {kept}:" not in text
     configure(finished)
     responses = finished / "results/small/sub-01/sub-01_responses.nc"
     os.utime(responses)
@@ -246,7 +255,7 @@ def test_killed_simulation_leaves_nothing_and_the_same_command_finishes(finished
 
 def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
     """kill -9 of everything while a stage runs; then the same command."""
-    name = "sub-02/sub-02_enc-ridge_feat-gabor_desc-scores.nc"
+    name = "sub-02/sub-02_enc-ridge_feat-gabor_desc-predictions.nc"
     configuration = (f"results/small/{name}", *configure(tmp_path))
     # what profiles/default sets; the profile itself would use all cores
     flags = ("--nolock", "--rerun-incomplete")
@@ -268,7 +277,7 @@ def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
     assert not list(tmp_path.rglob(".partial*"))
     run = Path("results/small")
     with xr.open_dataset(tmp_path / run / name) as a, xr.open_dataset(finished / run / name) as b:
-        assert a["score"].identical(b["score"])
+        assert a["prediction"].identical(b["prediction"])
 
 
 def test_download_fetches_what_a_program_may_before_it_is_there(tmp_path):

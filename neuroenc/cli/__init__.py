@@ -22,6 +22,8 @@ EXTRAS = {
 app = typer.Typer(
     name="neuroenc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Encoding models and decoders of brains looking at pictures and films.",
+    epilog="Several commands in one process, which loads its libraries once: "
+    "neuroenc COMMAND ... --then COMMAND ...",
 )  # fmt: skip
 configuration = common.group("The configuration file.")
 for name, noun in (
@@ -87,10 +89,25 @@ def config_schema() -> None:
 
 
 def main() -> None:
-    """Run the command line; a foreseen error is one line and its exit status."""
+    """Run one command, or several with `--then` between them; a foreseen error is one line and a status.
+
+    Commands in one process load their libraries once. The first that fails ends it.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    commands: list[list[str]] = [[]]
+    for word in sys.argv[1:]:
+        if word == "--then":
+            commands.append([])
+        else:
+            commands[-1].append(word)
     try:
-        app()
+        for command in commands[:-1]:
+            try:
+                app(command)
+            except SystemExit as end:
+                if end.code:
+                    raise
+        app(commands[-1])
     except NeuroencError as error:
         print(f"neuroenc: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

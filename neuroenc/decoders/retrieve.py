@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import hypergeom
 
 from neuroenc.errors import InputError
 from neuroenc.ranking import ahead
@@ -53,6 +52,8 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     InputError
         Fewer pictures than candidates.
     """
+    from scipy.stats import hypergeom  # loads for a second
+
     s = np.asarray(similarity, np.float64)
     n = s.shape[1]
     if n_way is not None and n_way > n:

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import false_discovery_control
 from tqdm import tqdm
 
 from neuroenc.evaluation.scores import pearson_r, standardise
@@ -306,6 +305,8 @@ def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> b
 
 def fdr(p: ArrayLike) -> NDArray[np.float64]:
     """Benjamini-Hochberg q-values; NaN is left out and stays NaN."""
+    from scipy.stats import false_discovery_control  # loads for a second
+
     p = np.asarray(p, np.float64)
     q = np.full(p.shape, np.nan)
     known = np.isfinite(p)

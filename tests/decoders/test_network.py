@@ -130,7 +130,7 @@ from neuroenc.decoders import BrainNetwork
 hidden, blocks, neuroids, n, k = map(int, sys.argv[1:])
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((n, neuroids), np.float32), rng.standard_normal((n, 300), np.float32)
-model = BrainNetwork(k, n_hidden=hidden, n_blocks=blocks, max_epochs=2)
+model = BrainNetwork(k, n_hidden=hidden, n_blocks=blocks, max_epochs=1)
 BrainNetwork(5, n_hidden=32, n_blocks=1, max_epochs=1).fit(X[:40, :20], Y[:40])  # what imports take
 def high():
     lines = Path("/proc/self/status").read_text().splitlines()

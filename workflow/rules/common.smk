@@ -74,23 +74,12 @@ atexit.register(
 )  # onerror: is not taken over by those who use this as a module
 
 
-def section(*keys):
-    """A part of the configuration as JSON, so that a job reruns when just that part changes.
-
-    A function, because Snakemake reads wildcards into the braces of plain text.
-    """
-
-    def text(wildcards):
-        found = config
-        for key in keys:
-            found = found.get(key, {})
-        return json.dumps(found)
-
-    return text
-
-
-def model_section(wildcards):
-    return json.dumps(config["models"][wildcards.model])
+def section(*keys, without=()):
+    """A part of the configuration as JSON, so that a job reruns when just that part changes."""
+    found = config
+    for key in keys:
+        found = found.get(key) or {}
+    return json.dumps({k: v for k, v in found.items() if k not in without})
 
 
 def split_of_projection(wildcards):
@@ -109,68 +98,28 @@ def memory(factor, base=1000):
     return forecast
 
 
-# Options of the command line are lists of --name=value, which a shell command takes by :q alone: quoted, and
-# a value that begins with a dash is still a value. They are functions, since Snakemake reads wildcards into
-# the braces of plain text.
+def command(*words, **options):
+    """List the words of one command; an option given as a list comes as often as it has values.
 
-
-def subject_flags(wildcards):
-    return [f"--subject={s}" for s in SUBJECTS]
-
-
-def responses_flags(wildcards, input):
-    return [f"--responses={s}={f}" for s, f in zip(SUBJECTS, input.responses)]
-
-
-def scores_flags(wildcards, input):
-    """Name the files of scores: by fit within a subject, else by subject and fit."""
-    names = NAMES
-    if "subject" not in wildcards.keys():
-        names = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
-    return [f"--scores={n}={f}" for n, f in zip(names, input.scores)]
-
-
-def retrieval_flags(wildcards, input):
-    names = [f"{s}:{d}" for s in SUBJECTS for d in DECODED]
-    return [f"--retrieval={n}={f}" for n, f in zip(names, input.retrieval)]
-
-
-def classification_flags(wildcards, input):
-    names = [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS]
-    return [f"--classification={n}={f}" for n, f in zip(names, input.classification)]
-
-
-def reconstruction_flags(wildcards, input):
-    return [
-        f"--reconstruction={s}={f}"
-        for k in ("pictures", "captions")
-        for s, f in zip(SUBJECTS, getattr(input, k, []))
+    They are --name=value and reach the shell by :q, so quoted, and a value that begins with a dash is still a
+    value.
+    """
+    flags = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, values in options.items()
+        for value in (values if isinstance(values, list) else [values])
     ]
+    return [*words, *flags]
 
 
-def low_level_flags(wildcards, input):
-    return (
-        [f"--low-level={input.low}", f"--low-level-null={input.low_null}"]
-        if START
-        else []
-    )
+def commands(*each):
+    """Join commands that one process runs after one another, so that its libraries load once."""
+    return [word for one in each for word in ["--then", *one]][1:]
 
 
-def judge_flags(wildcards, input):
-    """Models by whose layers pictures are identified, and encoders that predict responses to them."""
-
-    def options(name):
-        return json.dumps(config["models"][name])
-
-    flags = [f"--judge={name}={options(name)}" for name in DRAWN.get("judges", [])]
-    for name, weights in zip(DRAWN.get("closed_loop", []), input.weights):
-        flags.append(f"--encoder={name}={weights}={options(FITS[name][1])}")
-    return flags
-
-
-def synthesis_judge(wildcards, input):
-    model = FITS[SYNTHESIS["judge"]][1]
-    return f"{input.weights}={json.dumps(config['models'][model])}"
+def named(names, files):
+    """List NAME=FILE."""
+    return [f"{name}={path}" for name, path in zip(names, files)]
 
 
 def stem(name):
@@ -179,56 +128,12 @@ def stem(name):
     return f"enc-{encoder}_feat-{model}"
 
 
-def all_scores(subjects="{subject}"):
-    """Files of scores of all fits, for one subject or a list of them."""
-    each = [subjects] if isinstance(subjects, str) else subjects
-    return [
-        f"{RUN}/sub-{s}/sub-{s}_{stem(n)}_desc-scores.nc" for s in each for n in NAMES
-    ]
+def of_fits(ending, subject="{subject}"):
+    """List one file of each fit, for a subject."""
+    return [f"{RUN}/sub-{subject}/sub-{subject}_{stem(n)}_desc-{ending}" for n in NAMES]
 
 
-def encoder_section(wildcards):
-    """Options of one encoder, but not the list of models: a longer one reruns nothing."""
-    options = config["encoders"][wildcards.encoder]
-    return json.dumps({k: v for k, v in options.items() if k != "models"})
-
-
-def decoder_section(wildcards):
-    options = config["decoders"][wildcards.decoder]
-    return json.dumps({k: v for k, v in options.items() if k != "models"})
-
-
-def reconstruction_section(wildcards):
-    """What drawing needs; other judges redraw nothing."""
-    left = ("judges", "closed_loop", "captions")
-    return json.dumps({k: v for k, v in DRAWN.items() if k not in left})
-
-
-def members_flags(wildcards, input):
-    return [f"--predictions={n}={f}" for n, f in zip(STACK, input.predictions)]
-
-
-def of_each_subject(option, files):
-    return [f"--{option}={s}={f}" for s, f in zip(SUBJECTS, files)]
-
-
-def simulation_flags(wildcards):
-    return [
-        f"--{k.replace('_', '-')}={v}" for k, v in config.get("simulate", {}).items()
-    ]
-
-
-def caption_flags(wildcards):
-    return [f"--layer={CAPTIONS['layer']}"] * bool(CAPTIONS.get("layer")) + [
-        "--generate"
-    ] * bool(CAPTIONS.get("generate"))
-
-
-def clip_section(wildcards):
-    return json.dumps(config["models"][DRAWN["model"]])
-
-
-def command_of_the_run(wildcards):
+def command_of_the_run():
     path = os.path.relpath(workflow.configfiles[-1])
     return shlex.join(["snakemake", "--configfile", path])
 
@@ -262,16 +167,18 @@ DECODERS = config.get("decoders", {})
 for label, options in DECODERS.items():
     options.setdefault("name", label)
 CLASSIFIERS = [k for k, v in DECODERS.items() if v["name"] == "classifier"]
-# what retrieves: each decoder, and beside decoders each encoder by the likelihood of the response
+# beside decoders each encoder retrieves too, by the likelihood of the response
+MATCHED = NAMES if len(DECODERS) > len(CLASSIFIERS) else []
 DECODED = [
     f"dec-{label}_feat-{model}"
     for label, options in DECODERS.items()
     for model in MODELS
     if label not in CLASSIFIERS
     and (not options.get("models") or model in options["models"])
-] + ([stem(n) for n in NAMES] if len(DECODERS) > len(CLASSIFIERS) else [])
+] + [stem(n) for n in MATCHED]
 SYNTHESIS = config.get("synthesis") or {}
 DRAWN = config.get("reconstruction") or {}
+DRAWN_FROM = START = None
 if DRAWN:
     DRAWN_FROM = f"dec-{DRAWN['decoder']}_feat-{DRAWN['model']}"
     START = DRAWN.get("low_level")
@@ -283,7 +190,6 @@ BENCHMARKS = f"{LOGS}/benchmarks"
 SURFACE = config.get("figures", {}).get("surface", False)
 VOLUME = config.get("figures", {}).get("volume", False)
 TIMES = config.get("figures", {}).get("time_course", False)
-FIGURES = ["regions", "scatter", "layers"]
 ROOT = config["dataset"].get("root")
 # a program may fetch these; of the others neuroenc says where a person finds them
 FETCHED_DATASETS = ("nsd", "haxby", "stories", "things_meg")

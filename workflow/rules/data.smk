@@ -11,9 +11,11 @@ rule simulate:
         mem_mb=6000,
         runtime=20,
     params:
-        flags=simulation_flags,
+        run=lambda wildcards, output: command(
+            "simulate", output[0], **config.get("simulate", {})
+        ),
     shell:
-        "neuroenc simulate {params.flags:q} {output:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"
 
 
 rule stimuli:
@@ -31,11 +33,16 @@ rule stimuli:
         mem_mb=4000,
         runtime=10,
     params:
-        options=section("dataset"),
-        subjects=subject_flags,
+        run=lambda wildcards, input, output: command(
+            "data",
+            "stimuli",
+            options=section("dataset"),
+            root=input.root,
+            subject=SUBJECTS,
+            out=output[0],
+        ),
     shell:
-        "neuroenc data stimuli --options={params.options:q} --root={input.root:q} "
-        "{params.subjects:q} --out={output:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"
 
 
 rule responses:
@@ -53,16 +60,22 @@ rule responses:
         mem_mb=8000,
         runtime=60,
     params:
-        options=section("dataset"),
+        run=lambda wildcards, input, output: command(
+            "data",
+            "responses",
+            options=section("dataset"),
+            root=input.root,
+            subject=wildcards.subject,
+            out=output[0],
+        ),
     shell:
-        "neuroenc data responses --options={params.options:q} --root={input.root:q} "
-        "--subject={wildcards.subject:q} --out={output:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"
 
 
 rule split:
     """Divide the stimuli into training and test, once for all models."""
     input:
-        f"{RUN}/stimuli.nc",
+        stimuli=f"{RUN}/stimuli.nc",
     output:
         f"{RUN}/splits.nc",
     log:
@@ -74,7 +87,12 @@ rule split:
         mem_mb=1000,
         runtime=5,
     params:
-        options=section("split"),
+        run=lambda wildcards, input, output: command(
+            "split",
+            "make",
+            stimuli=input.stimuli,
+            options=section("split"),
+            out=output[0],
+        ),
     shell:
-        "neuroenc split make --stimuli={input:q} --options={params.options:q} --out={output:q} "
-        "> {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"

@@ -17,93 +17,78 @@ rule encode_fit:
         mem_mb=memory(10),
         runtime=240,
     params:
-        options=encoder_section,
+        # a longer list of models refits nothing
+        run=lambda wildcards, input, output: command(
+            "encode",
+            "fit",
+            **input,
+            options=section("encoders", wildcards.encoder, without=["models"]),
+            out=output.predictions,
+            weights=output.weights,
+        ),
     shell:
-        "neuroenc encode fit --responses={input.responses:q} --features={input.features:q} "
-        "--split={input.split:q} --options={params.options:q} --out={output.predictions:q} "
-        "--weights={output.weights:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"
 
 
-rule encode_stack:
-    """Mix encoders for each neuroid by weights learned on validation stimuli."""
-    input:
-        responses=f"{SUB}_responses.nc",
-        predictions=[f"{SUB}_{stem(n)}_desc-predictions.nc" for n in STACK],
-    output:
-        f"{SUB}_enc-stack_feat-all_desc-predictions.nc",
-    log:
-        f"{LOGS}/encode_stack/sub-{{subject}}.log",
-    benchmark:
-        f"{BENCHMARKS}/encode_stack/sub-{{subject}}.jsonl"
-    threads: 1
-    resources:
-        mem_mb=memory(10),
-        runtime=30,
-    params:
-        options=section("stack"),
-        members=members_flags,
-    shell:
-        "neuroenc encode stack --responses={input.responses:q} {params.members:q} "
-        "--options={params.options:q} --out={output:q} > {log} 2>&1"
-
-
-ruleorder: encode_stack > encode_fit
+def evaluation(wildcards, input, output):
+    """List the commands of `evaluate`."""
+    predictions = dict(zip(FITS, input.predictions))
+    run = []
+    if STACK:
+        members = [f"{n}={predictions[n]}" for n in STACK]
+        predictions["stack"] = output.stack[0]
+        run.append(
+            command(
+                "encode",
+                "stack",
+                responses=input.responses,
+                predictions=members,
+                options=section("stack"),
+                out=output.stack[0],
+            )
+        )
+    for name, scores in zip(NAMES, output.scores):
+        run.append(
+            command(
+                "evaluate",
+                "score",
+                responses=input.responses,
+                predictions=predictions[name],
+                options=section("evaluation"),
+                out=scores,
+            )
+        )
+    for name, retrieval in zip(MATCHED, output.retrieval):
+        run.append(
+            command(
+                "decode",
+                "match",
+                responses=input.responses,
+                predictions=predictions[name],
+                out=retrieval,
+            )
+        )
+    return commands(*run)
 
 
 rule evaluate:
-    """Score predictions against the ceiling, with intervals and p-values."""
+    """Mix the fits of a subject, score all against the ceiling, and retrieve the test pictures by each."""
     input:
         responses=f"{SUB}_responses.nc",
-        predictions=f"{SUB}_enc-{{encoder}}_feat-{{model}}_desc-predictions.nc",
+        predictions=[f"{SUB}_{stem(n)}_desc-predictions.nc" for n in FITS],
     output:
-        f"{SUB}_enc-{{encoder}}_feat-{{model}}_desc-scores.nc",
+        scores=of_fits("scores.nc"),
+        stack=[f"{SUB}_{stem('stack')}_desc-predictions.nc"] * bool(STACK),
+        retrieval=[f"{SUB}_{stem(n)}_retrieval.json" for n in MATCHED],
     log:
-        f"{LOGS}/evaluate/sub-{{subject}}_{{encoder}}_{{model}}.log",
+        f"{LOGS}/evaluate/sub-{{subject}}.log",
     benchmark:
-        f"{BENCHMARKS}/evaluate/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
+        f"{BENCHMARKS}/evaluate/sub-{{subject}}.jsonl"
     threads: 1
     resources:
         mem_mb=memory(10),
-        runtime=30,
+        runtime=120,
     params:
-        options=section("evaluation"),
+        run=evaluation,
     shell:
-        "neuroenc evaluate score --responses={input.responses:q} "
-        "--predictions={input.predictions:q} --options={params.options:q} --out={output:q} "
-        "> {log} 2>&1"
-
-
-rule grade:
-    """Hold a simulated run against its truth."""
-    input:
-        root=ancient(DATASET_ROOT),
-        split=f"{RUN}/splits.nc",
-        responses=collect(f"{SUB}_responses.nc", subject=SUBJECTS),
-        scores=all_scores(SUBJECTS),
-        attention=[
-            f"{RUN}/sub-{s}/sub-{s}_{stem(ATTENTION[0])}_attention.nc"
-            for s in SUBJECTS
-            if ATTENTION
-        ],
-        captions=[
-            f"{RUN}/sub-{s}/sub-{s}_desc-captions.csv" for s in SUBJECTS if CAPTIONS
-        ],
-    output:
-        f"{RUN}/grade.json",
-    log:
-        f"{LOGS}/grade.log",
-    benchmark:
-        f"{BENCHMARKS}/grade.jsonl"
-    threads: 1
-    resources:
-        mem_mb=6000,
-        runtime=30,
-    params:
-        options=section(),
-        responses=responses_flags,
-        scores=scores_flags,
-        attention=lambda wildcards, input: of_each_subject("attention", input.attention),
-        captions=lambda wildcards, input: of_each_subject("captions", input.captions),
-    shell:
-        "neuroenc evaluate grade --options={params.options:q} --root={input.root:q} "
-        "--split={input.split:q} {params.responses:q} {params.scores:q} {params.attention:q} {params.captions:q} --out={output:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"

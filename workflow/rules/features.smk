@@ -14,8 +14,13 @@ rule features:
         mem_mb=memory(20, base=4000),
         runtime=120,
     params:
-        options=model_section,
-        split=lambda wildcards, input: [f"--split={input.split}"] if input.split else [],
+        run=lambda wildcards, input, output: command(
+            "features",
+            "extract",
+            stimuli=input.stimuli,
+            options=section("models", wildcards.model),
+            split=input.split,
+            out=output[0],
+        ),
     shell:
-        "neuroenc features extract --stimuli={input.stimuli:q} --options={params.options:q} "
-        "{params.split:q} --out={output:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"

@@ -1,165 +1,222 @@
-rule maps_volume:
-    """Write scores as NIfTI on the subject's grid."""
-    input:
-        responses=f"{SUB}_responses.nc",
-        scores=all_scores(),
-    output:
-        maps=f"{SUB}_desc-scores_maps.nii.gz",
-        sidecar=f"{SUB}_desc-scores_maps.json",
-    log:
-        f"{LOGS}/maps_volume/sub-{{subject}}.log",
-    benchmark:
-        f"{BENCHMARKS}/maps_volume/sub-{{subject}}.jsonl"
-    threads: 1
-    resources:
-        mem_mb=memory(5),
-        runtime=10,
-    params:
-        scores=scores_flags,
-    shell:
-        "neuroenc results maps --responses={input.responses:q} {params.scores:q} "
-        "--nifti={output.maps:q} > {log} 2>&1"
+def figure(ending, caption, category, **labels):
+    """A figure of one subject, as the report shows it."""
+    return report(
+        f"{SUB}_{ending}.png",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"subject": "{subject}", **labels},
+    )
 
 
-rule maps_surface:
-    """Write scores as GIFTI on the surface."""
-    input:
-        responses=f"{SUB}_responses.nc",
-        scores=all_scores(),
-    output:
-        left=f"{SUB}_hemi-L_desc-scores.func.gii",
-        right=f"{SUB}_hemi-R_desc-scores.func.gii",
-    log:
-        f"{LOGS}/maps_surface/sub-{{subject}}.log",
-    benchmark:
-        f"{BENCHMARKS}/maps_surface/sub-{{subject}}.jsonl"
-    threads: 1
-    resources:
-        mem_mb=memory(5),
-        runtime=10,
-    params:
-        scores=scores_flags,
-    shell:
-        "neuroenc results maps --responses={input.responses:q} {params.scores:q} "
-        "--left={output.left:q} --right={output.right:q} > {log} 2>&1"
+SHOWN = {"responses": f"{SUB}_responses.nc", "scores": of_fits("scores.nc")}
+MADE = {
+    "regions": figure("regions", "regions", "Accuracy by region"),
+    "scatter": figure("scatter", "scatter", "Accuracy against ceiling"),
+    "layers": figure("layers", "layers", "Layers"),
+}
+if SURFACE:
+    MADE["surface"] = figure("surface", "surface", "Surface maps")
+    MADE["left"] = f"{SUB}_hemi-L_desc-scores.func.gii"
+    MADE["right"] = f"{SUB}_hemi-R_desc-scores.func.gii"
+if VOLUME:
+    MADE["maps"] = f"{SUB}_desc-scores_maps.nii.gz"
+    MADE["sidecar"] = f"{SUB}_desc-scores_maps.json"
+if TIMES:
+    MADE["time_course"] = figure("time-course", "time_course", "Accuracy over time")
+for name in ATTENTION:
+    label = stem(name)
+    SHOWN["stimuli"] = f"{RUN}/stimuli.nc"
+    SHOWN[f"weights_{label}"] = f"{SUB}_{label}_weights.safetensors"
+    SHOWN[f"sidecar_{label}"] = f"{SUB}_{label}_weights.json"
+    SHOWN[f"features_{label}"] = f"{RUN}/feat-{FITS[name][1]}_features.nc"
+    MADE[f"attention_{label}"] = figure(
+        f"{label}_attention", "attention", "Attention maps", model=FITS[name][1]
+    )
+    MADE[f"maps_{label}"] = f"{SUB}_{label}_attention.nc"
+for label in CLASSIFIERS:
+    SHOWN[f"classes_{label}"] = f"{SUB}_dec-{label}_desc-classes_scores.json"
+    MADE[f"classes_{label}"] = figure(
+        f"dec-{label}_classes", "classes", "Classes told apart", decoder=label
+    )
+if CAPTIONS:
+    SHOWN["words"] = f"{SUB}_desc-captions_regions.csv"
+    MADE["words"] = figure("words", "words", "What voxels want, in words")
+if DRAWN:
+    SHOWN["stimuli"] = f"{RUN}/stimuli.nc"
+    SHOWN["pictures"] = f"{SUB}_{DRAWN_FROM}_pictures.nc"
+    SHOWN["judged"] = f"{SUB}_{DRAWN_FROM}_desc-pictures_scores.json"
+    SHOWN["captions"] = (
+        f"{SUB}_{DRAWN_FROM}_captions.nc" if DRAWN.get("captions") else []
+    )
+    MADE["reconstructions"] = figure(
+        "reconstructions", "reconstructions", "Reconstructions"
+    )
 
 
-rule time_course:
-    """Draw accuracy over time, with the clusters of bins above chance."""
-    input:
-        scores=all_scores(),
-    output:
-        report(
-            f"{SUB}_time-course.png",
-            caption="../report/time_course.rst",
-            category="Accuracy over time",
-            labels={"subject": "{subject}"},
-        ),
-    log:
-        f"{LOGS}/time_course/sub-{{subject}}.log",
-    benchmark:
-        f"{BENCHMARKS}/time_course/sub-{{subject}}.jsonl"
-    threads: 1
-    resources:
-        mem_mb=memory(5),
-        runtime=10,
-    params:
-        scores=scores_flags,
-    shell:
-        "neuroenc results time-course {params.scores:q} --out={output:q} > {log} 2>&1"
+def drawing(wildcards, input, output):
+    """List the commands of `figures`."""
+    scores = named(NAMES, input.scores)
+    run = [
+        command(
+            "results",
+            "figures",
+            scores=scores,
+            regions=output.regions,
+            scatter=output.scatter,
+            layers=output.layers,
+        )
+    ]
+    if SURFACE or VOLUME:
+        maps = {
+            "nifti": [output.maps] if VOLUME else [],
+            "left": [output.left] if SURFACE else [],
+            "right": [output.right] if SURFACE else [],
+        }
+        run.append(
+            command("results", "maps", responses=input.responses, scores=scores, **maps)
+        )
+    if SURFACE:
+        run.append(
+            command(
+                "results",
+                "surface",
+                responses=input.responses,
+                scores=scores,
+                out=output.surface,
+            )
+        )
+    if TIMES:
+        run.append(
+            command("results", "time-course", scores=scores, out=output.time_course)
+        )
+    for name in ATTENTION:
+        label = stem(name)
+        run.append(
+            command(
+                "results",
+                "attention",
+                weights=getattr(input, f"weights_{label}"),
+                features=getattr(input, f"features_{label}"),
+                stimuli=input.stimuli,
+                out=getattr(output, f"attention_{label}"),
+                maps=getattr(output, f"maps_{label}"),
+            )
+        )
+    for label in CLASSIFIERS:
+        run.append(
+            command(
+                "results",
+                "classes",
+                scores=getattr(input, f"classes_{label}"),
+                out=getattr(output, f"classes_{label}"),
+            )
+        )
+    if CAPTIONS:
+        run.append(command("results", "words", regions=input.words, out=output.words))
+    if DRAWN:
+        run.append(
+            command(
+                "results",
+                "reconstructions",
+                pictures=input.pictures,
+                scores=input.judged,
+                stimuli=input.stimuli,
+                captions=input.captions,
+                out=output.reconstructions,
+            )
+        )
+    return commands(*run)
 
 
 rule figures:
-    """Draw accuracy against ceiling by region and neuroid, and the layers."""
+    """Draw what is known of one subject: scores, layers, maps, attention, classes, words, pictures."""
     input:
-        scores=all_scores(),
+        **SHOWN,
     output:
-        regions=report(
-            f"{SUB}_regions.png",
-            caption="../report/regions.rst",
-            category="Accuracy by region",
-            labels={"subject": "{subject}"},
-        ),
-        scatter=report(
-            f"{SUB}_scatter.png",
-            caption="../report/scatter.rst",
-            category="Accuracy against ceiling",
-            labels={"subject": "{subject}"},
-        ),
-        layers=report(
-            f"{SUB}_layers.png",
-            caption="../report/layers.rst",
-            category="Layers",
-            labels={"subject": "{subject}"},
-        ),
+        **MADE,
     log:
         f"{LOGS}/figures/sub-{{subject}}.log",
     benchmark:
         f"{BENCHMARKS}/figures/sub-{{subject}}.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(5),
-        runtime=10,
+        mem_mb=memory(10, base=2000),
+        runtime=30,
     params:
-        scores=scores_flags,
+        run=drawing,
     shell:
-        "neuroenc results figures {params.scores:q} --regions={output.regions:q} "
-        "--scatter={output.scatter:q} --layers={output.layers:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"
 
 
-rule surface:
-    """Draw accuracy, ceiling and best layer on the inflated surface."""
-    input:
-        responses=f"{SUB}_responses.nc",
-        scores=all_scores(),
-    output:
-        report(
-            f"{SUB}_surface.png",
-            caption="../report/surface.rst",
-            category="Surface maps",
-            labels={"subject": "{subject}"},
-        ),
-    log:
-        f"{LOGS}/surface/sub-{{subject}}.log",
-    benchmark:
-        f"{BENCHMARKS}/surface/sub-{{subject}}.jsonl"
-    threads: 1
-    resources:
-        mem_mb=memory(5, base=2000),
-        runtime=20,
-    params:
-        scores=scores_flags,
-    shell:
-        "neuroenc results surface --responses={input.responses:q} {params.scores:q} "
-        "--out={output:q} > {log} 2>&1"
+def summing(wildcards, input, output):
+    """List the commands of `summary`; a simulated run is held against its truth first."""
+    fits = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
+    scores = named(fits, input.scores)
+    run = []
+    if SIMULATED:
+        run.append(
+            command(
+                "evaluate",
+                "grade",
+                options=json.dumps(config),
+                root=input.root,
+                split=input.split,
+                responses=named(SUBJECTS, input.responses),
+                scores=scores,
+                attention=named(SUBJECTS, input.attention),
+                captions=named(SUBJECTS, input.said),
+                out=output.grade,
+            )
+        )
+    run.append(
+        command(
+            "results",
+            "summary",
+            scores=scores,
+            retrieval=named(
+                [f"{s}:{d}" for s in SUBJECTS for d in DECODED], input.retrieval
+            ),
+            classification=named(
+                [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS], input.classes
+            ),
+            reconstruction=named(SUBJECTS, input.pictures)
+            + named(SUBJECTS, input.captions),
+            label=config["label"],
+            seed=config.get("evaluation", {}).get("seed", 0),
+            command=command_of_the_run(),
+            grade=output.grade,
+            out=output.summary,
+            table=output.table,
+            page=output.page,
+        )
+    )
+    return commands(*run)
+
+
+def of_subjects(*endings, when=True):
+    return [f"{RUN}/sub-{s}/sub-{s}_{e}" for s in SUBJECTS for e in endings if when]
 
 
 rule summary:
-    """Gather all scores: a row per figure, a tidy table, a page for the report."""
+    """Hold a simulated run against its truth; gather all scores: a row per figure, a tidy table, a page."""
     input:
-        scores=all_scores(SUBJECTS),
-        retrieval=[
-            f"{RUN}/sub-{s}/sub-{s}_{d}_retrieval.json"
-            for s in SUBJECTS
-            for d in DECODED
-        ],
-        classification=[
-            f"{RUN}/sub-{s}/sub-{s}_dec-{d}_desc-classes_scores.json"
-            for s in SUBJECTS
-            for d in CLASSIFIERS
-        ],
-        pictures=[
-            f"{RUN}/sub-{s}/sub-{s}_{DRAWN_FROM}_desc-pictures_scores.json"
-            for s in SUBJECTS
-            if DRAWN
-        ],
-        captions=[
-            f"{RUN}/sub-{s}/sub-{s}_{DRAWN_FROM}_desc-captions_scores.json"
-            for s in SUBJECTS
-            if DRAWN.get("captions")
-        ],
-        grade=f"{RUN}/grade.json" if SIMULATED else [],
+        scores=[p for s in SUBJECTS for p in of_fits("scores.nc", s)],
+        retrieval=of_subjects(*[f"{d}_retrieval.json" for d in DECODED]),
+        classes=of_subjects(*[f"dec-{d}_desc-classes_scores.json" for d in CLASSIFIERS]),
+        pictures=of_subjects(f"{DRAWN_FROM}_desc-pictures_scores.json", when=DRAWN),
+        captions=of_subjects(
+            f"{DRAWN_FROM}_desc-captions_scores.json", when=DRAWN.get("captions")
+        ),
+        # the truth of what is simulated
+        root=ancient(DATASET_ROOT) if SIMULATED else [],
+        split=f"{RUN}/splits.nc" if SIMULATED else [],
+        responses=of_subjects("responses.nc", when=SIMULATED),
+        attention=of_subjects(
+            *[f"{stem(n)}_attention.nc" for n in ATTENTION[:1]], when=SIMULATED
+        ),
+        said=of_subjects("desc-captions.csv", when=SIMULATED and CAPTIONS),
     output:
+        grade=f"{RUN}/grade.json" if SIMULATED else [],
         summary=f"{RUN}/summary.json",
         table=f"{RUN}/scores.parquet",
         page=report(
@@ -173,46 +230,9 @@ rule summary:
         f"{BENCHMARKS}/summary.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(5),
-        runtime=10,
+        mem_mb=memory(5, base=6000 if SIMULATED else 1000),
+        runtime=30,
     params:
-        scores=scores_flags,
-        retrieval=retrieval_flags,
-        classification=classification_flags,
-        reconstruction=reconstruction_flags,
-        label=config["label"],
-        seed=config.get("evaluation", {}).get("seed", 0),
-        grade=lambda wildcards, input: [f"--grade={input.grade}"] if input.grade else [],
-        command=command_of_the_run,
+        run=summing,
     shell:
-        "neuroenc results summary {params.scores:q} {params.retrieval:q} {params.classification:q} {params.reconstruction:q} --label={params.label:q} --seed={params.seed:q} "
-        "--command={params.command:q} {params.grade:q} --out={output.summary:q} "
-        "--table={output.table:q} --page={output.page:q} > {log} 2>&1"
-
-
-rule attention_maps:
-    """Draw where each region looks, and keep the maps as arrays."""
-    input:
-        weights=f"{SUB}_enc-{{encoder}}_feat-{{model}}_weights.safetensors",
-        sidecar=f"{SUB}_enc-{{encoder}}_feat-{{model}}_weights.json",
-        features=f"{RUN}/feat-{{model}}_features.nc",
-        stimuli=f"{RUN}/stimuli.nc",
-    output:
-        figure=report(
-            f"{SUB}_enc-{{encoder}}_feat-{{model}}_attention.png",
-            caption="../report/attention.rst",
-            category="Attention maps",
-            labels={"subject": "{subject}", "model": "{model}"},
-        ),
-        maps=f"{SUB}_enc-{{encoder}}_feat-{{model}}_attention.nc",
-    log:
-        f"{LOGS}/attention_maps/sub-{{subject}}_{{encoder}}_{{model}}.log",
-    benchmark:
-        f"{BENCHMARKS}/attention_maps/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
-    threads: 1
-    resources:
-        mem_mb=memory(10),
-        runtime=20,
-    shell:
-        "neuroenc results attention --weights={input.weights:q} --features={input.features:q} "
-        "--stimuli={input.stimuli:q} --out={output.figure:q} --maps={output.maps:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log} 2>&1"
