@@ -169,8 +169,8 @@ def clip_score(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], m
     ----------
     pictures : sequence of uint8 arrays (height, width, 3)
     captions : sequence of text
-        The published prompt "A photo depicts" is set before each, but for the nano network, which does not
-        know these words.
+        One of each picture, or several rounds of them. The published prompt "A photo depicts" is set before
+        each, but for the nano network, which does not know these words.
     model : Model
         Of open_clip.
     """
@@ -183,6 +183,7 @@ def clip_score(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], m
         captions if model.network == "nano" else [f"A photo depicts {c}" for c in captions], model
     )
     unit = [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (seen, text)]
+    unit[0] = np.tile(unit[0], (len(text) // len(seen), 1))
     return np.asarray(2.5 * np.maximum((unit[0] * unit[1]).sum(1), 0), np.float64)
 
 

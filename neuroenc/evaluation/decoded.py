@@ -19,7 +19,7 @@ from neuroenc.evaluation import captions as words
 from neuroenc.evaluation import images
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import bootstrap_r
-from neuroenc.features.extract import describe
+from neuroenc.features.extract import describer
 from neuroenc.features.registry import resolve
 
 Floats = NDArray[np.float64]
@@ -60,11 +60,12 @@ def score_pictures(
         for metric, of in (("pixcorr", images.pixcorr), ("ssim", images.ssim)):
             rows.append(_row(metric, c, of(square, values), n_bootstraps, seed))
     for name, model in judges.items():
-        truth = _layers(list(square), model)
+        described = describer(model)
+        truth = _layers(described(list(square)))
         known, _ = resolve(model)
         gave = f"{known.extractor}/{known.network}" == pictures.attrs["model"]
         for c, values in made.items():
-            for layer, found in _layers(list(values), model).items():
+            for layer, found in _layers(described(list(values))).items():
                 about = {"network": name, "layer": layer, "gave_the_embedding": gave}
                 measures: dict[str, Callable[..., Any]] = {
                     "two_way_images": images.two_way,
@@ -110,11 +111,11 @@ def score_captions(
     references = [[str(t) for t in texts if t] for texts in stimuli["caption"].values[at]]
     rows = []
     every = [[str(t) for t in texts] for texts in captions["caption"].values]
+    together = [t for texts in every for t in texts]  # so that a network is opened once
     if sentences:
-        alike = words.sentence_cosine(
-            [t for texts in every for t in texts], references * len(every), SENTENCES
-        )
-        alike = alike.reshape(len(every), -1)
+        alike = words.sentence_cosine(together, references * len(every), SENTENCES).reshape(len(every), -1)
+    if clip is not None:
+        fitting = words.clip_score(read_pixels(stimuli, at), together, clip).reshape(len(every), -1)
     for k, c in enumerate(captions["condition"].values.tolist()):
         said = every[k]
         counts = words.bleu_counts(said, references)
@@ -127,8 +128,7 @@ def score_captions(
         if sentences:
             rows.append(_row("sentence_cosine", c, alike[k], n_bootstraps, seed, network="minilm"))
         if clip is not None:
-            found = words.clip_score(read_pixels(stimuli, at), said, clip)
-            rows.append(_row("clip_score", c, found, n_bootstraps, seed, network=clip.network))
+            rows.append(_row("clip_score", c, fitting[k], n_bootstraps, seed, network=clip.network))
     return rows
 
 
@@ -174,8 +174,9 @@ def close_loop(
     every = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
     inside = {name: np.repeat(members, n_times) for name, members in every.items()}
     rows = []
+    described = describer(model)
     for c, values in shown.items():
-        features = describe(list(values), model)
+        features = described(list(values))
         predicted = np.empty_like(measured)
         for f in np.unique(fold).tolist():
             found = predict_fits(weights, features, f)
@@ -220,7 +221,8 @@ def judge_synthesis(
         Kind to (n,), in units of the responses, mean over neuroids and time bins.
     """
     inside = regions(responses)[region]
-    found = {kind: predict_fits(weights, describe(list(p), model), fold) for kind, p in pictures.items()}
+    described = describer(model)
+    found = {kind: predict_fits(weights, described(list(p)), fold) for kind, p in pictures.items()}
     return {kind: np.nanmean(v.values[:, inside].reshape(len(v), -1), axis=1) for kind, v in found.items()}
 
 
@@ -306,12 +308,11 @@ def _row(
     }  # fmt: skip
 
 
-def _layers(items: list[Any], model: Model) -> dict[str, Floats]:
+def _layers(found: xr.Dataset) -> dict[str, Floats]:
     """Features of each layer, (n, n_features)."""
-    found = describe(items, model)
     layer, values = found["layer"].values, found["feature"].values
     return {
-        str(name): np.asarray(values[..., layer == name].reshape(len(items), -1), np.float64)
+        str(name): np.asarray(values[..., layer == name].reshape(len(values), -1), np.float64)
         for name in dict.fromkeys(layer)
     }
 

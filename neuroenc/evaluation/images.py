@@ -42,12 +42,9 @@ def _pairs(seen: ArrayLike, made: ArrayLike) -> tuple[NDArray[np.uint8], NDArray
     return a, b
 
 
-def _resized(pictures: NDArray[np.uint8], mode: str) -> Floats:
-    made = [
-        np.asarray(Image.fromarray(p).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-        for p in pictures
-    ]
-    return np.stack(made).astype(np.float64) / 255
+def _resized(picture: NDArray[np.uint8], mode: str) -> Floats:
+    made = Image.fromarray(picture).convert(mode).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(made, np.float64) / 255
 
 
 def pixcorr(seen: ArrayLike, made: ArrayLike) -> Floats:
@@ -69,8 +66,9 @@ def pixcorr(seen: ArrayLike, made: ArrayLike) -> Floats:
         Not uint8 RGB, or not as many.
     """
     a, b = _pairs(seen, made)
-    flat = [_resized(v, "RGB").reshape(len(v), -1).T for v in (a, b)]
-    return np.asarray(correlation(*flat), np.float64)
+    return np.array([
+        correlation(*(_resized(v, "RGB").reshape(-1, 1) for v in pair))[0] for pair in zip(a, b, strict=True)
+    ])  # fmt: skip
 
 
 def ssim(seen: ArrayLike, made: ArrayLike) -> Floats:
@@ -90,16 +88,18 @@ def ssim(seen: ArrayLike, made: ArrayLike) -> Floats:
         Not uint8 RGB, or not as many.
     """
     a, b = _pairs(seen, made)
-    x, y = _resized(a, "L"), _resized(b, "L")
+    return np.array([_similar(*(_resized(v, "L") for v in pair)) for pair in zip(a, b, strict=True)])
 
+
+def _similar(x: Floats, y: Floats) -> float:
     def blur(v: Floats) -> Floats:
-        return np.asarray(gaussian_filter(v, (0, 1.5, 1.5), truncate=3.5))
+        return np.asarray(gaussian_filter(v, 1.5, truncate=3.5))
 
     mx, my = blur(x), blur(y)
     vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     similar = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    return np.asarray(similar[:, 5:-5, 5:-5].mean((1, 2)))
+    return float(similar[5:-5, 5:-5].mean())
 
 
 def two_way(

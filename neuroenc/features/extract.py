@@ -210,17 +210,27 @@ def describe(items: Sequence[Any], model: Model, *, device: str = "auto", batch_
     InputError
         A projection, which is fitted elsewhere; features that are not finite.
     """
+    return describer(model, device=device, batch_size=batch_size)(items)
+
+
+def describer(
+    model: Model, *, device: str = "auto", batch_size: int = 32
+) -> Callable[[Sequence[Any]], xr.Dataset]:
+    """Open a network once, and return what extracts features of items as `describe` does."""
     if model.projection:
         raise InputError(
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
         )
     extractor, prepare, run, _ = _open(model, device)
-    parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
-    values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    return _dataset(
-        np.array([f"{i:07d}" for i in range(len(items))]), values, dict(extractor.contract), "float32"
-    )
+
+    def described(items: Sequence[Any]) -> xr.Dataset:
+        parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
+        values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        numbers = np.array([f"{i:07d}" for i in range(len(items))])
+        return _dataset(numbers, values, dict(extractor.contract), "float32")
+
+    return described
 
 
 class Jobs:

@@ -201,7 +201,7 @@ def open_clip_name(model: Model) -> str:
     import open_clip
 
     name = str(model.network)
-    if name == "nano":
+    if name == "nano" and name not in open_clip.list_models():  # each addition reads all files again
         open_clip.add_model_config(nano.CONFIG)
     elif name.endswith(".json"):
         found = json.loads(existing(name).read_text())
