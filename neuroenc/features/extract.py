@@ -135,8 +135,12 @@ def _blocks(out: Path, key: str) -> Iterator[Path]:
     for old in sorted(out.parent.glob(f"{escape(name)}*")):
         if old != folder:
             _drop(old)  # of other stimuli or options
-    with lock(folder / "lock", shared=True):
-        yield folder
+    try:
+        with lock(folder / "lock", shared=True):
+            yield folder
+    finally:
+        if not any(folder.glob("[0-9]*.npz")):  # nothing to go on from
+            _drop(folder)
 
 
 def _drop(folder: Path) -> None:

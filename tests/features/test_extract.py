@@ -94,6 +94,7 @@ def test_folder_of_pictures_and_a_broken_one(tmp_path):
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"Cannot decode the picture .*b\.png"):
         extract(table, Model(extractor="gabor"), tmp_path / "f.nc")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png", "f.nc"]  # no block was made
 
 
 def test_gabor_energy_finds_orientation_scale_and_place():
