@@ -243,7 +243,7 @@ def no_room(stage: str, reference: Path, made: dict, work: Path) -> list[dict]:
             free = shutil.disk_usage(disk).free
             ballast = disk / "ballast"
             with ballast.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(free - max(4096, size // 2), 1))
+                os.posix_fallocate(file.fileno(), 0, free - size // 2 // 4096 * 4096)  # it counts in pages
             taken = hashes(disk)
             first = run([a.replace(str(work), str(disk)) for a in stages(work)[stage]])
             clean = hashes(disk) == taken

@@ -282,6 +282,16 @@ def readouts() -> str:
     return "\n".join(lines)
 
 
+def faults() -> str:
+    counts = json.loads((RESULTS / "faults.json").read_text())["counts"]
+    said = "; ".join(f"{fault} {c['right']} of {c['of']}" for fault, c in counts.items())
+    return (
+        "Faults tried on each stage (`python benchmarks/faults.py`), after which the same command gave the same "
+        f"bytes, or one line said why not: {said}. What is promised about files of others stands in "
+        "[SECURITY.md](SECURITY.md)."
+    )
+
+
 def networks() -> str:
     """Write the table of docs/networks.md."""
     lines = [
@@ -312,7 +322,7 @@ def main() -> None:
                 "docs/demo_reconstructions.jpg", quality=85
             )
     for file, names in (
-        ("README.md", ("demo", "graded", "drawn", "real", "bench", "readouts")),
+        ("README.md", ("demo", "graded", "drawn", "real", "bench", "readouts", "faults")),
         ("docs/networks.md", ("networks",)),
     ):
         text = Path(file).read_text()

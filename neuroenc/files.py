@@ -184,10 +184,23 @@ def reserve(path: Path, size: int) -> None:
             file.truncate(0)
 
 
-def write_json(data: Any, path: str | Path) -> None:
-    """Write `data` as indented JSON, whole or not at all."""
+def write_json(data: dict[str, Any], path: str | Path) -> None:
+    """Write `data` as JSON, whole or not at all: an entry a line, of a table a row a line."""
+
+    def text(value: Any) -> str:
+        return json.dumps(value, allow_nan=False)
+
+    entries = []
+    for key, value in data.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            written = "[\n" + ",\n".join(map(text, value)) + "\n]"
+        elif isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):
+            written = "{\n" + ",\n".join(f"{text(k)}: {text(v)}" for k, v in value.items()) + "\n}"
+        else:
+            written = text(value)
+        entries.append(f"{text(key)}: {written}")
     with atomic(path) as partial:
-        partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
+        partial.write_text("{\n" + ",\n".join(entries) + "\n}\n")
 
 
 def existing(path: str | Path, *, made_by: str = "") -> Path:
