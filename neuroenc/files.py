@@ -57,12 +57,14 @@ def atomic(path: str | Path, *, size: int = 0) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None and not _inside(error.filename, path.parent):
             raise  # a file the block was reading, not the one it was writing
-        reason = error.strerror or str(error).splitlines()[0]
-        raise InputError(
-            f"Cannot write {path}: {reason}. Free space or choose a folder you may write to."
-        ) from error
+        raise _unwritten(path, error) from error
     finally:
         remove(partial)
+
+
+def _unwritten(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error).splitlines()[0]
+    return InputError(f"Cannot write {path}: {reason}. Free space or choose a folder you may write to.")
 
 
 def _machine() -> str:
@@ -151,11 +153,20 @@ def lock(path: Path, *, shared: bool = False, passing: bool = False) -> Iterator
     ------
     bool
         Whether it was free.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
     """
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = path.open("a")
+    except OSError as error:
+        raise _unwritten(path, error) from error
+    with held as file:
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
