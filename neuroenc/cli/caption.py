@@ -22,11 +22,13 @@ def caption_voxels(
     out: Annotated[Path, typer.Option(help="Table to write, a row a voxel (.csv).")],
     regions: Annotated[Path, typer.Option(help="Table to write, words of each region (.csv).")],
     layer: Annotated[str | None, typer.Option(help="Of the features; else all.")] = None,
-    temperature: Annotated[float, typer.Option(help="Of the softmax over the bank.", min=1e-6)] = 0.05,
+    temperature: Annotated[float, common.number("Of the softmax over the bank.", low=1e-6)] = 0.05,
     generate: Annotated[
         bool, typer.Option("--generate", help="Write captions too (embeddings of nano).")
     ] = False,
-    level: Annotated[float, typer.Option(help="False discovery rate of confident captions.")] = 0.05,
+    level: Annotated[
+        float, common.number("False discovery rate of confident captions.", low=0, high=1)
+    ] = 0.05,
     seed: int = 0,
 ) -> None:
     """Caption every voxel by what its encoder's weights pick from a bank of captioned pictures."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -20,8 +22,34 @@ Out = Annotated[Path, typer.Option(help="File to write, whole or not at all.")]
 Options = Annotated[
     str, typer.Option(help="Section of the configuration: JSON, or FILE.yaml#path.to.section.")
 ]
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise InputError(f"An option is {value}, expected a finite number. Give one.")
+    return value
+
+
+def number(text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Make an option that takes a finite number."""
+    return typer.Option(help=text, min=low, max=high, callback=_finite)
+
+
+def _named(values: Any) -> Any:
+    for value in [values] if isinstance(values, str) else values:
+        if not re.fullmatch("[A-Za-z0-9]+", value):
+            raise InputError(
+                f"Invalid value for '--subject': {value!r}. Names are letters and digits, A to Z, a to z, 0 to "
+                "9."
+            )
+    return values
+
+
 Root = Annotated[Path | None, typer.Option(help="Folder of the dataset, instead of dataset.root.")]
-Subjects = Annotated[list[str], typer.Option("--subject", help="May be given several times.")]
+Subject = Annotated[str, typer.Option(callback=_named)]
+Subjects = Annotated[
+    list[str], typer.Option("--subject", help="May be given several times.", callback=_named)
+]
 ResponsesFile = Annotated[Path, typer.Option(help="Responses (.nc).")]
 StimuliFile = Annotated[Path, typer.Option(help="StimulusSet (.nc).")]
 ScoresFiles = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neuroenc.cli import common
-from neuroenc.cli.common import Options, Out, Root, StimuliFile, Subjects
+from neuroenc.cli.common import Options, Out, Root, StimuliFile, Subject, Subjects
 
 data = common.group("Recordings and what was shown.")
 split = common.group("Training and test sets.")
@@ -61,9 +61,7 @@ def data_stimuli(options: Options, subject: Subjects, out: Out, root: Root = Non
 
 
 @data.command("responses")
-def data_responses(
-    options: Options, subject: Annotated[str, typer.Option()], out: Out, root: Root = None
-) -> None:
+def data_responses(options: Options, subject: Subject, out: Out, root: Root = None) -> None:
     """Write the Responses of one subject."""
     from neuroenc.arrays import save
     from neuroenc.datasets import module

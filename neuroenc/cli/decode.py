@@ -108,7 +108,9 @@ def decode_index(
     out: Annotated[Path, typer.Option(help="File of the index; ids and contract go beside it.")],
     layer: Annotated[list[str] | None, typer.Option(help="Of the embedding; else all.")] = None,
     without: Annotated[Path | None, typer.Option(help="Splits (.nc): leave out what any fold tests.")] = None,
-    recall: Annotated[float, typer.Option(help="Of the true ten nearest, for large pools.")] = 0.95,
+    recall: Annotated[
+        float, common.number("Of the true ten nearest, for large pools.", low=0, high=1)
+    ] = 0.95,
 ) -> None:
     """Build an index of a pool of pictures, exact while it is small."""
     import numpy as np
@@ -186,7 +188,7 @@ def decode_reconstruct(
     from neuroenc.config import Reconstruction
     from neuroenc.decoders.pipelines import make
     from neuroenc.decoders.reconstruct import reconstruct
-    from neuroenc.encoders.training import pick_device
+    from neuroenc.devices import pick_device
 
     chosen = common.section(Reconstruction, options)
     if (low_level is None) != (low_level_null is None):
@@ -241,7 +243,7 @@ def decode_synthesise(
         str | None, typer.Option(help="WEIGHTS=OPTIONS of an encoder that took no part, and its model.")
     ] = None,
     n: Annotated[int, typer.Option(help="Pictures of each kind.", min=2)] = 10,
-    scale: Annotated[float, typer.Option(help="Strength of the gradient.", min=0)] = 3.0,
+    scale: Annotated[float, common.number("Strength of the gradient.", low=0)] = 3.0,
     fold: int = 0,
     seed: int = 0,
 ) -> None:

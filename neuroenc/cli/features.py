@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,25 +57,30 @@ def features_extract(
     options: Options,
     out: Out,
     split: Annotated[Path | None, typer.Option(help="Splits (.nc), for PCA of training stimuli.")] = None,
-    memory_gb: Annotated[float, typer.Option(help="For the activations of a batch.")] = 1.0,
-    device: Annotated[str, typer.Option(help="Of torch; auto: cuda where there is one.")] = "auto",
+    memory_gb: Annotated[float, common.number("For the activations of a batch.", low=0.001)] = 1.0,
+    device: Annotated[str | None, typer.Option(help="Of torch, instead of the model's.")] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that read and resize; else as many as serve.", min=0)
+        int | None,
+        typer.Option(help="Processes that read and resize; else as many as serve.", min=0, max=1024),
     ] = None,
     shard: Annotated[str, typer.Option(help="K/N: one of N processes; then run once without.")] = "0/1",
 ) -> None:
     """Extract features of all stimuli; a killed run is taken up again."""
     from neuroenc.arrays import load
-    from neuroenc.config import Model
+    from neuroenc.config import Model, parse
     from neuroenc.features.extract import extract
 
-    number, _, total = shard.partition("/")
-    if not (number.isdigit() and total.isdigit() and int(number) < int(total)):
+    match = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", shard)
+    number, total = (int(match[1]), int(match[2])) if match else (0, 0)
+    if number >= total:
         raise InputError(f"Invalid value for '--shard': {shard!r}. Expected K/N with K below N, e.g. 0/4.")
+    chosen = common.section(Model, options)
+    if device is not None:
+        chosen = parse(Model, chosen.model_dump() | {"device": device})
     extract(
-        load(stimuli, "stimuli"), common.section(Model, options), out,
-        split=load(split, "splits") if split else None, memory_gb=memory_gb, device=device,
-        workers=workers, shard=(int(number), int(total)),
+        load(stimuli, "stimuli"), chosen, out,
+        split=load(split, "splits") if split else None, memory_gb=memory_gb,
+        workers=workers, shard=(number, total),
     )  # fmt: skip
 
 

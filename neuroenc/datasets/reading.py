@@ -27,6 +27,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
+OBJECTS = 100_000  # groups and datasets of an HDF5, at most
 
 
 class Table:
@@ -368,7 +369,8 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     """
     try:
         with h5py.File(existing(path)) as file:
-            _check_whole(file)
+            for _ in _datasets(file):
+                pass
             yield file
     except InputError:
         raise
@@ -392,9 +394,7 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     """
     found = file.get(key) if key else None
     if not isinstance(found, h5py.Dataset):
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        raise invalid(f"dataset in {file.filename}", key, names)
+        raise invalid(f"dataset in {file.filename}", key, [name for name, _ in _datasets(file)])
     if not found.shape or found.dtype.kind not in "biuf":
         raise InputError(
             f"{file.filename}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
@@ -402,24 +402,44 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     return found
 
 
-def _check_whole(file: h5py.File) -> None:
-    """Refuse a file that takes values from other files: what is read is what was given."""
-    outside: list[str] = []
+def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """List the datasets of a file, each once.
 
-    def link(name: str, found: Any) -> None:
-        if isinstance(found, h5py.ExternalLink):
-            outside.append(name)
+    Raises
+    ------
+    InputError
+        It reaches into other files: what is read is what was given. Or it holds objects without end.
+    """
+    pending: list[tuple[str, Any]] = [("", file)]
+    seen = {h5py.h5o.get_info(file.id).addr}
+    n = 0
+    while pending:
+        place, group = pending.pop()
+        for name in group:
+            path, n = f"{place}{name}", n + 1
+            if n > OBJECTS or len(path) > 2**14:
+                raise InputError(f"{file.filename} holds too many or too deep groups. Is it what it seems?")
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise _elsewhere(file, path)
+            if not isinstance(link, h5py.HardLink):
+                continue
+            item = group[name]
+            if (address := h5py.h5o.get_info(item.id).addr) in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                pending.append((f"{path}/", item))
+            elif isinstance(item, h5py.Dataset):
+                if item.external or (
+                    item.is_virtual and any(s.file_name != "." for s in item.virtual_sources())
+                ):
+                    raise _elsewhere(file, path)
+                yield path, item
 
-    def item(name: str, found: Any) -> None:
-        if isinstance(found, h5py.Dataset) and (
-            found.external or (found.is_virtual and any(s.file_name != "." for s in found.virtual_sources()))
-        ):
-            outside.append(name)
 
-    file.visititems_links(link)
-    file.visititems(item)
-    if outside:
-        raise InputError(
-            f"{file.filename}#{outside[0]} takes its values from another file, which is not read for it. "
-            "Copy them into this one."
-        )
+def _elsewhere(file: h5py.File, place: str) -> InputError:
+    return InputError(
+        f"{file.filename}#{place} takes its values from another file, which is not read for it. Copy them into "
+        "this one."
+    )

@@ -11,12 +11,14 @@ from xml.etree import ElementTree
 
 from neuroenc.config import Dataset
 from neuroenc.errors import InputError, invalid
-from neuroenc.fetch import FetchError, accept, consent, fetch, page, place, room, unpack
+from neuroenc.fetch import BYTES, FetchError, accept, consent, fetch, opened, page, place, room, unpack
 from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
 OPENNEURO_URL = "https://s3.amazonaws.com/openneuro.org"
 COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
+COCO_HASH = "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3"  # there is no https
+LISTED = 1_000_000  # keys under one prefix, at most
 NSD_SESSIONS = dict(zip((f"{i:02d}" for i in range(1, 9)), (40, 40, 32, 30, 40, 32, 40, 30), strict=True))
 
 File = tuple[str, str]  # url, path under the root
@@ -84,11 +86,16 @@ def openneuro_files(prefix: str) -> Iterator[str]:
             ) from None
         keys = [e.text or "" for e in found.iter() if e.tag.rpartition("}")[2] == "Key"]
         n += len(keys)
+        astray = [k for k in keys if not k.startswith(prefix)]
+        if astray:
+            raise FetchError(
+                f"{OPENNEURO_URL} lists {astray[0][:200]!r} under {prefix}. Nothing was fetched."
+            )
         yield from (k for k in keys if not k.endswith("/"))
         token = [e.text for e in found.iter() if e.tag.rpartition("}")[2] == "NextContinuationToken"]
         if not token:
             break
-        if not keys or token[0] == more.get("continuation-token"):
+        if not keys or token[0] == more.get("continuation-token") or n > LISTED:
             raise FetchError(f"{OPENNEURO_URL} lists {prefix} without end. Try again later.")
         more = {"continuation-token": str(token[0])}
     if not n:
@@ -195,7 +202,7 @@ def fetch_dataset(options: Dataset, subjects: list[str]) -> list[str]:
         fetch(url, path)
     if options.name == "nsd" and not (root / "nsddata_stimuli/annotations").exists():
         archive = root / ".coco.zip"
-        fetch(COCO_URL, archive)
+        fetch(COCO_URL, archive, known_hash=COCO_HASH)
         unpack(archive, root / "nsddata_stimuli")
         remove(archive)
     return [str(path) for _, path in missing]
@@ -205,10 +212,10 @@ def _size(url: str) -> int:
     import requests
 
     try:
-        answer = requests.head(url, timeout=30, allow_redirects=True)
+        with opened(url, "HEAD", allow_redirects=True) as answer:
+            length = answer.headers.get("Content-Length", "")
     except requests.RequestException as error:
         raise FetchError(
             f"Cannot reach {url}: {str(error).splitlines()[0]}. Is there a network here?"
         ) from None
-    length = answer.headers.get("Content-Length", "")
-    return int(length) if answer.ok and length.isdigit() else 0
+    return int(length) if answer.ok and BYTES.fullmatch(length) else 0

@@ -15,9 +15,9 @@ from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroid
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import cosine, hits, retrieval
 from neuroenc.decoders.target import Target
+from neuroenc.devices import pick_device
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.missing import by_stimulus, complete
-from neuroenc.encoders.training import pick_device
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import standardise_by
 from neuroenc.real import deviation

@@ -67,7 +67,7 @@ def make(
     if values.get("device") == "cpu" and not isinstance(options, config.Trained):
         values["device"] = None  # NumPy, without torch
     elif "device" in values:
-        from neuroenc.encoders.training import pick_device
+        from neuroenc.devices import pick_device
 
         values["device"] = pick_device(values["device"])
     if isinstance(options, config.Trained):

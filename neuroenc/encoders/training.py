@@ -56,26 +56,6 @@ def tokens_of(estimator: Any, X: Any) -> Floats:
     return X
 
 
-def pick_device(name: str) -> str:
-    """Turn "auto" into a GPU where there is one.
-
-    Raises
-    ------
-    InputError
-        There is no such device here.
-    """
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if name == "auto":
-        return "cuda" if gpus else "cpu"
-    kind, _, number = name.partition(":")
-    there = {"cpu": True, "cuda": gpus > int(number or 0), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
-        raise InputError(f"There is no device {name!r} here; torch sees {gpus} GPUs. Use 'auto' or 'cpu'.")
-    return name
-
-
 def correlation(truth: Floats, predicted: Floats) -> Floats:
     """Pearson's r of each column over the rows that are there, 0 where one is constant."""
     there = np.isfinite(truth)

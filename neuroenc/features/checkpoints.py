@@ -6,11 +6,13 @@ the file's name) it is checked; every file's own hash is written to the manifest
 
 from __future__ import annotations
 
-import json
 import os
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field, ValidationError
 
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
@@ -224,6 +226,24 @@ def _files(entry: Entry, revision: str) -> tuple[dict[str, str], str, list[File]
     return _hub(repository, wanted, licence, revision)
 
 
+class _Large(BaseModel):
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class _Listed(BaseModel):
+    rfilename: str
+    size: int | None = Field(default=None, ge=0)
+    lfs: _Large | None = None
+
+
+class _Listing(BaseModel):
+    """What the hub says of a repository."""
+
+    sha: str = Field(pattern="^[0-9a-f]{7,64}$")
+    siblings: list[_Listed]
+    cardData: dict[str, Any] | None = None  # noqa: N815  the hub's name
+
+
 def _hub(
     repository: str, wanted: tuple[str, ...], licence: str, revision: str
 ) -> tuple[dict[str, str], str, list[File]]:
@@ -231,20 +251,19 @@ def _hub(
     import requests
 
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    url = f"{hub}/api/models/{repository}/revision/{revision}?blobs=true"
+    url = f"{hub}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
     try:
-        found: dict[str, Any] = json.loads(page(url))
-        files = {str(f["rfilename"]): f for f in found["siblings"]}
-        commit = str(found["sha"])
+        found = _Listing.model_validate_json(page(url))
     except requests.RequestException as error:
         raise InputError(
             f"Cannot look up {repository} at {hub}: {str(error).splitlines()[0]}. Is there a network here, "
             "and is the revision right?"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except ValidationError:
         raise InputError(
             f"Cannot look up {repository} at {hub}: the answer is no list of files. Is HF_ENDPOINT right?"
         ) from None
+    files = {f.rfilename: f for f in found.siblings}
     if not wanted:
         weights = sorted(f for f in files if "/" not in f and f.endswith(".safetensors"))
         wanted = (*(f for f in KEPT if f in files), *(weights or ["pytorch_model.bin"]))
@@ -254,13 +273,16 @@ def _hub(
         raise InputError(
             f"{repository} has no {lacking[0]!r} at {revision!r}. Its layout changed; report it."
         )
-    licence = (found.get("cardData") or {}).get("license") or licence or "unstated"
+    stated = (found.cardData or {}).get("license")
+    licence = stated if isinstance(stated, str) else licence or "unstated"
     listed: list[File] = []
-    for file in dict.fromkeys(f for found in matched.values() for f in found):
-        large = (files[file].get("lfs") or {}).get("sha256")
-        known = f"sha256:{large}" if large else None
-        listed.append((f"{hub}/{repository}/resolve/{commit}/{file}", file, known, files[file].get("size")))
-    return {"hub": repository, "revision": commit}, licence, listed
+    for file in dict.fromkeys(f for names in matched.values() for f in names):
+        lfs = files[file].lfs
+        known = f"sha256:{lfs.sha256}" if lfs else None
+        listed.append(
+            (f"{hub}/{repository}/resolve/{found.sha}/{quote(file)}", file, known, files[file].size)
+        )
+    return {"hub": repository, "revision": found.sha}, licence, listed
 
 
 def _convert(folder: Path) -> None:

@@ -45,7 +45,6 @@ def extract(
     *,
     split: xr.Dataset | None = None,
     memory_gb: float = 1.0,
-    device: str = "auto",
     workers: int | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> None:
@@ -66,8 +65,6 @@ def extract(
         Splits; a projection by PCA is fitted to stimuli that are training stimuli in all folds.
     memory_gb : float
         What the activations of one batch may take.
-    device : str
-        Of torch; "auto" takes a GPU where there is one.
     workers : int, optional
         Processes that read and prepare stimuli; 0: this one. None: one for each core but one beside a GPU,
         none where the network itself takes the cores.
@@ -88,7 +85,7 @@ def extract(
         table, contract = TABLES[model.extractor](stimuli)
         _save(out, stimuli, {"table": table}, contract, model.dtype)
         return
-    extractor, prepare, run, reads = _open(asked, device)
+    extractor, prepare, run, reads = _open(asked)
     batch = 32 if model.extractor in PIXELS else extractor.batch_size(memory_gb)
 
     n_parts = 1  # texts or frames of a stimulus, whose mean is taken
@@ -176,7 +173,7 @@ def _fill(
     bar.close()
 
 
-def _open(asked: Model, device: str) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Parts], str]:
+def _open(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Parts], str]:
     """Open an extractor of pixels or texts: itself, what prepares items, what runs them, what it reads."""
     model, _ = resolve(asked)
     if model.extractor in PIXELS:
@@ -188,12 +185,12 @@ def _open(asked: Model, device: str) -> tuple[Any, Callable[[list[Any]], Any], C
     if model.extractor in NETWORKS:
         from neuroenc.features.networks import Network
 
-        extractor = Network(asked, device=device)
+        extractor = Network(asked, device=asked.device)
         return extractor, extractor.source.prepare, extractor.run, extractor.reads
     raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
 
 
-def describe(items: Sequence[Any], model: Model, *, device: str = "auto", batch_size: int = 32) -> xr.Dataset:
+def describe(items: Sequence[Any], model: Model, *, batch_size: int = 32) -> xr.Dataset:
     """Extract features of pictures or texts at hand, in memory.
 
     Parameters
@@ -201,7 +198,6 @@ def describe(items: Sequence[Any], model: Model, *, device: str = "auto", batch_
     items : sequence
         uint8 pictures (height, width, 3), or texts, as the network reads.
     model : Model
-    device : str
     batch_size : int
 
     Returns
@@ -214,19 +210,17 @@ def describe(items: Sequence[Any], model: Model, *, device: str = "auto", batch_
     InputError
         A projection, which is fitted elsewhere; features that are not finite.
     """
-    return describer(model, device=device, batch_size=batch_size)(items)
+    return describer(model, batch_size=batch_size)(items)
 
 
-def describer(
-    model: Model, *, device: str = "auto", batch_size: int = 32
-) -> Callable[[Sequence[Any]], xr.Dataset]:
+def describer(model: Model, *, batch_size: int = 32) -> Callable[[Sequence[Any]], xr.Dataset]:
     """Open a network once, and return what extracts features of items as `describe` does."""
     if model.projection:
         raise InputError(
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
         )
-    extractor, prepare, run, _ = _open(model, device)
+    extractor, prepare, run, _ = _open(model)
 
     def described(items: Sequence[Any]) -> xr.Dataset:
         parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]

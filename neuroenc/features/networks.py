@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.config import Model
+from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
 from neuroenc.features import layouts, nano, preprocessing, registry
 from neuroenc.files import existing, sha256
@@ -65,9 +66,8 @@ class Network:
     def __init__(self, model: Model, *, device: str = "cpu") -> None:
         import torch
 
-        gpu = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = pick_device(device)
         self.model, entry = registry.resolve(model)
-        self.device = gpu if device == "auto" else device
         self.weights, seed, path = _weights(self.model, entry)
         if path is not None and path.is_file():
             self.model = preprocessing.tell(self.model, path, self.weights.rpartition(":")[2])

@@ -222,10 +222,10 @@ def _page(label: str, rows: list[dict[str, Any]]) -> str:
         "td,th{padding:3px 10px;text-align:left;border-bottom:1px solid #ddd;white-space:nowrap}"
     )
     note = f"{rows[0]['command']} · {rows[0]['machine']} · neuroenc {rows[0]['version']}"
-    title = f"neuroenc: {label}"
+    title, short = escape(f"neuroenc: {label}"), escape(short_table({"rows": rows}))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-        f"<h1>{title}</h1><p>{note}</p><pre>{escape(short_table({'rows': rows}))}</pre>{table}</html>\n"
+        f"<h1>{title}</h1><p>{escape(note)}</p><pre>{short}</pre>{table}</html>\n"
     )
 
 

@@ -20,4 +20,4 @@ rule bench_readouts:
         mem_mb=8000,
         runtime=120,
     shell:
-        "python {input.script:q} > {log} 2>&1"
+        "python {input.script:q} > {log:q} 2>&1"

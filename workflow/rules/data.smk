@@ -15,7 +15,7 @@ rule simulate:
             "simulate", output[0], **config.get("simulate", {})
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule stimuli:
@@ -42,7 +42,7 @@ rule stimuli:
             out=output[0],
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule responses:
@@ -69,7 +69,7 @@ rule responses:
             out=output[0],
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule split:
@@ -95,4 +95,4 @@ rule split:
             out=output[0],
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -36,7 +36,7 @@ rule decode_fit:
     params:
         run=decoding,
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule decode_classify:
@@ -66,7 +66,7 @@ rule decode_classify:
             scores=output.scores,
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 def wants(wildcards, input, output):
@@ -148,7 +148,7 @@ if WANTED:
         params:
             run=wants,
         shell:
-            "neuroenc {params.run:q} > {log} 2>&1"
+            "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 def reconstruction(wildcards, input, output):
@@ -236,7 +236,7 @@ if DRAWN:
         params:
             run=reconstruction,
         shell:
-            "neuroenc {params.run:q} > {log} 2>&1"
+            "neuroenc {params.run:q} > {log:q} 2>&1"
 
     rule evaluate_reconstructions:
         """Score pictures by pixels, networks and encoders that predict responses to them; and captions."""
@@ -267,4 +267,4 @@ if DRAWN:
         params:
             run=judgement,
         shell:
-            "neuroenc {params.run:q} > {log} 2>&1"
+            "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -27,7 +27,7 @@ rule encode_fit:
             weights=output.weights,
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 def evaluation(wildcards, input, output):
@@ -91,4 +91,4 @@ rule evaluate:
     params:
         run=evaluation,
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"

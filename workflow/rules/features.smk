@@ -23,4 +23,4 @@ rule features:
             out=output[0],
         ),
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -145,7 +145,7 @@ rule figures:
     params:
         run=drawing,
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 def summing(wildcards, input, output):
@@ -235,4 +235,4 @@ rule summary:
     params:
         run=summing,
     shell:
-        "neuroenc {params.run:q} > {log} 2>&1"
+        "neuroenc {params.run:q} > {log:q} 2>&1"
