@@ -385,7 +385,13 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
                 min(size, 1024) if dim == "neuroid" else size for dim, size in variable.sizes.items()
             )
     with atomic(path, size=dataset.nbytes + 2**16) as partial:
-        dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
+        try:
+            dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
+        except ValueError as error:  # half a character, a zero byte
+            raise ContractError(
+                f"Cannot write {path}: the {dataset.attrs['kind']} hold text that no file keeps ({error}). "
+                "Correct names and texts."
+            ) from None
 
 
 def load(path: str | Path, kind: Kind) -> xr.Dataset:

@@ -13,7 +13,7 @@ from neuroenc.errors import InputError
 from neuroenc.files import existing
 
 
-def read_text(path: str | Path, *, made_by: str = "") -> str:
+def read_text(path: str | Path, *, made_by: str = "", utf16: bool = False) -> str:
     """Read a text file; a byte order mark is taken off, line ends are left as they are.
 
     Parameters
@@ -21,6 +21,8 @@ def read_text(path: str | Path, *, made_by: str = "") -> str:
     path : path
     made_by : str
         What to do if it is not there.
+    utf16 : bool
+        Also read UTF-16 that begins with a byte order mark, as Praat writes it.
 
     Raises
     ------
@@ -32,14 +34,16 @@ def read_text(path: str | Path, *, made_by: str = "") -> str:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}. Expected a file you may read.") from None
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if wide and not utf16:
         raise InputError(f"{path} is UTF-16. Save it as UTF-8.")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {line}. Save it as UTF-8."
+            f"{path} is not {'UTF-16' if wide else 'UTF-8'}: byte 0x{error.object[error.start]:02x} in line "
+            f"{line}. Save it as UTF-8."
         ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1

@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def _end(message: str, status: int = 1) -> NoReturn:
-    """Print one line and end; what a terminal would act upon is spelt out, the middle of very much left out."""
+    """Print one line and end: what a terminal would act upon spelt out, the middle of very much left out."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     line = line if len(line) <= LONGEST else f"{line[: LONGEST - 250]} … {line[-240:]}"
     print(f"neuroenc: {line}", file=sys.stderr)

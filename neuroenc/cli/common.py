@@ -39,8 +39,7 @@ def _named(values: Any) -> Any:
     for value in [values] if isinstance(values, str) else values:
         if not re.fullmatch("[A-Za-z0-9]+", value):
             raise InputError(
-                f"Invalid value for '--subject': {value!r}. Names are letters and digits, A to Z, a to z, 0 to "
-                "9."
+                f"Invalid value for '--subject': {value!r}. Allowed: letters and digits (A-Z, a-z, 0-9)."
             )
     return values
 

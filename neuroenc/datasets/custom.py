@@ -11,6 +11,7 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -32,6 +33,7 @@ LICENCE = "yours"
 CITATION = "yours"
 IMAGES = (".nii", ".nii.gz", ".gii")
 FORMATS = (*IMAGES, ".npy", ".h5", ".hdf5", ".csv", ".tsv", "-epo.fif")
+FARTHEST = 1e6  # of a coordinate
 # columns that are read, and the beginnings of such
 STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption", "label"),
            ("caption_", "category_", "label_"))  # fmt: skip
@@ -92,6 +94,17 @@ class Description(Section):
     subjects: dict[str, Subject] = Field(min_length=1)
 
 
+def _inside(root: Path, name: str, made_by: str = "") -> Path:
+    """Return a file or folder that the description names, which lies in the folder, links followed."""
+    path = existing(root / name, made_by=made_by)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            f"{path} is a link that leads outside {root}, to {path.resolve()}. Put the file itself into the "
+            "folder."
+        )
+    return path
+
+
 def describe(options: Dataset) -> tuple[Path, Description]:
     """Read `dataset.yaml`.
 
@@ -101,13 +114,13 @@ def describe(options: Dataset) -> tuple[Path, Description]:
         It is missing or wrong; the key and what is allowed are named.
     """
     root = existing(str(options.root), made_by="Set `dataset.root` to the folder with dataset.yaml.")
-    path = root / "dataset.yaml"
-    found = read_yaml(path, made_by="docs/custom.md says what it holds.")
+    path = _inside(root, "dataset.yaml", "docs/custom.md says what it holds.")
+    found = read_yaml(path)
     return root, parse(Description, found, source=str(path))
 
 
 def _stimuli(root: Path, about: Description) -> Table:
-    table = read_table(root / about.stimuli.table, "stimulus_id")
+    table = read_table(_inside(root, about.stimuli.table), "stimulus_id")
     table.expect(*STIMULI)
     _unique(table, "stimulus_id")
     return table
@@ -138,16 +151,20 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     pixels = "not distributed"
     if about.stimuli.pictures is not None:
         place, hash_, key = about.stimuli.pictures.partition("#")
-        pixels = f"{existing(root / place)}{hash_}{key}"
+        pictures = _inside(root, place)
+        pixels = f"{pictures}{hash_}{key}"
         if hash_ or place.lower().endswith((".h5", ".hdf5")):
-            n = n_pictures(root / place, key)
+            n = n_pictures(pictures, key)
             if n != len(table):
                 raise InputError(
                     f"{pixels} has {n} pictures, {path} {len(table)} rows; they must match one to one. "
                     "Was one of them filtered?"
                 )
         else:
-            columns["file"] = locate(root / place, table.names("file")[rows])
+            columns["file"] = locate(pictures, table.names("file")[rows])
+            for name in dict.fromkeys(columns["file"].tolist()):
+                if ".zip/" not in name:
+                    _inside(root, f"{place}/{name}")
     columns |= {c: np.char.strip(table.text(c)[rows])
                 for c in table.columns if c == "label" or c.startswith("label_")}  # fmt: skip
     captions = [table.text(c)[rows] for c in table.columns if c == "caption" or c.startswith("caption_")]
@@ -187,7 +204,7 @@ def _design(table: Table) -> dict[str, NDArray[Any]]:
 def _presentations(root: Path, about: Description, subject: str, stimuli: NDArray[np.str_]) -> Table:
     if subject not in about.subjects:
         raise invalid("subject", subject, about.subjects)
-    table = read_table(root / about.subjects[subject].presentations, "stimulus_id")
+    table = read_table(_inside(root, about.subjects[subject].presentations), "stimulus_id")
     table.expect(PRESENTATIONS)
     unknown = sorted(set(table.names("stimulus_id")) - set(stimuli))
     if unknown:
@@ -200,7 +217,7 @@ def _presentations(root: Path, about: Description, subject: str, stimuli: NDArra
 
 def _neuroids(root: Path, name: str, labels: list[str] | None, n: int, responses: str) -> pd.DataFrame:
     """Read what is known of the columns of the responses, in their order where they have labels."""
-    table = read_table(root / name, "neuroid_id")
+    table = read_table(_inside(root, name), "neuroid_id")
     table.expect(*NEUROIDS)
     ids = _unique(table, "neuroid_id")
     if len(table) != n:
@@ -212,11 +229,11 @@ def _neuroids(root: Path, name: str, labels: list[str] | None, n: int, responses
         found["hemisphere"] = table.choices("hemisphere", ("L", "R", ""))
     if "vertex" in table:
         found["vertex"] = table.integers("vertex", low=0)
-    found |= {c: table.numbers(c, missing=True) for c in "xyz" if c in table}
+    found |= {c: table.numbers(c, missing=True, low=-FARTHEST, high=FARTHEST) for c in "xyz" if c in table}
     for column, low, high in (("noise_ceiling", -np.inf, 1), ("ncsnr", 0, np.inf)):
         if column in table:
             found[column] = table.numbers(column, missing=True, low=low, high=high)
-    found |= {c: table.flags(c) for c in table.columns if c.startswith("roi_")}
+    found |= {c: table.flags(c) for c in table.columns if c.startswith("roi_") and c != "roi_"}
     if labels is None or labels == [str(i) for i in range(n)]:
         return pd.DataFrame(found)
     if set(labels) != set(ids):
@@ -353,22 +370,22 @@ def _read(
         Start and stop of the bins, where the file says.
     """
     file, _, key = name.partition("#")
-    path, file = existing(root / file), file.lower()
+    path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
     neuroids, labels, time = None, None, None
     if file.endswith("-epo.fif"):
         values, neuroids, time = _epochs(path)
         labels = neuroids["neuroid_id"].tolist()
     elif file.endswith(IMAGES):
-        mask = root / section.mask if section.mask else None
+        mask = _inside(root, section.mask) if section.mask else None
         values, neuroids, attrs = read_responses(
-            path, mask, {k: root / v for k, v in section.regions.items()}
+            path, mask, {k: _inside(root, v) for k, v in section.regions.items()}
         )
     elif file.endswith(".npy"):
         values = read_array(path)
     elif file.endswith((".h5", ".hdf5")):
         with open_hdf5(path) as source:
-            values = numbers(source, key)[:]
+            values = _stored(source, key)
     elif file.endswith((".csv", ".tsv")):
         values, labels = _columns(path, shown)
     else:
@@ -377,11 +394,26 @@ def _read(
         raise InputError(f"{name} has no voxels for `mask` and `regions`. Name its regions in `neuroids`.")
     if values.ndim not in (2, 3):
         raise InputError(f"{name} has shape {values.shape}, expected (presentations, neuroids[, time bins]).")
+    if 0 in values.shape:
+        raise InputError(f"{name} has shape {values.shape}: it is empty.")
     if section.neuroids is not None:
         neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name)
     if neuroids is None:
         neuroids = pd.DataFrame({"neuroid_id": labels or np.arange(values.shape[1])})
     return real32(values, name), neuroids, attrs, time
+
+
+def _stored(file: h5py.File, key: str) -> NDArray[Any]:
+    """Read an array of HDF5 as its writer sees it: MATLAB's axes are in reverse there; a fill is missing."""
+    found = numbers(file, key)
+    values: NDArray[Any] = found[:]
+    if "MATLAB_class" in found.attrs:
+        values = values.T
+    for name in ("_FillValue", "missing_value"):
+        absent = np.isin(values, np.ravel(found.attrs[name])) if name in found.attrs else np.False_
+        if absent.any():
+            values = np.where(absent, np.nan, values)
+    return values
 
 
 def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]]]:

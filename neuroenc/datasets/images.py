@@ -44,16 +44,20 @@ def read_image(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        It is missing, broken or cut short, or its values are colours, records or complex numbers.
+        It is missing, broken or cut short, its values lie in another file, or they are colours, records or
+        complex numbers.
     """
     path = existing(path)
     try:
-        image = nib.load(path)
+        with nib.imageglobals.LoggingOutputSuppressor():  # what it says of a header, the line below says
+            image = nib.load(path)
         if isinstance(image, DataobjImage):
             image = type(image).from_filename(path, keep_file_open=True)
             kinds = {image.get_data_dtype()}
         else:
             kinds = {array.data.dtype for array in image.darrays}
+            if any(array.ext_fname for array in image.darrays):
+                raise InputError(f"{path} takes its values from another file. Store them in this one.")
         if is_proxy(image.dataobj if isinstance(image, DataobjImage) else None):
             _check_whole(path, image.dataobj)
     except InputError:
@@ -68,6 +72,8 @@ def read_image(path: str | Path) -> Any:
 
 def _check_whole(path: Path, values: Any) -> None:
     """Compare the length of a file, uncompressed, with what its header announces."""
+    if min(values.shape, default=1) < 0:
+        raise InputError(f"Cannot read {path}: its header states the shape {values.shape}. Fetch it again.")
     expected = int(values.offset) + math.prod(map(int, values.shape)) * values.dtype.itemsize
     found = path.stat().st_size
     if path.name.lower().endswith((".gz", ".mgz")):
@@ -230,6 +236,8 @@ def _gifti(path: Path, image: Any) -> Read:
     vertex = np.ravel(nodes[0]).astype(int) if nodes else np.arange(values.shape[1])
     if len(vertex) != values.shape[1]:
         raise InputError(f"{path} lists {len(vertex)} vertices for {values.shape[1]} values.")
+    if vertex.min(initial=0) < 0 or len(set(vertex)) < len(vertex):
+        raise InputError(f"{path} lists vertices twice or below 0. Was it cut out of another?")
     meta = dict(arrays[0].meta) | dict(image.meta)
     side = SIDES.get(str(meta.get("AnatomicalStructurePrimary", "")), "")
     return values.astype(np.float32), pd.DataFrame(

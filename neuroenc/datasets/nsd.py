@@ -8,6 +8,7 @@ from one in the design and from zero in the tables.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.images import read_image, read_values
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import numbers, open_hdf5, read_table
+from neuroenc.datasets.reading import numbers, open_hdf5, read_table, reason
 from neuroenc.documents import read_json, read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -103,17 +104,23 @@ def _annotations(
     names: dict[int, str] = {}
     areas: list[tuple[int, int, float]] = []
     for split in sorted(set(coco_split)):
-        for a in read_json(folder / f"captions_{split}.json", "annotations")["annotations"]:
-            if a["image_id"] in row:
-                captions[row[a["image_id"]]].append(a["caption"].strip())
-        instances = read_json(folder / f"instances_{split}.json", "categories", "images", "annotations")
-        names |= {c["id"]: c["name"] for c in instances["categories"]}
-        sizes |= {i["id"]: i["height"] * i["width"] for i in instances["images"]}
-        areas += [
-            (row[a["image_id"]], a["category_id"], a["area"] / sizes[a["image_id"]])
-            for a in instances["annotations"]
-            if a["image_id"] in row
-        ]
+        try:
+            for a in read_json(folder / f"captions_{split}.json", "annotations")["annotations"]:
+                if a["image_id"] in row:
+                    captions[row[a["image_id"]]].append(a["caption"].strip())
+            instances = read_json(folder / f"instances_{split}.json", "categories", "images", "annotations")
+            names |= {c["id"]: c["name"] for c in instances["categories"]}
+            sizes |= {i["id"]: i["height"] * i["width"] for i in instances["images"]}
+            areas += [
+                (row[a["image_id"]], a["category_id"], a["area"] / sizes[a["image_id"]])
+                for a in instances["annotations"]
+                if a["image_id"] in row
+            ]
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            raise InputError(
+                f"The annotations of {split} in {folder} are not laid out as COCO's: {reason(error)}. Fetch "
+                "them again."
+            ) from None
     column = {c: i for i, c in enumerate(sorted(names))}
     strength = np.zeros((len(row), len(names)), np.float32)
     for i, category, area in areas:
@@ -158,17 +165,17 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
                       sorted(p.name for p in betas.parent.iterdir()))  # fmt: skip
     reader = _Volume(root, subject, betas) if volume else _Surface(root, subject, betas)
     mask = reader.mask(options.mask)
-    design = scipy.io.loadmat(existing(root / EXPERIMENT / "nsd_expdesign.mat"))
-    order = design["masterordering"][0].astype(int) - 1
-    picture = design["subjectim"][int(subject) - 1].astype(int) - 1
-    shared = set((design["sharedix"].ravel().astype(int) - 1).tolist())
-
+    order, picture, shared = _design(root, subject)
     sessions = reader.sessions()[: options.sessions]
     n_trials = _record(root)["trials_per_session"]
     source: dict[str, str] = {}
     trial = np.concatenate([np.arange((n - 1) * n_trials, n * n_trials) for n in sessions])
+    if trial.max() >= len(order):
+        raise InputError(
+            f"nsd_expdesign.mat has {len(order)} trials, session {max(sessions)} ends at {trial.max() + 1}."
+        )
     nsd_id = picture[order[trial]]
-    test = np.isin(nsd_id, list(shared))
+    test = np.isin(nsd_id, shared)
     sessions_of = np.repeat([f"{n:02d}" for n in sessions], n_trials)
     values = np.empty((len(trial), int(mask.sum())), np.float32)  # filled in place: it is there once only
     for i, number in enumerate(tqdm(sessions, f"betas of subj{subject}", disable=None)):
@@ -211,6 +218,24 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     for key, index in reader.surface(mask).items():
         dataset[f"surface_{key}"] = (f"vertex_{key}", index)
     return dataset
+
+
+def _design(root: Path, subject: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Read, all from 0: the place of each trial in the subject's list, that list, the shared pictures."""
+    path = existing(root / EXPERIMENT / "nsd_expdesign.mat")
+    try:
+        found = scipy.io.loadmat(path)
+        order, every, shared = (
+            np.asarray(found[k], np.int64) - 1 for k in ("masterordering", "subjectim", "sharedix")
+        )
+        order, picture, shared = order.ravel(), every[int(subject) - 1].ravel(), shared.ravel()
+    except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
+        raise InputError(f"Cannot read the design in {path}: {reason(error)}. Fetch it again.") from None
+    if min(order.min(), picture.min(), shared.min()) < 0 or order.max() >= len(picture):
+        raise InputError(
+            f"{path} counts trials or pictures from below 1, or beyond its list. Fetch it again."
+        )
+    return order, picture, shared
 
 
 def _zscore(values: NDArray[np.float32], training: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -415,6 +440,11 @@ def read_names(root: Path, subject: str, atlas: str) -> dict[int, str]:
         path = root / f"nsddata/freesurfer/{who}/label/{atlas}.mgz.ctab"
         if path.exists():
             rows = [line.split() for line in read_text(path).splitlines() if line.strip()]
+            odd = [r for r in rows if len(r) < 2 or not re.fullmatch("[0-9]{1,9}", r[0])]
+            if odd:
+                raise InputError(
+                    f"{path} has the line {' '.join(odd[0])[:80]!r}, expected a number and a name."
+                )
             return {int(r[0]): r[1] for r in rows if int(r[0]) > 0}
     return {1: atlas}
 

@@ -24,9 +24,11 @@ from neuroenc.files import existing
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")  # of a column of numbers, in any case of letters
 FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
+WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?", re.ASCII)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
+GROWTH = 200  # times what is stored that an array of more than 1 GiB may hold
 OBJECTS = 100_000  # groups and datasets of an HDF5, at most
 
 
@@ -124,6 +126,7 @@ class Table:
     ) -> NDArray[np.float64]:
         """Return columns of numbers, (n_rows, n_columns); as `numbers`."""
         at = [self._at(c) for c in columns]
+        self._refuse_thousands(at)
         cells = self.cells if at == list(range(len(self.columns))) else self.cells[:, at]
         out = np.empty(cells.shape)
         for start in range(0, len(cells), BLOCK):
@@ -139,6 +142,17 @@ class Table:
                 raise self._wrong(columns[k], start + int(row), self._allowed(low, high, missing=missing))
             out[start : start + BLOCK] = found
         return out
+
+    def _refuse_thousands(self, at: list[int]) -> None:
+        """Refuse 1.234 between semicolons where nothing tells whether the point parts thousands."""
+        if not self._commas or self.decimal_comma:
+            return
+        pointed = [c.strip() for c in self.cells[:, at].ravel().tolist() if "." in c]
+        if pointed and all(THOUSANDS.fullmatch(c) for c in pointed):
+            raise InputError(
+                f"{self.path} has numbers like {pointed[0]!r} between semicolons: thousands or decimals? "
+                "Write them without a mark for thousands, and between commas."
+            )
 
     def _number(self, *, missing: bool) -> Callable[[str], float]:
         """Make the function that reads a cell; infinity stands for what is no number."""
@@ -342,13 +356,17 @@ def read_array(path: str | Path) -> NDArray[Any]:
     Raises
     ------
     InputError
-        It is broken, or holds objects.
+        It is broken, an archive, or holds objects.
     """
     path = existing(path)
     try:
-        found: NDArray[Any] = np.load(path, "r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+        found = np.load(path, "r", allow_pickle=False)
+    except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError(
+            f"{path} is an archive of arrays (.npz), expected one array (.npy). Save it by itself."
+        )
     return found
 
 
@@ -390,7 +408,8 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     Raises
     ------
     InputError
-        There is no such dataset, or it holds text, records, references or a single value.
+        There is no such dataset; it holds text, records, references or a single value; it announces much more
+        than is stored; its values are packed (`scale_factor`, `add_offset`).
     """
     found = file.get(key) if key else None
     if not isinstance(found, h5py.Dataset):
@@ -398,6 +417,20 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     if not found.shape or found.dtype.kind not in "biuf":
         raise InputError(
             f"{file.filename}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
+        )
+    stored = found.id.get_storage_size()
+    if found.size and not found.is_virtual and (not stored or found.nbytes > max(2**30, GROWTH * stored)):
+        raise InputError(
+            f"{file.filename}#{key} announces {found.nbytes} bytes of shape {found.shape} and holds "
+            f"{stored}. Was it written to the end?"
+        )
+    packed = [
+        k for k, none in (("scale_factor", 1), ("add_offset", 0)) if np.any(found.attrs.get(k, none) != none)
+    ]
+    if packed:
+        raise InputError(
+            f"{file.filename}#{key} is packed: its attribute {packed[0]!r} is {found.attrs[packed[0]]}. "
+            "Store the numbers themselves."
         )
     return found
 
@@ -440,6 +473,6 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def _elsewhere(file: h5py.File, place: str) -> InputError:
     return InputError(
-        f"{file.filename}#{place} takes its values from another file, which is not read for it. Copy them into "
-        "this one."
+        f"{file.filename}#{place} takes its values from another file, which is not read for it. Copy them "
+        "into this one."
     )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.reading import numbers, open_hdf5
+from neuroenc.documents import read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -67,13 +68,14 @@ def words(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     InputError
         It has no tier of words.
     """
-    content = existing(path).read_bytes()
-    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    text = read_text(path, utf16=True)
     tiers = re.split(r"item\s*\[\d+\]:", text)[1:]
     tier = [t for t in tiers if re.search(r'name\s*=\s*"words?"', t, re.IGNORECASE)]
     if not tier:
         raise InputError(f"{path} has no tier named 'word' in Praat's long form. Fetch it again.")
-    found = re.findall(r'xmin\s*=\s*([\d.]+)\s*xmax\s*=\s*[\d.]+\s*text\s*=\s*"((?:[^"]|"")*)"', tier[0])
+    found = re.findall(
+        r'xmin\s*=\s*([0-9]+\.?[0-9]*)\s*xmax\s*=\s*[\d.]+\s*text\s*=\s*"((?:[^"]|"")*)"', tier[0]
+    )
     kept = [(float(t), w.strip()) for t, w in found]
     kept = [(t, w) for t, w in kept if w and w.strip("{}").lower() not in SILENT]
     return np.array([t for t, _ in kept]), [w.replace('""', '"') for _, w in kept]

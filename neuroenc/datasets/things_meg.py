@@ -132,7 +132,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
                 f"{len(trials)} trials. They must match one to one."
             )
         rate = float(raw.info["sfreq"])
-        raw.pick([n for n, kind in zip(raw.ch_names, raw.get_channel_types(), strict=True) if kind == "mag"])
+        kinds = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+        raw.pick([n for n, kind in kinds if kind == "mag"], verbose="error")
         here = [n.partition("-")[0] for n in raw.ch_names]
         if names and here != names:
             raise InputError(f"{path} has other channels than the runs before: {len(here)}, {len(names)}.")

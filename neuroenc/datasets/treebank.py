@@ -144,16 +144,21 @@ def place(options: Dataset, root: Path, session: str) -> tuple[pd.DataFrame, NDA
     return table, sample, rate
 
 
+def _labels(path: Path, key: str = "") -> list[str]:
+    """Read labels of electrodes, cleaned of * and #: a list, or of an object the list under a key."""
+    found = read_json(path)
+    if key and isinstance(found, dict):
+        found = found.get(key, [])
+    if not isinstance(found, list):
+        raise InputError(f"{path} holds no list of electrodes. Was its layout changed?")
+    return [str(v).strip().strip("*#") for v in found]
+
+
 def electrodes(root: Path, subject: str) -> dict[str, int]:
     """Map the usable electrodes to their number in the recordings; labels cleaned of * and #."""
-    labels = [
-        str(v).strip().strip("*#")
-        for v in read_json(root / f"electrode_labels/sub_{subject}/electrode_labels.json")
-    ]
-    corrupted: set[str] = set()
+    labels = _labels(root / f"electrode_labels/sub_{subject}/electrode_labels.json")
     path = root / "corrupted_elec.json"
-    if path.exists():
-        corrupted = {str(v).strip().strip("*#") for v in read_json(path).get(f"sub_{subject}", [])}
+    corrupted = set(_labels(path, f"sub_{subject}")) if path.exists() else set()
     return {
         name: number for number, name in enumerate(labels)
         if not name.upper().startswith(("DC", "TRIG")) and name not in corrupted

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError
 from neuroenc.files import existing
 
@@ -35,8 +36,8 @@ def load_arrays(path: str | Path) -> Any:
         It holds anything else, which is not run; or it is broken.
     """
     path = existing(path)
-    with path.open("rb") as file:
-        try:
+    try:
+        with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
             read = (
                 np.lib.format.read_array_header_1_0
@@ -47,10 +48,10 @@ def load_arrays(path: str | Path) -> Any:
             if not dtype.hasobject:
                 return np.load(path, allow_pickle=False)
             found = np.asarray(_Arrays(file, encoding="latin1").load())
-        except pickle.UnpicklingError as error:
-            raise InputError(
-                f"{path} is refused: {error}, and only arrays, numbers and text are read. Do not trust it."
-            ) from None
-        except (ValueError, EOFError, TypeError, AttributeError, IndexError) as error:
-            raise InputError(f"Cannot read {path}: {error}. Fetch it again.") from None
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} is refused: {reason(error)}; only arrays, numbers and text are read. Do not trust it."
+        ) from None
+    except Exception as error:  # noqa: BLE001  headers and pickles that are broken raise errors of every kind
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
     return found.item() if shape == () else found

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import zipfile
 
@@ -35,6 +36,7 @@ def publisher(tree, tmp_path, monkeypatch):
     with serve(files) as server:
         monkeypatch.setattr(sources, "NSD_URL", server.url)
         monkeypatch.setattr(sources, "COCO_URL", f"{server.url}/coco.zip")
+        monkeypatch.setattr(sources, "COCO_HASH", f"sha256:{hashlib.sha256(files['coco.zip']).hexdigest()}")
         yield server
 
 
