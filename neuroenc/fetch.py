@@ -14,7 +14,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -238,7 +238,7 @@ def _write(answer: requests.Response, partial: Path, begun: int, most: int | Non
         tqdm(total=most, initial=begun, unit="B", unit_scale=True, desc=name, disable=None) as bar,
     ):
         # one read of the socket at a time: a server that trickles is seen to
-        while chunk := _patiently(lambda: answer.raw.read1(2**16, decode_content=False)):
+        while chunk := _patiently(lambda: answer.raw.read1(2**16, decode_content=False), answer.raw.shutdown):
             file.write(chunk)
             found += len(chunk)
             bar.update(len(chunk))
@@ -253,7 +253,7 @@ def _write(answer: requests.Response, partial: Path, begun: int, most: int | Non
     return found
 
 
-def _patiently(call: Callable[[], T]) -> T:
+def _patiently(call: Callable[[], T], give_up: Callable[[], object] = bool) -> T:
     """Wait for one step of a transfer, however slowly its bytes drop in.
 
     Limits of sockets hold for each byte that comes: a head that trickles would never end.
@@ -275,6 +275,8 @@ def _patiently(call: Callable[[], T]) -> T:
     for error in broken:
         raise error
     if not found:
+        with suppress(ValueError, RuntimeError, OSError):
+            give_up()
         raise requests.Timeout(f"nothing came in {2 * PATIENCE:g} s")
     return found[0]
 
@@ -312,7 +314,7 @@ def page(url: str, query: dict[str, str] | None = None) -> bytes:
     started, body = time.monotonic(), b""
     with opened(url, params=query, headers={"Accept-Encoding": "identity"}) as answer:
         answer.raise_for_status()
-        while chunk := _patiently(lambda: answer.raw.read1(2**16, decode_content=False)):
+        while chunk := _patiently(lambda: answer.raw.read1(2**16, decode_content=False), answer.raw.shutdown):
             body += chunk
             if len(body) > PAGE or time.monotonic() - started > 10 * PATIENCE:
                 raise requests.RequestException("the answer does not come to an end")
@@ -349,6 +351,7 @@ def place(folder: Path, name: str) -> Path:
     try:
         path = folder / PurePosixPath(relative(name).replace("\\", "/"))
         inside = name.isprintable() and folder.resolve() in path.resolve().parents
+        inside = inside and all(len(os.fsencode(part)) < 256 for part in path.parts)
     except InputError:
         inside = False
     if not inside:
@@ -403,16 +406,21 @@ class _Bounded:
 
     def __init__(self, archive: Path, folder: Path, scratch: Path) -> None:
         self.archive, self.folder, self.scratch = archive, folder, scratch
-        self.packed, self.total, self.n = archive.stat().st_size, 0, 0
+        self.packed, self.total, self.places = archive.stat().st_size, 0, set[Path]()
 
     def add(self, name: str, size: int) -> None:
         """Take one more member into account."""
-        place(self.folder, name)
-        self.total, self.n = self.total + size, self.n + 1
-        if (self.total > 2**30 and self.total > GROWTH * self.packed) or self.n > MEMBERS:
+        path = place(self.folder, name)
+        if path in self.places:
+            raise InputError(
+                f"{self.archive.name} holds {name!r} twice. It was not unpacked; do not trust it."
+            )
+        self.places.add(path)
+        self.total += size
+        if (self.total > 2**30 and self.total > GROWTH * self.packed) or len(self.places) > MEMBERS:
             raise InputError(
                 f"{self.archive.name} has {self.packed} bytes and would unpack to {self.total} or more, in "
-                f"{self.n} files. It was not unpacked; do not trust it."
+                f"{len(self.places)} files. It was not unpacked; do not trust it."
             )
 
     def fits(self) -> None:

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 
 import numpy as np
@@ -13,6 +12,7 @@ from layouts.server import serve
 
 from neuroenc.errors import InputError
 from neuroenc.fetch import FetchError, consent, fetch, unpack
+from tests.security.test_servers import SMALL, chunked, other_part
 
 BODY = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
@@ -118,80 +118,6 @@ def test_a_full_disk_is_said_before_anything_comes(server, tmp_path):
     with pytest.raises(InputError, match=r"big.bin takes \d+.0 GiB, .* has .* GiB free"):
         fetch(f"{server.url}/data/big.bin", tmp_path / "big.bin", size=2**60)
     assert server.seen == []
-
-
-def other_part(handler, body):
-    handler.answer(206, body[5:], Content_Range=f"bytes 5-{len(body) - 1}/{len(body)}")
-
-
-def endless(handler, body):
-    handler.send_response(200)
-    handler.send_header("Connection", "close")
-    handler.end_headers()
-    try:
-        while True:
-            handler.wfile.write(body)
-    except OSError:
-        handler.close_connection = True
-
-
-def trickle(handler, body):
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    try:
-        for i in range(len(body)):
-            handler.wfile.write(body[i : i + 1])
-            time.sleep(0.05)
-    except OSError:
-        handler.close_connection = True
-
-
-def chunked(*chunks, end=True):
-    def answer(handler, _body):
-        handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        for chunk in chunks:
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-        handler.wfile.write(b"0\r\n\r\n" if end else b"")
-        handler.close_connection = True
-
-    return answer
-
-
-SMALL = bytes(range(200))
-LIES = {
-    "a part that was not asked for": (lambda h, b: h.answer(206, b, Content_Range="bytes 0-199/200"), {}, "not asked|another part"),
-    "another part": (other_part, {}, "another part"),
-    "a part without its place": (lambda h, b: h.answer(206, b), {}, "another part"),
-    "no length, cut": (lambda h, b: h.answer(200, b[:50], declared=False), {}, "does not say how many"),
-    "another length than is known": (lambda h, b: h.answer(200, b[:50]), {"size": 200}, "has 50 bytes, expected 200"),
-    "no length, other than is known": (lambda h, b: h.answer(200, b[:50], declared=False), {"size": 200}, "after 50 of 200"),
-    "more than was announced": (lambda h, b: h.answer(200, b + b, declared=False), {"size": 200}, "more than the 200 bytes"),
-    "less than was announced": (lambda h, b: h.answer(200, b[:9], declared=False, Content_Length=200), {}, "Cannot fetch"),
-    "chunks without end": (chunked(SMALL[:50], end=False), {}, "Cannot fetch"),
-    "never an end": (endless, {"size": 200}, "more than the 200 bytes"),
-    "a page": (lambda h, b: h.answer(200, b"<html>log in", Content_Type="text/html; charset=utf-8"), {}, "answered by a page"),
-    "nothing": (lambda h, b: h.answer(204, b""), {}, "answers 204"),
-    "elsewhere, for ever": (lambda h, b: h.answer(302, b"", Location=h.path), {}, "Cannot fetch"),
-    "elsewhere, into a file": (lambda h, b: h.answer(302, b"", Location="file:///etc/passwd"), {}, "Cannot fetch"),
-    "noise": (lambda h, b: h.wfile.write(b"\0\1\2\r\n\r\n"), {}, "Cannot fetch"),
-    "a length that is none": (lambda h, b: h.answer(200, b, declared=False, Content_Length="-5"), {}, "Cannot fetch"),
-    "drop by drop": (trickle, {}, r"bytes came in \d+ s"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("lie", LIES)
-def test_a_server_that_lies_leaves_nothing(tmp_path, monkeypatch, lie):
-    monkeypatch.setattr("neuroenc.fetch.PATIENCE", 0.3)
-    monkeypatch.setattr("neuroenc.fetch.TRIES", 2)
-    answer, known, message = LIES[lie]
-    with serve({"a.bin": SMALL}) as server:
-        server.faults["a.bin"] = [answer] * 99
-        with pytest.raises((InputError, FetchError), match=message) as raised:
-            fetch(f"{server.url}/a.bin", tmp_path / "a.bin", **known)
-    assert "\n" not in str(raised.value) and not (tmp_path / "a.bin").exists()
 
 
 def cut(body):
