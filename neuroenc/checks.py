@@ -63,11 +63,10 @@ def _encoders(config: Config) -> None:
     """Networks that are known, and features on a grid for encoders that need one."""
     for key, model in config.models.items():
         found = resolved(model)  # a network that is named is known
-        one_file = found.extractor in ("timm", "torchvision", "open_clip", "open_clip_text")
-        if model.sha256 and not (one_file and not (model.weights or "").startswith("random:")):
+        if model.sha256 and found.extractor == "transformers":
             raise InputError(
-                f"Invalid value for 'models.{key}.sha256': {model.sha256!r}. There is no checkpoint file of "
-                f"{key!r} that it could be compared with. Leave it out."
+                f"Invalid value for 'models.{key}.sha256': {model.sha256!r}. The weights of {key!r} are a "
+                "folder, no file. Leave it out."
             )
     for label, name in config.fits().values():
         encoder, model = config.encoders[label], resolved(config.models[name])

@@ -322,6 +322,8 @@ class Model(Section):
             raise ValueError("name a `network`")
         if self.extractor == "transformers" and self.weights and not self.weights.startswith("random:"):
             raise ValueError("transformers reads weights from the folder `network`: leave `weights` out")
+        if self.sha256 and ((self.weights or "").startswith("random:") or not pictures):
+            raise ValueError("`sha256` is of a checkpoint file, and none is read here: leave it out")
         for key in ("tag", "input_size"):
             if getattr(self, key) and not pictures:
                 raise ValueError(f"`{key}` is for timm, torchvision and open_clip, not for {self.extractor}")

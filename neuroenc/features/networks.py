@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.config import Model
+from neuroenc.datasets.reading import reason
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
 from neuroenc.features import layouts, nano, preprocessing, registry
@@ -420,17 +421,27 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
             for key in ("state_dict", "model"):
                 state = state.get(key, state) if isinstance(state.get(key, 0), dict) else state
     except Exception as error:  # noqa: BLE001  each format has errors of its own
-        raise InputError(
-            f"Cannot read the checkpoint {path}: {str(error).splitlines()[0]}. Fetch it again."
-        ) from None
+        raise InputError(f"Cannot read the checkpoint {path}: {reason(error)}. Fetch it again.") from None
+    if not all(isinstance(name, str) for name in state):
+        raise InputError(f"The checkpoint {path} holds no tensors by name. Is it of this network?")
     state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     # counters that only training reads; some checkpoints leave them out
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     if prefix:
         state = {k: v for k, v in state.items() if k in wanted}
-    state = _resized(module, state)
-    wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
+    try:
+        state = _resized(module, state)
+    except Exception as error:  # noqa: BLE001  the libraries take positions for what they should be
+        raise InputError(
+            f"The checkpoint {path} does not fit: {reason(error)}. Is it of this network?"
+        ) from None
+    wrong = [k for k, v in state.items() if not isinstance(v, torch.Tensor)]
+    wrong = (
+        wrong
+        or sorted(set(wanted) ^ set(state))
+        or [k for k, v in wanted.items() if v.shape != state[k].shape]
+    )
     if wrong:
         raise InputError(
             f"The checkpoint {path} does not fit: {len(wrong)} tensors differ, first {wrong[0]!r}. "
