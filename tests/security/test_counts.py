@@ -20,7 +20,8 @@ COUNTS = {
     "data folders: arrays": len(test_files.ARRAYS),
     "data folders: images of brains": len(test_files.IMAGES),
     "data folders: tables": len(test_files.TABLES),
-    "published layouts, damages of every kind of their files": len(test_trees.TREES) * len(test_trees.DAMAGES),
+    "published layouts, damages of every kind of their files": len(test_trees.TREES)
+    * len(test_trees.DAMAGES),
     "checkpoints": len(test_checkpoints.CHECKPOINTS),
     "archives": len(test_archives.ARCHIVES),
     "servers: transfers": len(test_servers.TRANSFERS),
@@ -31,7 +32,9 @@ COUNTS = {
 
 def table():
     rows = [f"| {kind} | {n} |" for kind, n in COUNTS.items()]
-    return "\n".join(["| what is tried | inputs |", "|---|---:|", *rows, f"| in all | {sum(COUNTS.values())} |"])
+    return "\n".join(
+        ["| what is tried | inputs |", "|---|---:|", *rows, f"| in all | {sum(COUNTS.values())} |"]
+    )
 
 
 def test_the_page_counts_what_is_tried():
