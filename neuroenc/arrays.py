@@ -38,6 +38,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
+from neuroenc.blocks import columns
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.files import atomic, existing
 from neuroenc.real import real32
@@ -91,6 +92,13 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "captions": ("caption", (("condition", "presentation"),)),
     "classes": ("class_score", (("presentation", "time_bin", "class"),)),
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
+}  # fmt: skip
+# what predictions carry beside themselves; "…" stands for the neuroids, and time bins
+PREDICTED = {
+    "chosen_layer": (("fold", "…"), "U"), "alpha": (("fold", "…"), "f"),
+    "validation_r2": (("fold", "layer", "…"), "f"), "layer_name": (("layer",), "U"),
+    "validation": (("held", "…"), "f"), "held_stimulus_id": (("held",), "U"), "held_fold": (("held",), "iu"),
+    "training": (("fold", "stimulus"), "b"), "training_stimulus_id": (("stimulus",), "U"),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
 RESERVED = {
@@ -294,16 +302,11 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
         if found.dims != (dim,):
             raise ContractError(f"Coordinate {coord!r} lies on {found.dims}, expected ({dim!r},).")
         if found.dtype.kind not in dtypes:
-            expected = " or ".join({"U": "text", "f": "float", "i": "int", "u": "unsigned",
-                                    "b": "bool"}[c] for c in dtypes)  # fmt: skip
-            raise ContractError(f"Coordinate {coord!r} has dtype {found.dtype}, expected {expected}.")
+            raise ContractError(
+                f"Coordinate {coord!r} has dtype {found.dtype}, expected {_dtypes(dtypes)}."
+            )
     if kind == "predictions":
-        for needed in ("chosen_layer", "validation_r2", "layer_name"):
-            if needed not in dataset:
-                raise ContractError(f"predictions lack {needed!r}. Write them by `neuroenc encode fit`.")
-        dims = ("fold", *dataset[name].dims[1:])
-        if (found_dims := dataset["chosen_layer"].dims) != dims:
-            raise ContractError(f"chosen_layer has dimensions {found_dims}, expected {dims}.")
+        _check_predictions(dataset)
     if "noise_ceiling" in dataset.coords:
         highest = np.nanmax(dataset["noise_ceiling"].values, initial=0)
         if highest > 1:
@@ -341,6 +344,32 @@ def _check_name(name: str) -> None:
             f"The name {name!r} holds {found or 'nothing'}, which does not survive in a file. Name regions "
             "and coordinates by letters, digits and _ - . alone."
         )
+
+
+def _check_predictions(dataset: xr.Dataset) -> None:
+    """Refuse predictions that lack, or have of another kind, what is scored, matched and stacked by."""
+    each = tuple(map(str, dataset["prediction"].dims[1:]))
+    for name, (dims, dtypes) in PREDICTED.items():
+        if name not in dataset:
+            raise ContractError(f"predictions lack {name!r}. Write them again by `neuroenc encode fit`.")
+        wanted = tuple(d for dim in dims for d in (each if dim == "…" else (dim,)))
+        found = dataset[name]
+        if found.dims != wanted or found.dtype.kind not in dtypes:
+            raise ContractError(
+                f"{name} has dimensions {found.dims} of {found.dtype}, expected {wanted} of "
+                f"{_dtypes(dtypes)}. Write the predictions again by `neuroenc encode fit`."
+            )
+    for name in ("fold", "held_fold"):
+        if not np.isin(dataset[name].values, np.arange(dataset.sizes["fold"])).all():
+            raise ContractError(
+                f"{name} goes from {dataset[name].values.min()} to {dataset[name].values.max()}, expected the "
+                f"numbers of {dataset.sizes['fold']} folds, from 0."
+            )
+
+
+def _dtypes(kinds: str) -> str:
+    names = {"U": "text", "f": "float", "i": "int", "u": "unsigned", "b": "bool"}
+    return " or ".join(names[c] for c in kinds)
 
 
 def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
@@ -442,13 +471,16 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
     ids, first, inverse = np.unique(responses["stimulus_id"].values, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
     values = responses["response"].values
-    present = np.isfinite(values)
-    total = np.zeros((len(ids), *values.shape[1:]), np.float64)
-    count = np.zeros_like(total)
-    np.add.at(total, rank, np.where(present, values, 0))
-    np.add.at(count, rank, present)
-    with np.errstate(invalid="ignore"):
-        return ids[np.argsort(first)], (total / count).astype(np.float32)
+    flat = values.reshape(len(values), -1)
+    mean = np.empty((len(ids), flat.shape[1]), np.float32)
+    for cut in columns(*flat.shape):
+        present = np.isfinite(flat[:, cut])
+        total, count = np.zeros((2, len(ids), present.shape[1]))
+        np.add.at(total, rank, np.where(present, flat[:, cut], 0))
+        np.add.at(count, rank, present)
+        with np.errstate(invalid="ignore"):
+            mean[:, cut] = total / count
+    return ids[np.argsort(first)], mean.reshape(len(ids), *values.shape[1:])
 
 
 def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.float32]:
@@ -496,6 +528,13 @@ def select_layers(features: xr.Dataset, layers: Sequence[str]) -> xr.Dataset:
     kept = np.isin(known, layers)
     chosen = features.isel({str(features["feature"].dims[-1]): kept})
     return chosen.assign_attrs(layer=",".join(dict.fromkeys(known[kept])))
+
+
+def trained(predictions: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Say which stimuli the models of each fold were fitted to, (n_folds, n_stimuli)."""
+    row = {s: i for i, s in enumerate(predictions["training_stimulus_id"].values)}
+    at = np.array([row.get(s, -1) for s in stimulus_id])
+    return np.asarray(predictions["training"].values[:, at] & (at >= 0))
 
 
 def same_neuroids(a: xr.Dataset, b: xr.Dataset) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+EQUAL = 1e-12  # products of the same numbers round to others, by where they stand in a matrix
+
 
 def best(values: ArrayLike, axis: int | None = 0) -> Any:
     """Place of the largest value; of equal ones the first, and NaN only where all are NaN.
@@ -21,21 +23,25 @@ def best(values: ArrayLike, axis: int | None = 0) -> Any:
     return np.where(np.isnan(v), -np.inf, v).argmax(axis)
 
 
-def ahead(similarity: ArrayLike) -> NDArray[np.int64]:
+def ahead(similarity: ArrayLike, first: int = 0) -> NDArray[np.int64]:
     """Count the columns that stand before each row's own.
 
     Parameters
     ----------
-    similarity : array of shape (n, n)
+    similarity : array of shape (n_rows, n)
         What belongs together stands on the diagonal. Of equal values the own column counts as the last, so
-        that a constant predictor earns nothing; a value that is not a number stands behind all others, and
-        an own one behind everything.
+        that a constant predictor earns nothing; equal are those within `EQUAL` of the largest in the row. A
+        value that is not a number stands behind all others, and an own one behind everything.
+    first : int
+        Column of the first row: of a matrix that is made in blocks of rows.
 
     Returns
     -------
-    int array of shape (n,)
+    int array of shape (n_rows,)
         0: found first; n - 1: found last.
     """
     s = np.asarray(similarity, np.float64)
-    own = np.diag(s)
-    return np.where(np.isnan(own), s.shape[1] - 1, (s >= own[:, None]).sum(1) - 1)
+    own = np.diagonal(s, first)
+    largest = np.maximum(np.fmax.reduce(s, axis=1), -np.fmin.reduce(s, axis=1))
+    rounding = np.where(np.isfinite(largest), EQUAL * largest, 0)
+    return np.where(np.isnan(own), s.shape[1] - 1, (s >= (own - rounding)[:, None]).sum(1) - 1)

@@ -41,13 +41,34 @@ def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
     return out
 
 
+def varies(
+    values: ArrayLike, axis: int | tuple[int, ...] = 0, *, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Say where numbers are not constant: max(x) - min(x) > 8 eps max(|x|), eps that of their precision.
+
+    The mean of equal numbers may round to another, and a quotient by what is left would be noise of any size.
+
+    Parameters
+    ----------
+    values : array
+        NaN does not count.
+    axis : int or tuple of int
+    known : bool array of the same shape, optional
+        What counts; None: all.
+    """
+    values = np.asarray(values)
+    values = values if values.dtype.kind == "f" else values.astype(np.float64)
+    where: Any = True if known is None else known
+    low = np.fmin.reduce(values, axis=axis, where=where, initial=np.inf)
+    high = np.fmax.reduce(values, axis=axis, where=where, initial=-np.inf)
+    rounding = 8 * np.finfo(values.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+    return np.asarray((low < high) & ~(high - low <= rounding))
+
+
 def deviation(
     values: NDArray[Any], axis: int | tuple[int, ...] = 0, *, missing: bool = False
 ) -> NDArray[Any]:
-    """Return the standard deviation, exactly 0 of what is constant but for rounding.
-
-    std(x), and 0 where max(x) - min(x) <= 8 eps max(|x|): the mean of equal numbers may round to another, and
-    a quotient by what is left would be noise of any size.
+    """Return the standard deviation, exactly 0 of what does not vary but for rounding (`varies`).
 
     Parameters
     ----------
@@ -56,7 +77,13 @@ def deviation(
     missing : bool
         Leave NaN out; else the deviation of what holds one is NaN.
     """
-    scale = np.asarray((np.nanstd if missing else np.std)(values, axis=axis))
-    low, high = np.fmin.reduce(values, axis=axis), np.fmax.reduce(values, axis=axis)
-    rounding = 8 * np.finfo(values.dtype).eps * np.maximum(np.abs(low), np.abs(high))
-    return np.where(high - low <= rounding, 0 * scale, scale)
+    if not missing:
+        scale = np.asarray(np.std(values, axis=axis))
+        return np.where(varies(values, axis), scale, 0 * scale)
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):  # nothing is known of what has no value
+        n = known.sum(axis, keepdims=True)
+        mean = np.where(known, values, 0).sum(axis, keepdims=True, dtype=np.float64) / n
+        power = np.where(known, values - mean, 0) ** 2
+        scale = np.sqrt(power.sum(axis, keepdims=True) / n).astype(values.dtype).squeeze(axis)
+    return np.where(varies(values, axis), scale, 0 * scale)

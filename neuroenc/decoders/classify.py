@@ -333,12 +333,13 @@ def _dataset(
 
 
 def within_runs(values: Floats, run: Ints) -> Floats:
-    """Standardise each neuroid within each run; what does not vary there becomes 0."""
+    """Standardise each neuroid within each run; what does not vary there becomes 0, what is missing stays so."""
     out = np.empty(values.shape, np.float32)
     for r in np.unique(run):
-        one = values[run == r].astype(np.float64)
-        spread = deviation(one)
-        out[run == r] = (one - one.mean(0)) / np.where(spread > 0, spread, 1)
+        one = values[run == r]
+        spread, known = deviation(one, missing=True), np.isfinite(one)
+        mean = np.where(known, one, 0).sum(0, dtype=np.float64) / np.maximum(known.sum(0), 1)
+        out[run == r] = np.where(known, one - mean, np.nan) / np.where(spread > 0, spread, 1)
     return out
 
 

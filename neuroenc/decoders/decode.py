@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
-from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids, select_layers
+from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids, select_layers, trained
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import cosine, hits, retrieval
 from neuroenc.decoders.target import Target
@@ -146,11 +146,10 @@ def decode(
                 f"None of {response.shape[2]} neuroids is finite and varies over the training stimuli of "
                 f"fold {fold}. Check the responses."
             )
-        if front == "atm":  # an epoch keeps its shape
-            response = np.where(usable, response, 0)
-            centre, scale = np.where(usable, centre, 0), np.where(usable, scale, 1)
-            usable = np.ones_like(usable)
-        X = (response[..., usable] - centre[usable]) / scale[usable]
+        if front == "atm":  # an epoch keeps its shape: what does not vary is 0
+            X = np.where(usable, response - centre, 0) / np.where(usable, scale, 1)
+        else:
+            X = (response[..., usable] - centre[usable]) / scale[usable]
         X = X[:, 0] if X.shape[1] == 1 else X
         Y = embedding[train]
         if shuffle is not None:
@@ -342,12 +341,12 @@ def match(
     fold, held_fold = predictions["fold"].values, predictions["held_fold"].values
     tested = np.array([row[s] for s in predictions["stimulus_id"].values])
     held = np.array([row[s] for s in predictions["held_stimulus_id"].values])
+    fitted = trained(predictions, ids)
     tables = []
     for f in np.unique(fold):
         test, inner = fold == f, held_fold == f
-        train = np.setdiff1d(np.arange(len(ids)), tested[test])
         y, predicted, seen, foreseen = standardise_by(
-            measured[train], measured[tested[test]],
+            measured[fitted[f]], measured[tested[test]],
             predictions["prediction"].values[test].reshape(test.sum(), -1), measured[held[inner]],
             predictions["validation"].values[inner].reshape(inner.sum(), -1),
         )  # fmt: skip

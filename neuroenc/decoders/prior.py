@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from neuroenc.encoders import training
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows
 from neuroenc.errors import InputError
+from neuroenc.real import deviation
 
 if TYPE_CHECKING:
     import torch
@@ -291,5 +292,5 @@ def _tokens(values: ArrayLike) -> Floats:
 
 def _moments(values: Floats) -> tuple[Floats, Floats]:
     """Mean and deviation of each channel of each token; 1 where it does not vary."""
-    scale = values.std(0)
+    scale = deviation(values)
     return values.mean(0), np.where(scale > 0, scale, 1).astype(np.float32)

@@ -24,9 +24,11 @@ def cosine(decoded: ArrayLike, true: ArrayLike) -> Floats:
     Parameters
     ----------
     decoded, true : arrays of shape (n, n_features), (m, n_features)
+        The cosine with nothing but zeros is 0.
     """
     a, b = (np.asarray(v, np.float64) for v in (decoded, true))
-    a, b = (v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12) for v in (a, b))
+    length = [np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
+    a, b = (v / np.where(n == 0, 1, n) for v, n in zip((a, b), length, strict=True))
     return np.asarray(a @ b.T)
 
 

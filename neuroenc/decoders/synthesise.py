@@ -26,6 +26,7 @@ from neuroenc.decoders.voxels import caption as choose_caption
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
+from neuroenc.real import deviation, varies
 
 if TYPE_CHECKING:
     import torch
@@ -77,13 +78,17 @@ def synthesise(
     if region not in known:
         raise invalid("region", region, known)
     response = mean.reshape(len(ids), -1)[train][:, known[region]]
-    response = response[:, np.isfinite(response).all(0) & (np.ptp(response, axis=0) > 0)]
+    response = response[:, varies(response)]
     if not response.shape[1]:
         raise InputError(f"No voxel of {region!r} varies over the training stimuli.")
-    drive = ((response - response.mean(0)) / response.std(0)).mean(1)
+    z = (response - np.nanmean(response, 0)) / deviation(response, missing=True)
+    shown = np.isfinite(z)
+    with np.errstate(invalid="ignore"):  # a stimulus that no voxel of the region has is a missing value
+        drive = np.where(shown, z, 0).sum(1) / shown.sum(1)
     embedding = join(features, ids[train])
     check_takes(Nano(), features.attrs, embedding.shape[1])
-    centre, spread = embedding.mean(0), embedding.std(0)
+    centre, spread = embedding.mean(0), deviation(embedding)
+    spread = np.where(spread > 0, spread, 1)
     folds = splits.inner_folds(inner[train])
     X = (embedding - centre) / spread
     encoder = RidgeCV(np.logspace(-1, 5, 13), cv=folds).fit(X, drive[:, None])

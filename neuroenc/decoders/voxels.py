@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from neuroenc import ranking, splits
 from neuroenc.arrays import join, regions, select_layers
 from neuroenc.decoders.retrieve import cosine
-from neuroenc.encoders.missing import by_stimulus
+from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r
@@ -229,11 +229,13 @@ def caption_voxels(
     centre = seen[train].mean(0)
     folds = splits.inner_folds(inner[train])
     response = mean.reshape(len(ids), -1)
-    usable = np.isfinite(response).all(0) & (np.ptp(response[train], axis=0) > 0)
+    usable = fittable(response[train], folds)
+    measured = response[test][:, usable]
+    known = np.isfinite(measured)
     model = RidgeCV(np.logspace(-3, 4, 15), cv=folds).fit(seen[train] - centre, response[train][:, usable])
     weight = np.asarray(model.coef_)
     predicted = model.predict(seen[test] - centre)
-    p = permutation_p(response[test][:, usable], predicted, ids[test], np.zeros(test.sum()), seed=seed)
+    p = permutation_p(measured, predicted, ids[test], np.zeros(test.sum()), seed=seed)
     q = fdr(p)
 
     tested = split["stimulus_id"].values[(split["side"].values == splits.TEST).any(0)]
@@ -250,7 +252,10 @@ def caption_voxels(
 
     def fits(said: list[str]) -> Floats:
         alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
-        return pearson_r(rankdata(alike.T, axis=0), rankdata(response[test][:, usable], axis=0))
+        ranks = (
+            rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured)
+        )
+        return pearson_r(*ranks, known)
 
     def describe(w: NDArray[Any]) -> tuple[Floats, list[str]]:
         score = word_scores(w, bank, words.present, temperature=temperature)
@@ -264,7 +269,7 @@ def caption_voxels(
     table = pd.DataFrame({"neuroid_id": responses["neuroid_id"].values})
     filled: dict[str, Any] = {
         "caption": said, "words": [" ".join(words.names[j] for j in t) for t in top], "confident": q < level,
-        "test_r": pearson_r(response[test][:, usable], predicted), "q": q, "spearman": rank,
+        "test_r": pearson_r(measured, predicted, known), "q": q, "spearman": rank,
         "spearman_null": null,
     }  # fmt: skip
     if generate:

@@ -133,8 +133,8 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         Y = check_enough(y).astype(X.dtype)
         folds = folds_of(self.cv, n, groups, y)
         gammas = candidates(len(self.bands_), self.n_candidates, self.seed)
-        y_mean = np.nanmean(Y, 0) if self.fit_intercept else np.zeros_like(Y[0])
-        Y = Y - y_mean
+        y_mean = np.nanmean(Y, 0, dtype=float) if self.fit_intercept else np.zeros(Y.shape[1])
+        Y = (Y - y_mean).astype(X.dtype)
         which, alpha, best = _search(X, Y, band, gammas, alphas, folds, self.n_kept, self.fit_intercept)
         strength = gammas[which] / alpha[:, None]
         whole = np.isfinite(Y).all(0)
@@ -165,8 +165,8 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         dtype = self.coef_.dtype
         X, y = check_fit(made, X, y, dtype=dtype if self.fit_intercept else float)
         Y = y.reshape(len(X), -1)
-        y_mean = np.nanmean(Y, 0) if self.fit_intercept else np.zeros_like(Y[0])
-        made._solve(X, Y - y_mean, y_mean, self.intercept_.shape, dtype)
+        y_mean = np.nanmean(Y, 0, dtype=float) if self.fit_intercept else np.zeros(Y.shape[1])
+        made._solve(X, (Y - y_mean).astype(X.dtype), y_mean, self.intercept_.shape, dtype)
         return made
 
     def predict(self, X: Any) -> Floats:

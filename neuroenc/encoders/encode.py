@@ -162,9 +162,9 @@ def encode(
     predictions : Dataset
         `prediction(presentation, neuroid[, time_bin])` for the test stimuli of all folds;
         `validation(held, …)` for those of the first inner folds; `chosen_layer`, `alpha`,
-        `validation_r2` per fold. A neuroid that is constant in training, or has fewer than two values in the
-        training part of an inner fold, is NaN throughout. The attribute `left_out` names stimuli without
-        responses.
+        `validation_r2` per fold; `training(fold, stimulus)`, the stimuli each fold was fitted to. A neuroid
+        that is constant in training, or has fewer than two values in the training part of an inner fold, is
+        NaN throughout. The attribute `left_out` names stimuli without responses.
     fits : list of Fit
 
     Raises
@@ -195,17 +195,19 @@ def encode(
     together = options.name in ("attention", "banded")
     members = [layers] if together else [[name] for name in layers]
     n_folds = split.sizes["fold"]
-    chosen_layer = np.zeros((n_folds, *shape), "<U80")
+    chosen_layer = np.zeros((n_folds, *shape), np.array(["all", *layers]).dtype)
     chosen_alpha = np.full((n_folds, *shape), np.nan, np.float32)
     score = np.full((n_folds, len(members), *shape), np.nan, np.float32)
     out: dict[str, list[Any]] = {
         k: [] for k in ("prediction", "fold", "id", "validation", "held_fold", "held_id")
     }
     fits: list[Fit] = []
+    training = np.zeros((n_folds, len(ids)), bool)
     steps = tqdm(total=n_folds * len(members), desc=options.name, disable=None)
     for fold in range(n_folds):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
+        training[fold] = train
         Y = mean[train].reshape(train.sum(), -1)
         folds = folds_of(splits.inner_folds(inner[train]), len(Y))
         usable = _usable(Y, folds, fold, options.name)
@@ -276,6 +278,7 @@ def encode(
             "chosen_layer": (("fold", *dims), chosen_layer),
             "alpha": (("fold", *dims), chosen_alpha),
             "validation_r2": (("fold", "layer", *dims), score),
+            "training": (("fold", "stimulus"), training),
         },
         coords
         | {
@@ -283,6 +286,7 @@ def encode(
             "fold": ("presentation", joined["fold"]),
             "held_stimulus_id": ("held", joined["held_id"]),
             "held_fold": ("held", joined["held_fold"]),
+            "training_stimulus_id": ("stimulus", ids),
             "layer_name": ("layer", np.array(["all"] if together else layers)),
         },
         {
@@ -379,7 +383,10 @@ def stack_predictions(
     names, datasets = list(members), list(members.values())
     base = datasets[0]
     for name, other in members.items():
-        for coord in ("stimulus_id", "fold", "held_stimulus_id", "held_fold", "neuroid_id"):
+        for coord in (
+            "stimulus_id", "fold", "held_stimulus_id", "held_fold", "neuroid_id", "training_stimulus_id",
+            "training",
+        ):  # fmt: skip
             if not np.array_equal(base[coord].values, other[coord].values):
                 raise InputError(
                     f"Predictions {names[0]!r} and {name!r} differ in {coord!r}. Fit both with the same "
@@ -414,7 +421,7 @@ def stack_predictions(
     for name, values in (("weight", weights), ("validation_r2", score)):
         out[name] = (("fold", "layer", *dims), values.reshape(n_folds, len(names), *shape))
     out["alpha"] = out["alpha"] * np.nan
-    best = np.array(names)[np.nan_to_num(weights).argmax(1)].reshape(n_folds, *shape).astype("<U80")
+    best = np.array(names)[np.nan_to_num(weights).argmax(1)].reshape(n_folds, *shape)
     out["chosen_layer"] = (base["chosen_layer"].dims, best)
     out.attrs |= {
         "encoder": "select" if select else "stack",

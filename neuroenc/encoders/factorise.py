@@ -13,11 +13,11 @@ import numpy as np
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.inputs import not_finite
 from neuroenc.errors import InputError
 
 Array = Any  # numpy.ndarray or torch.Tensor
-BLOCK_BYTES = 32 * 2**20  # of X read at a time
 ROUNDING = float(np.finfo(np.float64).eps)
 
 
@@ -64,11 +64,6 @@ def read(source: Any, index: Any, like: Array) -> Array:
         values = values.values
     xp = array_namespace(like)
     return xp.astype(xp.asarray(values, device=device_of(like)), like.dtype)
-
-
-def blocks(n: int, size: int) -> list[slice]:
-    """Cut range(n) into slices of at most `size`."""
-    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
 
 def factorise(X: Any, like: Array, *, fit_intercept: bool = True, block_bytes: int = BLOCK_BYTES) -> Factors:
@@ -281,8 +276,7 @@ def score(
     truth = Y[fold.validation]
     n_train, n_held, n_targets = fold.train.shape[0], truth.shape[0], Y.shape[1]
     spread = xp.sum((truth - xp.mean(truth, axis=0)) ** 2, axis=0, dtype=xp.float64)
-    rounding = 8 * float(xp.finfo(truth.dtype).eps)
-    varies = spread > n_held * xp.astype(rounding * xp.max(xp.abs(truth), axis=0), xp.float64) ** 2
+    vary = varies(truth)
     if not fold.dual and fold.rest:
         summed = xp.sum(Y, axis=0) - xp.sum(truth, axis=0)
         source = total - held - fold.centre[:, None] * summed
@@ -309,5 +303,12 @@ def score(
     mixing = fold.mixing
     pairs = xp.reshape(mixing[:, :, None] * mixing[:, None, :], (mixing.shape[0], -1))
     residual = pairs @ xp.astype(products, xp.float64).T
-    safe = xp.where(varies, spread, xp.ones_like(spread))
-    return xp.where(varies, 1 - residual / safe, xp.zeros_like(residual))
+    safe = xp.where(vary, spread, xp.ones_like(spread))
+    return xp.where(vary, 1 - residual / safe, xp.zeros_like(residual))
+
+
+def varies(values: Array) -> Array:
+    """Say which columns are not constant but for rounding: `real.varies`, of arrays of any library."""
+    xp = array_namespace(values)
+    rounding = 8 * float(xp.finfo(values.dtype).eps) * xp.max(xp.abs(values), axis=0)
+    return xp.max(values, axis=0) - xp.min(values, axis=0) > rounding

@@ -145,7 +145,8 @@ def alternate(
     mask, feature, intercept : arrays of shape (n_targets, n_tokens), (n_targets, n_channels), (n_targets,)
     """
     mean = X.mean(0)
-    X, centred, n_targets = X - mean, Y - np.nanmean(Y, 0), Y.shape[1]
+    level = np.nanmean(Y, 0, dtype=float)
+    X, centred, n_targets = X - mean, (Y - level).astype(Y.dtype), Y.shape[1]
     turned = np.ascontiguousarray(X.transpose(0, 2, 1))
     masks = np.empty((n_targets, X.shape[1]), np.float32)
     features = np.empty((n_targets, X.shape[2]), np.float32)
@@ -163,7 +164,7 @@ def alternate(
         masks[t], features[t] = s, _ridge(_pool(X, s), centred[:, t], alpha[t])
     sign = np.sign(masks.sum(1, keepdims=True)) + (masks.sum(1, keepdims=True) == 0)
     masks, features = masks * sign, features * sign
-    intercept = np.nanmean(Y, 0) - np.einsum("tl,lc,tc->t", masks, mean, features, optimize=True)
+    intercept = level - np.einsum("tl,lc,tc->t", masks, mean, features, optimize=True)
     lacks = np.isnan(Y).any(0)
     if lacks.any():  # the rows of such a target have a mean of their own
         there = np.isfinite(Y[:, lacks])

@@ -6,6 +6,7 @@ NaN in y marks a missing value; X has none. A masked array's hidden values are m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,30 +24,35 @@ LAYOUT = {
     2: "(n_samples, n_features)",
     3: "(n_samples, n_tokens, n_channels): pool the network to 'tokens' or 'grid:<k>'",
 }
-LABELS = "the coordinate 'stimulus_id', or the index of the dimension of the rows"
+LABELS = "the coordinate 'stimulus_id', or the index of the rows"
 
 
 def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
-    """Put the rows of y in the order of X where both are DataArrays with labels.
+    """Put the rows of y in the order of X where both have labels.
 
-    The one dimension they share is that of the rows; labels are the coordinate `stimulus_id` on it, or its
-    index. Where one of them has no labels the order is trusted.
+    Of a DataArray the dimension of the coordinate `stimulus_id` is that of the rows, else the one that X and y
+    share, else the first. Its labels are `stimulus_id` where both have it, else the index of the rows, or the
+    one and the other where these agree. Of a DataFrame or Series they are the index; rows that pandas merely
+    numbers have none, unless the other's index is these numbers in another order. Where one of them has no
+    labels the order is trusted.
 
     Raises
     ------
     InputError
-        A label stands in one of them alone, or repeatedly and in another order.
+        A label stands in one of them alone, or repeatedly and in another order; X and y share several
+        dimensions and begin with different ones.
     """
-    if not (isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray)):
+    X, y = _rows_first(X), _rows_first(y)
+    if isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray):
+        X, y = _shared_first(X, y)
+    pair = _common_labels(_labels(X), _labels(y))
+    if pair is None or pair[0].equals(pair[1]):
         return X, y
-    shared = [d for d in X.dims if d in y.dims]
-    if len(shared) == 1:
-        X, y = X.transpose(shared[0], ...), y.transpose(shared[0], ...)
-    a, b = _labels(X), _labels(y)
-    if a is None or b is None or a.equals(b):
-        return X, y
+    a, b = pair
     for name, own, other, others in (("X", a, "y", b), ("y", b, "X", a)):
         alone = own[~own.isin(others)]
+        if len(alone) and (_numbered(X) or _numbered(y)):
+            return X, y
         if len(alone):
             raise InputError(
                 f"{len(alone)} of {len(own)} labels of {name} are not among those of {other}, first "
@@ -59,14 +65,64 @@ def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
                 f"The label {twice!r} stands {(own == twice).sum()} times in {name}, in another order than "
                 f"in {other}: rows cannot be joined by labels. Average repeats, or put both in one order."
             )
-    return X, y.isel({y.dims[0]: b.get_indexer(a)})
+    order = b.get_indexer(a)
+    return X, y.isel({y.dims[0]: order}) if isinstance(y, xr.DataArray) else y.iloc[order]
 
 
-def _labels(values: xr.DataArray) -> pd.Index[Any] | None:
-    rows = values.dims[0]
-    if "stimulus_id" in values.coords and values["stimulus_id"].dims == (rows,):
-        return pd.Index(values["stimulus_id"].values)
-    return values.indexes.get(rows)
+def _rows_first(values: Any) -> Any:
+    """Bring the dimension of `stimulus_id` to the front."""
+    named = values.coords.get("stimulus_id") if isinstance(values, xr.DataArray) else None
+    return values if named is None or named.ndim != 1 else values.transpose(named.dims[0], ...)
+
+
+def _shared_first(X: xr.DataArray, y: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Bring the dimension that both have to the front; a `stimulus_id` has put it there."""
+    shared = [d for d in X.dims if d in y.dims]
+    named = ["stimulus_id" in v.coords and v["stimulus_id"].ndim == 1 for v in (X, y)]
+    if len(shared) == 1:
+        first: Any = shared[0]
+    elif not shared or X.dims[0] == y.dims[0] or all(named):
+        return X, y
+    elif any(named):
+        first = (X if named[0] else y).dims[0]
+    else:
+        raise InputError(
+            f"X and y share the dimensions {', '.join(map(str, shared))} and begin with different ones: which "
+            "holds the rows cannot be told. Put it first in both."
+        )
+    X, y = (v if n or first not in v.dims else v.transpose(first, ...) for v, n in zip((X, y), named, strict=True))
+    return X, y
+
+
+def _labels(values: Any) -> dict[str, pd.Index[Any]]:
+    """List what may name the rows."""
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        return {"index": values.index.to_flat_index()}
+    if not isinstance(values, xr.DataArray) or not values.ndim:
+        return {}
+    found = {}
+    if "stimulus_id" in values.coords and values["stimulus_id"].ndim == 1:
+        found["stimulus_id"] = pd.Index(values["stimulus_id"].values)
+    if values.dims[0] in values.indexes:
+        found["index"] = values.indexes[values.dims[0]].to_flat_index()
+    return found
+
+
+def _common_labels(
+    a: dict[str, pd.Index[Any]], b: dict[str, pd.Index[Any]]
+) -> tuple[pd.Index[Any], pd.Index[Any]] | None:
+    """Choose the labels to join by; None where one side has none."""
+    if "stimulus_id" in a and "stimulus_id" in b:
+        return a["stimulus_id"], b["stimulus_id"]
+    pairs = sorted(product(a, b), key=lambda names: names[0] != names[1])
+    agree = [(a[i], b[j]) for i, j in pairs if a[i].isin(b[j]).all() and b[j].isin(a[i]).all()]
+    return next(iter(agree), (a[pairs[0][0]], b[pairs[0][1]]) if pairs else None)
+
+
+def _numbered(values: Any) -> bool:
+    """Say whether rows of a table have no index but the one pandas gives."""
+    index = getattr(values, "index", None)
+    return isinstance(index, pd.RangeIndex) and index.equals(pd.RangeIndex(len(values)))
 
 
 def check_fit(
@@ -193,6 +249,7 @@ def same_columns(estimator: Any, X: Any, *, reset: bool = False) -> Any:
         estimator._columns = estimator._feature_dims = None
     if not isinstance(X, xr.DataArray) or X.ndim < 2:
         return X
+    X = _rows_first(X)
     known = getattr(estimator, "_feature_dims", None)
     if known and set(known) < set(X.dims):
         X = X.transpose(..., *known)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from neuroenc.arrays import average_repeats
 from neuroenc.encoders.factorise import ROUNDING, Factors, eigenbasis
 from neuroenc.errors import InputError
+from neuroenc.real import varies
 
 Floats = NDArray[Any]
 TARGETS_AT_ONCE = 256
@@ -178,14 +179,12 @@ def r2(truth: Floats, predicted: Floats) -> Floats:
 
     0 where the truth is constant, within its rounding, or not there.
     """
-    there = np.isfinite(truth)
-    n = np.maximum(there.sum(0), 1)
+    there, vary = np.isfinite(truth), varies(truth)
     known = np.where(there, truth, 0).astype(float)
-    centred = np.where(there, known - known.sum(0) / n, 0)
+    centred = np.where(there, known - known.sum(0) / np.maximum(there.sum(0), 1), 0)
     spread = (centred**2).sum(0)
     error = (np.where(there, known - predicted, 0) ** 2).sum(0)
-    tiny = n * (8 * np.finfo(truth.dtype).eps * np.abs(known).max(0, initial=0)) ** 2
-    return np.where(spread > tiny, 1 - error / np.where(spread > tiny, spread, 1), 0)
+    return np.where(vary, 1 - error / np.where(vary, spread, 1), 0)
 
 
 class Shown(NamedTuple):
@@ -215,11 +214,15 @@ def by_stimulus(responses: xr.Dataset) -> Shown:
         return Shown(ids, mean, group, "")
     if not there.any():
         raise InputError(f"All responses to {len(ids)} stimuli are missing (NaN). Check the responses.")
-    gone = ids[~there]
+    return Shown(ids[there], mean[there], group[there], say_silent(ids[~there], len(ids), "are left out"))
+
+
+def say_silent(gone: NDArray[np.str_], n: int, fate: str) -> str:
+    """Name the stimuli, of `n`, that have no response, and say what becomes of them."""
     named = ", ".join(gone[:5].tolist()) + (", …" if len(gone) > 5 else "")
-    left_out = f"{len(gone)} of {len(ids)} stimuli have no response (all NaN) and are left out: {named}"
-    tqdm.write(left_out)
-    return Shown(ids[there], mean[there], group[there], left_out)
+    said = f"{len(gone)} of {n} stimuli have no response (all NaN) and {fate}: {named}"
+    tqdm.write(said)
+    return said
 
 
 def fittable(Y: Floats, folds: list[Any]) -> NDArray[np.bool_]:
@@ -233,11 +236,7 @@ def fittable(Y: Floats, folds: list[Any]) -> NDArray[np.bool_]:
     """
     there = np.isfinite(Y)
     enough = np.min([there[train].sum(0) for train, _ in folds], axis=0) > 1
-    values = Y[:, enough]
-    low, high = np.nanmin(values, 0), np.nanmax(values, 0)
-    rounding = 8 * np.finfo(Y.dtype).eps * np.maximum(np.abs(low), np.abs(high))
-    enough[enough] = high - low > rounding
-    return np.asarray(enough)
+    return np.asarray(enough & varies(Y))
 
 
 def complete(Y: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:

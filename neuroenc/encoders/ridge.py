@@ -20,19 +20,19 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders import missing
 from neuroenc.encoders.factorise import (
-    BLOCK_BYTES,
     ROUNDING,
     Array,
     Factors,
     Fold,
-    blocks,
     factorise,
     prepare,
     project,
     read,
     score,
+    varies,
 )  # fmt: skip
 from neuroenc.encoders.inputs import (
     check_alphas,
@@ -76,11 +76,10 @@ def fit_block(
     xp = array_namespace(Y)
     exact = xp.astype(Y, xp.float64)
     y_mean = xp.mean(exact, axis=0) if fit_intercept else xp.zeros_like(exact[0])
-    rounding = 8 * float(xp.finfo(Y.dtype).eps) * xp.max(xp.abs(exact), axis=0)
     exact = exact - y_mean
     size = xp.max(xp.abs(exact), axis=0)
     if fit_intercept:  # what rounding leaves of a constant is no variation
-        size = xp.where(size > rounding, size, xp.zeros_like(size))
+        size = xp.where(varies(Y), size, xp.zeros_like(size))
         exact = xp.where(size > 0, exact, xp.zeros_like(exact))
     # near one, so that squares of single precision neither vanish nor overflow; by powers of two: exactly
     unit = 2.0 ** xp.floor(xp.log2(xp.where(size > 0, size, xp.ones_like(size))))
@@ -393,11 +392,13 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         if bool(xp.any(xp.isnan(Y))):
             ours = missing.smoother(*map(_numpy, factors[:2]), fit_intercept=self.fit_intercept)
             Y = read(missing.fill(ours, _numpy(self.alpha_).ravel(), _numpy(Y)), slice(None), like)
-        y_mean = xp.mean(Y, axis=0) if self.fit_intercept else xp.zeros_like(Y[0])
+        exact = xp.astype(Y, xp.float64)
+        y_mean = xp.mean(exact, axis=0) if self.fit_intercept else xp.zeros_like(exact[0])
+        Y = xp.astype(exact - y_mean, Y.dtype)
         alpha = xp.asarray(_numpy(self.alpha_).ravel(), device=device_of(like))
-        coef = solve(factors, factors.left.T @ (Y - y_mean), alpha)
+        coef = solve(factors, factors.left.T @ Y, alpha)
         moved = factors.mean if factors.right is not None else factors.origin
-        intercept = _numpy(y_mean - coef @ read(moved, slice(None), like))
+        intercept = _numpy(y_mean) - _numpy(coef @ read(moved, slice(None), like))
         for name in ("dual_coef_", "X_fit_", "_coef"):
             made.__dict__.pop(name, None)
         if factors.right is None:
@@ -405,7 +406,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         else:
             made._coef = _numpy(coef)
         made._x_mean, made._y_mean = _numpy(factors.mean), _numpy(y_mean)
-        made.intercept_ = made._leave(intercept.reshape(self._shape))
+        made.intercept_ = made._leave(intercept.astype(made._weights.dtype).reshape(self._shape))
         return made
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.errors import InputError
+from neuroenc.real import varies
 
 Floats = NDArray[Any]
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the common form, that are tried
@@ -48,6 +49,7 @@ def stack_weights(
     InputError
         Shapes that do not match.
     """
+    vary = varies(truth)
     validation, truth = np.asarray(validation, float), np.asarray(truth, float)
     if validation.shape[1:] != truth.shape:
         raise InputError(
@@ -60,7 +62,7 @@ def stack_weights(
     mean = np.where(known, truth, 0).sum(0) / number
     deviation = np.sqrt(np.where(known, (truth - mean) ** 2, 0).sum(0) / number)
     residual = np.where(
-        there[:, None] & known, (validation - truth) / np.where(deviation > 0, deviation, 1), 0
+        there[:, None] & known, (validation - truth) / np.where(vary, deviation, 1), 0
     ) * np.sqrt(len(truth) / number)
     whole = _forms(residual, there)
     if select:

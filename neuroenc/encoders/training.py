@@ -20,7 +20,7 @@ from neuroenc.encoders.inputs import check_enough, check_features, check_fit, fo
 from neuroenc.encoders.missing import r2
 from neuroenc.errors import InputError
 from neuroenc.files import atomic
-from neuroenc.real import deviation
+from neuroenc.real import deviation, varies
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,8 @@ def correlation(truth: Floats, predicted: Floats) -> Floats:
     a, b = (np.where(there, v, 0) for v in (truth, predicted))
     a, b = (np.where(there, v - v.sum(0) / n, 0) for v in (a, b))
     size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    return np.asarray((a * b).sum(0) / np.where(size > 0, size, np.inf))
+    vary = varies(truth, known=there) & varies(predicted, known=there) & (size > 0)
+    return np.asarray((a * b).sum(0) / np.where(vary, size, np.inf))
 
 
 def train(
@@ -410,7 +411,8 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         check_enough(Y[fitted])
         self._centre, self._scale = X[fitted].mean((0, 1)), deviation(X[fitted], (0, 1))
         self._scale[self._scale == 0] = 1
-        self._mean, self._deviation = np.nanmean(Y[fitted], 0), deviation(Y[fitted], missing=True)
+        self._mean = np.nanmean(Y[fitted], 0, dtype=float).astype(Y.dtype)
+        self._deviation = deviation(Y[fitted], missing=True)
         self._deviation[self._deviation == 0] = 1
         X, target = (X - self._centre) / self._scale, (Y - self._mean) / self._deviation
         torch.manual_seed(self.seed)

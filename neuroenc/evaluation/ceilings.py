@@ -8,8 +8,13 @@ Noise is taken as even over stimuli.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from neuroenc.blocks import columns
+from neuroenc.real import varies
 
 Floats = NDArray[np.float64]
 
@@ -29,13 +34,12 @@ def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float
     ndarray of shape (n_neuroids,)
         Standard deviation of the signal over that of the noise. The noise variance is that within stimuli,
         the signal variance that of the means less the noise they keep, both without bias (analysis of
-        variance, method of moments); not below 0. NaN where no stimulus is repeated.
+        variance, method of moments); not below 0. NaN where no stimulus is repeated, infinite without noise.
     """
     count, mean, noise = _moments(response, stimulus)
     with np.errstate(invalid="ignore", divide="ignore"):
         signal = _variance(mean) - noise * _mean_inverse(count)
-        ratio = np.sqrt(np.maximum(signal, 0) / noise)
-    return np.asarray(np.where(noise > 0, ratio, np.nan))
+        return np.asarray(np.sqrt(np.maximum(signal, 0) / noise))
 
 
 def _moments(response: ArrayLike, stimulus: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -83,7 +87,9 @@ def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]
         ncsnr² / (ncsnr² + mean(1/k)), between 0 and 1; NaN stays NaN.
     """
     power = np.asarray(ncsnr, np.float64) ** 2
-    return np.asarray(power / (power + _mean_inverse(np.atleast_1d(np.asarray(n_repeats, np.float64)))))
+    noise = _mean_inverse(np.atleast_1d(np.asarray(n_repeats, np.float64)))
+    with np.errstate(divide="ignore"):
+        return np.asarray(1 / (1 + noise / power))
 
 
 def spearman_brown(r: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
@@ -208,20 +214,35 @@ def ceiling(
     Returns
     -------
     ndarray of shape (n_neuroids,)
-        NaN where nothing is repeated and no map is given.
+        NaN where nothing is repeated and no map is given, and of what does not vary.
     """
-    ncsnr = np.asarray(ncsnr, np.float64)
-    inverse, count = np.unique(np.asarray(stimulus), return_inverse=True, return_counts=True)[1:]
-    repeats = np.zeros((len(count), len(ncsnr)))
+    values, ncsnr = np.asarray(response), np.asarray(ncsnr, np.float64)
+    given = np.full(len(ncsnr), np.nan) if given is None else np.asarray(given, np.float64)
+    mapped = np.isfinite(ncsnr).any()
+    parts = [
+        _ceiling(values[:, cut], np.asarray(stimulus), method, ncsnr[cut] if mapped else None, given[cut])
+        for cut in columns(*values.shape)
+    ]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _ceiling(
+    response: NDArray[Any], stimulus: NDArray[Any], method: str, ncsnr: Floats | None, given: Floats
+) -> Floats:
+    """Give the ceiling of a block of neuroids."""
+    inverse, count = np.unique(stimulus, return_inverse=True, return_counts=True)[1:]
+    repeats = np.zeros((len(count), response.shape[1]))
     np.add.at(repeats, inverse, np.isfinite(response))
     if method == "given":
-        c = np.asarray(given, np.float64)
         # c / (c + (1 - c) mean(1/k)) needs no division by 1 - c
-        return np.asarray(c / (c + (1 - c) * _mean_inverse(repeats)))
-    if method == "ncsnr":
-        known = ncsnr if np.isfinite(ncsnr).any() else estimate_ncsnr(response, stimulus)
-        return noise_ceiling(known, repeats)
+        return np.asarray(given / (given + (1 - given) * _mean_inverse(repeats)))
+    if method == "ncsnr" and ncsnr is not None:
+        return noise_ceiling(ncsnr, repeats)
     if count.max() < 2:
-        return np.full(len(ncsnr), np.nan)
-    trials = stack_trials(response, stimulus)[1]
-    return split_half(trials)[1] if method == "split_half" else explainable_variance(trials)
+        return np.full(response.shape[1], np.nan)
+    if method == "ncsnr":
+        found = noise_ceiling(estimate_ncsnr(response, stimulus), repeats)
+    else:
+        trials = stack_trials(response, stimulus)[1]
+        found = split_half(trials)[1] if method == "split_half" else explainable_variance(trials)
+    return np.where(varies(response), found, np.nan)

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from tqdm import tqdm
 
-from neuroenc.arrays import average_repeats, make_scores, regions, same_neuroids
+from neuroenc.arrays import make_scores, regions, same_neuroids, trained
 from neuroenc.config import Evaluation
+from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.ceilings import ceiling
-from neuroenc.evaluation.identification import pattern_similarity, standardise_by, top_k
+from neuroenc.evaluation.identification import own_rank, standardise_by
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
 from neuroenc.evaluation.time_course import cluster_p
@@ -52,13 +52,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     """
     same_neuroids(responses, predictions)
     rows = _align(responses, predictions, options.stretch)
-    predictions, y, prediction, tested, fold = (
-        rows.predictions,
-        rows.y,
-        rows.prediction,
-        rows.tested,
-        rows.fold,
-    )
+    y, prediction, tested, fold, n_stimuli = *rows[:4], len(rows.mean)
     shape = responses["response"].shape[1:]
     fold_r, fold_r2 = (per_fold(score, y, prediction, fold) for score in (pearson_r, r2_score))
     fold_r2[~np.isfinite(fold_r)] = np.nan
@@ -80,7 +74,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         seed=options.seed,
     )  # fmt: skip
     p = permutation_p(
-        y, prediction, tested, fold, film=rows.film, n_stimuli=rows.n_stimuli, n=options.n_permutations,
+        y, prediction, tested, fold, film=rows.film, n_stimuli=n_stimuli, n=options.n_permutations,
         seed=options.seed,
     )  # fmt: skip
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
@@ -102,7 +96,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
             "n_below_threshold": n_below,
             "n_without_score": int(np.isnan(r).sum()), "n_test_stimuli": len(np.unique(tested)),
             "n_missing_stimuli": len(rows.missing), "missing_stimuli": ", ".join(rows.missing[:20]),
-            **_identification(responses, rows),
+            **_identification(predictions, rows),
         },
         per_neuroid={k: v.reshape(shape) for k, v in per_neuroid.items()},
         fold_score=fold_score.reshape(-1, len(METRICS), *shape),
@@ -120,7 +114,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         scores["region_time_r"] = (("region", "time_bin", "estimate"), course)
         scores["region_time_p"] = (("region", "time_bin"), np.array([
             cluster_p(y.reshape(len(y), *shape), prediction.reshape(len(y), *shape), tested, fold, m,
-                      film=rows.film, n_stimuli=rows.n_stimuli, n=options.n_permutations, seed=options.seed)
+                      film=rows.film, n_stimuli=n_stimuli, n=options.n_permutations, seed=options.seed)
             for m in members.values()
         ]))  # fmt: skip
     return scores.assign_coords(
@@ -132,7 +126,6 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
 class Rows(NamedTuple):
     """Test stimuli of all folds, in an order that is not that of the files."""
 
-    predictions: xr.Dataset
     y: np.ndarray
     prediction: np.ndarray
     """(n_rows, n_neuroids x n_time_bins)"""
@@ -141,53 +134,45 @@ class Rows(NamedTuple):
     film: np.ndarray | None
     stretch: np.ndarray | None
     """Of running stimuli, whose rows stand in order of time."""
-    n_stimuli: int
-    """Those that are never tested among them."""
+    mean: np.ndarray
+    """(n_stimuli, n_neuroids x n_time_bins), those that are never tested among them"""
+    training: np.ndarray
+    """(n_folds, n_stimuli): which of these each fold was fitted to"""
     missing: list[str]
     """Test stimuli that no neuroid has a response to."""
 
 
 def _align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
     """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
-    ids, mean = average_repeats(responses)
-    row = {s: i for i, s in enumerate(ids)}
-    absent = [s for s in predictions["stimulus_id"].values if s not in row]
-    if absent:
+    tested, known = predictions["stimulus_id"].values, responses["stimulus_id"].values
+    absent = tested[~np.isin(tested, known)]
+    if len(absent):
         raise ContractError(
-            f"{len(absent)} predicted stimuli have no response, first {str(absent[0])!r}; the responses "
-            f"hold {len(ids)} stimuli, first {str(ids[0])!r}. Score the responses that were fitted."
+            f"{len(set(absent))} predicted stimuli have no response, first {str(absent[0])!r}; the responses "
+            f"hold {len(set(known))} stimuli, first {str(known[0])!r}. Score the responses that were fitted."
         )
-    mean = mean.reshape(len(ids), -1)
-    silent = ~np.any(np.isfinite(mean), axis=1)
-    tested = predictions["stimulus_id"].values
-    lost = silent[[row[s] for s in tested]]
-    missing = sorted({str(s) for s in tested[lost]})
-    if lost.all():
-        raise InputError(f"None of {len(lost)} test stimuli has a response that is a number.")
-    if missing:
-        tqdm.write(
-            f"{len(missing)} test stimuli have no response that is a number and are left out: "
-            f"{', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}"
-        )
-    predictions = predictions.isel(presentation=~lost)
-    tested, fold = predictions["stimulus_id"].values, predictions["fold"].values
-    film = None
+    ids, mean, *_ = by_stimulus(responses)
+    there = np.isin(tested, ids)
+    if not there.any():
+        raise InputError(f"None of {len(tested)} test stimuli has a response that is a number.")
+    rows = np.flatnonzero(there)
+    fold, film, stretches = predictions["fold"].values, None, None
     if {"film", "onset"} <= set(responses.coords):  # running stimuli stand in order of time
-        unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
-        at = first[np.searchsorted(unique, tested)]
+        unique, first = np.unique(known, return_index=True)
+        at = first[np.searchsorted(unique, tested[rows])]
         film, onset = responses["film"].values[at], responses["onset"].values[at]
-        order = np.lexsort((onset, film, fold))
+        order = np.lexsort((onset, film, fold[rows]))
         number = (onset // stretch).astype(int).astype(str)
-        stretches = np.char.add(np.char.add(film, "/"), number)[order]
+        film, stretches = film[order], np.char.add(np.char.add(film, "/"), number)[order]
     else:
-        order = np.lexsort((tested, fold))
-    predictions = predictions.isel(presentation=order)
-    tested = tested[order]
+        order = np.lexsort((tested[rows], fold[rows]))
+    rows, row = rows[order], {s: i for i, s in enumerate(ids)}
+    mean = mean.reshape(len(ids), -1)
+    prediction = predictions["prediction"].values
     return Rows(
-        predictions, mean[[row[s] for s in tested]],
-        predictions["prediction"].values.reshape(len(tested), -1), tested, fold[order],
-        None if film is None else film[order], None if film is None else stretches,
-        int((~silent).sum()), missing,
+        mean[[row[s] for s in tested[rows]]], prediction.reshape(len(prediction), -1)[rows], tested[rows],
+        fold[rows], film, stretches, mean, trained(predictions, ids),
+        sorted({str(s) for s in tested[~there]}),
     )  # fmt: skip
 
 
@@ -226,24 +211,23 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def _identification(responses: xr.Dataset, rows: Rows) -> dict[str, float]:
+def _identification(predictions: xr.Dataset, rows: Rows) -> dict[str, float]:
     """Identify each fold's test stimuli; neuroids weigh by their validation R2."""
-    ids, mean = average_repeats(responses)
-    mean = mean.reshape(len(ids), -1)
     found: dict[int, list[float]] = {1: [], 5: []}
     chance: dict[int, list[float]] = {1: [], 5: []}
     for f in np.unique(rows.fold):
         here = rows.fold == f
-        train = mean[~np.isin(ids, rows.tested[here])]
-        measured, predicted = standardise_by(train, rows.y[here], rows.prediction[here])
-        validation = rows.predictions["validation_r2"].values[f]
-        similarity = pattern_similarity(
+        measured, predicted = standardise_by(
+            rows.mean[rows.training[f]], rows.y[here], rows.prediction[here]
+        )
+        validation = predictions["validation_r2"].values[f]
+        rank = own_rank(
             measured, predicted, np.where(np.isnan(validation), -np.inf, validation).max(0).ravel()
         )
         for k in (1, 5):
             chance[k].append(min(1.0, k / here.sum()))
             # where validation trusts no neuroid there is nothing to go by: a guess
-            found[k].append(top_k(similarity, k) if np.isfinite(similarity).any() else chance[k][-1])
+            found[k].append(chance[k][-1] if rank is None else float((rank < k).mean()))
     return {
         "brain_to_image_top1": float(np.mean(found[1])), "brain_to_image_top5": float(np.mean(found[5])),
         "brain_to_image_chance": float(np.mean(chance[1])),

@@ -19,6 +19,7 @@ from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.training import correlation
 from neuroenc.errors import InputError
 from neuroenc.ranking import ahead
+from neuroenc.real import varies
 
 Floats = NDArray[np.float64]
 SIDE = 425  # px, to which pictures are brought before pixels are compared
@@ -161,4 +162,4 @@ def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
         raise InputError(
             f"Features of shapes {a.shape} and {b.shape}. Expected one shape, of two pictures or more."
         )
-    return cosine(a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True))
+    return cosine(*(np.where(varies(v, 1)[:, None], v - v.mean(1, keepdims=True), 0) for v in (a, b)))

@@ -18,6 +18,7 @@ from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r, r2_score
+from neuroenc.real import deviation, varies
 
 Floats = NDArray[Any]
 
@@ -28,6 +29,7 @@ def product_measure(truth: Floats, parts: Floats, metric: str = "r2") -> Floats:
     Parameters
     ----------
     truth : array of shape (n_samples, n_targets)
+        NaN where a value is missing, whose row does not count for that target.
     parts : array of shape (n_parts, n_samples, n_targets)
         Predictions of each feature space; their sum is the prediction.
     metric : {"r2", "r"}
@@ -42,20 +44,23 @@ def product_measure(truth: Floats, parts: Floats, metric: str = "r2") -> Floats:
     ----------
     Pratt (1987); la Tour et al. (2022), NeuroImage 264, 119728, equations 13 and 14.
     """
-    truth = truth - truth.mean(0)
-    whole = (truth**2).sum(0)
-    whole = np.where(whole > 0, whole, np.nan)
-    if metric == "r":
-        parts = parts - parts.mean(1, keepdims=True)
-        size = np.sqrt((parts.sum(0) ** 2).sum(0))
-        return np.asarray((truth * parts).sum(1) / (np.sqrt(whole) * np.where(size > 0, size, np.nan)))
-    if metric != "r2":
+    if metric not in ("r2", "r"):
         raise InputError(f"Invalid value for 'metric': {metric!r}. Allowed: 'r2', 'r'.")
+    vary, known = varies(truth), np.isfinite(truth)
+    n = np.maximum(known.sum(0), 1)
+    truth = np.where(known, truth, 0)
+    truth = np.where(known, truth - truth.sum(0) / n, 0)
+    parts = np.where(known, parts, 0)
+    mean = parts.sum(1, keepdims=True) / n
+    centred = np.where(known, parts - mean, 0)
+    whole = np.where(vary, (truth**2).sum(0), np.nan)
+    if metric == "r":
+        predicted = parts.sum(0)
+        size = np.where(varies(predicted, known=known), np.sqrt((centred.sum(0) ** 2).sum(0)), np.nan)
+        return np.asarray((truth * centred).sum(1) / (np.sqrt(whole) * size))
     # the mean of the prediction is no part's own: all share its error evenly
-    offset = parts.sum(0).mean(0)
-    centred = parts - parts.mean(1, keepdims=True)
     split = (centred * (2 * truth - centred.sum(0))).sum(1)
-    return np.asarray((split - len(truth) * offset**2 / len(parts)) / whole)
+    return np.asarray((split - n * mean.sum(0)[0] ** 2 / len(parts)) / whole)
 
 
 def subsets(names: list[str]) -> list[tuple[str, ...]]:
@@ -152,7 +157,7 @@ def partition(
             for name in subset:
                 X, rows = spaces[name]
                 shown = X[rows[train]]
-                scale = shown.std(0)
+                scale = deviation(shown)
                 # spaces of many columns start no stronger than those of few
                 width = np.sqrt(max(1, (scale > 0).sum()))
                 X = (X - shown.mean(0)) / np.where(scale > 0, scale, 1) / width
@@ -168,7 +173,7 @@ def partition(
             score = np.full(Y.shape[1], np.nan)
             truth = mean[test][:, usable]
             predicted = model.predict(X[test])
-            score[usable] = r2_score(truth, predicted)
+            score[usable] = r2_score(truth, predicted, np.isfinite(truth))
             r2[subset] = score
             found[f"r2 {'+'.join(subset)}"] = score
             steps.update()
@@ -178,12 +183,13 @@ def partition(
             measured = np.full((len(names), Y.shape[1]), np.nan)
             offset = np.nanmean(Y[:, usable], 0) / len(names)
             whole = parts + (offset if metric == "r2" else 0)
-            measured[:, usable] = product_measure(truth, whole - truth.mean(0) / len(names), metric)
+            centre = np.where(np.isfinite(truth), truth, 0).sum(0) / np.isfinite(truth).sum(0)
+            measured[:, usable] = product_measure(truth, whole - centre / len(names), metric)
             found |= {f"split {metric} {n}": measured[i] for n, i in zip(names, order, strict=True)}
         for name, share in commonality(r2).items():
             found[f"{'shared' if '&' in name else 'unique'} {name}"] = share
         found["pearson_r"] = np.full(Y.shape[1], np.nan)
-        found["pearson_r"][usable] = pearson_r(truth, predicted)
+        found["pearson_r"][usable] = pearson_r(truth, predicted, np.isfinite(truth))
         by_fold.append(found)
     steps.close()
     metrics = list(by_fold[0])

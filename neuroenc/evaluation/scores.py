@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from neuroenc.real import varies
 
 
 def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
@@ -18,21 +22,20 @@ def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> ND
     Returns
     -------
     ndarray of shape (n, …)
-        NaN where a column is constant, not finite, or has fewer than two values. Constant: the length of what
-        is centred is within 1e-7 of the largest value times the root of n, about the rounding of float32.
+        NaN where a column is constant (`real.varies`), not finite, or has fewer than two values.
     """
-    x = np.asarray(values, np.float64)
-    if known is None or known.all():
-        known, count = None, np.full(x.shape[1:], len(x))
-    else:
-        x, count = np.where(known, x, 0), known.sum(0)
-    largest = np.abs(x).max(0, initial=0)
+    known = None if known is None or known.all() else known
+    vary = varies(values, known=known)
+    x = np.array(values, np.float64)
+    count: Any = len(x) if known is None else known.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        x = x - x.sum(0) / count
-        x = x if known is None else np.where(known, x, 0)
-        norm = np.sqrt((x**2).sum(0))
-        # rounding leaves a constant column a little off zero
-        return np.asarray(np.where(norm > 1e-7 * largest * np.sqrt(count), x / norm, np.nan))
+        if known is not None:
+            x[~known] = 0
+        x -= x.sum(0) / count
+        if known is not None:
+            x[~known] = 0
+        x /= np.where(vary, np.sqrt((x**2).sum(0)), np.nan)
+    return x
 
 
 def pearson_r(
@@ -61,14 +64,14 @@ def r2_score(
 
     Over what is `known`, as in `pearson_r`; NaN where `y` is constant or either side is not finite.
     """
+    vary = varies(y, known=known)
     y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
     known = np.ones(y.shape, bool) if known is None else known
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = (np.where(known, y - prediction, 0) ** 2).sum(0)
         mean = np.where(known, y, 0).sum(0) / known.sum(0)
         total = (np.where(known, y - mean, 0) ** 2).sum(0)
-        varies = np.isfinite(standardise(y, known)).all(0) & np.isfinite(residual)
-        return np.asarray(np.where(varies, 1 - residual / total, np.nan))
+        return np.asarray(np.where(vary & np.isfinite(residual), 1 - residual / total, np.nan))
 
 
 def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple[NDArray[np.float64], int]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
+from neuroenc.blocks import blocks, columns
 from neuroenc.evaluation.scores import pearson_r, standardise
 
 K = TypeVar("K", bound=Hashable)
@@ -40,9 +41,13 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
     ndarray of shape (n_folds, n_neuroids)
     """
     y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
-    known = np.isfinite(y)
-    rows = [fold == f for f in np.unique(fold)]
-    return np.stack([score(y[k], prediction[k], known[k]) for k in rows])
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    out = np.empty((len(rows), y.shape[1]))
+    for cut in columns(*y.shape):
+        for values, k in zip(out, rows, strict=True):
+            some = y[k, cut]
+            values[cut] = score(some, prediction[k, cut], np.isfinite(some))
+    return out
 
 
 def bootstrap_r(
@@ -99,8 +104,8 @@ def bootstrap_r(
     interval = np.full((2, y.shape[1]), np.nan)
     total = {name: np.zeros(n) for name in groups}
     count = dict.fromkeys(groups, 0)
-    for start in range(0, y.shape[1], 4096):
-        a, b = y[:, start : start + 4096], prediction[:, start : start + 4096]
+    for cut in columns(max(len(y), n), y.shape[1]):
+        a, b = y[:, cut], prediction[:, cut]
         of_folds = per_fold(pearson_r, a, b, fold)
         if by_fold:
             r = drawn @ of_folds / units
@@ -110,10 +115,10 @@ def bootstrap_r(
         finite = np.isfinite(of_folds).all(0) & here.any(0)
         quantile = np.quantile if here[:, finite].all() else np.nanquantile
         known = np.where(here, r, np.nan)[:, finite]
-        interval[:, start + np.flatnonzero(finite)] = quantile(known, tails, axis=0)
+        interval[:, cut.start + np.flatnonzero(finite)] = quantile(known, tails, axis=0)
         r = np.where(here, r, of_folds.mean(0))
         for name, members in groups.items():
-            inside = members[start : start + 4096] & finite
+            inside = members[cut] & finite
             total[name] += r[:, inside].sum(1)
             count[name] += int(inside.sum())
     limits = {
@@ -193,10 +198,10 @@ def permutation_p(
     y, prediction, stimulus, fold = (np.asarray(v) for v in (y, prediction, stimulus, fold))
     order = np.arange(len(fold)) if film is not None else np.argsort(stimulus, kind="stable")
     order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
-    y, prediction, stimulus, fold = (v[order] for v in (y, prediction, stimulus, fold))
+    stimulus, fold = stimulus[order], fold[order]
     films = None if film is None else np.asarray(film)[order]
     wide = widening(stimulus, [np.flatnonzero(fold == f) for f in np.unique(fold)], n_stimuli)
-    known = np.isfinite(y)
+    known = np.isfinite(y)[order]
     patterns, of = np.unique(np.packbits(known, axis=0), axis=1, return_inverse=True)
     p = np.full(y.shape[1], np.nan)
     for k in tqdm(range(patterns.shape[1]), "permutations", disable=None, delay=2):
@@ -205,34 +210,32 @@ def permutation_p(
         if len(np.unique(fold[some])) < len(np.unique(fold)):
             continue  # a fold of which nothing is known has no r
         here = None if films is None else films[some]
-        p[members] = _permute(
-            y[np.ix_(some, members)], prediction[np.ix_(some, members)], fold[some], here, wide, n, seed
-        )
+        p[members] = _permute(y, prediction, order[some], members, fold[some], here, wide, n, seed)
     return p
 
 
 def _permute(
-    y: NDArray[np.float64], prediction: NDArray[np.float64], fold: NDArray[np.int64],
-    film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
+    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64], members: NDArray[np.int64],
+    fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
 ) -> NDArray[np.float64]:  # fmt: skip
     """P of neuroids that have all these rows."""
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
     rng = np.random.default_rng(seed)
     orders = np.empty((n, len(fold)), np.int32)
     for order in orders:
-        for members in rows:
-            order[members] = exchange(rng, members, film)
-    p = np.empty(y.shape[1])
-    for start in range(0, y.shape[1], BLOCK):
-        zy, zp = (np.empty((len(fold), len(p[start : start + BLOCK]))) for _ in range(2))
-        for members in rows:  # the sum of products is then the sum of the folds' r
-            zy[members] = standardise(y[members, start : start + BLOCK])
-            zp[members] = standardise(prediction[members, start : start + BLOCK])
+        for some in rows:
+            order[some] = exchange(rng, some, film)
+    p = np.empty(len(members))
+    for cut in blocks(len(members), BLOCK):
+        zy, zp = np.empty((2, len(fold), len(members[cut])))
+        for some in rows:  # the sum of products is then the sum of the folds' r
+            here = np.ix_(at[some], members[cut])
+            zy[some], zp[some] = standardise(y[here]), standardise(prediction[here])
         observed = np.einsum("nv,nv->v", zy, zp) / wide
         above = np.zeros(zy.shape[1])
         for order in orders:
             above += np.einsum("nv,nv->v", zy[order], zp) >= observed - EQUAL
-        p[start : start + BLOCK] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
+        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
     return p
 
 

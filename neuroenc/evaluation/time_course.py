@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.blocks import columns
 from neuroenc.evaluation.scores import standardise
 from neuroenc.evaluation.statistics import exchange, widening
 
@@ -55,24 +56,23 @@ def cluster_p(
     fold = np.asarray(fold)
     n_bins = y.shape[2]
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    products = []  # of each fold, (n_bins, n_rows, n_rows): sums over neuroids of what permutation pairs
-    count = np.zeros(n_bins)
+    rng = np.random.default_rng(seed)
+    null, observed, count = np.zeros((n, n_bins)), np.zeros(n_bins), np.zeros(n_bins)
     for some in rows:
         known = np.isfinite(y[some])
         a, b = (standardise(v[some], known) for v in (y, prediction))
         good = np.isfinite(a).all(0) & np.isfinite(b).all(0)
-        a, b = np.where(good, a, 0), np.where(good, b, 0)
+        a, b = (np.where(good, v, 0).transpose(2, 0, 1) for v in (a, b))
         count += good.sum(0)
-        products.append(np.einsum("ivt,jvt->tij", a, b, optimize=True))
-    count = np.where(count > 0, count, np.nan)
-    observed = np.sum([np.einsum("tii->t", m) for m in products], axis=0) / count
-    observed = observed / widening(stimulus, rows, n_stimuli)
-    rng = np.random.default_rng(seed)
-    null = np.zeros((n, n_bins))
-    for m, some in zip(products, rows, strict=True):
-        at = np.arange(len(some))
+        observed += np.einsum("tiv,tiv->t", a, b)
         here = None if film is None else np.asarray(film)[some]
-        null += np.stack([m[:, exchange(rng, at, here), at].sum(1) for _ in range(n)])
+        orders = np.stack([exchange(rng, np.arange(len(some)), here) for _ in range(n)])
+        for cut in columns(n_bins * max(n, len(some)), len(some)):
+            # sums over neuroids of what permutation pairs
+            pairs = a @ b[:, cut].transpose(0, 2, 1)
+            null += pairs[:, orders[:, cut], np.arange(pairs.shape[2])].sum(2).T
+    count = np.where(count > 0, count, np.nan)
+    observed = observed / count / widening(stimulus, rows, n_stimuli)
     null /= count
     mean, spread = null.mean(0), null.std(0)
     with np.errstate(invalid="ignore", divide="ignore"):
