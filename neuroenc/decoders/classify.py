@@ -147,14 +147,23 @@ def fit_predict(
     Returns
     -------
     array of shape (n_labellings, m, n_classes)
-        Ridge: the predicted indicator of each class, one alpha per class; lda: the discriminants.
+        Ridge: the predicted indicator of each class, one alpha per class (of a class that no validation fold
+        holds beside another the one that is best for the others); lda: the discriminants.
     """
     if options.estimator == "ridge":
-        low, high, number = options.alphas
-        indicator = np.eye(n_classes)[label].transpose(1, 0, 2)
-        ridge = RidgeCV(np.logspace(low, high, number), cv=folds, dtype="float64")
-        predicted = ridge.fit(X, indicator.reshape(len(X), -1)).predict(new)
-        return np.asarray(predicted).reshape(len(new), len(label), n_classes).transpose(1, 0, 2)
+        candidates = np.sort(np.logspace(*options.alphas))
+        every = np.arange(len(X))
+        indicator = np.eye(n_classes)[label].transpose(1, 0, 2).reshape(len(X), -1)
+        cv = folds if len(candidates) > 1 else [(every, every)]  # there is nothing to choose
+        ridge = RidgeCV(candidates, cv=cv, dtype="float64").fit(X, indicator)
+        found = ridge.cv_scores_.reshape(-1, len(label), n_classes)
+        silent = ~found.any(0)
+        if silent.any():
+            shared = candidates[found.sum(2).argmax(0)]
+            shared = np.where(found.any((0, 2)), shared, shared[0])
+            ridge.alpha_ = np.where(silent, shared[:, None], ridge.alpha_.reshape(silent.shape)).ravel()
+            ridge = ridge.refit(X, indicator)
+        return np.asarray(ridge.predict(new)).reshape(len(new), len(label), n_classes).transpose(1, 0, 2)
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     out = np.full(
@@ -268,7 +277,7 @@ def classify(
     ------
     InputError
         As `tabulate`; a class with fewer than two training stimuli, or in the test stimuli alone; no neuroid
-        varies.
+        varies; inner folds of one class each.
     """
     table = tabulate(responses, stimuli, options)
     _, at, stimulus = np.unique(table.stimulus_id, return_index=True, return_inverse=True)
@@ -288,6 +297,8 @@ def classify(
         train, test = np.flatnonzero((side == splits.TRAIN) & there), np.flatnonzero(side == splits.TEST)
         enough(table, train, test, fold)
         folds = splits.inner_folds(inner[train])
+        if options.estimator == "ridge" and options.alphas[2] > 1:
+            choosable(table.label[train], folds, fold)
         each = []
         for X in np.moveaxis(table.X, 2, 0):
             A, B, missing = standardised(X[train], X[test], fold)
@@ -374,6 +385,27 @@ def standardised(train: Floats, test: Floats, fold: int) -> tuple[Floats, Floats
     A, B = ((v[:, usable] - centre[usable]) / scale[usable] for v in (train, test))
     known = np.isfinite(B)
     return A, np.where(known, B, 0), ~known.any(1)
+
+
+def choosable(label: Ints, folds: list[Any], fold: int) -> None:
+    """Refuse inner folds of which none holds two classes: no alpha predicts them better than another.
+
+    Parameters
+    ----------
+    label : int array of shape (n_training_rows,)
+    folds : list of (rows to fit, rows to validate)
+    fold : int
+
+    Raises
+    ------
+    InputError
+    """
+    if not any(len(fit) and np.ptp(label[held]) for fit, held in folds):
+        raise InputError(
+            f"Each of {len(folds)} inner folds of fold {fold} holds stimuli of one class, by which no alpha can "
+            "be chosen. Lower split.n_inner, or give the classifier one alpha (`alphas: [2, 2, 1]`) or "
+            "`estimator: lda`."
+        )
 
 
 def enough(table: Table, train: Ints, test: Ints, fold: int) -> None:

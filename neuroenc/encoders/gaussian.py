@@ -136,12 +136,13 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
             target = fill(
                 smoother(factors.left, factors.singular, fit_intercept=True), self.alpha_[t], Y[:, t]
             )
-            centred = target - target.mean(0)
+            level = target.mean(0, dtype=float)
+            centred = (target - level).astype(target.dtype)
             coef = solve(factors, factors.left.T @ centred, self.alpha_[t])
             if factors.right is None:
                 coef = coef @ (pooled - pooled.mean(0))
             made.coef_[t] = coef
-            made.intercept_[t] = target.mean(0) - coef @ pooled.mean(0)
+            made.intercept_[t] = level - coef @ pooled.mean(0)
         return made
 
     def _pool(self, X: Floats, field: Floats) -> Floats:

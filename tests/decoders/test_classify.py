@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import Ridge, RidgeClassifier
 
 from neuroenc import splits
 from neuroenc.arrays import make_stimuli, save
@@ -271,3 +271,61 @@ def test_a_training_stimulus_without_response_is_left_out(estimator, capsys):
     without = responses.isel(presentation=responses["stimulus_id"].values != gone)
     expected = classify(without, stimuli, split, options(estimator=estimator))
     np.testing.assert_allclose(found["class_score"].values, expected["class_score"].values, atol=1e-12)
+
+
+def in_groups(name):
+    """The world with other groups, named from class and row."""
+    responses, stimuli, _, label, _ = world()
+    group = np.array([name(c, i) for i, c in enumerate(label)])
+    return (
+        responses.assign_coords(group=("presentation", group)),
+        stimuli.assign_coords(group=("stimulus", group)), label,
+    )  # fmt: skip
+
+
+def test_inner_folds_of_one_class_choose_no_alpha():
+    responses, stimuli, label = in_groups(lambda c, i: f"g{c}{i // 24}")
+    split = splits.make(stimuli, Split(kind="kfold", n_folds=9, n_inner=8)).isel(fold=[0])
+    with pytest.raises(InputError, match="Each of 8 inner folds of fold 0 holds stimuli of one class") as error:
+        classify(responses, stimuli, split, options())
+    assert "\n" not in str(error.value)
+    found = classify(responses, stimuli, split, options(alphas=(1, 1, 1)))
+    train, test = (np.flatnonzero(split["side"].values[0] == k) for k in (splits.TRAIN, splits.TEST))
+    X = responses["response"].values.astype(float)
+    A, B = ((X[r] - X[train].mean(0)) / X[train].std(0) for r in (train, test))
+    expected = RidgeClassifier(alpha=10.0).fit(A, label[train]).decision_function(B)
+    np.testing.assert_allclose(2 * found["class_score"].values[:, 0] - 1, expected, atol=1e-6)
+    assert classify(responses, stimuli, split, options(estimator="lda")).sizes["presentation"] == len(test)
+
+
+def test_a_class_that_stands_alone_in_its_inner_folds_takes_the_alpha_of_the_others():
+    X = np.random.default_rng(0).normal(size=(40, 8))
+    label = np.r_[np.arange(30) % 2, np.full(10, 2)]
+    X[np.arange(40), label] += 2
+    rows = np.arange(40)
+    folds = [(np.setdiff1d(rows, held), held) for held in (rows[:15], rows[15:30], rows[30:])]
+    found = fit_predict(X, label[None], X[:5], 3, folds, options(alphas=(-2, 4, 7)))[0]
+    alphas = np.logspace(-2, 4, 7)
+    scores = np.zeros((7, 3))
+    for a, alpha in enumerate(alphas):
+        for fit, held in folds[:2]:
+            for c in (0, 1):
+                target = (label == c).astype(float)
+                scores[a, c] += Ridge(alpha).fit(X[fit], target[fit]).score(X[held], target[held])
+    chosen = [*scores[:, :2].argmax(0), scores.sum(1).argmax()]
+    assert chosen[2] > 0
+    for c, k in enumerate(chosen):
+        expected = Ridge(alphas[k]).fit(X, (label == c).astype(float)).predict(X[:5])
+        np.testing.assert_allclose(found[:, c], expected, atol=1e-9)
+
+
+def test_a_missing_response_costs_its_run_nothing():
+    responses, stimuli, split, _, run = world()
+    split = split.isel(fold=[0])
+    lost = responses.copy(deep=True)
+    lost["response"].values[20] = np.nan
+    kept = np.arange(N) != 20
+    found = classify(lost, stimuli, split, options(standardise="run"))
+    expected = classify(responses.isel(presentation=kept), stimuli, split, options(standardise="run"))
+    np.testing.assert_allclose(found["class_score"].values, expected["class_score"].values, atol=1e-5)
+    assert np.isfinite(found["class_score"].values).all()
