@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -109,25 +110,62 @@ def unpack(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Any:
     return model
 
 
-def _size(arrays: dict[str, NDArray[Any]]) -> int:
-    return sum(v.nbytes + 512 for v in arrays.values())
+def _write(path: str | Path, arrays: dict[str, NDArray[Any]], described: dict[str, Any]) -> None:
+    """Write `path` and the JSON of the same name; the hash of the arrays, in both, ties them."""
+    from safetensors.numpy import save
+
+    digest = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
+        digest.update(np.ascontiguousarray(values))
+    described = {"neuroenc_version": __version__, "arrays_sha256": digest.hexdigest(), **described}
+    with atomic(path, size=sum(v.nbytes + 512 for v in arrays.values())) as partial:
+        # save_file has a temporary name of its own
+        partial.write_bytes(save(arrays, {"arrays_sha256": digest.hexdigest()}))
+    write_json(described, Path(path).with_suffix(".json"))
+
+
+def _read(path: str | Path, *needed: str) -> tuple[Any, dict[str, Any]]:
+    """Open weights and the JSON beside them.
+
+    Raises
+    ------
+    InputError
+        They are of two fits.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    beside = Path(path).with_suffix(".json")
+    described = read_json(beside, *needed)
+    try:
+        file = safe_open(existing(path), "np")
+    except SafetensorError as error:
+        raise InputError(f"Cannot read {path}: {error}. Fit it again.") from None
+    found, wanted = (dict(v or {}).get("arrays_sha256") for v in (file.metadata(), described))
+    if found != wanted:
+        raise InputError(
+            f"{path} and {beside} are of two fits: the arrays have sha256 {found or 'not written'}, expected "
+            f"{wanted or 'none, as older versions wrote it'}. Copy both files of one fit, or fit again."
+        )
+    return file, described
 
 
 def save_model(model: Any, path: str | Path) -> None:
     """Write one fitted encoder: `path`, a .safetensors, and the JSON of the same name."""
-    from safetensors.numpy import save
-
     description, arrays = pack(model)
-    with atomic(path, size=_size(arrays)) as partial:
-        partial.write_bytes(save(arrays))  # save_file has a temporary name of its own
-    write_json({"neuroenc_version": __version__, **description}, Path(path).with_suffix(".json"))
+    _write(path, arrays, description)
 
 
 def load_model(path: str | Path) -> Any:
-    """Read one fitted encoder."""
-    from safetensors.numpy import load_file
+    """Read one fitted encoder.
 
-    return unpack(read_json(Path(path).with_suffix(".json")), load_file(existing(path)))
+    Raises
+    ------
+    InputError
+        The weights are broken, or the JSON is of another fit.
+    """
+    file, described = _read(path)
+    return unpack(described, {k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118
 
 
 def save_fits(
@@ -154,8 +192,6 @@ def save_fits(
     time_bin : mapping, optional
         Coordinates of the time bins, for responses that have some.
     """
-    from safetensors.numpy import save
-
     arrays: dict[str, NDArray[Any]] = {}
     described = []
     for number, fit in enumerate(fits):
@@ -173,16 +209,12 @@ def save_fits(
         described.append(
             {"number": number, "fold": fit.fold, "layers": fit.layers, "delays": fit.delays, **description}
         )
-    with atomic(path, size=_size(arrays)) as partial:
-        partial.write_bytes(save(arrays))  # save_file has a temporary name of its own
-    write_json(
-        {"neuroenc_version": __version__,
-         "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
-         "neuroid_id": neuroid_id.tolist(), "models": described, "queries": queries,
-         "time_bin": None if time_bin is None else {k: np.asarray(v).tolist() for k, v in time_bin.items()},
-         "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight"},
-        Path(path).with_suffix(".json"),
-    )  # fmt: skip
+    _write(path, arrays, {
+        "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
+        "neuroid_id": neuroid_id.tolist(), "models": described, "queries": queries,
+        "time_bin": None if time_bin is None else {k: np.asarray(v).tolist() for k, v in time_bin.items()},
+        "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight",
+    })  # fmt: skip
 
 
 def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], dict[str, Any]]:
@@ -193,26 +225,20 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     ContractError
         The features are not those the models were fitted to.
     InputError
-        No such fold.
+        No such fold; weights that are broken, or beside the JSON of another fit.
     """
-    from safetensors import safe_open
-
-    described = read_json(Path(path).with_suffix(".json"), "contract", "models")
+    file, described = _read(path, "contract", "models")
     same_contract(features.attrs, described["contract"])
     models = [m for m in described["models"] if m["fold"] == fold]
     if not models:
         folds = sorted({m["fold"] for m in described["models"]})
         raise InputError(f"No models of fold {fold} in {path}. Folds: {', '.join(map(str, folds))}.")
-    fits = []
-    with safe_open(existing(path), "np") as file:
-        names = list(file.keys())
-        for m in models:
-            prefix = f"{m['number']}/"
-            arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
-            neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
-            fits.append(
-                Fit(fold, m["layers"], unpack(m, arrays), neuroid, weight, centre, scale, m["delays"])
-            )
+    fits, names = [], list(file.keys())
+    for m in models:
+        prefix = f"{m['number']}/"
+        arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
+        neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
+        fits.append(Fit(fold, m["layers"], unpack(m, arrays), neuroid, weight, centre, scale, m["delays"]))
     return fits, described
 
 
