@@ -302,9 +302,7 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
         if found.dims != (dim,):
             raise ContractError(f"Coordinate {coord!r} lies on {found.dims}, expected ({dim!r},).")
         if found.dtype.kind not in dtypes:
-            raise ContractError(
-                f"Coordinate {coord!r} has dtype {found.dtype}, expected {_dtypes(dtypes)}."
-            )
+            raise ContractError(f"Coordinate {coord!r} has dtype {found.dtype}, expected {_dtypes(dtypes)}.")
     if kind == "predictions":
         _check_predictions(dataset)
     if "noise_ceiling" in dataset.coords:
@@ -361,9 +359,9 @@ def _check_predictions(dataset: xr.Dataset) -> None:
             )
     for name in ("fold", "held_fold"):
         if not np.isin(dataset[name].values, np.arange(dataset.sizes["fold"])).all():
+            low, high = dataset[name].values.min(), dataset[name].values.max()
             raise ContractError(
-                f"{name} goes from {dataset[name].values.min()} to {dataset[name].values.max()}, expected the "
-                f"numbers of {dataset.sizes['fold']} folds, from 0."
+                f"{name} goes from {low} to {high}, expected 0 to {dataset.sizes['fold'] - 1}, the folds."
             )
 
 

@@ -344,7 +344,7 @@ def _dataset(
 
 
 def within_runs(values: Floats, run: Ints) -> Floats:
-    """Standardise each neuroid within each run; what does not vary there becomes 0, what is missing stays so."""
+    """Standardise each neuroid within each run; what does not vary there becomes 0; NaN stays."""
     out = np.empty(values.shape, np.float32)
     for r in np.unique(run):
         one = values[run == r]
@@ -402,8 +402,8 @@ def choosable(label: Ints, folds: list[Any], fold: int) -> None:
     """
     if not any(len(fit) and np.ptp(label[held]) for fit, held in folds):
         raise InputError(
-            f"Each of {len(folds)} inner folds of fold {fold} holds stimuli of one class, by which no alpha can "
-            "be chosen. Lower split.n_inner, or give the classifier one alpha (`alphas: [2, 2, 1]`) or "
+            f"Each of {len(folds)} inner folds of fold {fold} holds stimuli of one class, by which no alpha "
+            "can be chosen. Lower split.n_inner, or give the classifier one alpha (`alphas: [2, 2, 1]`) or "
             "`estimator: lda`."
         )
 

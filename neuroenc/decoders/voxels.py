@@ -252,9 +252,7 @@ def caption_voxels(
 
     def fits(said: list[str]) -> Floats:
         alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
-        ranks = (
-            rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured)
-        )
+        ranks = (rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured))
         return pearson_r(*ranks, known)
 
     def describe(w: NDArray[Any]) -> tuple[Floats, list[str]]:

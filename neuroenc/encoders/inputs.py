@@ -30,9 +30,9 @@ LABELS = "the coordinate 'stimulus_id', or the index of the rows"
 def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
     """Put the rows of y in the order of X where both have labels.
 
-    Of a DataArray the dimension of the coordinate `stimulus_id` is that of the rows, else the one that X and y
-    share, else the first. Its labels are `stimulus_id` where both have it, else the index of the rows, or the
-    one and the other where these agree. Of a DataFrame or Series they are the index; rows that pandas merely
+    Of a DataArray the dimension of the coordinate `stimulus_id` is that of the rows, else the one that X and
+    y share, else the first. Its labels are `stimulus_id` where both have it, else the index of the rows, or
+    the one and the other where these agree. Of a DataFrame or Series they are the index; rows that pandas merely
     numbers have none, unless the other's index is these numbers in another order. Where one of them has no
     labels the order is trusted.
 
@@ -87,11 +87,10 @@ def _shared_first(X: xr.DataArray, y: xr.DataArray) -> tuple[xr.DataArray, xr.Da
         first = (X if named[0] else y).dims[0]
     else:
         raise InputError(
-            f"X and y share the dimensions {', '.join(map(str, shared))} and begin with different ones: which "
-            "holds the rows cannot be told. Put it first in both."
+            f"X and y share the dimensions {', '.join(map(str, shared))} and begin with different ones: "
+            "which holds the rows cannot be told. Put it first in both."
         )
-    X, y = (v if n or first not in v.dims else v.transpose(first, ...) for v, n in zip((X, y), named, strict=True))
-    return X, y
+    return X if named[0] else X.transpose(first, ...), y if named[1] else y.transpose(first, ...)
 
 
 def _labels(values: Any) -> dict[str, pd.Index[Any]]:

@@ -245,7 +245,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         if isinstance(y, xr.DataArray):
             self._template = {
                 "dims": y.dims[1:],
-                "coords": {k: c.variable for k, c in y.coords.items() if y.dims[0] not in c.dims},
+                "coords": {k: c.variable for k, c in y.coords.items() if not {*y.dims[:1]} & {*c.dims}},
             }
         X, y, keep = self._checked(X, y)
         n, p = X.shape

@@ -217,9 +217,7 @@ def _identification(predictions: xr.Dataset, rows: Rows) -> dict[str, float]:
     chance: dict[int, list[float]] = {1: [], 5: []}
     for f in np.unique(rows.fold):
         here = rows.fold == f
-        measured, predicted = standardise_by(
-            rows.mean[rows.training[f]], rows.y[here], rows.prediction[here]
-        )
+        measured, predicted = standardise_by(rows.mean[rows.training[f]], rows.y[here], rows.prediction[here])
         validation = predictions["validation_r2"].values[f]
         rank = own_rank(
             measured, predicted, np.where(np.isnan(validation), -np.inf, validation).max(0).ravel()

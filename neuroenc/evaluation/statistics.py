@@ -215,10 +215,10 @@ def permutation_p(
 
 
 def _permute(
-    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64], members: NDArray[np.int64],
-    fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
+    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
+    members: NDArray[np.int64], fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """P of neuroids that have all these rows."""
+    """P of some neuroids, `members`, that have all these rows, `at`."""
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
     rng = np.random.default_rng(seed)
     orders = np.empty((n, len(fold)), np.int32)
@@ -293,13 +293,19 @@ def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int 
     tested = np.zeros((len(rows), len(ids)))
     for mark, members in zip(tested, rows, strict=True):
         mark[at[members]] = 1
-    times = tested.sum(0)
-    apart = times[:, None] + times - 2 * tested.T @ tested  # folds in which one is tested, the other trained
     untested = (n_stimuli or len(ids)) - len(ids)
-    if not apart.any():  # what they are parted from is among the others
+    tested, number = np.unique(tested, axis=1, return_counts=True)  # stimuli of the same folds are alike
+    times = tested.sum(0)
+    pairs = squares = 0.0
+    for cut in columns(len(times), len(times)):  # folds in which one is tested, the other trained
+        apart = times[cut, None] + times - 2 * tested[:, cut].T @ tested
+        pairs += number[cut] @ apart @ number / 2
+        squares += number[cut] @ apart**2 @ number / 2
+    if not pairs:  # what they are parted from is among the others
         untested = max(1, untested)
-    pairs = apart.sum() / 2 + untested * times.sum()  # untested ones are parted from i when i is tested
-    return float(np.sqrt(((apart**2).sum() / 2 + untested * (times**2).sum()) / pairs))
+    # untested ones are parted from i when i is tested
+    pairs, squares = pairs + untested * number @ times, squares + untested * number @ times**2
+    return float(np.sqrt(squares / pairs))
 
 
 def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:

@@ -286,7 +286,9 @@ def in_groups(name):
 def test_inner_folds_of_one_class_choose_no_alpha():
     responses, stimuli, label = in_groups(lambda c, i: f"g{c}{i // 24}")
     split = splits.make(stimuli, Split(kind="kfold", n_folds=9, n_inner=8)).isel(fold=[0])
-    with pytest.raises(InputError, match="Each of 8 inner folds of fold 0 holds stimuli of one class") as error:
+    with pytest.raises(
+        InputError, match="Each of 8 inner folds of fold 0 holds stimuli of one class"
+    ) as error:
         classify(responses, stimuli, split, options())
     assert "\n" not in str(error.value)
     found = classify(responses, stimuli, split, options(alphas=(1, 1, 1)))
@@ -320,7 +322,7 @@ def test_a_class_that_stands_alone_in_its_inner_folds_takes_the_alpha_of_the_oth
 
 
 def test_a_missing_response_costs_its_run_nothing():
-    responses, stimuli, split, _, run = world()
+    responses, stimuli, split, _, _ = world()
     split = split.isel(fold=[0])
     lost = responses.copy(deep=True)
     lost["response"].values[20] = np.nan

@@ -89,6 +89,74 @@ def test_labels_are_an_index_too_and_decide_what_is_a_row():
         RidgeCV().fit(same, again[::-1])
 
 
+def test_tables_are_joined_by_their_index():
+    X, Y = data()
+    ids = np.array([f"s{i:02d}" for i in range(N)])
+    order = np.random.default_rng(1).permutation(N)
+    expected = RidgeCV().fit(X, Y).predict(X)
+
+    def fits(x, y):
+        return RidgeCV().fit(x, y).predict(X)
+
+    frame, shuffled = pd.DataFrame(X, ids), pd.DataFrame(Y[order], ids[order])
+    np.testing.assert_allclose(fits(frame, shuffled), expected, atol=1e-12)
+    np.testing.assert_allclose(fits(frame, shuffled[0]), expected[:, 0], atol=1e-12)  # a Series
+    np.testing.assert_allclose(fits(labelled(X, ids), shuffled), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        fits(frame, labelled(Y[order], ids[order], "presentation", ("neuroid",))), expected, atol=1e-12
+    )
+    # numbered rows that were shuffled are still those rows
+    np.testing.assert_allclose(fits(pd.DataFrame(X), pd.DataFrame(Y).iloc[order]), expected, atol=1e-12)
+    two = [pd.MultiIndex.from_arrays([ids[k], ids[k]]) for k in (np.arange(N), order)]
+    np.testing.assert_allclose(fits(frame.set_axis(two[0]), shuffled.set_axis(two[1])), expected, atol=1e-12)
+    # an array, or rows that pandas numbered, have no labels: the order is trusted
+    for x, y in ((frame, Y), (X, pd.DataFrame(Y, ids)), (pd.DataFrame(X), pd.DataFrame(Y, ids))):
+        np.testing.assert_allclose(fits(x, y), expected, atol=1e-12)
+    with pytest.raises(InputError, match="40 of 40 labels of X are not among those of y, first 's00'"):
+        fits(frame, pd.DataFrame(Y, [f"t{i}" for i in range(N)]))
+
+
+def test_numbers_of_rows_and_ids_are_not_taken_for_each_other():
+    X, Y = data()
+    ids = np.array([f"s{i:02d}" for i in range(N)])
+    order = np.random.default_rng(1).permutation(N)
+    expected = RidgeCV().fit(X, Y).coef_
+    x = labelled(X, ids)
+    y = xr.DataArray(Y[order], {"presentation": order}, ("presentation", "neuroid"))
+    with pytest.raises(InputError, match="40 of 40 labels of X are not among those of y, first 's00'"):
+        RidgeCV().fit(x, y)
+    # an index that both have joins, as do ids that are the index of one
+    numbered = x.assign_coords(stimulus=np.arange(N))
+    np.testing.assert_allclose(RidgeCV().fit(numbered, y).coef_, expected, atol=1e-12)
+    named = xr.DataArray(Y[order], {"presentation": ids[order]}, ("presentation", "neuroid"))
+    np.testing.assert_allclose(RidgeCV().fit(numbered, named).coef_, expected, atol=1e-12)
+
+
+def test_arrays_that_are_turned():
+    X, Y = data()
+    X = np.concatenate([X, X[:, :1] ** 2 @ np.ones((1, N - 12)) * np.random.default_rng(2).random(N - 12)], 1)
+    ids = np.array([f"s{i:02d}" for i in range(N)])  # as many features as rows
+    expected = RidgeCV().fit(X, Y).predict(X)
+    x = labelled(X, ids, columns=("feature",))
+    for turned in (x, x.T):  # the dimension of stimulus_id is that of the rows
+        np.testing.assert_allclose(RidgeCV().fit(turned, Y).predict(X), expected, atol=1e-9)
+        np.testing.assert_allclose(RidgeCV().fit(X, Y).predict(turned), expected, atol=1e-9)
+    plain = xr.DataArray(X, dims=("stimulus", "channel"))
+    both = xr.DataArray(X, dims=("stimulus", "channel"))
+    np.testing.assert_allclose(
+        RidgeCV().fit(plain, both).predict(X), RidgeCV().fit(X, X).predict(X), atol=1e-9
+    )
+    with pytest.raises(
+        InputError, match="share the dimensions stimulus, channel and begin with different ones"
+    ):
+        RidgeCV().fit(plain, both.T)
+    for bad in (xr.DataArray(1.0), xr.DataArray(1.0, {"stimulus_id": "a"})):
+        for pair in ((bad, Y), (X, bad), (bad, bad), (x, bad)):
+            with pytest.raises(InputError) as error:
+                RidgeCV().fit(*pair)
+            assert "\n" not in str(error.value)
+
+
 def test_columns_are_found_by_their_labels(tmp_path):
     X, Y = data()
     names = [f"f{i}" for i in range(12)]

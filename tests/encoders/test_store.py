@@ -40,7 +40,9 @@ def test_a_mixed_pair_is_refused(tmp_path):
     for weights, beside in ((one, other), (other, one)):
         shutil.copy(weights, mixed)
         shutil.copy(beside.with_suffix(".json"), mixed.with_suffix(".json"))
-        with pytest.raises(InputError, match=r"mixed\.safetensors and .*mixed\.json are of two fits") as error:
+        with pytest.raises(
+            InputError, match=r"mixed\.safetensors and .*mixed\.json are of two fits"
+        ) as error:
             load_model(mixed)
         assert "\n" not in str(error.value)
     older(other)

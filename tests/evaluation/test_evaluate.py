@@ -1,18 +1,25 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from PIL import Image
 
 from neuroenc import splits
-from neuroenc.arrays import check, load, save
+from neuroenc.arrays import check, load, make_features, make_stimuli, save
 from neuroenc.config import Evaluation, Ridge, Split
+from neuroenc.decoders.decode import match
+from neuroenc.decoders.match import likelihood
+from neuroenc.decoders.retrieve import cosine, hits
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.evaluation.identification import own_rank, pattern_similarity
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.figures import plots, summary
+from neuroenc.ranking import ahead
 from tests.conftest import toy_responses
 
 OPTIONS = Evaluation(n_bootstraps=200, n_permutations=200)
@@ -145,3 +152,76 @@ def test_the_layer_most_folds_choose_does_not_depend_on_a_set(scored):
     tied = predictions.copy(deep=True)
     tied["chosen_layer"].values[:] = [["second"] * 6, ["first"] * 6]
     assert evaluate(responses, tied, OPTIONS)["chosen_layer"].values.tolist() == ["first"] * 6
+
+
+def test_identification_is_standardised_by_the_stimuli_that_were_fitted(toy):
+    """Stimuli that a fold neither tests nor fits, as those near a tested stretch, have no say."""
+    stimuli, features, responses = toy
+    responses["response"].values[:] += 20 * np.arange(6) - 5
+    split = splits.make(stimuli, Split(kind="stimulus", test_fraction=0.3))
+    side, inner = split["side"].values, split["inner"].values
+    unused = np.flatnonzero(side[0] == splits.TRAIN)[:40]
+    side[0, unused], inner[0, unused] = splits.UNUSED, -1
+    predictions, _ = encode(responses, features, split, Ridge(alphas=(-1, 4, 8)))
+    wild = responses.copy(deep=True)
+    wild["response"].values[unused] = 500 * np.arange(6)
+    scores = evaluate(wild, predictions, OPTIONS).attrs
+    train, test = (np.flatnonzero(side[0] == k) for k in (splits.TRAIN, splits.TEST))
+    y, p = responses["response"].values.astype(float), predictions["prediction"].values
+    assert predictions["stimulus_id"].values.tolist() == stimuli["stimulus_id"].values[test].tolist()
+    a, b = ((v - y[train].mean(0)) / y[train].std(0) for v in (y[test], p))
+    weight = predictions["validation_r2"].values[0].max(0)
+    covariance = np.cov(np.concatenate([a, b]), aweights=weight)
+    similarity = (covariance / np.sqrt(np.outer(*2 * [np.diag(covariance)])))[: len(test), len(test) :]
+    own = np.diag(similarity)[:, None]
+    for k in (1, 5):
+        assert scores[f"brain_to_image_top{k}"] == pytest.approx(((similarity > own).sum(1) < k).mean())
+    assert 0.2 < scores["brain_to_image_top1"] < 1
+    found = match(wild, predictions, n_bootstraps=10)
+    assert found == match(responses, predictions, n_bootstraps=10)
+
+
+@pytest.mark.parametrize("n_neuroids", [1, 2, 7, 300])
+def test_a_prediction_that_says_the_same_of_all_identifies_nothing(n_neuroids):
+    """Products of equal numbers round to others, by where they stand in a matrix."""
+    rng = np.random.default_rng(n_neuroids)
+    measured, residual = rng.normal(size=(2, 203, n_neuroids))
+    same = np.repeat(rng.normal(size=(1, n_neuroids)), 203, 0)
+    if n_neuroids > 2:
+        assert (own_rank(measured, same) == 202).all()
+        assert hits(cosine(measured, same), 202).sum() == 0
+    assert (ahead(pattern_similarity(measured, same)) == 202).all()
+    assert (ahead(likelihood(measured, same, residual)) == 202).all()
+
+
+def test_scores_of_many_stimuli_take_no_matrix_of_their_pairs(toy):
+    rng = np.random.default_rng(0)
+    n, v = 4000, 40
+    ids = np.array([f"p{i:04d}" for i in range(n)])
+    signal = rng.normal(size=(n, v)).astype("f4")
+    responses = toy_responses(rng, ids, signal + 3 * rng.normal(size=(n, v)))
+    features = make_features(signal[:, :8], stimulus_id=ids, layer=np.full(8, "a"), attrs=toy[1].attrs)
+    stimuli = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(n), "split": np.full(n, "train"), "group": ids},
+        attrs={"dataset": "toy", "pixels": "none"},
+    )  # fmt: skip
+    split = splits.make(stimuli, Split(kind="kfold", n_folds=4))
+    predictions, _ = encode(responses, features, split, Ridge(alphas=(1, 1, 1)))
+    tracemalloc.start()
+    try:
+        scores = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < n**2 * 8 / 2  # 64 MB
+    assert 1 / 1000 < scores.attrs["brain_to_image_top1"] < 0.5
+
+
+def test_blocks_change_no_score(scored, monkeypatch):
+    responses, predictions, whole = scored
+    monkeypatch.setattr("neuroenc.blocks.BLOCK_BYTES", 2000)
+    parts = evaluate(responses, predictions, OPTIONS)
+    xr.testing.assert_allclose(parts, whole, rtol=1e-12)
+    assert parts.attrs == whole.attrs
+    for name in ("p", "q", "score", "fold_score", "ceiling", "chosen_layer"):
+        np.testing.assert_array_equal(parts[name], whole[name])
