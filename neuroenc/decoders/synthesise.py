@@ -81,10 +81,7 @@ def synthesise(
     response = response[:, varies(response)]
     if not response.shape[1]:
         raise InputError(f"No voxel of {region!r} varies over the training stimuli.")
-    z = (response - np.nanmean(response, 0)) / deviation(response, missing=True)
-    shown = np.isfinite(z)
-    with np.errstate(invalid="ignore"):  # a stimulus that no voxel of the region has is a missing value
-        drive = np.where(shown, z, 0).sum(1) / shown.sum(1)
+    drive = mean_drive(response)
     embedding = join(features, ids[train])
     check_takes(Nano(), features.attrs, embedding.shape[1])
     centre, spread = embedding.mean(0), deviation(embedding)
@@ -116,6 +113,20 @@ def synthesise(
         name: (((small.embed(p) - centre) / spread) @ weight + level) / unit for name, p in drawn.items()
     }
     return Synthesis(said, drawn, activation)
+
+
+def mean_drive(response: Floats) -> Floats:
+    """Average the voxels of a region, each in its own standard deviations, (n_stimuli,).
+
+    Parameters
+    ----------
+    response : array of shape (n_stimuli, n_voxels)
+        NaN marks a missing value: the others of the stimulus are averaged; NaN where there is none.
+    """
+    z = (response - np.nanmean(response, 0, dtype=float)) / deviation(response, missing=True)
+    known = np.isfinite(z)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, z, 0).sum(1) / known.sum(1))
 
 
 def _caption(weight: Floats, bank: Floats, texts: NDArray[Any]) -> str:

@@ -32,9 +32,9 @@ def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
 
     Of a DataArray the dimension of the coordinate `stimulus_id` is that of the rows, else the one that X and
     y share, else the first. Its labels are `stimulus_id` where both have it, else the index of the rows, or
-    the one and the other where these agree. Of a DataFrame or Series they are the index; rows that pandas merely
-    numbers have none, unless the other's index is these numbers in another order. Where one of them has no
-    labels the order is trusted.
+    the one and the other where these agree. Of a DataFrame or Series they are the index; rows that pandas
+    merely numbers have none, unless the other's index is these numbers in another order. Where one of them
+    has no labels the order is trusted.
 
     Raises
     ------

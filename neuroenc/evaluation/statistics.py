@@ -216,7 +216,8 @@ def permutation_p(
 
 def _permute(
     y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
-    members: NDArray[np.int64], fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int, seed: int,
+    members: NDArray[np.int64], fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int,
+    seed: int,
 ) -> NDArray[np.float64]:  # fmt: skip
     """P of some neuroids, `members`, that have all these rows, `at`."""
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]

@@ -16,7 +16,7 @@ from neuroenc.decoders.decode import decode
 from neuroenc.decoders.nano_training import unseen
 from neuroenc.decoders.pipelines import make
 from neuroenc.decoders.reconstruct import caption, nearest_training, reconstruct
-from neuroenc.decoders.synthesise import synthesise
+from neuroenc.decoders.synthesise import mean_drive, synthesise
 from neuroenc.decoders.voxels import caption_voxels, region_words, words_of
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation import decoded as score
@@ -242,3 +242,14 @@ def test_words_of_regions_are_drawn(tmp_path):
     draw_words(pd.DataFrame(rows, columns=columns), tmp_path / "words.png")
     draw_words(pd.DataFrame(rows[:0], columns=columns), tmp_path / "none.png")
     assert (tmp_path / "words.png").stat().st_size > (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_the_drive_of_a_region_is_the_mean_of_what_its_voxels_have():
+    y = np.array([[1.0, 10, np.nan], [3, np.nan, np.nan], [5, 30, np.nan], [np.nan, 20, 7], [np.nan] * 3])
+    y[:, 2] = [np.nan, np.nan, 1, 7, np.nan]
+    a, b = np.sqrt(8 / 3), np.sqrt(200 / 3)
+    expected = [(-2 / a - 10 / b) / 2, 0, (2 / a + 10 / b - 1) / 3, (0 + 1) / 2, np.nan]
+    np.testing.assert_allclose(mean_drive(y), expected, atol=1e-12)
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(50, 4))
+    np.testing.assert_allclose(mean_drive(whole), scipy.stats.zscore(whole).mean(1), atol=1e-12)

@@ -109,3 +109,26 @@ def test_pictures_without_captions(arrays):
     responses, features, stimuli, split = arrays
     with pytest.raises(InputError, match="The stimuli carry no captions"):
         voxels.caption_voxels(responses, features, stimuli.drop_vars("caption"), split)
+
+
+def test_a_missing_response_costs_a_voxel_that_picture_alone(arrays):
+    responses, features, stimuli, split = arrays
+    ids = stimuli["stimulus_id"].values
+    train, test = (np.flatnonzero(split["side"].values[0] == k) for k in (splits.TRAIN, splits.TEST))
+    lost = responses.copy(deep=True)
+    lost["response"].values[train[:9], 1] = lost["response"].values[test[:5], 1] = np.nan
+    lost["response"].values[:, 7] = np.nan
+    lost["response"].values[:, 8] = 0.1
+    whole, table = (voxels.caption_voxels(r, features, stimuli, split) for r in (responses, lost))
+    assert table["caption"].isna().tolist() == [False] * 7 + [True] * 2
+    others = [0, *range(2, 7)]
+    pd.testing.assert_frame_equal(table.drop(columns="q").iloc[others], whole.drop(columns="q").iloc[others])
+    kept = np.setdiff1d(np.arange(N), [*train[:9], *test[:5]])
+    alone = voxels.caption_voxels(
+        responses.isel(presentation=kept, neuroid=[1]), features, stimuli.isel(stimulus=kept),
+        split.isel(stimulus=np.isin(split["stimulus_id"].values, ids[kept])),
+    ).iloc[0]  # fmt: skip
+    # the mean of the embeddings is that of the voxel's own pictures there: nearly the same
+    assert table["test_r"][1] == pytest.approx(alone["test_r"], abs=0.01)
+    assert table["spearman"][1] == pytest.approx(alone["spearman"], abs=0.03)
+    assert table["confident"][1]
