@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import zscore
 
 from neuroenc import config
 from neuroenc.arrays import load, save
@@ -252,4 +253,4 @@ def test_the_drive_of_a_region_is_the_mean_of_what_its_voxels_have():
     np.testing.assert_allclose(mean_drive(y), expected, atol=1e-12)
     rng = np.random.default_rng(0)
     whole = rng.normal(size=(50, 4))
-    np.testing.assert_allclose(mean_drive(whole), scipy.stats.zscore(whole).mean(1), atol=1e-12)
+    np.testing.assert_allclose(mean_drive(whole), zscore(whole).mean(1), atol=1e-12)

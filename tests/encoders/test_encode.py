@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from neuroenc import config, splits
-from neuroenc.arrays import CONTRACT, load, make_features, save
+from neuroenc.arrays import CONTRACT, check, load, make_features, save, trained
 from neuroenc.config import Split
 from neuroenc.encoders.encode import encode, queries, stack_predictions
 from neuroenc.encoders.store import predict_fits, save_fits
@@ -270,6 +270,50 @@ def test_predictions_survive_the_disk(toy, split, tmp_path):
     predictions, _ = encode(toy[2], toy[1], split, OPTIONS)
     save(predictions, tmp_path / "p.nc")
     assert load(tmp_path / "p.nc", "predictions").identical(predictions)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chosen_layer", "alpha", "validation_r2", "layer_name", "validation", "held_stimulus_id", "held_fold",
+     "training", "training_stimulus_id"],
+)  # fmt: skip
+def test_predictions_that_lack_what_later_stages_read_are_refused_at_once(toy, split, tmp_path, name):
+    predictions, _ = encode(toy[2], toy[1], split, OPTIONS)
+    predictions.drop_vars(name).to_netcdf(tmp_path / "p.nc", engine="h5netcdf")
+    with pytest.raises(ContractError, match=f"predictions lack '{name}'. Write them again by"):
+        load(tmp_path / "p.nc", "predictions")
+    other = predictions.drop_vars(name).assign({name: ("elsewhere", np.zeros(3, "c8"))})
+    with pytest.raises(ContractError, match=f"^{name} has dimensions .* expected .* of [a-z ]*. Write the"):
+        check(other, "predictions")
+
+
+def test_predictions_name_the_stimuli_each_fold_was_fitted_to(toy):
+    stimuli, features, responses = toy
+    split = splits.make(stimuli, Split(kind="kfold", n_folds=3))
+    split["side"].values[1, :3], split["inner"].values[1, :3] = splits.UNUSED, -1
+    lost = responses.copy(deep=True)
+    lost["response"].values[7] = np.nan
+    predictions, _ = encode(lost, features, split, OPTIONS)
+    ids = stimuli["stimulus_id"].values
+    found = trained(predictions, np.append(ids, "stranger"))
+    fitted = split["side"].sel(stimulus=[split["stimulus_id"].values.tolist().index(s) for s in ids]) == 0
+    np.testing.assert_array_equal(found[:, :-1], fitted.values & (np.arange(120) != 7))
+    assert not found[:, -1].any()
+    bad = predictions.assign_coords(fold=("presentation", predictions["fold"].values + 1))
+    with pytest.raises(ContractError, match="fold goes from 1 to 3, expected 0 to 2"):
+        check(bad, "predictions")
+
+
+def test_long_names_of_layers_are_not_cut(toy, split):
+    _, features, responses = toy
+    long = np.char.add("layer." * 20, features["layer"].values)
+    named = features.assign_coords(layer=("feature_index", long))
+    predictions, _ = encode(responses, named, split, OPTIONS)
+    assert set(np.unique(predictions["chosen_layer"].values)) <= set(long)
+    scores = evaluate(responses, predictions, config.Evaluation(n_bootstraps=100, n_permutations=100))
+    assert set(scores["chosen_layer"].values) <= set(long)
+    stacked = stack_predictions(responses, {"m" * 90: predictions, "n": predictions}, select=True)
+    assert set(np.unique(stacked["chosen_layer"].values)) <= {"m" * 90, "n"}
 
 
 @pytest.mark.parametrize("asks", ["region", "voxel"])

@@ -50,14 +50,37 @@ def test_formula_with_mixed_repeats():
     assert np.isnan(ceilings.noise_ceiling(np.nan, 3))
 
 
-def test_missing_repeats_are_left_out():
-    response, stimulus, _ = simulated(KNOWN)
-    whole = ceilings.estimate_ncsnr(response, stimulus)
-    rng = np.random.default_rng(1)
-    holes = np.where(rng.random(response.shape) < 0.1, np.nan, response)
-    assert np.abs(ceilings.estimate_ncsnr(holes, stimulus) - whole)[KNOWN > 0].max() < 0.18
+@pytest.mark.parametrize("ncsnr", [0.8, 1.0])
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_missing_repeats_leave_no_bias(ncsnr, share):
+    """The mean of many estimates is what theory says, to four standard errors.
+
+    Variances between and within stimuli are independent, and without bias whatever is missing: with m the mean
+    of 1/k, and df what is left within, E ncsnr² = (ncsnr² + m) df / (df - 2) - m.
+    """
+    n, v = 80, 10_000
+    response, stimulus, _ = simulated(np.full(v, ncsnr), n_stimuli=n, seed=1)
+    holes = np.where(np.random.default_rng(1).random(response.shape) < share, np.nan, response)
+    count = np.isfinite(holes).reshape(n, 3, v).sum(1)
+    m = np.divide(1, count, where=count > 0, out=np.zeros((n, v))).sum(0) / (count > 0).sum(0)
+    df = np.maximum(count - 1, 0).sum(0)
+    found = ceilings.estimate_ncsnr(holes, stimulus) ** 2
+    error = found - ((ncsnr**2 + m) * df / (df - 2) - m)
+    assert abs(error.mean()) < 4 * error.std() / np.sqrt(v) < 0.02
     trials = ceilings.stack_trials(holes, stimulus)[1]
-    assert np.abs(ceilings.explainable_variance(trials) - 0.75)[KNOWN == 1].mean() < 0.05
+    ratio = 1 / (1 - ceilings.explainable_variance(trials))  # power of the mean over that of its noise
+    error = ratio - (ncsnr**2 / m + 1) * df / (df - 2)
+    assert abs(error.mean()) < 4 * error.std() / np.sqrt(v) < 0.05
+
+
+def test_what_does_not_vary_has_no_ceiling_and_what_has_no_noise_the_highest():
+    stimulus = np.repeat(np.arange(20), 3)
+    signal = np.random.default_rng(0).normal(size=20)[stimulus]
+    response = np.stack([np.full(60, 0.1), signal], 1)
+    for dtype in ("f4", "f8"):
+        for method in ("ncsnr", "split_half", "explainable_variance"):
+            found = ceilings.ceiling(response.astype(dtype), stimulus, method, np.full(2, np.nan))
+            np.testing.assert_allclose(found, [np.nan, 1], atol=1e-6)
 
 
 def test_nothing_repeated_is_unknown_not_perfect():
