@@ -153,10 +153,11 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
     Parameters
     ----------
     score : array of shape (n_neuroids, n_words)
+        A candidate with a word whose score is not a number is not chosen.
     names : list of str
         The words.
     candidates : list of str
-        Texts; of equals the shorter one, then the earlier, is taken.
+        Texts; of equals the shorter one, then the earlier, is taken; "" where none can be chosen.
     """
     column = {w: i for i, w in enumerate(names)}
     texts = sorted(dict.fromkeys(t for t in candidates if words_of(t)), key=len)
@@ -164,7 +165,11 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
     for i, text in enumerate(texts):
         inside = [column[w] for w in dict.fromkeys(words_of(text)) if w in column]
         table[i, inside] = 1 / max(1, len(inside))
-    return [texts[i] for i in ranking.best(np.asarray(score) @ table.T, 1)]
+    known = np.isfinite(score)
+    value = np.where(known, score, 0) @ table.T
+    value[(~known).astype(float) @ table.T > 0] = np.nan
+    named = np.isfinite(value).any(1)
+    return [texts[i] if n else "" for i, n in zip(ranking.best(value, 1), named, strict=True)]
 
 
 def caption_voxels(
