@@ -168,8 +168,8 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
     known = np.isfinite(score)
     value = np.where(known, score, 0) @ table.T
     value[(~known).astype(float) @ table.T > 0] = np.nan
-    named = np.isfinite(value).any(1)
-    return [texts[i] if n else "" for i, n in zip(ranking.best(value, 1), named, strict=True)]
+    best = ranking.best(value, 1)
+    return [texts[i] if np.isfinite(row[i]) else "" for i, row in zip(best, value, strict=True)]
 
 
 def caption_voxels(
@@ -257,8 +257,8 @@ def caption_voxels(
 
     def fits(said: list[str]) -> Floats:
         alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
-        ranks = (rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured))
-        return pearson_r(*ranks, known)
+        ranks = [rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured)]
+        return pearson_r(ranks[0], ranks[1], known)
 
     def describe(w: NDArray[Any]) -> tuple[Floats, list[str]]:
         score = word_scores(w, bank, words.present, temperature=temperature)

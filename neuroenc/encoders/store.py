@@ -117,7 +117,7 @@ def _write(path: str | Path, arrays: dict[str, NDArray[Any]], described: dict[st
     digest = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
-        digest.update(np.ascontiguousarray(values))
+        digest.update(np.ascontiguousarray(values).data)
     described = {"neuroenc_version": __version__, "arrays_sha256": digest.hexdigest(), **described}
     with atomic(path, size=sum(v.nbytes + 512 for v in arrays.values())) as partial:
         # save_file has a temporary name of its own
