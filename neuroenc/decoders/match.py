@@ -66,6 +66,9 @@ def choose_shrinkage(residual: ArrayLike, n_folds: int = 5, seed: int = 0) -> fl
         From 0, the correlation as measured, to 1, none.
     """
     r = np.asarray(residual, np.float64)
+    if len(r) < 2:  # nothing is known of correlations
+        return 1.0
+    n_folds = min(n_folds, len(r))
     parts = np.array_split(np.random.default_rng(seed).permutation(len(r)), n_folds)
     score = np.zeros(len(SHRINKAGES))
     for held in parts:

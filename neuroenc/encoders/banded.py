@@ -22,6 +22,7 @@ from neuroenc.encoders.factorise import Fold, covers, operators, project, score
 from neuroenc.encoders.inputs import check_alphas, check_enough, check_features, check_fit, folds_of
 from neuroenc.encoders.missing import Smoother, fill
 from neuroenc.errors import InputError
+from neuroenc.real import varies
 
 Floats = NDArray[Any]
 NEGLIGIBLE = 1e-8  # gamma of a band that takes no part while candidates are compared
@@ -340,6 +341,9 @@ def _descend(
     solution; the linear systems of all targets are solved together by conjugate gradients. Steps adapt
     to the sign of the gradient (Riedmiller and Braun 1993, resilient backpropagation).
     """
+    X = X - X.mean(0, dtype=float) if fit_intercept else X.astype(float)
+    size = np.sqrt((Y.astype(float) ** 2).mean(0))
+    Y = Y / np.where(size > 0, size, 1)  # whatever the unit
     theta = np.log(np.maximum(strength, 1e-12)).T
     step, before = np.full(theta.shape, 0.5), np.zeros(theta.shape)
     kept, kept_score = theta.copy(), best.copy()
@@ -349,15 +353,10 @@ def _descend(
         if fit_intercept:
             fitted, shown = fitted - fitted.mean(0), shown - fitted.mean(0)
             target, truth = target - target.mean(0), truth - target.mean(0)
-        spread = ((truth - truth.mean(0)) ** 2).sum(0)
+        # what does not vary in a fold scores 0 there, whatever the strengths
+        spread = np.where(varies(truth), ((truth - truth.mean(0)) ** 2).sum(0), np.inf)
         problems.append(
-            (
-                _kernels(fitted, fitted, band),
-                _kernels(shown, fitted, band),
-                target,
-                truth,
-                np.maximum(spread, 1e-12),
-            )
+            (_kernels(fitted, fitted, band), _kernels(shown, fitted, band), target, truth, spread)
         )
     warm: list[tuple[Any, Any]] = [(None, None)] * len(folds)
     for _ in tqdm(range(n_steps + 1), desc="descent", disable=None):
@@ -369,7 +368,7 @@ def _descend(
             pulled = sum(d * (k.T @ residual) for d, k in zip(delta, other, strict=True))
             adjoint = _conjugate_gradients(own, delta, pulled, warm[f][1])
             warm[f] = (dual, adjoint)
-            score_now += 1 - (residual**2).sum(0) / spread
+            score_now += np.isfinite(spread) - (residual**2).sum(0) / spread
             for i in range(len(theta)):
                 change = (residual * shown[i]).sum(0) - (adjoint * (own[i] @ dual)).sum(0)
                 slope[i] += 2 * delta[i] * change / spread

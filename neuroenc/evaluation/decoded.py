@@ -18,7 +18,7 @@ from neuroenc.errors import ContractError
 from neuroenc.evaluation import captions as words
 from neuroenc.evaluation import images
 from neuroenc.evaluation.scores import pearson_r
-from neuroenc.evaluation.statistics import bootstrap_r
+from neuroenc.evaluation.statistics import bootstrap_r, per_fold
 from neuroenc.features.extract import describer
 from neuroenc.features.registry import resolve
 
@@ -106,8 +106,7 @@ def score_captions(
     list of dict
         As `score_pictures`.
     """
-    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
-    at = np.array([row[s] for s in captions["stimulus_id"].values])
+    at = _places(stimuli["stimulus_id"].values, captions["stimulus_id"].values, "captioned", "stimuli")
     references = [[str(t) for t in texts if t] for texts in stimuli["caption"].values[at]]
     rows = []
     every = [[str(t) for t in texts] for texts in captions["caption"].values]
@@ -163,9 +162,8 @@ def close_loop(
         The weights are of other neuroids, or of other features.
     """
     ids, mean = average_repeats(responses)
-    where = {s: i for i, s in enumerate(ids)}
     tested = pictures["stimulus_id"].values
-    measured = mean.reshape(len(ids), -1)[[where[s] for s in tested]]
+    measured = mean.reshape(len(ids), -1)[_places(ids, tested, "reconstructed", "responses")]
     fold = pictures["fold"].values
     made = dict(zip(pictures["condition"].values.tolist(), pictures["picture"].values, strict=True))
     shown: dict[str, Any] = {"seen": seen_pictures(pictures, stimuli)} | made
@@ -183,7 +181,7 @@ def close_loop(
             if not np.array_equal(found["neuroid_id"].values, responses["neuroid_id"].values):
                 raise ContractError("The encoder is of other neuroids than the responses. Use one subject.")
             predicted[fold == f] = found.values.reshape(len(found), -1)[fold == f]
-        r = np.mean([pearson_r(measured[fold == f], predicted[fold == f]) for f in np.unique(fold)], 0)
+        r = per_fold(pearson_r, measured, predicted, fold).mean(0)
         _, limits = bootstrap_r(measured, predicted, tested, fold, inside, n=n_bootstraps, seed=seed)
         for region, members in inside.items():
             if np.isfinite(r[members]).any():
@@ -234,15 +232,20 @@ def seen_pictures(pictures: xr.Dataset, stimuli: xr.Dataset) -> list[NDArray[np.
     ContractError
         The stimuli lack one of them.
     """
-    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     ids = pictures["stimulus_id"].values
+    return read_pixels(stimuli, _places(stimuli["stimulus_id"].values, ids, "reconstructed", "stimuli"))
+
+
+def _places(known: NDArray[np.str_], ids: NDArray[np.str_], done: str, among: str) -> NDArray[np.int64]:
+    """Find pictures by their ids."""
+    row = {s: i for i, s in enumerate(known)}
     missing = [s for s in ids if s not in row]
     if missing:
         raise ContractError(
-            f"{len(missing)} of {len(ids)} reconstructed pictures are not among the stimuli, first "
-            f"{str(missing[0])!r}. Use the stimuli of the same run."
+            f"{len(missing)} of {len(ids)} {done} pictures are not among the {among}, first "
+            f"{str(missing[0])!r}. Use the {among} of the same run."
         )
-    return read_pixels(stimuli, np.array([row[s] for s in ids]))
+    return np.array([row[s] for s in ids])
 
 
 def over_subjects(

@@ -123,6 +123,16 @@ def test_the_loop_closes(drawn, fitted, pictures, tmp_path):
     value = {(r["region"], r["condition"]): r["value"] for r in rows}
     assert value["all", "seen"] > value["all", "true"] > value["all", "brain"] > value["all", "shuffled"]
     assert value["all", "brain"] > 0.1 > abs(value["all", "shuffled"])
+    holes = drawn.responses.copy(deep=True)
+    tested = np.flatnonzero(np.isin(holes["stimulus_id"].values, pictures["stimulus_id"].values))
+    for v in range(holes.sizes["neuroid"]):  # each neuroid lacks a stimulus
+        holes["response"].values[tested[v % len(tested)], v] = np.nan
+    rows = score.close_loop(pictures, drawn.stimuli, holes, path, EYE, name="ridge", n_bootstraps=50)
+    (seen,) = (r["value"] for r in rows if r["region"] == "all" and r["condition"] == "seen")
+    assert seen == pytest.approx(value["all", "seen"], abs=0.02)
+    few = drawn.responses.isel(presentation=slice(0, 3))
+    with pytest.raises(ContractError, match="reconstructed pictures are not among the responses, first"):
+        score.close_loop(pictures, drawn.stimuli, few, path, EYE, name="ridge")
     other = drawn.responses.isel(neuroid=slice(0, 10))
     with pytest.raises(ContractError, match="other neuroids"):
         score.close_loop(pictures, drawn.stimuli, other, path, EYE, name="ridge")

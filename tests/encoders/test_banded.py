@@ -100,6 +100,37 @@ def test_descent_improves_the_validated_score():
     assert found.best_score_[2] == pytest.approx(np.mean(expected), abs=2e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-13, 1e-8, 1e6])
+def test_descent_does_not_ask_for_the_unit_of_the_responses(unit):
+    X, Y = problem(t=3)
+    plain, other = (
+        BandedRidgeCV(ALPHAS, bands=BANDS, cv=FOLDS, n_candidates=4, n_gradient_steps=5).fit(X, y)
+        for y in (Y, Y * unit)
+    )
+    np.testing.assert_allclose(other.best_score_, plain.best_score_, atol=1e-9)
+    np.testing.assert_allclose(other.predict(X) / unit, plain.predict(X), atol=1e-6)
+
+
+def test_descent_far_from_zero_and_where_a_fold_does_not_vary():
+    X, Y = problem(t=2)
+    far = (X + 1e5).astype("f4")
+    Y[37:, 1] = 0.5
+    options = {"bands": BANDS, "cv": KFold(4), "n_candidates": 4, "n_gradient_steps": 5}
+    single = BandedRidgeCV(ALPHAS, **options).fit(far, Y.astype("f4"))
+    double = BandedRidgeCV(ALPHAS, **options).fit(far.astype("f8"), Y)
+    np.testing.assert_allclose(single.best_score_, double.best_score_, atol=1e-4)
+    shown = [m.predict(far.astype(m.coef_.dtype))[:, 0] for m in (single, double)]
+    np.testing.assert_allclose(*shown, atol=1e-3)
+    band = np.unique(BANDS, return_inverse=True)[1]
+    expected = []
+    for train, held in KFold(4).split(X):  # what does not vary in a fold counts 0
+        scale = np.sqrt(double.gamma_[1][band])
+        ridge = Ridge(double.alpha_[1]).fit(far[train].astype("f8") * scale, Y[train, 1])
+        shown = ridge.predict(far[held].astype("f8") * scale)
+        expected.append(r2_score(Y[held, 1], shown) if np.ptp(Y[held, 1]) else 0)
+    assert double.best_score_[1] == pytest.approx(np.mean(expected), abs=1e-4)
+
+
 def test_parts_add_up():
     X, Y = problem()
     fitted = BandedRidgeCV(ALPHAS, bands=BANDS, cv=FOLDS).fit(X, Y)
