@@ -36,7 +36,7 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     ------
     InputError
         The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
-        cut in time; a fold tests fewer than three stimuli.
+        cut in time; a fold tests fewer than three stimuli, or trains on fewer than inner folds need.
     """
     from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
@@ -62,6 +62,12 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         folds = GroupKFold(options.n_folds, shuffle=True, random_state=options.seed)
         tests = [np.asarray(test) for _, test in folds.split(rows, groups=group)]
     elif options.kind == "stimulus":
+        n_groups = len(np.unique(group))
+        if np.ceil(n_groups * options.test_fraction) >= n_groups:
+            raise InputError(
+                f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none to "
+                "train on. Lower it."
+            )
         tests = [
             next(
                 GroupShuffleSplit(1, test_size=options.test_fraction, random_state=options.seed + fold).split(
@@ -106,6 +112,12 @@ def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             "split.kind 'chronological' needs split.n_folds of 2 or more: each stretch is tested once."
         )
     onset = stimuli["onset"].values
+    if not np.isfinite(onset).all():
+        first = str(stimuli["stimulus_id"].values[~np.isfinite(onset)][0])
+        raise InputError(
+            f"{(~np.isfinite(onset)).sum()} of {len(onset)} stimuli have no onset (NaN), first {first!r}: what "
+            "is close to them in time is not known. Leave them out, or give their onsets."
+        )
     film = stimuli["film"].values if "film" in stimuli.coords else np.full(len(onset), "")
     side = np.full((options.n_folds, len(onset)), TRAIN, np.int8)
     inner = np.full((options.n_folds, len(onset)), -1, np.int16)
@@ -136,6 +148,13 @@ def _split(
             f"{len(small)} of {len(size)} folds test fewer than {FEWEST} stimuli, first {size[small[0]]} "
             f"({str(stimuli['stimulus_id'].values[one])!r}, group {str(group[one])!r}): too few to "
             "correlate. Use fewer folds, larger groups (column `group` of the stimuli) or split.kind 'kfold'."
+        )
+    few = [k for k, numbers in enumerate(inner) if len(np.unique(numbers[numbers >= 0])) < options.n_inner]
+    if few:
+        raise InputError(
+            f"{len(few)} of {len(side)} folds cannot make split.n_inner {options.n_inner} inner folds, first "
+            f"fold {few[0]} of {(side[few[0]] == TRAIN).sum()} training stimuli. Lower split.n_inner or "
+            "split.embargo."
         )
     split = xr.Dataset(
         {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)},

@@ -116,3 +116,29 @@ def test_a_fold_for_each_of_very_many_groups_is_refused():
     stimuli = make_stimuli(columns, attrs={"dataset": "many", "pixels": "none"})
     with pytest.raises(InputError, match=r"would make 1001 folds.*Use split\.kind 'kfold'"):
         splits.make(stimuli, Split(kind="group"))
+
+
+def running(onset):
+    n = len(onset)
+    ids = np.array([f"p{i:03d}" for i in range(n)])
+    return make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(n), "split": np.full(n, "train"), "group": ids,
+         "onset": onset},
+        attrs={"dataset": "toy", "pixels": "none"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("onset", "changes", "message"),
+    [
+        (np.arange(30.0), {"embargo": 100}, "3 of 3 folds cannot make .* first fold 0 of 0 training stimuli"),
+        (np.arange(30.0), {"embargo": 9}, "1 of 3 folds cannot make .* first fold 1 of 2 training stimuli"),
+        (np.r_[np.arange(29.0), np.nan], {}, "1 of 30 stimuli have no onset .*, first 'p029'"),
+        (np.arange(4.0), {"kind": "stimulus", "test_fraction": 0.9}, "of 4 groups of stimuli leaves none"),
+    ],
+)
+def test_folds_that_leave_too_little_to_train_on_are_refused(onset, changes, message):
+    options = Split(**{"kind": "chronological", "n_folds": 3, **changes})
+    with pytest.raises(InputError, match=message) as error:
+        splits.make(running(onset), options)
+    assert "\n" not in str(error.value)
