@@ -65,8 +65,8 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         n_groups = len(np.unique(group))
         if np.ceil(n_groups * options.test_fraction) >= n_groups:
             raise InputError(
-                f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none to "
-                "train on. Lower it."
+                f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none "
+                "to train on. Lower it."
             )
         tests = [
             next(
@@ -115,8 +115,8 @@ def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     if not np.isfinite(onset).all():
         first = str(stimuli["stimulus_id"].values[~np.isfinite(onset)][0])
         raise InputError(
-            f"{(~np.isfinite(onset)).sum()} of {len(onset)} stimuli have no onset (NaN), first {first!r}: what "
-            "is close to them in time is not known. Leave them out, or give their onsets."
+            f"{(~np.isfinite(onset)).sum()} of {len(onset)} stimuli have no onset (NaN), first {first!r}: "
+            "what is close to them in time is not known. Leave them out, or give their onsets."
         )
     film = stimuli["film"].values if "film" in stimuli.coords else np.full(len(onset), "")
     side = np.full((options.n_folds, len(onset)), TRAIN, np.int8)

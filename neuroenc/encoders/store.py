@@ -35,6 +35,10 @@ NOT_STORED = {
     "validation_rows_",
     "module_",
 }
+OF_TARGETS = {
+    "_coef", "coef_", "intercept_", "alpha_", "gamma_", "best_score_", "_y_mean", "mask_", "feature_",
+    "field_",
+}  # fmt: skip
 
 
 def pack(model: Any, keep: NDArray[Any] | None = None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -58,12 +62,11 @@ def pack(model: Any, keep: NDArray[Any] | None = None) -> tuple[dict[str, Any], 
     plain: dict[str, Any] = {}
     arrays: dict[str, NDArray[Any]] = {}
     network = getattr(model, "module_", None)
-    n_targets = np.size(model.best_score_)
     for name, value in values.items():
         if name in NOT_STORED or value is None:
             continue
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            if keep is not None and network is None and value.ndim and len(value) == n_targets:
+            if keep is not None and network is None and name in OF_TARGETS:
                 value = value[keep]
             arrays[name] = np.ascontiguousarray(value)
         elif isinstance(value, np.ndarray):

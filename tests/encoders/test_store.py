@@ -8,11 +8,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from neuroenc import splits
-from neuroenc.config import Ridge, Split
+from neuroenc.arrays import make_features
+from neuroenc.config import PLS, Ridge, Split
 from neuroenc.encoders import RidgeCV, load_model, save_model
 from neuroenc.encoders.encode import encode
 from neuroenc.encoders.store import predict_fits, save_fits
 from neuroenc.errors import InputError
+from tests.conftest import toy_responses
 
 
 def fitted(seed):
@@ -73,3 +75,21 @@ def test_a_mixed_pair_of_all_folds_is_refused(toy, tmp_path):
     older(paths[0])
     found = predict_fits(paths[0], features, 0)
     assert found.shape == expected.shape and not np.allclose(found, expected)
+
+
+@pytest.mark.parametrize("options", [Ridge(alphas=(-1, 4, 4)), PLS(n_components=3)], ids=lambda o: o.name)
+@pytest.mark.parametrize("chosen", [(0, 0, 0, 1, 1, 1), (0, 0, 0, 0, 0, 1)])
+def test_as_many_features_as_neuroids_are_not_taken_for_each_other(toy, options, chosen, tmp_path):
+    rng = np.random.default_rng(0)
+    ids = toy[0]["stimulus_id"].values
+    X = (rng.normal(size=(120, 12)) + 5).astype("f4")
+    W = rng.normal(size=(2, 6, 6)) * (np.arange(2)[:, None] == chosen)[:, None]
+    responses = toy_responses(rng, ids, X @ W.reshape(12, 6) + 0.1 * rng.normal(size=(120, 6)))
+    features = make_features(X, stimulus_id=ids, layer=np.repeat(["a", "b"], 6), attrs=toy[1].attrs)
+    split = splits.make(toy[0], Split(kind="stimulus"))
+    predictions, fits = encode(responses, features, split, options)
+    assert predictions["chosen_layer"].values.tolist() == [["ab"[k] for k in chosen]]
+    save_fits(fits, features.attrs, predictions["neuroid_id"].values, tmp_path / "w.safetensors")
+    again = predict_fits(tmp_path / "w.safetensors", features, 0)
+    rows = [ids.tolist().index(s) for s in predictions["stimulus_id"].values]
+    np.testing.assert_allclose(again.values[rows], predictions["prediction"].values, atol=1e-5)
