@@ -206,6 +206,11 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
         responses = dict(X) if isinstance(X, Mapping) else {"1": X}
         embeddings = dict(y) if isinstance(y, Mapping) else {"1": y}
+        odd = [s for s in responses if not isinstance(s, str) or not s or "." in s]
+        if odd or not responses:
+            raise InputError(
+                f"Invalid names of subjects: {odd or 'none'}. Expected one or more, texts without a dot."
+            )
         for s in responses:
             if s not in embeddings:
                 raise invalid("subject", s, embeddings)
@@ -214,11 +219,11 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             same_length(responses[s], embeddings[s])
         self.subjects_ = list(responses)
         self.widths_ = {s: np.shape(v)[-1] for s, v in responses.items()}
-        odd = [s for s, n in self.widths_.items() if self.n_times and n % self.n_times]
-        if odd:
+        ragged = [s for s, n in self.widths_.items() if self.n_times and n % self.n_times]
+        if ragged:
             raise InputError(
-                f"{self.widths_[odd[0]]} responses of subject {odd[0]!r} are no epochs of {self.n_times} "
-                "samples. Give channels times samples, flattened."
+                f"{self.widths_[ragged[0]]} responses of subject {ragged[0]!r} are no epochs of "
+                f"{self.n_times} samples. Give channels times samples, flattened."
             )
         stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
         truth = np.concatenate([np.asarray(embeddings[s]) for s in self.subjects_])
@@ -323,7 +328,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
         width = self.widths_[subject]
         mean = X[fitted] if X.ndim == 2 else X[fitted].mean(1)
-        ridge = RidgeCV(np.logspace(0, 6, 13)).fit(mean[:, :width], component[fitted])
+        cv = max(2, min(5, len(fitted) // 2))  # a fold of one row has no R2
+        ridge = RidgeCV(np.logspace(0, 6, 13), cv=cv).fit(mean[:, :width], component[fitted])
         layer = self.module_.first_straight[f"s{subject}"]
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(ridge.coef_)))

@@ -251,6 +251,11 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
                 f"Embeddings of shape {given.shape[1:]}, the prior was fitted to {self.condition_shape_}. "
                 "Decode them by the same model."
             )
+        if not 1 <= n_steps <= TIMESTEPS or n_samples < 1:
+            raise InputError(
+                f"Invalid value for 'n_steps', 'n_samples': {n_steps}, {n_samples}. Expected 1 to "
+                f"{TIMESTEPS} steps and one sample or more."
+            )
         module, schedule = self.module_, make_scheduler()
         schedule.set_timesteps(n_steps)
         condition = torch.from_numpy((given - self._centre) / self._scale).to(self.device)
@@ -280,9 +285,9 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
 def _tokens(values: ArrayLike) -> Floats:
     """Bring embeddings to (n, n_tokens, n_channels)."""
     v = as_numbers(values, "The array of embeddings", np.float32)
-    if v.ndim not in (2, 3):
+    if v.ndim not in (2, 3) or not v.size:
         raise InputError(
-            f"Embeddings of {v.ndim} dimensions. Expected (n, features) or (n, tokens, channels)."
+            f"Embeddings of shape {v.shape}. Expected (n, features) or (n, tokens, channels), one or more."
         )
     if not np.isfinite(v).all():
         bad = np.flatnonzero(~np.isfinite(v).reshape(len(v), -1).all(1))

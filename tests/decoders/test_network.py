@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuroenc import config
+from neuroenc import config, splits
 from neuroenc.decoders import BrainNetwork
 from neuroenc.decoders.decode import decode, repetitions, score
 from neuroenc.decoders.retrieve import cosine, hits
@@ -55,6 +55,30 @@ def test_epochs_through_the_workflow_keep_their_shape(arrays):  # noqa: F811
     assert score(found)["brain_to_image_top1"]["value"] > 0.3
     with pytest.raises(InputError, match="no time bins"):
         decode(responses, features, split, options)
+
+
+def test_what_does_not_vary_in_one_fold_is_read_in_another(arrays):  # noqa: F811
+    responses, features, split = arrays
+    values = responses["response"].values
+    train = split["side"].values[0] == splits.TRAIN
+    values[train, 0] = 1
+    stacked = responses.drop_vars("response").assign(
+        response=(("presentation", "neuroid", "time_bin"), np.stack([values, 2 * values], -1))
+    )
+    options = config.NetworkDecoding(**FAST | {"max_epochs": 1}, front="atm")
+    both = decode(stacked, features, split, options)
+    alone = decode(stacked, features, split.isel(fold=[1]), options)
+    second = both["embedding"].values[both["fold"].values == 1]
+    np.testing.assert_allclose(second, alone["embedding"].values, atol=1e-6)
+
+
+@pytest.mark.parametrize("names", [["a.b"], [1, 2], []])
+def test_names_that_are_none_are_one_line(names):
+    X, y = epochs(40)
+    X = X.reshape(40, -1)
+    with pytest.raises(InputError, match="Invalid names of subjects") as error:
+        BrainNetwork().fit(dict.fromkeys(names, X), dict.fromkeys(names, y))
+    assert "\n" not in str(error.value)
 
 
 def test_a_repetition_at_random_and_their_mean(arrays):  # noqa: F811

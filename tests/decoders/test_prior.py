@@ -95,6 +95,10 @@ def test_tokens_keep_their_shape():
         prior.sample(X[:, :2])
     with pytest.raises(InputError, match="not finite, first row 0"):
         prior.sample(X * np.nan)
+    with pytest.raises(InputError, match=r"Embeddings of shape \(0, 3, 10\)"):
+        prior.sample(X[:0])
+    with pytest.raises(InputError, match="Expected 1 to 100 steps"):
+        prior.sample(X, n_steps=0)
     with pytest.raises(InputError, match="60 decoded and 59 true"):
         prior.fit(X, y[:59])
 
