@@ -33,14 +33,14 @@ def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
     Of a DataArray the dimension of the coordinate `stimulus_id` is that of the rows, else the one that X and
     y share, else the first. Its labels are `stimulus_id` where both have it, else the index of the rows, or
     the one and the other where these agree. Of a DataFrame or Series they are the index; rows that pandas
-    merely numbers have none, unless the other's index is these numbers in another order. Where one of them
-    has no labels the order is trusted.
+    merely numbers have none. Where one of them has no labels the order is trusted.
 
     Raises
     ------
     InputError
-        A label stands in one of them alone, or repeatedly and in another order; X and y share several
-        dimensions and begin with different ones.
+        A label stands in one of them alone, or repeatedly and in another order; rows of one are merely
+        numbered, those of the other have these numbers in another order; X and y share several dimensions and
+        begin with different ones.
     """
     X, y = _rows_first(X), _rows_first(y)
     if isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray):
@@ -49,10 +49,15 @@ def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
     if pair is None or pair[0].equals(pair[1]):
         return X, y
     a, b = pair
+    if _numbered(X) or _numbered(y):
+        if not (a.isin(b).all() and b.isin(a).all()):
+            return X, y
+        raise InputError(
+            "The rows of X or y are merely numbered, and the index of the other has these numbers in another "
+            "order: whether they were shuffled together cannot be told. Give both one index, or arrays."
+        )
     for name, own, other, others in (("X", a, "y", b), ("y", b, "X", a)):
         alone = own[~own.isin(others)]
-        if len(alone) and (_numbered(X) or _numbered(y)):
-            return X, y
         if len(alone):
             raise InputError(
                 f"{len(alone)} of {len(own)} labels of {name} are not among those of {other}, first "
