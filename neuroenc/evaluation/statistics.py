@@ -226,6 +226,7 @@ def _permute(
     for order in orders:
         for some in rows:
             order[some] = exchange(rng, some, film)
+    fixed = bool((orders == np.arange(len(fold))).all())  # films of one row: nothing can be exchanged
     p = np.empty(len(members))
     for cut in blocks(len(members), BLOCK):
         zy, zp = np.empty((2, len(fold), len(members[cut])))
@@ -235,7 +236,7 @@ def _permute(
         observed = np.einsum("nv,nv->v", zy, zp) / wide
         above = np.zeros(zy.shape[1])
         for order in orders:
-            above += np.einsum("nv,nv->v", zy[order], zp) >= observed - EQUAL
+            above += fixed | (np.einsum("nv,nv->v", zy[order], zp) >= observed - EQUAL)
         p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
     return p
 

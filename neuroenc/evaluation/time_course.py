@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
 from neuroenc.evaluation.scores import standardise
-from neuroenc.evaluation.statistics import exchange, widening
+from neuroenc.evaluation.statistics import EQUAL, exchange, widening
 
 
 def cluster_p(
@@ -77,7 +77,8 @@ def cluster_p(
     mean, spread = null.mean(0), null.std(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         z, null_z = ((v - mean) / spread for v in (observed, null))
-    z, null_z = np.nan_to_num(z), np.nan_to_num(null_z)  # bins in which all are silent
+    flat = ~(spread > EQUAL)  # bins in which all are silent, or nothing can be exchanged
+    z[flat] = null_z[:, flat] = 0
     threshold = np.quantile(null_z, 1 - level, axis=0)
     largest = np.array([max((mass for _, _, mass in _clusters(v, threshold)), default=0.0) for v in null_z])
     p = np.ones(n_bins)

@@ -1,5 +1,6 @@
 import numpy as np
 
+from neuroenc.evaluation.statistics import permutation_p
 from neuroenc.evaluation.time_course import cluster_p
 
 N, UNITS, BINS = 60, 20, 30
@@ -49,3 +50,25 @@ def test_several_folds_and_silent_bins():
     y[..., 3] = 0
     silent = cluster_p(y, prediction, np.arange(N).astype(str), fold, np.ones(UNITS, bool), n=200)
     assert silent[3] == 1 and (silent[10:16] < 0.05).all()
+
+
+def test_where_nothing_can_be_exchanged_nothing_is_significant():
+    """Films of one sample each: the null is what was found, and folds widen it."""
+    y, prediction = draw(0)
+    y -= 0.5 * prediction
+    stimulus, fold = np.arange(N).astype(str), np.arange(N) % 3
+    every = np.ones(UNITS, bool)
+    assert (cluster_p(y, prediction, stimulus, fold, every, film=stimulus, n=50) == 1).all()
+    p = permutation_p(y[..., 0], prediction[..., 0], stimulus, fold, film=stimulus, n=50)
+    assert (p == 1).all()
+
+
+def test_blocks_of_pairs_change_nothing(monkeypatch):
+    y, prediction = draw(1, signal=range(5, 9))
+    y[:7, 3, 2] = np.nan
+    stimulus, fold = np.arange(N).astype(str), np.arange(N) % 2
+    every = np.ones(UNITS, bool)
+    whole = cluster_p(y, prediction, stimulus, fold, every, n=100)
+    monkeypatch.setattr("neuroenc.blocks.BLOCK_BYTES", 8 * BINS * 100 * 7)
+    np.testing.assert_array_equal(cluster_p(y, prediction, stimulus, fold, every, n=100), whole)
+    assert (whole[5:9] < 0.05).all()
