@@ -59,7 +59,9 @@ def main() -> None:
     n = stimuli.sizes["stimulus"]
     starts = range(0, n, size)
     batches = [
-        network.source.prepare(read_pixels(stimuli, np.arange(s, min(s + size, n))))["image"] for s in starts
+        batch["image"]
+        for s in starts
+        for _, batch in network.source.prepare(read_pixels(stimuli, np.arange(s, min(s + size, n))))
     ]
     rates: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,7 @@ from neuroenc.files import atomic, existing, remove, sha256, write_json
 
 MANIFEST = "manifest.json"
 KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt",
-        "special_tokens_map.json", "preprocessor_config.json")  # fmt: skip
+        "special_tokens_map.json", "preprocessor_config.json", "sentence_bert_config.json")  # fmt: skip
 
 
 # image decoders: (folder, repository on the hub, files)

@@ -24,6 +24,7 @@ from neuroenc.datasets.pixels import n_frames, read_pixels
 from neuroenc.datasets.reading import open_hdf5
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.features import classical
+from neuroenc.features.pooling import together
 from neuroenc.features.project import Projection
 from neuroenc.features.registry import resolve
 from neuroenc.files import atomic, existing, lock, remove
@@ -99,7 +100,14 @@ def extract(
         contract["preprocessing"] += f"; mean of {n_parts} frames"
     if model.context:
         contract["preprocessing"] += f"; {model.context} stimuli before each read along"
-    key = json.dumps([contract, list(model.layers), batch, ids.tolist()])
+    key = json.dumps(
+        [
+            contract,
+            asked.model_dump(mode="json", exclude={"projection", "dtype"}),
+            batch,
+            _fingerprint(stimuli),
+        ]
+    )
     starts = list(range(0, len(ids), BLOCK))
     with _blocks(out, key) as folder:
         open_blocks = [s for s in starts[shard[0] :: shard[1]] if not (folder / f"{s:07d}.npz").exists()]
@@ -122,6 +130,14 @@ def extract(
             contract = contract | {"pooling": f"{contract['pooling']}, then {projection.description}"}
         _save(out, stimuli, values, contract, model.dtype)
     _drop(folder)
+
+
+def _fingerprint(stimuli: xr.Dataset) -> str:
+    """Tell a table of stimuli from others: ids, texts, where the pictures are."""
+    digest = hashlib.sha256(json.dumps(stimuli.attrs, default=str).encode())
+    for name in sorted(map(str, stimuli.variables)):
+        digest.update(f"{name}{stimuli[name].values.tolist()}".encode())
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -161,7 +177,7 @@ def _fill(
             for _, _, part in here:
                 parts[part].append(next(found))
                 bar.update()
-            joined = [{name: np.concatenate([p[name] for p in done]) for name in done[0]} for done in parts]
+            joined = [{name: together([p[name] for p in done], name) for name in done[0]} for done in parts]
             mean = joined[0]
             if n_parts > 1:
                 mean = {name: _mean([p[name] for p in joined], there[start : start + BLOCK]) for name in mean}
@@ -208,7 +224,8 @@ def describe(items: Sequence[Any], model: Model, *, batch_size: int = 32) -> xr.
     Raises
     ------
     InputError
-        A projection, which is fitted elsewhere; features that are not finite.
+        A projection, which is fitted elsewhere; items that are no pictures or texts; features that are not
+        finite.
     """
     return describer(model, batch_size=batch_size)(items)
 
@@ -220,15 +237,33 @@ def describer(model: Model, *, batch_size: int = 32) -> Callable[[Sequence[Any]]
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
         )
-    extractor, prepare, run, _ = _open(model)
+    extractor, prepare, run, reads = _open(model)
 
     def described(items: Sequence[Any]) -> xr.Dataset:
+        _check(items, reads)
         parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
-        values = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        values = {name: together([p[name] for p in parts], name) for name in parts[0]}
         numbers = np.array([f"{i:07d}" for i in range(len(items))])
         return _dataset(numbers, values, dict(extractor.contract), "float32")
 
     return described
+
+
+def _check(items: Sequence[Any], reads: str) -> None:
+    """Refuse what is no picture or text, before anything reads it."""
+    if not len(items):
+        raise InputError("No stimuli were given, expected at least one.")
+    for number, item in enumerate(items):
+        picture, text = item if "+" in reads else (item, item)
+        if "text" in reads and not isinstance(text, str):
+            raise InputError(f"Item {number} is {type(text).__name__}, expected a text.")
+        if "image" not in reads:
+            continue
+        shape, kind = np.shape(picture), getattr(picture, "dtype", type(picture).__name__)
+        if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise InputError(
+                f"Item {number} is {kind} of shape {shape}, expected a picture: uint8, (height, width, 3)."
+            )
 
 
 class Jobs:
@@ -383,11 +418,7 @@ def _join(paths: list[Path], n: int) -> Parts:
                 part = block[name]
                 if name not in values:
                     values[name] = np.empty((n, *part.shape[1:]), part.dtype)
-                if part.shape[1:] != values[name].shape[1:]:
-                    raise InputError(
-                        f"Layer {name!r} has {part.shape[1]} tokens in some stimuli, "
-                        f"{values[name].shape[1]} in others. Pool texts by 'mean', 'cls' or 'last'."
-                    )
+                together([values[name][:0], part[:0]], name)
                 values[name][row : row + len(part)] = part
         row += len(part)
     return values

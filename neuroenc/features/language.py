@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import Model
+from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import nano
 from neuroenc.features.networks import Source
 from neuroenc.features.vision import open_clip_module
 
 if TYPE_CHECKING:
-    import torch
+    from neuroenc.features.networks import Alike, Batch
 
 REGIONS = ("visual_bert", "lxmert")  # shown features of detected objects in place of the picture
 N_REGIONS = 36  # the number their published features have
@@ -30,7 +31,8 @@ PICTURES = {  # networks of picture and text: their image processor, and the tow
 }
 CLASSES = {"blip": "BlipForImageTextRetrieval"}  # where the base class does not join the two
 LENGTHS = {"flava": 77}  # its joint encoder sees padding, so padding is always the same
-EXAMPLE = [101, 102, 103, 104, 105, 106, 107, 108]  # ids of tokens; layers are listed without a tokenizer
+INPUTS = {"pixel_values": "image", "input_ids": "text"}  # what transformers calls them
+EXAMPLE = [*range(3, 11)]  # ids of tokens; layers are listed without a tokenizer
 
 
 def from_open_clip(model: Model, _path: Path | None) -> Source:
@@ -40,11 +42,25 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
 
     module, name = open_clip_module(model)
     tokenize: Callable[[list[str]], Any]
-    tokenize = nano.tokenize if name == "nano" else open_clip.get_tokenizer(name)
+    try:
+        tokenize = nano.tokenize if name == "nano" else open_clip.get_tokenizer(name)
+    except Exception as error:  # noqa: BLE001  some are fetched, and each way of that fails in its own way
+        raise InputError(
+            f"The tokenizer of {name!r} is not here: {str(error).splitlines()[0]} Fetch it where there is a "
+            "network."
+        ) from None
 
-    def prepare(items: list[str]) -> dict[str, torch.Tensor]:
+    pad = getattr(getattr(tokenize, "tokenizer", None), "pad_token_id", 0)
+
+    def prepare(items: list[str]) -> Alike:
         ids = torch.as_tensor(tokenize(list(items)))
-        return {"text": ids, "attention_mask": (ids != 0).long()}
+        there = (ids != pad).flip(1).cumsum(1).flip(1) > 0  # up to the last: a word may have the same number
+        if model.context and (cut := there.all(1)).any():
+            raise InputError(
+                f"{cut.sum()} texts are as long as {model.network!r} reads, {ids.shape[1]} tokens, so that "
+                f"their end is cut. Read fewer stimuli along than `context: {model.context}`."
+            )
+        return [([*range(len(items))], {"text": ids, "attention_mask": there.long()})]
 
     return Source(
         module, prepare, lambda batch: module.encode_text(batch["text"]), "text", "",
@@ -89,45 +105,19 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     if half and not tower:
         raise InputError(f"{kind} has no {half} half of its own. Leave `half` out.")
     run = module.get_submodule(tower) if tower else module
-    if half:
-        reads = half
-    elif kind in REGIONS:
-        reads = "regions+text"
-    elif picture:
-        reads = "image+text"
-    else:
-        reads = "text" if hasattr(config.get_text_config(), "vocab_size") else "image"
-    texts = partial(_tokenise, tokenizer=_Tokenizer(path, kind), length=LENGTHS.get(kind))
+    reads = half or _reads(module, kind, picture)
+    tokenizer = _Tokenizer(path, kind, _positions(config, module), from_end=bool(model.context))
+    texts = partial(_tokenise, tokenizer=tokenizer, length=LENGTHS.get(kind))
     processor: Any = _processor(path, picture) if "image" in reads else None
-
-    def prepare(items: list[Any]) -> dict[str, torch.Tensor]:
-        import torch
-
-        if reads == "text":
-            return texts(items)
-        if reads == "image":
-            return dict(processor(images=[Image.fromarray(p) for p in items], return_tensors="pt"))
-        shown, words = zip(*items, strict=True)
-        if reads == "image+text":
-            made = dict(processor(images=[Image.fromarray(p) for p in shown], return_tensors="pt"))
-            return texts(list(words)) | {k: v for k, v in made.items() if k in ("pixel_values", "pixel_mask")}
-        features, boxes = (torch.from_numpy(np.stack(v)).float() for v in zip(*shown, strict=True))
-        if kind == "lxmert":
-            return texts(list(words)) | {"visual_feats": features, "visual_pos": boxes}
-        ones = torch.ones(features.shape[:2], dtype=torch.long)
-        return texts(list(words)) | {
-            "visual_embeds": features, "visual_attention_mask": ones, "visual_token_type_ids": ones,
-        }  # fmt: skip
-
     size = getattr(getattr(config, "vision_config", config), "image_size", 224)
     size = getattr(getattr(config, "image_config", None), "image_size", size)
-    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels = np.zeros((*size, 3) if isinstance(size, (list, tuple)) else (size, size, 3), np.uint8)
     width = getattr(config, "visual_embedding_dim", getattr(config, "visual_feat_dim", 2048))
     regions = (np.zeros((N_REGIONS, width), "f4"), np.zeros((N_REGIONS, 4), "f4"))
     example = {"text": EXAMPLE, "image": pixels, "image+text": (pixels, EXAMPLE),
                "regions+text": (regions, EXAMPLE)}[reads]  # fmt: skip
     return Source(
-        module, prepare, lambda batch: run(**batch), reads, example,
+        module, _feed(kind, reads, processor, texts), lambda batch: run(**batch), reads, example,
         _pictures(processor) if processor else _contract("the library's own"),
         [tower] if tower else [],
         text_last=kind == "flava",
@@ -169,7 +159,8 @@ def _pictures(processor: Any) -> dict[str, str]:
     done = []
     if getattr(processor, "do_resize", False):
         size = {k: v for k, v in dict(processor.size).items() if v is not None}
-        how = Image.Resampling(processor.resample).name.lower()
+        resample = getattr(processor, "resample", None)
+        how = "the library's own" if resample is None else Image.Resampling(resample).name.lower()
         if "height" in size:
             done.append(f"{how} resize to {size['height']} x {size['width']} whatever the shape")
         else:
@@ -180,8 +171,8 @@ def _pictures(processor: Any) -> dict[str, str]:
         crop = dict(processor.crop_size)
         done.append(f"centre crop {crop['height']} x {crop['width']}")
     if getattr(processor, "do_pad", False):
-        done.append("padded to the largest of the batch")
-    normalised = getattr(processor, "do_normalize", False)
+        done.append("filled up to sides the network takes")
+    normalised = getattr(processor, "do_normalize", False) and getattr(processor, "image_mean", None)
     return {
         "normalisation": f"mean {tuple(processor.image_mean)}, std {tuple(processor.image_std)}"
         if normalised
@@ -254,7 +245,8 @@ def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
             f"Cannot read the weights in {path}: {str(error).splitlines()[0]}. Fetch them again."
         ) from None
     # the pooler of a network trained on masked words alone has none
-    missing = [k for k in report["missing_keys"] if not k.startswith("pooler.") or "pooler" in model.layers]
+    pooled = any(layer.partition(".")[0] == "pooler" for layer in model.layers)
+    missing = [k for k in report["missing_keys"] if pooled or not k.startswith("pooler.")]
     wrong = missing + [k[0] for k in report["mismatched_keys"]]
     if wrong:
         raise InputError(
@@ -265,10 +257,13 @@ def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
 
 
 class _Tokenizer:
-    """The tokenizer of a folder, read when the first text comes."""
+    """The tokenizer of a folder, read when the first text comes.
 
-    def __init__(self, path: Path | None, kind: str) -> None:
-        self.path, self.kind = path, kind
+    A text that is longer than the network reads loses its end, or with `from_end` its beginning.
+    """
+
+    def __init__(self, path: Path | None, kind: str, positions: int | None, *, from_end: bool) -> None:
+        self.path, self.kind, self.positions, self.from_end = path, kind, positions, from_end
         self.found: Any = None
 
     def __call__(self, texts: list[str], **options: Any) -> Any:
@@ -289,9 +284,22 @@ class _Tokenizer:
                 raise InputError(
                     f"Cannot read the tokenizer in {folder}: {str(error).splitlines()[0]}. Fetch it again."
                 ) from None
-            if self.found.pad_token is None:
-                self.found.pad_token = self.found.eos_token
-        return self.found(texts, **options)
+            sentences = folder / "sentence_bert_config.json"
+            own = read_json(sentences).get("max_seq_length") if sentences.exists() else None
+            known = (n for n in (self.found.model_max_length, self.positions, own) if n)
+            self.found.model_max_length = min(known)
+            if self.from_end:
+                self.found.truncation_side = "left"
+        made = self.found(texts, **options)
+        for ids, mask in zip(made["input_ids"], made["attention_mask"], strict=True):
+            if not ids:  # an empty text, where no token marks beginning or end
+                ids.append(
+                    self.found.bos_token_id
+                    if self.found.bos_token_id is not None
+                    else self.found.eos_token_id
+                )
+                mask.append(1)
+        return made
 
 
 def minilm() -> Path | None:
@@ -303,17 +311,81 @@ def minilm() -> Path | None:
     return Path(get_model_path())
 
 
-def _tokenise(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) -> dict[str, torch.Tensor]:
+def _tokenise(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) -> list[Batch]:
     import torch
 
     if isinstance(items[0], list):
-        ids = torch.tensor(items)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    made = tokenizer(
-        list(items), return_tensors="pt", truncation=True, max_length=length,
-        padding="max_length" if length else True,
-    )  # fmt: skip
-    return {k: made[k] for k in ("input_ids", "attention_mask")}
+        found = [(ids, [1] * len(ids)) for ids in items]
+    else:
+        made = tokenizer(
+            list(items), truncation=True, max_length=length, padding="max_length" if length else False
+        )
+        found = list(zip(made["input_ids"], made["attention_mask"], strict=True))
+    return [{"input_ids": torch.tensor(i), "attention_mask": torch.tensor(m)} for i, m in found]
+
+
+def _reads(module: Any, kind: str, picture: str) -> str:
+    """Say what a network is shown."""
+    if kind in REGIONS:
+        return "regions+text"
+    if picture:
+        return "image+text"
+    wanted = getattr(module, "main_input_name", None)
+    if wanted not in INPUTS:
+        raise InputError(f"{kind} reads {wanted}, neither text nor pictures alone. Choose another network.")
+    return INPUTS[wanted]
+
+
+def _positions(config: Any, module: Any) -> int | None:
+    """Return how many tokens of text a network takes, if that is limited."""
+    positions: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    for name, layer in module.named_modules():
+        padding = getattr(layer, "padding_idx", None)
+        if positions and padding is not None and name.endswith("position_embeddings"):
+            return positions - padding - 1  # RoBERTa counts from behind the number of its padding
+    return positions
+
+
+def _feed(
+    kind: str, reads: str, processor: Any, texts: Callable[[list[Any]], list[Batch]]
+) -> Callable[[list[Any]], Alike]:
+    """Make what turns stimuli into batches, each stimulus as if it were alone."""
+    import torch
+
+    def picture_of(pixels: NDArray[np.uint8]) -> Batch:
+        made = processor(images=[Image.fromarray(pixels)], return_tensors="pt")
+        return {k: v[0] for k, v in made.items() if reads == "image" or k in ("pixel_values", "pixel_mask")}
+
+    def regions_of(features: NDArray[np.float32], boxes: NDArray[np.float32]) -> Batch:
+        shown, places = torch.from_numpy(features).float(), torch.from_numpy(boxes).float()
+        if kind == "lxmert":
+            return {"visual_feats": shown, "visual_pos": places}
+        ones = torch.ones(len(shown), dtype=torch.long)
+        return {"visual_embeds": shown, "visual_attention_mask": ones, "visual_token_type_ids": ones}
+
+    def prepare(items: list[Any]) -> Alike:
+        if reads == "text":
+            return _alike(texts(items))
+        if reads == "image":
+            return _alike([picture_of(p) for p in items])
+        shown, words = zip(*items, strict=True)
+        seen = [picture_of(p) for p in shown] if reads == "image+text" else [regions_of(*r) for r in shown]
+        return _alike([w | s for w, s in zip(texts(list(words)), seen, strict=True)])
+
+    return prepare
+
+
+def _alike(made: list[Batch]) -> Alike:
+    """Put stimuli of one shape together; none is filled up, so that none changes another."""
+    import torch
+
+    groups: dict[Any, list[int]] = {}
+    for row, one in enumerate(made):
+        groups.setdefault(tuple(v.shape for v in one.values()), []).append(row)
+    return [
+        (rows, {k: torch.stack([made[r][k] for r in rows]) for k in made[rows[0]]})
+        for rows in groups.values()
+    ]
 
 
 def _processor(path: Path | None, default: str) -> Any:
@@ -339,7 +411,8 @@ def embed_texts(texts: Sequence[str], model: Model) -> NDArray[np.float64]:
     network = Network(twin)
     with torch.inference_mode():
         parts = [
-            network.module.encode_text(network.source.prepare(list(texts[i : i + 256]))["text"])
+            network.module.encode_text(batch["text"])
             for i in range(0, len(texts), 256)
+            for _, batch in network.source.prepare(list(texts[i : i + 256]))
         ]
     return np.asarray(torch.cat(parts).float().numpy(), np.float64)

@@ -7,9 +7,13 @@ grow with the picture are class and register tokens.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from neuroenc.config import Model
+from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,16 +44,42 @@ class Run(NamedTuple):
 
     n: int
     area: float
-    """Of the picture, in pictures of the usual size"""
+    """Of the picture, or number of regions, in usual ones"""
     shapes: Shapes
     length: int = 0
     """Of the text, tokens"""
 
 
-def stated(text: str) -> Layout:
-    """Read an entry of `Model.layout`."""
+def stated(text: str, layer: str, runs: list[Run]) -> Layout:
+    """Read an entry of `Model.layout`; whether a layer holds words is measured all the same."""
     kind, _, prefix = text.partition(":")
-    return Layout(1 if kind == "channels_first" else -1, int(prefix or 0))
+    _, shapes = _shapes(layer, runs)
+    words = bool(_words(layer, runs))
+    if words and len(shapes[0]) != 3:
+        raise _parts(layer, shapes[0], runs[0].n, "it holds pairs of words")
+    return Layout(1 if kind == "channels_first" else -1, int(prefix or 0), words)
+
+
+def _shapes(layer: str, runs: list[Run]) -> tuple[list[Run], list[tuple[int, ...]]]:
+    """Return the runs in which a layer has outputs alike, and their shapes."""
+    runs = runs if all(layer in r.shapes for r in runs) else runs[:1]
+    return runs, [r.shapes[layer] for r in runs]
+
+
+def _words(layer: str, runs: list[Run]) -> list[int]:
+    """Return the axes of a layer that follow the length of the text."""
+    base, shown = runs[0], runs[0].shapes[layer]
+    other = next((r for r in runs[1:] if r.area == 1 and layer in r.shapes), None)
+    if not base.length or other is None or not len(other.shapes[layer]) == len(shown) > 2:
+        return []
+    if other.length == base.length:  # the network takes no other
+        return [a for a in range(1, len(shown)) if shown[a] == base.length]
+    return [a for a in range(1, len(shown)) if other.shapes[layer][a] != shown[a]]
+
+
+def _parts(layer: str, shape: tuple[int, ...], n: int, why: str) -> InputError:
+    given = " x ".join(map(str, shape)) or "outputs of several ranks"
+    return InputError(f"Layer {layer!r} gives {given} for {n} stimuli: {why}. Choose the layer around it.")
 
 
 def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = False) -> Shapes:
@@ -71,10 +101,9 @@ def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = 
             before, shape = shapes.get(name), tuple(made.shape)
             if before is not None and len(before) != len(shape):
                 shape = ()  # called for outputs of several kinds
-            if (
-                before is None or before[:1] <= shape[:1] or not shape
-            ):  # of several calls the last, unless one
-                shapes[name] = shape if before != () else ()  # was of parts of a stimulus
+            # of several calls the last, unless one was of parts of a stimulus
+            if before is None or before[:1] <= shape[:1] or not shape:
+                shapes[name] = shape if before != () else ()
 
         return hook
 
@@ -82,9 +111,14 @@ def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = 
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             source.forward(batch)
-    except Exception:
+    except Exception as error:  # each library has errors of its own
         if not partly:
-            raise
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{type(source.module).__name__} does not run when it is shown "
+                f"{source.reads.replace('+', ' and ')}: {reason(error)}. Choose another network, or options."
+            ) from None
     finally:
         for handle in handles:
             handle.remove()
@@ -95,13 +129,35 @@ def text_runs(source: Source, names: list[str], device: str) -> list[Run]:
     """Run texts of two lengths; of one where the network takes no other."""
 
     def run(n: int, cut: int | None, *, partly: bool = False) -> Run:
-        batch = source.prepare([source.example] * n)
+        ((_, batch),) = source.prepare([source.example] * n)
         batch = {k: (v[:, :cut] if k in WORDS else v).to(device) for k, v in batch.items()}
         length = next(batch[k].shape[1] for k in WORDS if k in batch)
         return Run(n, 1, shapes_of(source, names, batch, partly=partly), length)
 
     runs = [run(2, None), run(3, -3, partly=True)]
     return runs if runs[0].shapes.keys() == runs[1].shapes.keys() else [runs[0], run(3, None)]
+
+
+def shown_run(source: Source, names: list[str], device: str) -> Run:
+    """Run the usual text beside a picture half as high and half as wide, or twice the regions."""
+    import torch
+
+    ((_, batch),) = source.prepare([source.example] * 3)
+    length = next(batch[k].shape[1] for k in WORDS if k in batch)
+    more: dict[str, Any] = {}
+    if "pixel_values" in batch:
+        area = 0.25
+        smaller = {
+            k: v[..., : v.shape[-2] // 2, : v.shape[-1] // 2] for k, v in batch.items() if k not in WORDS
+        }
+        if "interpolate_pos_encoding" in signature(source.module.forward).parameters:
+            more = {"interpolate_pos_encoding": True}
+        batch |= smaller
+    else:
+        area = 2
+        batch |= {k: torch.cat([v, v], 1) for k, v in batch.items() if k not in WORDS}
+    batch = {k: v.to(device) for k, v in batch.items()} | more
+    return Run(3, area, shapes_of(source, names, batch, partly=True), length)
 
 
 def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
@@ -132,8 +188,10 @@ def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
                 return rebuilt
         except Exception:  # noqa: BLE001  each library refuses a size in its own way
             pass
-        more = {"interpolate_pos_encoding": True} if model.extractor == "transformers" else {}
-        return run(source, 3, size, **more)
+        if model.extractor != "transformers":
+            return run(source, 3, size)
+        resized = run(source, 3, size, interpolate_pos_encoding=True)
+        return resized if resized.shapes else run(source, 3, size)  # some networks have no positions
 
     usual = run(source, 2, (height, width))
     oblong = [other((2 * height, width)), other((height, 2 * width))]
@@ -161,7 +219,7 @@ def _resized(model: Model, size: tuple[int, int]) -> Source:
     return made
 
 
-def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> Layout:
+def tell(layer: str, module: Any, runs: list[Run]) -> Layout:
     """Tell the layout of a layer.
 
     Parameters
@@ -170,38 +228,46 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
     module : nn.Module
         The layer, whose width is evidence too.
     runs : list of Run
-        Of one layer's network at several sizes.
-    joint : bool
-        Whether text and pictures are shown, and only texts differ between runs.
+        Of one layer's network at several sizes and lengths, the usual ones first.
 
     Raises
     ------
     InputError
         It cannot be told, or the layer does not lead with the batch.
     """
-    runs = runs if all(layer in r.shapes for r in runs) else runs[:1]
-    shapes = [r.shapes[layer] for r in runs]
+    there, shapes = _shapes(layer, runs)
     base = shapes[0]
-    given = " x ".join(map(str, base)) or "outputs of several ranks"
-    if any(not s or len(s) != len(base) or s[0] != r.n for s, r in zip(shapes, runs, strict=True)):
-        raise InputError(
-            f"Layer {layer!r} gives {given} for {runs[0].n} stimuli: its first axis is not the stimulus (it "
-            "sees windows or parts one by one). Choose the layer around it."
-        )
+    if any(not s or len(s) != len(base) or s[0] != r.n for s, r in zip(shapes, there, strict=True)):
+        why = "its first axis is not the stimulus (it sees windows or parts one by one)"
+        raise _parts(layer, base, runs[0].n, why)
     if len(base) == 2:
         return Layout(1)
     unknown = InputError(
-        f"The output of layer {layer!r} is {given}, and which axis holds the channels cannot be told. "
-        f"Say so: `layout: {{{layer}: channels_first}}`, or channels_last, or tokens:<number that lead>."
+        f"The output of layer {layer!r} is {' x '.join(map(str, base))}, and which axis holds the channels "
+        f"cannot be told. Say so: `layout: {{{layer}: channels_first}}`, or channels_last, or tokens:<number "
+        "that lead>."
     )
-    width = next((getattr(module, a) for a in WIDTHS if hasattr(module, a)), None)
-    width = width[-1] if isinstance(width, (tuple, list)) else width
     if len(base) not in (3, 4):
         raise unknown
+    width = next((getattr(module, a) for a in WIDTHS if hasattr(module, a)), None)
+    width = width[-1] if isinstance(width, (tuple, list)) else width
+    if words := _words(layer, runs):
+        channels = {1, 2} - set(words)
+        if len(base) == 4 or len(channels) != 1 or width not in (None, base[min(channels)]):
+            raise unknown
+        return Layout(channels.pop(), 0, words=True)
+    if runs[0].length:  # beside a text
+        there, shapes = _shapes(layer, [runs[0], *(r for r in runs if r.area != 1)])
+    return _places(base, there, shapes, module, width, unknown)
+
+
+def _places(
+    base: tuple[int, ...], runs: list[Run], shapes: list[tuple[int, ...]], module: Any, width: Any,
+    unknown: InputError,
+) -> Layout:  # fmt: skip
+    """Tell the layout of a layer that sees places of a picture, or pooled ones."""
     follows = [[s[a] != base[a] for s in shapes[1:]] for a in range(len(base))]
     grown = [a for a in range(1, len(base)) if any(follows[a])]
-    if len(runs) == 2 and runs[0].length and runs[0].length == runs[1].length:
-        grown = [a for a in range(1, len(base)) if base[a] == runs[0].length]  # of texts of one length
     if not grown:
         wide = [a for a in range(1, len(base)) if base[a] != 1]
         if len(wide) <= 1:
@@ -211,13 +277,11 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
             return Layout(axis)
         own = [a for a in (1, len(base) - 1) if base[a] == width]
         if len(own) == 1:
-            return Layout(own[0], 0 if len(base) == 4 or joint else None)
+            return Layout(own[0], 0 if len(base) == 4 else None)
         if "Pool2d" in type(module).__name__ and len(base) == 4:
             return Layout(1)
-        if joint and len(base) == 3:
-            return Layout(2)
         raise unknown
-    channels = ({1, 2} if len(base) == 3 else {1, 3}) - set(grown)
+    channels = {1, len(base) - 1} - set(grown)
     if len(channels) != 1 or len(grown) != len(base) - 2:
         raise unknown
     axis = channels.pop()
@@ -225,14 +289,72 @@ def tell(layer: str, module: Any, runs: list[Run], *, joint: bool = False) -> La
         raise unknown
     if len(base) == 4:
         for number, side in enumerate(grown):  # the first follows the height alone, the second the width
-            if any(s[side] >= 3 * base[side] for s in shapes[1:]) and base[side] > 1:
+            if any(max(s[side], base[side]) >= 3 * min(s[side], base[side]) > 3 for s in shapes[1:]):
                 raise unknown
             if len(runs) == 3 and follows[side][1 - number]:
                 raise unknown
         return Layout(axis)
-    if runs[1].area == 1:  # texts differ, not pictures
-        return Layout(axis, 0, words=True)
     n, m = base[grown[0]], [s[grown[0]] for s in shapes[1:]]
     leading = {(r.area * n - k) / (r.area - 1) for r, k in zip(runs[1:], m, strict=True)}
     whole = leading.pop() if len(leading) == 1 else -1.0
     return Layout(axis, int(whole) if whole >= 0 and whole.is_integer() else None)
+
+
+def thirds(source: Source, name: str, axis: int, device: str) -> bool:
+    """Tell whether the channels of a layer are queries, keys and values, one after the other.
+
+    It is measured on the attention around the layer, whose weights sum to 1: what is added to all values is
+    added to the output of every token alike, whereas the output is no linear function of the queries.
+
+    Parameters
+    ----------
+    source : Source
+    name : str
+        Of the layer.
+    axis : int
+        Of its channels.
+    device : str
+    """
+    import torch
+
+    from neuroenc.features.networks import first_tensor
+
+    example = source.example
+    if source.reads == "image":
+        example = np.random.default_rng(0).integers(0, 256, example.shape, np.uint8)
+    ((_, batch),) = source.prepare([example])
+    layer = source.module.get_submodule(name)
+    around = source.module.get_submodule(name.rpartition(".")[0])
+    caught: dict[str, Any] = {}
+
+    def catch(_module: Any, args: Any, kwargs: Any) -> None:
+        caught["args"] = [a.clone() if hasattr(a, "clone") else a for a in args]
+        caught["kwargs"] = {k: v for k, v in kwargs.items() if "past" not in k and "cache" not in k}
+
+    def run(third: int = 0, scale: float = 0) -> Any:
+        def add(_module: Any, _inputs: Any, output: Any) -> Any:
+            drawn = torch.randn(3, output.shape[axis] // 3, generator=torch.Generator().manual_seed(0))
+            drawn = drawn * torch.eye(3)[third][:, None] * scale * output.std().cpu()
+            shape = [1] * output.ndim
+            shape[axis] = -1
+            return output + drawn.reshape(shape).to(output)
+
+        handle = layer.register_forward_hook(add)
+        try:
+            return first_tensor(around(*caught["args"], **caught["kwargs"]))
+        finally:
+            handle.remove()
+
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        handle = around.register_forward_pre_hook(catch, with_kwargs=True)
+        try:
+            source.forward({k: v.to(device) for k, v in batch.items()})
+        finally:
+            handle.remove()
+        usual = run()
+        if usual.ndim < 3:
+            return False
+        value, query, more = (run(t, s) - usual for t, s in ((2, 1), (0, 30), (0, 60)))
+    tokens = value.movedim(axis, -1).flatten(1, -2)
+    apart = (tokens - tokens.mean(1, keepdim=True)).abs().max()
+    return bool(apart < 1e-3 * value.abs().max() and (more - 2 * query).abs().max() > 0.05 * more.abs().max())

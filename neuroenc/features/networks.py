@@ -6,7 +6,6 @@ what turns stimuli into its batches.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,13 +17,14 @@ from neuroenc.config import Model
 from neuroenc.datasets.reading import reason
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import layouts, nano, preprocessing, registry
+from neuroenc.features import layouts, nano, pooling, preprocessing, registry
 from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
     import torch
 
     Batch = dict[str, torch.Tensor]
+    Alike = list[tuple[list[int], Batch]]  # stimuli of one shape: which of them, and their batch
 
 PARTS = {"q": 0, "k": 1, "v": 2}  # thirds of a joint projection to queries, keys and values
 
@@ -33,8 +33,8 @@ class Source(NamedTuple):
     """A network of some library and how it is fed."""
 
     module: Any
-    prepare: Callable[[list[Any]], Batch]
-    """From stimuli, as `reads` says, to a batch"""
+    prepare: Callable[[list[Any]], Alike]
+    """From stimuli, as `reads` says, to batches: nothing is filled up because of its neighbours"""
     forward: Callable[[Batch], Any]
     reads: str
     """"image", "text", "image+text" or "regions+text"; a pair is a tuple"""
@@ -102,18 +102,33 @@ class Network:
             runs = layouts.picture_runs(model, source, names)
         else:
             runs = layouts.text_runs(self.source, names, self.device)
+            if "+" in self.reads:
+                runs.append(layouts.shown_run(self.source, names, self.device))
         for name in names:
             if name not in runs[0].shapes:
                 raise InputError(
                     f"Layer {name!r} gives nothing when {model.network!r} is shown "
                     f"{self.reads.replace('+', ' and ')}. Choose another."
                 )
-        return {
-            name: layouts.stated(model.layout[name])
+        told = {
+            name: layouts.stated(model.layout[name], name, runs)
             if name in model.layout
-            else layouts.tell(name, self.module.get_submodule(name), runs, joint="+" in self.reads)
+            else layouts.tell(name, self.module.get_submodule(name), runs)
             for name in names
         }
+        for layer in model.layers:
+            name, _, part = layer.partition(":")
+            if not part:
+                continue
+            if part not in PARTS:
+                raise invalid(f"part of layer {name}", part, PARTS)
+            axis = told[name].channels
+            if runs[0].shapes[name][axis] % 3 or not layouts.thirds(self.source, name, axis, self.device):
+                raise InputError(
+                    f"The channels of layer {name!r} are not queries, keys and values one after the other: "
+                    f"{layer!r} cannot be taken. Take all of {name!r}."
+                )
+        return told
 
     @property
     def reads(self) -> str:
@@ -162,39 +177,79 @@ class Network:
         """
         return self.run(self.source.prepare(items))
 
-    def run(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """Run a batch that is prepared."""
-        import torch
-
+    def run(self, prepared: Alike) -> dict[str, NDArray[np.float32]]:
+        """Run stimuli that are prepared, those of one shape together."""
         if any(m.training for m in self.module.modules()):
             raise NeuroencError("The network left eval mode; a frozen network must not train.")
-        batch = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
+        made = []
+        for _, batch in prepared:
+            moved = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
+            values, drew = self._run(moved, seed=0)
+            made.append(values)
+            if drew:
+                self._same(values, self._run(moved, seed=1)[0])
+        order = np.argsort([row for rows, _ in prepared for row in rows])
+        return {
+            layer: pooling.together([values[layer] for values in made], layer)[order]
+            for layer in self.model.layers
+        }
+
+    def _same(self, once: dict[str, NDArray[np.float32]], again: dict[str, NDArray[np.float32]]) -> None:
+        """Refuse layers of a network that draws lots, where two draws differ."""
+        for layer, values in once.items():
+            scale = np.nanmax(np.abs(values), initial=0)
+            if not np.allclose(values, again[layer], rtol=0, atol=1e-3 * scale, equal_nan=True):
+                raise InputError(
+                    f"Layer {layer!r} of {self.model.network!r} gives other values each time (pooling "
+                    f"{self.model.pooling!r}): the network draws places at random. Choose another pooling, "
+                    "layer or network."
+                )
+
+    def _run(self, batch: Batch, *, seed: int) -> tuple[dict[str, NDArray[np.float32]], bool]:
+        """Run a batch; return also whether the network drew random numbers."""
+        import torch
+
         n = len(next(iter(batch.values())))
+        pictures = batch.get("image", batch.get("pixel_values"))
+        aspect = 1.0 if pictures is None else pictures.shape[-2] / pictures.shape[-1]
         made: dict[str, NDArray[np.float32]] = {}
 
         def keep(name: str) -> Any:
             def hook(_module: Any, _inputs: Any, output: Any) -> None:
                 values = first_tensor(output)
-                if values is None or values.shape[0] != n:
+                if values is None or values.shape[:1] != (n,):
                     raise InputError(
                         f"Layer {name!r} gives no values for each of {n} stimuli. Choose another."
                     )
                 for layer in self.model.layers:
                     if layer.partition(":")[0] == name:
-                        pooled = self._pool(self._part(values, layer), layer, batch)
+                        pooled = pooling.pool(
+                            self._part(values, layer), self.model.pooling, self.layouts[name], layer=layer,
+                            reads=self.reads, words=batch.get("attention_mask"),
+                            text_last=self.source.text_last, aspect=aspect,
+                        )  # fmt: skip
                         # a copy: what follows may work in place
                         made[layer] = pooled.to("cpu", torch.float32, copy=True).numpy()
 
             return hook
 
         handles = [self.module.get_submodule(name).register_forward_hook(keep(name)) for name in self.layouts]
+        gpu = [torch.cuda.current_device()] if self.device.startswith("cuda") else []
         try:
-            with torch.inference_mode():
+            with torch.random.fork_rng(devices=gpu), torch.inference_mode():
+                torch.manual_seed(seed)
+                before = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpu)]
                 self.source.forward(batch)
+                after = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpu)]
         finally:
             for handle in handles:
                 handle.remove()
-        return {layer: made[layer] for layer in self.model.layers}
+        lacking = [layer for layer in self.model.layers if layer not in made]
+        if lacking:
+            raise InputError(
+                f"Layer {lacking[0]!r} was not run on {self.device}. Choose the layer around it."
+            )
+        return made, not all(map(torch.equal, before, after))
 
     def _part(self, output: torch.Tensor, layer: str) -> torch.Tensor:
         """Take queries, keys or values where they are asked for."""
@@ -202,72 +257,7 @@ class Network:
         if not part:
             return output
         axis = self.layouts[name].channels
-        if part not in PARTS or output.shape[axis] % 3:
-            raise invalid(f"part of layer {name}", part, PARTS)
         return output.chunk(3, axis)[PARTS[part]]
-
-    def _pool(self, output: torch.Tensor, layer: str, batch: Batch) -> torch.Tensor:
-        """Bring any layer's output to (n, tokens, channels), and pool."""
-        import torch
-
-        pooling, layout = self.model.pooling, self.layouts[layer.partition(":")[0]]
-        moved = output.movedim(layout.channels, -1)
-        tokens = moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
-        words = batch.get("attention_mask") if layout.words else None
-        mask = _mask(tokens, words, text_last=self.source.text_last)
-        if pooling == "tokens":
-            return tokens
-        prefix = layout.prefix
-        if prefix is None or prefix > tokens.shape[1]:
-            raise InputError(
-                f"How many class and register tokens lead in layer {layer!r} cannot be told. Say so: "
-                f"`layout: {{{layer.partition(':')[0]}: tokens:<number>}}`, or pool by 'tokens'."
-            )
-        if pooling == "mean":
-            if mask is not None:
-                return (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            return tokens[:, prefix:].mean(1) if tokens.shape[1] > prefix else tokens.mean(1)
-        if pooling == "cls":
-            if "text" not in self.reads and not prefix:
-                raise InputError(f"Layer {layer!r} has no class token; pool by 'mean' or 'grid:<k>'.")
-            return tokens[:, 0]
-        if pooling == "last":
-            if mask is None:
-                raise InputError(f"Layer {layer!r} is not of text; pool by 'mean', 'cls' or 'grid:<k>'.")
-            last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
-            return tokens[torch.arange(len(tokens), device=tokens.device), last]
-        if not pooling.startswith("grid:") or not pooling[5:].isdigit():
-            raise invalid("pooling", pooling, ("mean", "tokens", "cls", "last", "grid:4"))
-        if mask is not None:
-            raise InputError(f"Layer {layer!r} is of text and has no grid; pool by 'mean', 'cls' or 'last'.")
-        if moved.ndim == 4:
-            sides = (moved.shape[1], moved.shape[2])
-        else:
-            pictures = batch.get("image", batch.get("pixel_values"))
-            aspect = 1.0 if pictures is None else pictures.shape[-2] / pictures.shape[-1]
-            n = max(tokens.shape[1] - prefix, 1)
-            rows = round(math.sqrt(n * aspect))
-            sides = (rows, n // max(rows, 1))
-            if rows * sides[1] != n or round(sides[1] * aspect) != rows:
-                raise InputError(
-                    f"Layer {layer!r} has {n} tokens beside {prefix} that lead, which are no grid of the "
-                    "picture. Pool by 'mean' or 'tokens'."
-                )
-            tokens = tokens[:, prefix:] if tokens.shape[1] > prefix else tokens
-        grid = tokens.transpose(1, 2).unflatten(-1, sides)
-        k = int(pooling[5:])
-        pooled = torch.nn.functional.adaptive_avg_pool2d(grid, (min(k, sides[0]), min(k, sides[1])))
-        return pooled.flatten(2).transpose(1, 2)
-
-
-def _mask(tokens: torch.Tensor, words: torch.Tensor | None, *, text_last: bool) -> torch.Tensor | None:
-    """Tell which tokens count: words that are not padding, and all picture tokens beside them."""
-    import torch
-
-    if words is None or tokens.shape[1] < words.shape[1] or tokens.shape[1] == 1:
-        return None
-    more = tokens.shape[1] - words.shape[1]
-    return torch.nn.functional.pad(words.bool(), (more, 0) if text_last else (0, more), value=True)
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:
@@ -315,7 +305,9 @@ def build(model: Model, path: Path | None = None) -> Source:
     }  # fmt: skip
     if model.extractor not in builders:
         raise invalid("extractor", model.extractor, builders)
-    return builders[model.extractor](model, path)
+    source = builders[model.extractor](model, path)
+    source.module.float()  # half-precision weights too: pictures and means are single
+    return source
 
 
 def layers_of(source: Source) -> list[str]:
@@ -334,7 +326,7 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
     resolved, entry = registry.resolve(model)
     source = skeleton(resolved, entry)
     device = next(source.module.parameters()).device
-    batch = source.prepare([source.example])
+    ((_, batch),) = source.prepare([source.example])
     if device.type == "meta":
         batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
     names = layers_of(source)
@@ -367,6 +359,10 @@ def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path
         weights = str(nano.CHECKPOINT)
     if weights is not None and weights.startswith("random:"):
         return weights, int(weights[7:]), folder_of(model, entry)
+    if weights is not None and model.extractor == "transformers":
+        raise InputError(
+            f"Networks of transformers take the weights in their folder, not {weights!r}. Leave it out."
+        )
     if weights is None and model.extractor == "transformers":
         folder = folder_of(model, entry)
         found = sorted(folder.glob("*.safetensors")) if folder else []

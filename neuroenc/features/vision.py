@@ -6,7 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from neuroenc.features import preprocessing
 from neuroenc.features.networks import Source
 from neuroenc.features.preprocessing import Preprocessing
 
+if TYPE_CHECKING:
+    from neuroenc.features.networks import Alike
+
 
 def _source(module: Any, model: Model, prepared: Preprocessing) -> Source:
     encode = getattr(module, "encode_image", module)
@@ -23,6 +26,8 @@ def _source(module: Any, model: Model, prepared: Preprocessing) -> Source:
     def forward(batch: dict[str, Any]) -> Any:
         try:
             return encode(batch["image"])
+        except InputError:  # of a layer
+            raise
         except (AssertionError, RuntimeError, ValueError) as error:
             if model.input_size is None:
                 raise
@@ -32,8 +37,12 @@ def _source(module: Any, model: Model, prepared: Preprocessing) -> Source:
             ) from None
 
     example = np.zeros((*prepared.size, 3), np.uint8)
+
+    def prepare(items: list[Any]) -> Alike:
+        return [([*range(len(items))], prepared.prepare(items))]
+
     return Source(
-        module, prepared.prepare, forward, "image", example, prepared.contract,
+        module, prepare, forward, "image", example, prepared.contract,
         ["visual"] if hasattr(module, "encode_image") else [],
     )  # fmt: skip
 

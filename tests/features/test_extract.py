@@ -54,11 +54,11 @@ def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypa
     calls = []
     real = Network.run
 
-    def count(self, batch, limit=None):
-        calls.append(len(batch["image"]))
+    def count(self, prepared, limit=None):
+        calls.extend(len(rows) for rows, _ in prepared)
         if limit is not None and sum(calls) > limit:
             raise KeyboardInterrupt
-        return real(self, batch)
+        return real(self, prepared)
 
     monkeypatch.setattr(Network, "run", lambda s, p: count(s, p, limit=100))
     with pytest.raises(KeyboardInterrupt):
