@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import Model
+from neuroenc.datasets.reading import reason
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import nano
@@ -353,7 +354,13 @@ def _feed(
     import torch
 
     def picture_of(pixels: NDArray[np.uint8]) -> Batch:
-        made = processor(images=[Image.fromarray(pixels)], return_tensors="pt")
+        try:
+            made = processor(images=[Image.fromarray(pixels)], return_tensors="pt")
+        except Exception as error:  # noqa: BLE001  each processor has errors of its own
+            raise InputError(
+                f"{type(processor).__name__} does not take a picture of {pixels.shape[0]} x "
+                f"{pixels.shape[1]} px: {reason(error)}. Leave it out, or crop it."
+            ) from None
         return {k: v[0] for k, v in made.items() if reads == "image" or k in ("pixel_values", "pixel_mask")}
 
     def regions_of(features: NDArray[np.float32], boxes: NDArray[np.float32]) -> Batch:

@@ -98,8 +98,7 @@ class Network:
             if name not in names:
                 raise invalid("layer of layout", name, names)
         if self.reads == "image":
-            source = skeleton(model, entry)
-            runs = layouts.picture_runs(model, source, names)
+            runs = on_skeleton(model, entry, lambda source: layouts.picture_runs(model, source, names))
         else:
             runs = layouts.text_runs(self.source, names, self.device)
             if "+" in self.reads:
@@ -271,7 +270,15 @@ def first_tensor(output: Any) -> torch.Tensor | None:
     return next((t for t in map(first_tensor, output) if t is not None), None)
 
 
-def skeleton(model: Model, entry: registry.Entry | None) -> Source:
+def on_skeleton(model: Model, entry: registry.Entry | None, look: Callable[[Source], Any]) -> Any:
+    """Look at a network without numbers, or where it does not run so, at one with random ones."""
+    try:
+        return look(skeleton(model, entry))
+    except InputError:
+        return look(skeleton(model, entry, numbers=True))
+
+
+def skeleton(model: Model, entry: registry.Entry | None, *, numbers: bool = False) -> Source:
     """Build a network without numbers, on torch's device "meta": the largest is described in a moment.
 
     The few that look into numbers while they are built (regnet), or into masks (of text and pictures), are
@@ -281,12 +288,13 @@ def skeleton(model: Model, entry: registry.Entry | None) -> Source:
 
     untrained = model.model_copy(update={"weights": "random:0"})
     folder = folder_of(untrained, entry)
-    try:
-        with torch.device("meta"):
-            source = build(untrained, folder)
-        numbers = "+" in source.reads
-    except (NotImplementedError, RuntimeError):
-        numbers = True
+    if not numbers:
+        try:
+            with torch.device("meta"):
+                source = build(untrained, folder)
+            numbers = "+" in source.reads
+        except (NotImplementedError, RuntimeError):
+            numbers = True
     if numbers:
         with torch.random.fork_rng(devices=[]):
             source = build(untrained, folder)
@@ -323,19 +331,22 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
 
     Layers that take no part in the forward pass are left out.
     """
-    resolved, entry = registry.resolve(model)
-    source = skeleton(resolved, entry)
-    device = next(source.module.parameters()).device
-    ((_, batch),) = source.prepare([source.example])
-    if device.type == "meta":
-        batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
-    names = layers_of(source)
-    shapes = layouts.shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
-    return {
-        name: (type(source.module.get_submodule(name)).__name__, " x ".join(map(str, shapes[name][1:])))
-        for name in names
-        if name in shapes
-    }
+
+    def look(source: Source) -> dict[str, tuple[str, str]]:
+        device = next(source.module.parameters()).device
+        ((_, batch),) = source.prepare([source.example])
+        if device.type == "meta":
+            batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
+        names = layers_of(source)
+        shapes = layouts.shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
+        return {
+            name: (type(source.module.get_submodule(name)).__name__, " x ".join(map(str, shapes[name][1:])))
+            for name in names
+            if name in shapes
+        }
+
+    shown: dict[str, tuple[str, str]] = on_skeleton(*registry.resolve(model), look)
+    return shown
 
 
 def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
@@ -430,7 +441,8 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
         state = _resized(module, state)
     except Exception as error:  # noqa: BLE001  the libraries take positions for what they should be
         raise InputError(
-            f"The checkpoint {path} does not fit: {reason(error)}. Is it of this network?"
+            f"The checkpoint {path} does not fit: its positions cannot be resized ({reason(error)}). Is it "
+            "of this network?"
         ) from None
     wrong = [k for k, v in state.items() if not isinstance(v, torch.Tensor)]
     wrong = (
