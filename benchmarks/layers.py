@@ -37,9 +37,15 @@ RNG = np.random.default_rng(0)
 PICTURES = [RNG.integers(0, 255, size, dtype=np.uint8) for size in ((96, 96, 3), (70, 150, 3))]
 TEXTS = ["a red cat", "a blue cat and a red house"]
 IDS = [[*range(3, 9)], [*range(20, 31)]]  # where no tokenizer is at hand
-SMALLER = {  # too large for this machine at full depth: blocks are alike
-    name: {"vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2}} for name in ("ViT-H-14", "ViT-bigG-14")
-}
+TWO = {"num_hidden_layers": 2}
+SMALLER = {  # large for one core at full depth, where blocks are alike
+    name: {"vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2}}
+    for name in ("ViT-L-14-quickgelu", "ViT-H-14", "ViT-bigG-14")
+} | {
+    "deepseek_vit_412m": {"depth": 2}, "gemma4_vit_167m": {"depth": 2}, "qwen3_vit_88m": {"depth": 2},
+    "blip": {"vision_config": TWO, "text_config": TWO}, "visual_bert": TWO,
+    "flava": {"image_config": TWO, "text_config": TWO, "multimodal_config": TWO},
+}  # fmt: skip
 
 
 def known() -> dict[str, Model]:
@@ -278,7 +284,7 @@ def check(model: Model) -> dict:
     model = model.model_copy(update={"options": model.options | options})
     source = skeleton(model, entry)
     if source.reads != "image":  # masks of text are looked into
-        source = Network(asked).source
+        source = skeleton(model, entry, numbers=True)
     names, device = layers_of(source), next(source.module.parameters()).device
     ((_, batch),) = source.prepare([source.example] * 2)
     shapes = layouts.shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
@@ -328,7 +334,7 @@ def main() -> None:
     rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     there, start = {r["network"] for r in rows}, time.monotonic()
     models = known()
-    heavy = ("clip-vitl", "clip-vith", "clip-vitbigg", "blip", "flava", "lxmert", "visualbert")
+    heavy = ("clip-vitl", "clip-vith", "clip-vitbigg", "blip", "flava", "lxmert", "timm mobilenetv5")
     pending = [n for n in models if n not in there]
     for name in sys.argv[2:] or sorted(pending, key=lambda n: n.startswith(heavy)):
         if time.monotonic() - start > seconds:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, ValidationError
 
+from neuroenc.datasets.reading import reason
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import language, registry
@@ -256,7 +257,7 @@ def _hub(
         found = _Listing.model_validate_json(page(url))
     except requests.RequestException as error:
         raise InputError(
-            f"Cannot look up {repository} at {hub}: {str(error).splitlines()[0]}. Is there a network here, "
+            f"Cannot look up {repository} at {hub}: {reason(error)}. Is there a network here, "
             "and is the revision right?"
         ) from None
     except ValidationError:
@@ -297,8 +298,7 @@ def _convert(folder: Path) -> None:
         state = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  torch has no error of its own for it
         raise InputError(
-            f"{source} holds more than tensors ({str(error).splitlines()[0]}). It was not read; do "
-            "not trust it."
+            f"{source} holds more than tensors ({reason(error)}). It was not read; do not trust it."
         ) from None
     with atomic(folder / "model.safetensors") as partial:
         partial.write_bytes(save({k: v.contiguous().clone() for k, v in state.items()}, {"format": "pt"}))

@@ -47,8 +47,7 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
         tokenize = nano.tokenize if name == "nano" else open_clip.get_tokenizer(name)
     except Exception as error:  # noqa: BLE001  some are fetched, and each way of that fails in its own way
         raise InputError(
-            f"The tokenizer of {name!r} is not here: {str(error).splitlines()[0]} Fetch it where there is a "
-            "network."
+            f"The tokenizer of {name!r} is not here: {reason(error)}. Fetch it where there is a network."
         ) from None
 
     pad = getattr(getattr(tokenize, "tokenizer", None), "pad_token_id", 0)
@@ -99,7 +98,7 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         try:
             module = make(config)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"Cannot build {kind} with {options}: {str(error).splitlines()[0]}.") from None
+            raise InputError(f"Cannot build {kind} with {options}: {reason(error)}.") from None
 
     picture, image_tower, text_tower = PICTURES.get(kind, ("", "", ""))
     tower = {"image": image_tower, "text": text_tower, None: ""}[half]
@@ -214,7 +213,7 @@ def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> 
     try:
         plain = make()
     except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read config.json of {path}: {str(error).splitlines()[0]}.") from None
+        raise InputError(f"Cannot read config.json of {path}: {reason(error)}.") from None
     for section, changes in (("options", options), *((f"options.{k}", v) for k, v in options.items())):
         config = plain if section == "options" else getattr(plain, section.partition(".")[2])
         if isinstance(changes, dict) and hasattr(config, "to_dict"):
@@ -225,9 +224,7 @@ def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> 
     try:
         return make(**options)
     except Exception as error:  # noqa: BLE001  each type has errors of its own
-        raise InputError(
-            f"{plain.model_type} cannot be configured by {options}: {str(error).splitlines()[0]}."
-        ) from None
+        raise InputError(f"{plain.model_type} cannot be configured by {options}: {reason(error)}.") from None
 
 
 def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
@@ -242,9 +239,7 @@ def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
             trust_remote_code=False,
         )
     except Exception as error:  # noqa: BLE001  each format has errors of its own
-        raise InputError(
-            f"Cannot read the weights in {path}: {str(error).splitlines()[0]}. Fetch them again."
-        ) from None
+        raise InputError(f"Cannot read the weights in {path}: {reason(error)}. Fetch them again.") from None
     # the pooler of a network trained on masked words alone has none
     pooled = any(layer.partition(".")[0] == "pooler" for layer in model.layers)
     missing = [k for k in report["missing_keys"] if pooled or not k.startswith("pooler.")]
@@ -283,7 +278,7 @@ class _Tokenizer:
                 )
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"Cannot read the tokenizer in {folder}: {str(error).splitlines()[0]}. Fetch it again."
+                    f"Cannot read the tokenizer in {folder}: {reason(error)}. Fetch it again."
                 ) from None
             sentences = folder / "sentence_bert_config.json"
             own = read_json(sentences).get("max_seq_length") if sentences.exists() else None

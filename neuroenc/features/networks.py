@@ -117,6 +117,14 @@ class Network:
         }
         for layer in model.layers:
             name, _, part = layer.partition(":")
+            if (
+                model.pooling.startswith("grid")
+                and len(runs[0].shapes[name]) == 3
+                and _rearranged(self.module)
+            ):
+                raise InputError(
+                    f"The tokens of layer {layer!r} do not stand in the order of the picture. Pool by 'mean'."
+                )
             if not part:
                 continue
             if part not in PARTS:
@@ -257,6 +265,11 @@ class Network:
             return output
         axis = self.layouts[name].channels
         return output.chunk(3, axis)[PARTS[part]]
+
+
+def _rearranged(module: Any) -> bool:
+    """Tell whether a network orders its tokens by nested windows (Hiera)."""
+    return any(hasattr(m, "unroll") or hasattr(m, "unroll_schedule") for m in module.modules())
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:
@@ -427,6 +440,7 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             for key in ("state_dict", "model"):
                 state = state.get(key, state) if isinstance(state.get(key, 0), dict) else state
+        state = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     except Exception as error:  # noqa: BLE001  each format has errors of its own
         raise InputError(f"Cannot read the checkpoint {path}: {reason(error)}. Fetch it again.") from None
     if not all(isinstance(name, str) for name in state):

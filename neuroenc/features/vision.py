@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroenc.config import Model
+from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError, suggest
 from neuroenc.features import preprocessing
 from neuroenc.features.networks import Source
@@ -33,7 +34,7 @@ def _source(module: Any, model: Model, prepared: Preprocessing) -> Source:
                 raise
             raise InputError(
                 f"{model.network!r} does not take pictures of {model.input_size} px (`input_size`): "
-                f"{_line(error)}."
+                f"{reason(error)}."
             ) from None
 
     example = np.zeros((*prepared.size, 3), np.uint8)
@@ -123,18 +124,15 @@ def construct(model: Model, make: Callable[..., Any]) -> Any:
     try:
         return make(**options)
     except Exception as error:  # each library has errors of its own
-        if not options and model.input_size is None:
-            raise
-        message = _line(error)
+        if not options and model.input_size is None and isinstance(error, RuntimeError):
+            raise  # of networks that look into numbers while they are built, where there are none
+        message = reason(error)
     unknown = [k for k in options if f"'{k}'" in message and "unexpected keyword" in message]
     if not unknown:
         asked = options | ({"input_size": model.input_size} if model.input_size else {})
-        raise InputError(f"{model.extractor} cannot build {model.network!r} with {asked}: {message}.")
+        given = f" with {asked}" if asked else ""
+        raise InputError(f"{model.extractor} cannot build {model.network!r}{given}: {message}.")
     with torch.device("meta"):
         known = inspect.signature(type(make()).__init__).parameters.values()
     names = [p.name for p in known if p.name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD]
     raise InputError(f"{model.network!r} has no option {unknown[0]!r}. {suggest(unknown[0], names)}")
-
-
-def _line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
