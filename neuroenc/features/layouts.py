@@ -7,6 +7,7 @@ grow with the picture are class and register tokens.
 
 from __future__ import annotations
 
+import math
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -161,7 +162,7 @@ def shown_run(source: Source, names: list[str], device: str) -> Run:
 
 
 def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
-    """Run pictures of three sizes; only the first counts for layers that take no other.
+    """Run pictures of four sizes; only the first counts for layers that take no other.
 
     Parameters
     ----------
@@ -195,11 +196,12 @@ def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
 
     usual = run(source, 2, (height, width))
     oblong = [other((2 * height, width)), other((height, 2 * width))]
-    if any(r.shapes.keys() < usual.shapes.keys() for r in oblong):  # some take squares alone
-        square = other((2 * height, 2 * width))
-        if len(square.shapes) > len(oblong[0].shapes):
-            return [usual, square]
-    return [usual, *oblong]
+    double = other((2 * height, 2 * width))
+    if any(r.shapes.keys() < usual.shapes.keys() for r in oblong) and len(double.shapes) > len(
+        oblong[0].shapes
+    ):
+        return [usual, double]  # some take squares alone
+    return [usual, *oblong, double]
 
 
 def _resized(model: Model, size: tuple[int, int]) -> Source:
@@ -291,13 +293,24 @@ def _places(
         for number, side in enumerate(grown):  # the first follows the height alone, the second the width
             if any(max(s[side], base[side]) >= 3 * min(s[side], base[side]) > 3 for s in shapes[1:]):
                 raise unknown
-            if len(runs) == 3 and follows[side][1 - number]:
+            if len(runs) == 4 and follows[side][1 - number]:
                 raise unknown
         return Layout(axis)
-    n, m = base[grown[0]], [s[grown[0]] for s in shapes[1:]]
-    leading = {(r.area * n - k) / (r.area - 1) for r, k in zip(runs[1:], m, strict=True)}
-    whole = leading.pop() if len(leading) == 1 else -1.0
-    return Layout(axis, int(whole) if whole >= 0 and whole.is_integer() else None)
+    return Layout(axis, _leading([s[grown[0]] for s in shapes], runs[-1].area))
+
+
+def _leading(n: list[int], area: float) -> int | None:
+    """Solve the numbers of tokens for how many lead, p; sides may be rounded.
+
+    With p + h w, p + H w, p + h W and p + H W tokens, (n_Hw - p) (n_hW - p) = (n_hw - p) (n_HW - p). With two
+    numbers alone, `area` apart, they must be squares beside those that lead, unless they are regions.
+    """
+    if len(n) == 4:
+        above, below = n[1] * n[2] - n[0] * n[3], n[1] + n[2] - n[0] - n[3]
+        return above // below if below and above % below == 0 and 0 <= above // below <= n[0] else None
+    p = (area * n[0] - n[1]) / (area - 1)
+    square = area == 2 or all(math.isqrt(int(k - p)) ** 2 == k - p for k in n if k >= p)
+    return int(p) if square and 0 <= p <= n[0] and p.is_integer() else None
 
 
 def thirds(source: Source, name: str, axis: int, device: str) -> bool:
