@@ -274,7 +274,8 @@ def _places(
         wide = [a for a in range(1, len(base)) if base[a] != 1]
         if len(wide) <= 1:
             axis = wide[0] if wide else 1
-            if width not in (None, base[axis]):
+            places = len(base) == 3 and axis == 1 and width is None and "Pool" not in type(module).__name__
+            if width not in (None, base[axis]) or places:  # as well one channel of as many places
                 raise unknown
             return Layout(axis)
         own = [a for a in (1, len(base) - 1) if base[a] == width]

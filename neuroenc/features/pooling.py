@@ -57,7 +57,7 @@ def pool(
             f"How many class and register tokens lead in layer {layer!r} cannot be told. Say so: "
             f"`layout: {{{layer.partition(':')[0]}: tokens:<number>}}`, or pool by 'tokens'."
         )
-    words = words if layout.words and tokens.shape[1] > 1 else None
+    words = words if layout.words else None
     if pooling == "mean":
         if words is not None:
             counted = _among(words, tokens, text_last=text_last, others=True)
