@@ -172,7 +172,7 @@ def evaluate_grade(
         table = read_table(path, "caption")
         texts = {c: table.text(c) for c in ("caption", "generated") if c in table}
         said[subject] = pd.DataFrame(texts | {"confident": table.flags("confident")})
-    write_json(grade(section, recorded, scored, load(split, "splits"), maps, said), out)
+    write_json({"rows": grade(section, recorded, scored, load(split, "splits"), maps, said)}, out)
 
 
 @evaluate.command("pictures")

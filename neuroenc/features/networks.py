@@ -458,12 +458,7 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
             f"The checkpoint {path} does not fit: its positions cannot be resized ({reason(error)}). Is it "
             "of this network?"
         ) from None
-    wrong = [k for k, v in state.items() if not isinstance(v, torch.Tensor)]
-    wrong = (
-        wrong
-        or sorted(set(wanted) ^ set(state))
-        or [k for k, v in wanted.items() if v.shape != state[k].shape]
-    )
+    wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
     if wrong:
         raise InputError(
             f"The checkpoint {path} does not fit: {len(wrong)} tensors differ, first {wrong[0]!r}. "

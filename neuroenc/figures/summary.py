@@ -131,7 +131,7 @@ def summarise(
                 subject=subject, command=command, seed=seed, **about,
             ))  # fmt: skip
     if grade is not None:
-        rows += read_json(grade)
+        rows += read_json(grade, "rows")["rows"]
     write_json({"label": label, "rows": rows}, out)
     with atomic(page) as partial:
         partial.write_text(_page(label, rows), encoding="utf-8")
