@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from features.test_language import CONFIGS, TEXTS, TINY, WORDS, make_folder
 
 from neuroenc.arrays import make_stimuli
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features.extract import describe, extract, read_items
 from neuroenc.features.networks import Network, describe_layers
-from tests.features.test_language import CONFIGS, TEXTS, TINY, WORDS, make_folder
 
 RNG = np.random.default_rng(0)
 PIXELS = [RNG.integers(0, 255, size, dtype=np.uint8) for size in ((40, 50, 3), (64, 40, 3), (50, 40, 3))]
