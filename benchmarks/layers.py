@@ -40,7 +40,7 @@ IDS = [[*range(3, 9)], [*range(20, 31)]]  # where no tokenizer is at hand
 TWO = {"num_hidden_layers": 2}
 SMALLER = {  # large for one core at full depth, where blocks are alike
     name: {"vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2}}
-    for name in ("ViT-L-14-quickgelu", "ViT-H-14", "ViT-bigG-14")
+    for name in ("ViT-H-14", "ViT-bigG-14")
 } | {
     "deepseek_vit_412m": {"depth": 2}, "gemma4_vit_167m": {"depth": 2}, "qwen3_vit_88m": {"depth": 2},
     "blip": {"vision_config": TWO, "text_config": TWO}, "visual_bert": TWO,
