@@ -309,6 +309,23 @@ def networks() -> str:
     return "\n".join(lines)
 
 
+def layers() -> str:
+    """Sum up benchmarks/layers.py."""
+    rows = rows_of("layers")
+    known = [r for r in rows if r["network"] in registry.ENTRIES]
+    n, right, refused, untold, wrong = (
+        sum(r[k] for r in rows) for k in ("layers", "right", "refused", "untold", "wrong")
+    )
+    smaller = ", ".join(r["network"] for r in rows if r["smaller"])
+    return (
+        f"Of {n:,} layers of {len(rows)} untrained networks ({len(known)} of this page, and one of each of "
+        f"{len(rows) - len(known)} families of timm and torchvision) {right:,} are stored as hooks that clone have them, "
+        f"{refused:,} are refused in one line (windows, attention weights, axes or leading tokens that cannot be told), "
+        f"{wrong} are wrong. Of {untold} the values are right and nothing else says what the axes are. At two blocks a tower: "
+        f"{smaller}."
+    )
+
+
 def main() -> None:
     if "--check" not in sys.argv:
         for name, source in (("demo", "results/demo/summary.json"), ("real", "results/real.json")):
@@ -323,7 +340,7 @@ def main() -> None:
             )
     for file, names in (
         ("README.md", ("demo", "graded", "drawn", "real", "bench", "readouts", "faults")),
-        ("docs/networks.md", ("networks",)),
+        ("docs/networks.md", ("layers", "networks")),
     ):
         text = Path(file).read_text()
         for name in names:
