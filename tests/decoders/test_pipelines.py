@@ -215,9 +215,9 @@ def test_a_pipeline_is_fetched_in_parts_and_used(fetched, tmp_path, monkeypatch,
             }
             files |= {"unet/other.safetensors": b"not asked for", "README.md": b"words"}
             listed = [{"rfilename": n, "size": len(d)} for n, d in files.items()]
-            about = {"sha": "abc", "siblings": listed, "cardData": {"license": "other"}}
+            about = {"sha": "0abcdef", "siblings": listed, "cardData": {"license": "other"}}
             server.files[f"api/models/{repository}/revision/main"] = json.dumps(about).encode()
-            server.files |= {f"{repository}/resolve/abc/{n}": d for n, d in files.items()}
+            server.files |= {f"{repository}/resolve/0abcdef/{n}": d for n, d in files.items()}
         status, _, err = run("weights", "fetch", "ip_adapter")
         assert status == 0, err
     manifest = json.loads((tmp_path / "pipeline-ip_adapter" / "manifest.json").read_text())
