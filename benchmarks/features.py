@@ -59,9 +59,7 @@ def main() -> None:
     n = stimuli.sizes["stimulus"]
     starts = range(0, n, size)
     batches = [
-        batch["image"]
-        for s in starts
-        for _, batch in network.source.prepare(read_pixels(stimuli, np.arange(s, min(s + size, n))))
+        network.source.prepare(read_pixels(stimuli, np.arange(s, min(s + size, n))))["image"] for s in starts
     ]
     rates: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:

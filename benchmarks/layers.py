@@ -231,14 +231,14 @@ def raw_outputs(network, layers, prepared) -> dict[str, torch.Tensor]:
 
 def compare(network, layers, axis, items, count, wrong) -> None:
     """Compare some layers with the truth, in all poolings."""
-    everything = network.source.prepare(items)
+    everything = network.source.alike(items)
     if (
         network.reads == "image"
     ):  # of one shape: the same batch, since some untrained networks magnify rounding
         alone, batch = [everything], raw_outputs(network, layers, everything)
         raw = [{n: v[i : i + 1] for n, v in batch.items()} for i in range(len(items))]
     else:
-        alone = [network.source.prepare([item]) for item in items]
+        alone = [network.source.alike([item]) for item in items]
         raw = [raw_outputs(network, layers, one) for one in alone]
     words = [one[0][1]["attention_mask"][0].bool() for one in alone if "attention_mask" in one[0][1]]
     truths = {
@@ -288,7 +288,7 @@ def check(model: Model) -> dict:
     if source.reads != "image":  # masks of text are looked into
         source = skeleton(model, entry, numbers=True)
     names, device = layers_of(source), next(source.module.parameters()).device
-    ((_, batch),) = source.prepare([source.example] * 2)
+    batch = source.prepare([source.example] * 2)
     shapes = layouts.shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
     names = [n for n in names if n in shapes]
     axis = axes(source, names, {k: v.to(device) for k, v in batch.items()})

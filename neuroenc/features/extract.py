@@ -202,7 +202,7 @@ def _open(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any]
         from neuroenc.features.networks import Network
 
         extractor = Network(asked, device=asked.device)
-        return extractor, extractor.source.prepare, extractor.run, extractor.reads
+        return extractor, extractor.source.alike, extractor.run, extractor.reads
     raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
 
 

@@ -413,8 +413,7 @@ def embed_texts(texts: Sequence[str], model: Model) -> NDArray[np.float64]:
     network = Network(twin)
     with torch.inference_mode():
         parts = [
-            network.module.encode_text(batch["text"])
+            network.module.encode_text(network.source.prepare(list(texts[i : i + 256]))["text"])
             for i in range(0, len(texts), 256)
-            for _, batch in network.source.prepare(list(texts[i : i + 256]))
         ]
     return np.asarray(torch.cat(parts).float().numpy(), np.float64)

@@ -130,7 +130,7 @@ def text_runs(source: Source, names: list[str], device: str) -> list[Run]:
     """Run texts of two lengths; of one where the network takes no other."""
 
     def run(n: int, cut: int | None, *, partly: bool = False) -> Run:
-        ((_, batch),) = source.prepare([source.example] * n)
+        batch = source.prepare([source.example] * n)
         batch = {k: (v[:, :cut] if k in WORDS else v).to(device) for k, v in batch.items()}
         length = next(batch[k].shape[1] for k in WORDS if k in batch)
         return Run(n, 1, shapes_of(source, names, batch, partly=partly), length)
@@ -143,7 +143,7 @@ def shown_run(source: Source, names: list[str], device: str) -> Run:
     """Run the usual text beside a picture half as high and half as wide, or twice the regions."""
     import torch
 
-    ((_, batch),) = source.prepare([source.example] * 3)
+    batch = source.prepare([source.example] * 3)
     length = next(batch[k].shape[1] for k in WORDS if k in batch)
     more: dict[str, Any] = {}
     if "pixel_values" in batch:
@@ -336,7 +336,7 @@ def thirds(source: Source, name: str, axis: int, device: str) -> bool:
     example = source.example
     if source.reads == "image":
         example = np.random.default_rng(0).integers(0, 256, example.shape, np.uint8)
-    ((_, batch),) = source.prepare([example])
+    batch = source.prepare([example])
     layer = source.module.get_submodule(name)
     around = source.module.get_submodule(name.rpartition(".")[0])
     caught: dict[str, Any] = {}

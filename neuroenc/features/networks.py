@@ -33,7 +33,7 @@ class Source(NamedTuple):
     """A network of some library and how it is fed."""
 
     module: Any
-    prepare: Callable[[list[Any]], Alike]
+    alike: Callable[[list[Any]], Alike]
     """From stimuli, as `reads` says, to batches: nothing is filled up because of its neighbours"""
     forward: Callable[[Batch], Any]
     reads: str
@@ -46,6 +46,19 @@ class Source(NamedTuple):
     """Submodules that are run; empty: all"""
     text_last: bool = False
     """Whether words stand behind the picture where a layer holds both"""
+
+    def prepare(self, items: list[Any]) -> Batch:
+        """Prepare stimuli of one shape as one batch.
+
+        Raises
+        ------
+        InputError
+            They are of several shapes.
+        """
+        parts = self.alike(items)
+        if len(parts) > 1:
+            raise InputError(f"{len(items)} stimuli of {len(parts)} shapes make no batch. Use `alike`.")
+        return parts[0][1]
 
 
 class Network:
@@ -182,7 +195,7 @@ class Network:
             Layer name to float32 array, (n, n_features), or (n, n_tokens, n_channels) for
             poolings that keep tokens.
         """
-        return self.run(self.source.prepare(items))
+        return self.run(self.source.alike(items))
 
     def run(self, prepared: Alike) -> dict[str, NDArray[np.float32]]:
         """Run stimuli that are prepared, those of one shape together."""
@@ -347,7 +360,7 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
 
     def look(source: Source) -> dict[str, tuple[str, str]]:
         device = next(source.module.parameters()).device
-        ((_, batch),) = source.prepare([source.example])
+        batch = source.prepare([source.example])
         if device.type == "meta":
             batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
         names = layers_of(source)

@@ -131,13 +131,13 @@ def test_a_text_longer_than_the_network_reads(tmp_path):
         "layers": ["embeddings.word_embeddings"],
     }
     text = "a cat " * 80 + "the red dog"
-    cut = Network(Model(**spec)).source.prepare([text])[0][1]["input_ids"][0].tolist()
+    cut = Network(Model(**spec)).source.prepare([text])["input_ids"][0].tolist()
     assert (len(cut) == 96 and cut[:3] == [2, 5, 6] and cut[-2:] == [6, 3]) or cut[-2:] == [5, 3]
-    along = Network(Model(**spec, context=9)).source.prepare([text])[0][1]["input_ids"][0].tolist()
+    along = Network(Model(**spec, context=9)).source.prepare([text])["input_ids"][0].tolist()
     assert len(along) == 96 and along[0] == 2 and along[-4:] == [11, 12, 7, 3]  # the present is kept
     make_folder(tmp_path / "roberta", "roberta")
     roberta = Network(Model(**spec | {"network": str(tmp_path / "roberta")}))
-    assert roberta.source.prepare([text])[0][1]["input_ids"].shape == (1, 94)  # positions begin at 2
+    assert roberta.source.prepare([text])["input_ids"].shape == (1, 94)  # positions begin at 2
     assert roberta([text])["embeddings.word_embeddings"].shape == (1, 16)
     nano = Network(Model(network="nano-text", context=2))
     with pytest.raises(InputError, match=r"1 texts are as long as 'nano' reads, 32 tokens.*`context: 2`"):

@@ -210,7 +210,7 @@ def test_input_size_of_a_checkpoint(extractor, name, layer, tmp_path):
             "tag": "IMAGENET1K_V1" if extractor == "torchvision" else None}  # fmt: skip
     found = Network(Model(**spec, input_size=96))
     picture = np.zeros((100, 100, 3), np.uint8)
-    assert found.source.prepare([picture])[0][1]["image"].shape == (1, 3, 96, 96)
+    assert found.source.prepare([picture])["image"].shape == (1, 3, 96, 96)
     assert np.isfinite(found([picture])[layer]).all()
     same = Network(Model(**spec))
     for key, value in own.state_dict().items():

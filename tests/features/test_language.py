@@ -85,7 +85,7 @@ def test_a_layer_is_what_a_plain_pass_gives(kind, tmp_path):
     module.get_submodule(layer).register_forward_hook(lambda m, i, o: plain.update(out=o))
     for row, item in enumerate(items):  # alone, so without padding but where it is fixed
         with torch.no_grad():
-            module(**found.source.prepare([item])[0][1])
+            module(**found.source.prepare([item]))
         out = plain["out"]
         while not hasattr(out, "ndim"):
             out = out[0]
@@ -156,7 +156,7 @@ def test_broken_folders_are_explained(tmp_path):
 def test_the_text_tower_of_open_clip_is_encode_text():
     layers = ["ln_final", "transformer.resblocks.0"]
     found = Network(Model(network="nano-text", layers=layers, pooling="cls"))
-    ((_, batch),) = prepared = found.source.prepare(["a red cat", "a blue cat"])
+    ((_, batch),) = prepared = found.source.alike(["a red cat", "a blue cat"])
     caught = {}
     found.module.ln_final.register_forward_hook(lambda m, i, o: caught.update(out=o))
     with torch.no_grad():

@@ -31,7 +31,7 @@ def network(**changes):
 
 def test_layers_equal_a_plain_forward_pass():
     found = network(pooling="tokens", layers=["layer1"])
-    batch = found.source.prepare(PIXELS)[0][1]["image"]
+    batch = found.source.prepare(PIXELS)["image"]
     plain = {}
     found.module.layer1.register_forward_hook(lambda m, i, o: plain.update(out=o))
     with torch.no_grad():
