@@ -33,7 +33,7 @@ def test_several_commands_run_in_one_process_until_one_fails(run):
     assert status == 0 and out.startswith(f"{__version__}\n{{") and out.endswith(f"}}\n{__version__}\n")
     status, out, err = run("--version", "--then", "config", "check", "/no.yaml", "--then", "--version")
     assert (status, out) == (2, f"{__version__}\n") and err.count("\n") == 1 and "/no.yaml" in err
-    assert run("config", "chekc", "--then", "--version")[:2] == (2, "")
+    assert run("config", "unknown", "--then", "--version")[:2] == (2, "")
 
 
 def test_version_and_help(run):
