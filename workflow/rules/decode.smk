@@ -1,20 +1,3 @@
-def decoding(wildcards, input, output):
-    """List the commands of `decode_fit`."""
-    options = section("decoders", wildcards.decoder, without=["models"])
-    fit = ["decode", "fit"]
-    return commands(
-        command(*fit, **input, options=options, out=output.embeddings),
-        command(*fit, **input, options=options, out=output.null, shuffle=0),
-        command(
-            "decode",
-            "evaluate",
-            embeddings=output.embeddings,
-            null=output.null,
-            out=output.retrieval,
-        ),
-    )
-
-
 rule decode_fit:
     """Decode embeddings of held-out stimuli, also after dealing the training pictures anew; retrieve by both."""
     input:
@@ -69,43 +52,6 @@ rule decode_classify:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
-def wants(wildcards, input, output):
-    """List the commands of `decode_wants`."""
-    given = {k: getattr(input, k) for k in ("responses", "stimuli", "split")}
-    run = []
-    if CAPTIONS:
-        run.append(
-            command(
-                "caption",
-                "voxels",
-                *["--generate"] * bool(CAPTIONS.get("generate")),
-                **given,
-                features=input.captions,
-                layer=[CAPTIONS["layer"]] if CAPTIONS.get("layer") else [],
-                temperature=CAPTIONS.get("temperature", 0.05),
-                out=output.table,
-                regions=output.regions,
-            )
-        )
-    for region in SYNTHESIS.get("regions", []):
-        judge = f"{input.weights}={section('models', FITS[SYNTHESIS['judge']][1])}"
-        run.append(
-            command(
-                "decode",
-                "synthesise",
-                **given,
-                features=input.synthesis,
-                region=region,
-                judge=judge,
-                scale=SYNTHESIS.get("scale", 3),
-                seed=SYNTHESIS.get("seed", 0),
-                out=getattr(output, f"figure_{region}"),
-                scores=getattr(output, f"scores_{region}"),
-            )
-        )
-    return commands(*run)
-
-
 WANTED = {}
 if CAPTIONS:
     WANTED["table"] = f"{SUB}_desc-captions.csv"
@@ -149,63 +95,6 @@ if WANTED:
             run=wants,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
-
-
-def reconstruction(wildcards, input, output):
-    """List the commands of `decode_reconstruct`: other judges redraw nothing."""
-    given = {
-        k: getattr(input, k)
-        for k in ("embeddings", "null", "features", "stimuli", "split")
-    }
-    options = section("reconstruction", without=["judges", "closed_loop", "captions"])
-    run = [
-        command(
-            "decode",
-            "reconstruct",
-            **given,
-            low_level=input.low,
-            low_level_null=input.low_null,
-            options=options,
-            out=output.pictures,
-        )
-    ]
-    if output.captions:
-        run.append(command("decode", "caption", **given, out=output.captions))
-    return commands(*run)
-
-
-def judgement(wildcards, input, output):
-    """List the commands of `evaluate_reconstructions`."""
-    encoders = [
-        f"{name}={weights}={section('models', FITS[name][1])}"
-        for name, weights in zip(DRAWN.get("closed_loop", []), input.weights)
-    ]
-    run = [
-        command(
-            "evaluate",
-            "pictures",
-            pictures=input.pictures,
-            stimuli=input.stimuli,
-            responses=input.responses,
-            judge=[
-                f"{name}={section('models', name)}" for name in DRAWN.get("judges", [])
-            ],
-            encoder=encoders,
-            out=output.pictures,
-        )
-    ]
-    if output.captions:
-        run.append(
-            command(
-                "evaluate",
-                "captions",
-                captions=input.captions,
-                stimuli=input.stimuli,
-                clip=section("models", DRAWN["model"]),
-                out=output.captions,
-            )
-        )
-    return commands(*run)
 
 
 if DRAWN:

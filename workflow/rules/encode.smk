@@ -30,47 +30,6 @@ rule encode_fit:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
-def evaluation(wildcards, input, output):
-    """List the commands of `evaluate`."""
-    predictions = dict(zip(FITS, input.predictions))
-    run = []
-    if STACK:
-        members = [f"{n}={predictions[n]}" for n in STACK]
-        predictions["stack"] = output.stack[0]
-        run.append(
-            command(
-                "encode",
-                "stack",
-                responses=input.responses,
-                predictions=members,
-                options=section("stack"),
-                out=output.stack[0],
-            )
-        )
-    for name, scores in zip(NAMES, output.scores):
-        run.append(
-            command(
-                "evaluate",
-                "score",
-                responses=input.responses,
-                predictions=predictions[name],
-                options=section("evaluation"),
-                out=scores,
-            )
-        )
-    for name, retrieval in zip(MATCHED, output.retrieval):
-        run.append(
-            command(
-                "decode",
-                "match",
-                responses=input.responses,
-                predictions=predictions[name],
-                out=retrieval,
-            )
-        )
-    return commands(*run)
-
-
 rule evaluate:
     """Mix the fits of a subject, score all against the ceiling, and retrieve the test pictures by each."""
     input:

@@ -1,13 +1,3 @@
-def figure(ending, caption, category, **labels):
-    """A figure of one subject, as the report shows it."""
-    return report(
-        f"{SUB}_{ending}.png",
-        caption=f"../report/{caption}.rst",
-        category=category,
-        labels={"subject": "{subject}", **labels},
-    )
-
-
 SHOWN = {"responses": f"{SUB}_responses.nc", "scores": of_fits("scores.nc")}
 MADE = {
     "regions": figure("regions", "regions", "Accuracy by region"),
@@ -53,81 +43,6 @@ if DRAWN:
     )
 
 
-def drawing(wildcards, input, output):
-    """List the commands of `figures`."""
-    scores = named(NAMES, input.scores)
-    run = [
-        command(
-            "results",
-            "figures",
-            scores=scores,
-            regions=output.regions,
-            scatter=output.scatter,
-            layers=output.layers,
-        )
-    ]
-    if SURFACE or VOLUME:
-        maps = {
-            "nifti": [output.maps] if VOLUME else [],
-            "left": [output.left] if SURFACE else [],
-            "right": [output.right] if SURFACE else [],
-        }
-        run.append(
-            command("results", "maps", responses=input.responses, scores=scores, **maps)
-        )
-    if SURFACE:
-        run.append(
-            command(
-                "results",
-                "surface",
-                responses=input.responses,
-                scores=scores,
-                out=output.surface,
-            )
-        )
-    if TIMES:
-        run.append(
-            command("results", "time-course", scores=scores, out=output.time_course)
-        )
-    for name in ATTENTION:
-        label = stem(name)
-        run.append(
-            command(
-                "results",
-                "attention",
-                weights=getattr(input, f"weights_{label}"),
-                features=getattr(input, f"features_{label}"),
-                stimuli=input.stimuli,
-                out=getattr(output, f"attention_{label}"),
-                maps=getattr(output, f"maps_{label}"),
-            )
-        )
-    for label in CLASSIFIERS:
-        run.append(
-            command(
-                "results",
-                "classes",
-                scores=getattr(input, f"classes_{label}"),
-                out=getattr(output, f"classes_{label}"),
-            )
-        )
-    if CAPTIONS:
-        run.append(command("results", "words", regions=input.words, out=output.words))
-    if DRAWN:
-        run.append(
-            command(
-                "results",
-                "reconstructions",
-                pictures=input.pictures,
-                scores=input.judged,
-                stimuli=input.stimuli,
-                captions=input.captions,
-                out=output.reconstructions,
-            )
-        )
-    return commands(*run)
-
-
 rule figures:
     """Draw what is known of one subject: scores, layers, maps, attention, classes, words, pictures."""
     input:
@@ -146,55 +61,6 @@ rule figures:
         run=drawing,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
-
-
-def summing(wildcards, input, output):
-    """List the commands of `summary`; a simulated run is held against its truth first."""
-    fits = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
-    scores = named(fits, input.scores)
-    run = []
-    if SIMULATED:
-        run.append(
-            command(
-                "evaluate",
-                "grade",
-                options=json.dumps(config),
-                root=input.root,
-                split=input.split,
-                responses=named(SUBJECTS, input.responses),
-                scores=scores,
-                attention=named(SUBJECTS, input.attention),
-                captions=named(SUBJECTS, input.said),
-                out=output.grade,
-            )
-        )
-    run.append(
-        command(
-            "results",
-            "summary",
-            scores=scores,
-            retrieval=named(
-                [f"{s}:{d}" for s in SUBJECTS for d in DECODED], input.retrieval
-            ),
-            classification=named(
-                [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS], input.classes
-            ),
-            reconstruction=named(SUBJECTS, input.pictures)
-            + named(SUBJECTS, input.captions),
-            label=config["label"],
-            seed=config.get("evaluation", {}).get("seed", 0),
-            command=command_of_the_run(),
-            grade=output.grade,
-            out=output.summary,
-            table=output.table,
-            page=output.page,
-        )
-    )
-    return commands(*run)
-
-
-def of_subjects(*endings, when=True):
-    return [f"{RUN}/sub-{s}/sub-{s}_{e}" for s in SUBJECTS for e in endings if when]
 
 
 rule summary:

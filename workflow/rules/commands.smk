@@ -1,0 +1,287 @@
+# What the jobs run: the words of their commands.
+
+
+def evaluation(wildcards, input, output):
+    """List the commands of `evaluate`."""
+    predictions = dict(zip(FITS, input.predictions))
+    run = []
+    if STACK:
+        members = [f"{n}={predictions[n]}" for n in STACK]
+        predictions["stack"] = output.stack[0]
+        run.append(
+            command(
+                "encode",
+                "stack",
+                responses=input.responses,
+                predictions=members,
+                options=section("stack"),
+                out=output.stack[0],
+            )
+        )
+    for name, scores in zip(NAMES, output.scores):
+        run.append(
+            command(
+                "evaluate",
+                "score",
+                responses=input.responses,
+                predictions=predictions[name],
+                options=section("evaluation"),
+                out=scores,
+            )
+        )
+    for name, retrieval in zip(MATCHED, output.retrieval):
+        run.append(
+            command(
+                "decode",
+                "match",
+                responses=input.responses,
+                predictions=predictions[name],
+                out=retrieval,
+            )
+        )
+    return commands(*run)
+
+
+def decoding(wildcards, input, output):
+    """List the commands of `decode_fit`."""
+    options = section("decoders", wildcards.decoder, without=["models"])
+    fit = ["decode", "fit"]
+    return commands(
+        command(*fit, **input, options=options, out=output.embeddings),
+        command(*fit, **input, options=options, out=output.null, shuffle=0),
+        command(
+            "decode",
+            "evaluate",
+            embeddings=output.embeddings,
+            null=output.null,
+            out=output.retrieval,
+        ),
+    )
+
+
+def wants(wildcards, input, output):
+    """List the commands of `decode_wants`."""
+    given = {k: getattr(input, k) for k in ("responses", "stimuli", "split")}
+    run = []
+    if CAPTIONS:
+        run.append(
+            command(
+                "caption",
+                "voxels",
+                *["--generate"] * bool(CAPTIONS.get("generate")),
+                **given,
+                features=input.captions,
+                layer=[CAPTIONS["layer"]] if CAPTIONS.get("layer") else [],
+                temperature=CAPTIONS.get("temperature", 0.05),
+                out=output.table,
+                regions=output.regions,
+            )
+        )
+    for region in SYNTHESIS.get("regions", []):
+        judge = f"{input.weights}={section('models', FITS[SYNTHESIS['judge']][1])}"
+        run.append(
+            command(
+                "decode",
+                "synthesise",
+                **given,
+                features=input.synthesis,
+                region=region,
+                judge=judge,
+                scale=SYNTHESIS.get("scale", 3),
+                seed=SYNTHESIS.get("seed", 0),
+                out=getattr(output, f"figure_{region}"),
+                scores=getattr(output, f"scores_{region}"),
+            )
+        )
+    return commands(*run)
+
+
+def reconstruction(wildcards, input, output):
+    """List the commands of `decode_reconstruct`: other judges redraw nothing."""
+    given = {
+        k: getattr(input, k)
+        for k in ("embeddings", "null", "features", "stimuli", "split")
+    }
+    options = section("reconstruction", without=["judges", "closed_loop", "captions"])
+    run = [
+        command(
+            "decode",
+            "reconstruct",
+            **given,
+            low_level=input.low,
+            low_level_null=input.low_null,
+            options=options,
+            out=output.pictures,
+        )
+    ]
+    if output.captions:
+        run.append(command("decode", "caption", **given, out=output.captions))
+    return commands(*run)
+
+
+def judgement(wildcards, input, output):
+    """List the commands of `evaluate_reconstructions`."""
+    encoders = [
+        f"{name}={weights}={section('models', FITS[name][1])}"
+        for name, weights in zip(DRAWN.get("closed_loop", []), input.weights)
+    ]
+    run = [
+        command(
+            "evaluate",
+            "pictures",
+            pictures=input.pictures,
+            stimuli=input.stimuli,
+            responses=input.responses,
+            judge=[
+                f"{name}={section('models', name)}" for name in DRAWN.get("judges", [])
+            ],
+            encoder=encoders,
+            out=output.pictures,
+        )
+    ]
+    if output.captions:
+        run.append(
+            command(
+                "evaluate",
+                "captions",
+                captions=input.captions,
+                stimuli=input.stimuli,
+                clip=section("models", DRAWN["model"]),
+                out=output.captions,
+            )
+        )
+    return commands(*run)
+
+
+def figure(ending, caption, category, **labels):
+    """A figure of one subject, as the report shows it."""
+    return report(
+        f"{SUB}_{ending}.png",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"subject": "{subject}", **labels},
+    )
+
+
+def drawing(wildcards, input, output):
+    """List the commands of `figures`."""
+    scores = named(NAMES, input.scores)
+    run = [
+        command(
+            "results",
+            "figures",
+            scores=scores,
+            regions=output.regions,
+            scatter=output.scatter,
+            layers=output.layers,
+        )
+    ]
+    if SURFACE or VOLUME:
+        maps = {
+            "nifti": [output.maps] if VOLUME else [],
+            "left": [output.left] if SURFACE else [],
+            "right": [output.right] if SURFACE else [],
+        }
+        run.append(
+            command("results", "maps", responses=input.responses, scores=scores, **maps)
+        )
+    if SURFACE:
+        run.append(
+            command(
+                "results",
+                "surface",
+                responses=input.responses,
+                scores=scores,
+                out=output.surface,
+            )
+        )
+    if TIMES:
+        run.append(
+            command("results", "time-course", scores=scores, out=output.time_course)
+        )
+    for name in ATTENTION:
+        label = stem(name)
+        run.append(
+            command(
+                "results",
+                "attention",
+                weights=getattr(input, f"weights_{label}"),
+                features=getattr(input, f"features_{label}"),
+                stimuli=input.stimuli,
+                out=getattr(output, f"attention_{label}"),
+                maps=getattr(output, f"maps_{label}"),
+            )
+        )
+    for label in CLASSIFIERS:
+        run.append(
+            command(
+                "results",
+                "classes",
+                scores=getattr(input, f"classes_{label}"),
+                out=getattr(output, f"classes_{label}"),
+            )
+        )
+    if CAPTIONS:
+        run.append(command("results", "words", regions=input.words, out=output.words))
+    if DRAWN:
+        run.append(
+            command(
+                "results",
+                "reconstructions",
+                pictures=input.pictures,
+                scores=input.judged,
+                stimuli=input.stimuli,
+                captions=input.captions,
+                out=output.reconstructions,
+            )
+        )
+    return commands(*run)
+
+
+def summing(wildcards, input, output):
+    """List the commands of `summary`; a simulated run is held against its truth first."""
+    fits = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
+    scores = named(fits, input.scores)
+    run = []
+    if SIMULATED:
+        run.append(
+            command(
+                "evaluate",
+                "grade",
+                options=json.dumps(config),
+                root=input.root,
+                split=input.split,
+                responses=named(SUBJECTS, input.responses),
+                scores=scores,
+                attention=named(SUBJECTS, input.attention),
+                captions=named(SUBJECTS, input.said),
+                out=output.grade,
+            )
+        )
+    run.append(
+        command(
+            "results",
+            "summary",
+            scores=scores,
+            retrieval=named(
+                [f"{s}:{d}" for s in SUBJECTS for d in DECODED], input.retrieval
+            ),
+            classification=named(
+                [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS], input.classes
+            ),
+            reconstruction=named(SUBJECTS, input.pictures)
+            + named(SUBJECTS, input.captions),
+            label=config["label"],
+            seed=config.get("evaluation", {}).get("seed", 0),
+            command=command_of_the_run(),
+            grade=output.grade,
+            out=output.summary,
+            table=output.table,
+            page=output.page,
+        )
+    )
+    return commands(*run)
+
+
+def of_subjects(*endings, when=True):
+    return [f"{RUN}/sub-{s}/sub-{s}_{e}" for s in SUBJECTS for e in endings if when]
