@@ -132,7 +132,7 @@ def test_of_transformers(kind):
         items = [np.asarray(p) for p in PICTURES]
     own = getattr(transformers, f"{kind.capitalize()}ImageProcessor")()
     for item, picture in zip(items, PICTURES, strict=True):
-        ((_, batch),) = source.prepare([item])
+        batch = source.prepare([item])
         expected = own(images=[picture], return_tensors="pt")["pixel_values"]
         np.testing.assert_allclose(batch["pixel_values"], expected, atol=1e-5)
     assert source.contract["normalisation"] == f"mean {tuple(own.image_mean)}, std {tuple(own.image_std)}"
@@ -146,7 +146,7 @@ def test_a_picture_that_looks_like_channels_first():
     own = transformers.BlipImageProcessor()(
         images=[thin], input_data_format="channels_last", return_tensors="pt"
     )
-    np.testing.assert_allclose(source.prepare([thin])[0][1]["pixel_values"], own["pixel_values"], atol=1e-5)
+    np.testing.assert_allclose(source.prepare([thin])["pixel_values"], own["pixel_values"], atol=1e-5)
 
 
 def checkpoint(path, network="squeezenet1_1"):
@@ -230,7 +230,7 @@ def test_networks_that_read_minus_one_to_one(network, side, tmp_path):
     got = Network(Model(**spec))([RGB])["fc"]
     np.testing.assert_allclose(got, expected, atol=1e-6)
     half = Network(Model(**spec, normalisation="half"))
-    assert half.source.prepare([RGB])[0][1]["image"].shape == (1, 3, side, side)
+    assert half.source.prepare([RGB])["image"].shape == (1, 3, side, side)
     np.testing.assert_allclose(half([RGB])["fc"], expected, atol=1e-6)
 
 
@@ -247,7 +247,7 @@ def test_another_size_of_pictures(extractor, network, words):
     with torch.device("meta"):
         source = build(model)
     assert source.contract["preprocessing"].endswith(words)
-    batch = source.prepare([RGB])[0][1]["image"]
+    batch = source.prepare([RGB])["image"]
     assert batch.shape == (1, 3, 96, 96)
     assert describe_layers(model)
 
