@@ -300,6 +300,10 @@ CASES = {f"{kind}: {name}": case for kind, cases in
          {"HDF5": HDF5, "array": ARRAYS, "image": IMAGES, "table": TABLES}.items() for name, case in cases.items()}  # fmt: skip
 
 
+def of_subject(root, out):
+    return ("--options", f'{{"name": "custom", "root": "{root}"}}', "--subject", "01", "--out", out)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_responses_of_a_stranger(run, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -307,14 +311,7 @@ def test_responses_of_a_stranger(run, tmp_path, monkeypatch, name):
     make, message = CASES[name]
     make(root)
     before = set(tmp_path.rglob("*"))
-    asked = (
-        "--options",
-        f'{{"name": "custom", "root": "{root}"}}',
-        "--subject",
-        "01",
-        "--out",
-        tmp_path / "out.nc",
-    )
+    asked = of_subject(root, tmp_path / "out.nc")
     status, out, err = run("data", "responses", *asked)
     if status == 0:  # it is not the responses
         status, out, err = run("data", "stimuli", *asked)
@@ -334,14 +331,7 @@ def test_matlab_writes_its_axes_in_reverse(run, tmp_path):
         file["y"].attrs["_FillValue"] = -1.0
 
     h5(root, make)
-    asked = (
-        "--options",
-        f'{{"name": "custom", "root": "{root}"}}',
-        "--subject",
-        "01",
-        "--out",
-        tmp_path / "r.nc",
-    )
+    asked = of_subject(root, tmp_path / "r.nc")
     status, _, err = run("data", "responses", *asked)
     assert status == 0, err
     with xr.open_dataset(tmp_path / "r.nc", engine="h5netcdf") as found:
