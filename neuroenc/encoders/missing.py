@@ -214,15 +214,11 @@ def by_stimulus(responses: xr.Dataset) -> Shown:
         return Shown(ids, mean, group, "")
     if not there.any():
         raise InputError(f"All responses to {len(ids)} stimuli are missing (NaN). Check the responses.")
-    return Shown(ids[there], mean[there], group[there], say_silent(ids[~there], len(ids), "are left out"))
-
-
-def say_silent(gone: NDArray[np.str_], n: int, fate: str) -> str:
-    """Name the stimuli, of `n`, that have no response, and say what becomes of them."""
+    gone = ids[~there]
     named = ", ".join(gone[:5].tolist()) + (", …" if len(gone) > 5 else "")
-    said = f"{len(gone)} of {n} stimuli have no response (all NaN) and {fate}: {named}"
+    said = f"{len(gone)} of {len(ids)} stimuli have no response (all NaN) and are left out: {named}"
     tqdm.write(said)
-    return said
+    return Shown(ids[there], mean[there], group[there], said)
 
 
 def fittable(Y: Floats, folds: list[Any]) -> NDArray[np.bool_]:

@@ -123,12 +123,3 @@ def standardise_by(train: ArrayLike, *values: ArrayLike) -> list[NDArray[np.floa
 def _size(power: NDArray[np.float64]) -> NDArray[np.float64]:
     """Root of the power of patterns; NaN where a pattern is flat."""
     return np.sqrt(np.where(power > 0, power, np.nan))
-
-
-def top_k(similarity: ArrayLike, k: int) -> float:
-    """Share of rows whose own column is among the `k` largest; chance is k / n_columns.
-
-    Of equal values the own column counts as the last, so that a constant predictor earns nothing; so does one
-    that is not a number.
-    """
-    return float((ahead(similarity) < k).mean())

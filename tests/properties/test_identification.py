@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import cosine, hits
-from neuroenc.evaluation.identification import pattern_similarity, top_k
+from neuroenc.evaluation.identification import own_rank, pattern_similarity
 from neuroenc.evaluation.images import two_way
 from neuroenc.ranking import ahead, best
 
@@ -28,9 +28,11 @@ def test_noise_is_at_chance_for_any_weights(n_neuroids, seed, data):
     measured, predicted = rng.standard_normal((2, N, n_neuroids))
     weight = data.draw(st.lists(WEIGHT, min_size=n_neuroids, max_size=n_neuroids))
     similarity = pattern_similarity(measured, predicted, weight)
+    rank = own_rank(measured, predicted, weight)  # what evaluate counts; None: no neuroid has weight
+    assert np.array_equal(ahead(similarity) if np.isfinite(similarity).any() else None, rank)
     for s in (similarity, similarity.T):
-        no_more_than_chance(top_k(s, 1), 1 / N)
-        no_more_than_chance(top_k(s, 5), 5 / N)
+        no_more_than_chance((ahead(s) < 1).mean(), 1 / N)
+        no_more_than_chance((ahead(s) < 5).mean(), 5 / N)
         no_more_than_chance(hits(s, 1, 20).mean(), 1 / 20)
 
 
@@ -53,18 +55,18 @@ def test_noise_is_neither_above_nor_below_chance(n_neuroids):
 def test_one_neuroid_is_a_rank_by_its_value():
     rng = np.random.default_rng(0)
     y = rng.standard_normal((N, 1))
-    assert top_k(pattern_similarity(y, y), 1) == 1
+    assert (own_rank(y, y) < 1).mean() == 1
     noisy = y + 0.2 * rng.standard_normal((N, 1))
     nearest = np.abs(y - noisy.T).argmin(1) == np.arange(N)
-    assert top_k(pattern_similarity(y, noisy), 1) == pytest.approx(nearest.mean())
+    assert (own_rank(y, noisy) < 1).mean() == pytest.approx(nearest.mean())
     one = np.concatenate([y, rng.standard_normal((N, 20))], 1)
     trusted = [1e-3, *[-1.0] * 10, *[np.nan] * 10]
-    assert top_k(pattern_similarity(one, one, trusted), 1) == 1
+    assert (own_rank(one, one, trusted) < 1).mean() == 1
 
 
 def test_what_is_not_a_number_comes_last():
     s = np.array([[np.nan, 0, 0], [np.nan, 0.5, 0.1], [0.3, np.nan, 0.2]])
     assert ahead(s).tolist() == [2, 0, 1]
-    assert top_k(np.full((5, 5), np.nan), 4) == 0
+    assert (ahead(np.full((5, 5), np.nan)) == 4).all()
     assert hits(cosine(np.full((5, 3), np.nan), np.eye(5, 3)), 4).sum() == 0
     assert best([[np.nan, 1, np.nan], [0.5, 1, np.nan]]).tolist() == [1, 0, 0]
