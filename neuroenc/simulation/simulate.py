@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from neuroenc import __version__
 from neuroenc.config import Simulation
-from neuroenc.datasets import cortex, grammar
 from neuroenc.files import atomic, reserve
+from neuroenc.simulation import cortex, grammar
 
 PREPARATION = "betas_fithrf_GLMdenoise_RR"
 BETA_SCALE = 300  # int16 counts per percent signal change

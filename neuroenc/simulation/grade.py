@@ -16,10 +16,8 @@ from tqdm import tqdm
 from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
-from neuroenc.datasets import cortex, grammar, nsd, simulate
+from neuroenc.datasets import nsd
 from neuroenc.decoders import nano as small
-from neuroenc.decoders.nano_training import STREAM
-from neuroenc.decoders.voxels import words_of
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.ceilings import ceiling
@@ -27,6 +25,10 @@ from neuroenc.evaluation.scores import pearson_r
 from neuroenc.features import nano
 from neuroenc.files import existing
 from neuroenc.records import row
+from neuroenc.simulation import cortex, grammar, simulate
+from neuroenc.simulation.train_decoders import STREAM
+from neuroenc.simulation.train_network import training_scenes
+from neuroenc.words import content_words
 
 COMMAND = "neuroenc evaluate grade"
 KINDS = {
@@ -73,7 +75,7 @@ def grade(
     for path in (small.PICTURES, small.CAPTIONS):
         of = small.record(path)
         streams.add((of["n_pictures"], of["seed"] + STREAM))
-    trained = {repr(scene) for n, s in streams for scene in nano.training_scenes(n, s)}
+    trained = {repr(scene) for n, s in streams for scene in training_scenes(n, s)}
     shared = sum(repr(scene) in trained for scene in pictures.scenes)
     rows = [
         row("pictures shared by network training and subjects", shared, unit="pictures",
@@ -202,7 +204,7 @@ def captions_of_categories(
     labels : dict
         Of the rows.
     """
-    words = small.category_words()
+    words = grammar.category_words()
     preferred, silent = truth["preferred"].values, truth["silent"].values
     confident = table["confident"].to_numpy(bool)
     chosen = np.flatnonzero((preferred != "") & confident)
@@ -210,7 +212,7 @@ def captions_of_categories(
     for column in ("caption", "generated"):
         if column not in table:
             continue
-        said = [set(words_of(str(c))) for c in table[column]]
+        said = [set(content_words(str(c))) for c in table[column]]
         right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
         guesses = [[bool(said[v] & some) for some in words.values()] for v in chosen]
         chance = np.mean(guesses) if guesses else np.nan
