@@ -152,60 +152,25 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         A file is missing, cut short, of another type, grid or order of axes.
     """
     root = root_of(options)
-    if options.space not in ("func1pt8mm", "fsaverage"):
-        raise invalid("dataset.space", options.space, ("func1pt8mm", "fsaverage"))
-    volume = options.space == "func1pt8mm"
-    betas = root / f"nsddata_betas/ppdata/subj{subject}/{options.space}/{options.preparation}"
-    if not betas.is_dir():
-        if not betas.parent.is_dir():
-            raise _unknown_subject(root, subject)
-        raise invalid("dataset.preparation", options.preparation,
-                      sorted(p.name for p in betas.parent.iterdir()))  # fmt: skip
-    reader = Volume(root, subject, betas) if volume else Surface(root, subject, betas)
+    reader = _reader(root, subject, options)
     mask = reader.mask(options.mask)
-    order, picture, shared = _design(root, subject)
     sessions = reader.sessions()[: options.sessions]
-    n_trials = _record(root)["trials_per_session"]
-    source: dict[str, str] = {}
-    trial = np.concatenate([np.arange((n - 1) * n_trials, n * n_trials) for n in sessions])
-    if trial.max() >= len(order):
-        raise InputError(
-            f"nsd_expdesign.mat has {len(order)} trials, session {max(sessions)} ends at {trial.max() + 1}."
-        )
-    nsd_id = picture[order[trial]]
-    test = np.isin(nsd_id, shared)
-    sessions_of = np.repeat([f"{n:02d}" for n in sessions], n_trials)
-    values = np.empty((len(trial), int(mask.sum())), np.float32)  # filled in place: it is there once only
-    for i, number in enumerate(tqdm(sessions, f"betas of subj{subject}", disable=None)):
-        found, paths = reader.betas(number, mask)
-        if len(found) != n_trials:
-            raise InputError(f"{paths[0]} holds {len(found)} trials, expected {n_trials}.")
-        source |= {path.name: sha256(path) for path in paths}
-        rows = slice(i * n_trials, (i + 1) * n_trials)
-        values[rows] = _zscore(found, ~test[rows])
-
+    nsd_id, test = _trials(root, subject, sessions)
+    values, source = _betas(reader, mask, sessions, ~test)
     stimulus_id = np.array([f"nsd-{i:05d}" for i in nsd_id])
-    repetition = pd.Series(stimulus_id).groupby(stimulus_id).cumcount().to_numpy()
-    neuroid = reader.coordinates(mask) | {"subject": np.full(int(mask.sum()), subject)}
-    neuroid["ncsnr"] = reader.ncsnr(mask)
-    for atlas in options.regions:
-        labels, names = reader.labels(atlas)
-        for number, name in names.items():
-            # a region in two halves (V1v, V1d) is one region here
-            merged = name[:-1] if atlas == "prf-visualrois" and name[-1] in "vd" else name
-            inside = (labels == number)[mask]
-            key = f"roi_{merged}"
-            neuroid[key] = neuroid.get(key, np.zeros_like(inside)) | inside
-    neuroid = {k: v for k, v in neuroid.items() if not k.startswith("roi_") or v.any()}
     dataset = make_responses(
         values,
         presentation={
-            "stimulus_id": stimulus_id, "session": sessions_of,
+            "stimulus_id": stimulus_id,
+            "session": np.repeat([f"{n:02d}" for n in sessions], len(test) // len(sessions)),
             # NSD's releases give no run per beta: 62 or 63 trials each, in no published table
-            "run": np.zeros(len(values), int), "repetition": repetition,
+            "run": np.zeros(len(values), int),
+            "repetition": pd.Series(stimulus_id).groupby(stimulus_id).cumcount().to_numpy(),
             "split": np.where(test, "test", "train"), "group": stimulus_id,
         },
-        neuroid=neuroid,
+        neuroid=reader.coordinates(mask)
+        | {"subject": np.full(int(mask.sum()), subject), "ncsnr": reader.ncsnr(mask)}
+        | _regions(reader, options.regions, mask),
         attrs={
             "dataset": _record(root)["name"], "space": options.space,
             "units": "z-score within session of percent signal change",
@@ -216,6 +181,65 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     for key, index in reader.surface(mask).items():
         dataset[f"surface_{key}"] = (f"vertex_{key}", index)
     return dataset
+
+
+def _reader(root: Path, subject: str, options: Dataset) -> Volume | Surface:
+    """Open the space that is asked for, in the preparation that is asked for."""
+    if options.space not in ("func1pt8mm", "fsaverage"):
+        raise invalid("dataset.space", options.space, ("func1pt8mm", "fsaverage"))
+    betas = root / f"nsddata_betas/ppdata/subj{subject}/{options.space}/{options.preparation}"
+    if not betas.parent.is_dir():
+        raise _unknown_subject(root, subject)
+    if not betas.is_dir():
+        raise invalid("dataset.preparation", options.preparation,
+                      sorted(p.name for p in betas.parent.iterdir()))  # fmt: skip
+    return (Volume if options.space == "func1pt8mm" else Surface)(root, subject, betas)
+
+
+def _trials(root: Path, subject: str, sessions: list[int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the picture of each trial of the sessions, from 0, and whether all subjects see it."""
+    order, picture, shared = _design(root, subject)
+    n_trials = _record(root)["trials_per_session"]
+    trial = np.concatenate([np.arange((n - 1) * n_trials, n * n_trials) for n in sessions])
+    if trial.max() >= len(order):
+        raise InputError(
+            f"nsd_expdesign.mat has {len(order)} trials, session {max(sessions)} ends at {trial.max() + 1}."
+        )
+    nsd_id = picture[order[trial]]
+    return nsd_id, np.isin(nsd_id, shared)
+
+
+def _betas(
+    reader: Volume | Surface, mask: NDArray[np.bool_], sessions: list[int], training: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Read the sessions, each scaled by its training trials, (n_trials, n_neuroids); hash the files."""
+    source: dict[str, str] = {}
+    n_trials = len(training) // len(sessions)
+    values = np.empty((len(training), int(mask.sum())), np.float32)  # filled in place: it is there once only
+    for i, number in enumerate(tqdm(sessions, f"betas of subj{reader.subject}", disable=None)):
+        found, paths = reader.betas(number, mask)
+        if len(found) != n_trials:
+            raise InputError(f"{paths[0]} holds {len(found)} trials, expected {n_trials}.")
+        source |= {path.name: sha256(path) for path in paths}
+        rows = slice(i * n_trials, (i + 1) * n_trials)
+        values[rows] = _zscore(found, training[rows])
+    return values, source
+
+
+def _regions(
+    reader: Volume | Surface, atlases: list[str], mask: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which neuroids lie in each region of the atlases, of those regions that hold any."""
+    regions: dict[str, NDArray[np.bool_]] = {}
+    for atlas in atlases:
+        labels, names = reader.labels(atlas)
+        for number, name in names.items():
+            # a region in two halves (V1v, V1d) is one region here
+            merged = name[:-1] if atlas == "prf-visualrois" and name[-1] in "vd" else name
+            inside = (labels == number)[mask]
+            key = f"roi_{merged}"
+            regions[key] = regions.get(key, np.zeros_like(inside)) | inside
+    return {k: v for k, v in regions.items() if v.any()}
 
 
 def _design(root: Path, subject: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
