@@ -16,7 +16,7 @@ demo: .venv/.ready
 	@start=$$(date +%s); \
 	snakemake $(QUIET) && \
 	snakemake --quiet all --report results/demo/report.html && \
-	echo && neuroenc results times logs/demo/benchmarks && \
+	echo && neuroenc results times logs/demo && \
 	echo "demo: $$(($$(date +%s) - start)) s in all" && \
 	echo && neuroenc results show results/demo/summary.json && \
 	echo && echo "Report: results/demo/report.html    Figures and maps: results/demo/sub-*/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from neuroenc import __version__
-from neuroenc.cli import caption, common, data, decode, encode, features, results
+from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
 from neuroenc.errors import NeuroencError
 
 # packages that an extra of ours brings
@@ -95,6 +96,9 @@ def main() -> None:
     Commands in one process load their libraries once. The first that fails ends it.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if os.environ.get("NEUROENC_TIMES"):
+        counted = loading.Loading()
+        atexit.register(lambda: print(counted.report(), file=sys.stderr))
     commands: list[list[str]] = [[]]
     for word in sys.argv[1:]:
         if word == "--then":

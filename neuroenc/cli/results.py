@@ -192,9 +192,9 @@ def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a
 
 @results.command("times")
 def results_times(
-    folder: Annotated[Path, typer.Argument(help="Snakemake's benchmark files (.jsonl).")],
+    folder: Annotated[Path, typer.Argument(help="The logs of a run, e.g. logs/demo.")],
 ) -> None:
-    """Print the seconds each stage took, its jobs summed."""
-    from neuroenc.figures.summary import stage_times
+    """Print the seconds each stage took, its jobs summed, and how much went into loading libraries."""
+    from neuroenc.figures.times import stage_times
 
     typer.echo(stage_times(folder))

@@ -318,7 +318,8 @@ def thirds(source: Source, name: str, axis: int, device: str) -> bool:
     """Tell whether the channels of a layer are queries, keys and values, one after the other.
 
     It is measured on the attention around the layer, whose weights sum to 1: what is added to all values is
-    added to the output of every token alike, whereas the output is no linear function of the queries.
+    added to the output of every token alike, without values all tokens give the same, whereas the output is
+    no linear function of the queries.
 
     Parameters
     ----------
@@ -345,8 +346,10 @@ def thirds(source: Source, name: str, axis: int, device: str) -> bool:
         caught["args"] = [a.clone() if hasattr(a, "clone") else a for a in args]
         caught["kwargs"] = {k: v for k, v in kwargs.items() if "past" not in k and "cache" not in k}
 
-    def run(third: int = 0, scale: float = 0) -> Any:
+    def run(third: int = 0, scale: float | None = 0) -> Any:
         def add(_module: Any, _inputs: Any, output: Any) -> Any:
+            if scale is None:
+                return torch.cat([p * (i != third) for i, p in enumerate(output.chunk(3, axis))], axis)
             drawn = torch.randn(3, output.shape[axis] // 3, generator=torch.Generator().manual_seed(0))
             drawn = drawn * torch.eye(3)[third][:, None] * scale * output.std().cpu()
             shape = [1] * output.ndim
@@ -369,10 +372,14 @@ def thirds(source: Source, name: str, axis: int, device: str) -> bool:
         if usual.ndim < 3:
             return False
         value, query, more = (run(t, s) - usual for t, s in ((2, 1), (0, 30), (0, 60)))
-    spread = []
-    for place in (1, -1):  # where the output has its channels
-        tokens = value.movedim(place, -1).flatten(1, -2)
-        spread.append((tokens - tokens.mean(1, keepdim=True)).abs().max())
-    alike, most = min(spread) < 1e-3 * value.abs().max(), more.abs().max()
+        without = run(2, None)
+
+    def spread(output: Any) -> Any:
+        """Largest distance of a token from their mean, wherever the output has its channels."""
+        tokens = (output.movedim(place, -1).flatten(1, -2) for place in (1, -1))
+        return min((t - t.mean(1, keepdim=True)).abs().max() for t in tokens)
+
+    alike, most = spread(value) < 1e-3 * value.abs().max(), more.abs().max()
+    alike &= spread(without) <= 1e-3 * spread(usual)  # else some heads have values elsewhere
     bent = (more - 2 * query).abs().max() > 0.05 * most or most < value.abs().max()  # at 60 times as much
     return bool(alike and bent)

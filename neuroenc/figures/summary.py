@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import regions
 from neuroenc.documents import read_json
 from neuroenc.evaluation.decoded import over_subjects
-from neuroenc.files import atomic, existing, write_json
+from neuroenc.files import atomic, write_json
 from neuroenc.records import row
 
 Row = dict[str, Any]
@@ -356,14 +355,3 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def _limits(found: dict[str, Any]) -> str:
     return "[{:.3f}, {:.3f}]".format(*found["interval"]) if found["interval"] else "–"
-
-
-def stage_times(folder: Path) -> str:
-    """Sum the seconds of the jobs of each stage."""
-    seconds: dict[str, list[float]] = {}
-    for path in sorted(existing(folder).rglob("*.jsonl")):
-        stage = path.relative_to(folder).parts[0].removesuffix(".jsonl")
-        seconds.setdefault(stage, []).append(json.loads(path.read_text().splitlines()[-1])["s"])
-    lines = [f"{'stage':<14} {'jobs':>4} {'seconds':>8}"]
-    lines += [f"{k:<14} {len(v):>4} {sum(v):8.1f}" for k, v in seconds.items()]
-    return "\n".join(lines)

@@ -226,10 +226,15 @@ def test_blocks_of_other_pictures_under_the_same_ids_are_not_taken_up(tmp_path, 
     np.testing.assert_allclose(got, Network(model)(texts[::-1, 0].tolist())["encoder.layer.1"], atol=1e-6)
 
 
-def test_all_captions_are_read_alike(tmp_path):
-    model = Model(network="bert-base")
-    told = make_stimuli(
-        {"stimulus_id": ["a"], "pixel_index": [0], "split": ["train"], "group": ["a"]},
-        attrs={"dataset": "t", "pixels": "none"}, captions=np.array([["a cat"]]),
-    )  # fmt: skip
-    assert read_items(told, np.arange(1), "text", model) == ["a cat"]
+def test_a_caption_alone_is_read_as_one_among_several():
+    def told(captions):
+        return make_stimuli(
+            {"stimulus_id": list("ab"), "pixel_index": [0, 1], "split": ["train"] * 2, "group": list("ab")},
+            attrs={"dataset": "t", "pixels": "none"}, captions=np.array(captions),
+        )  # fmt: skip
+
+    model, rows = Model(network="bert-base"), np.array([1, 0])
+    assert read_items(told([["a cat"], ["the dog"]]), rows, "text", model) == ["the dog", "a cat"]
+    several = told([["a cat", "red"], ["", "the dog"]])  # an empty one is none
+    assert read_items(several, rows, "text", model, 0, 2) == ["the dog", "a cat"]
+    assert read_items(several, rows[1:], "text", model, 1, 2) == ["red"]

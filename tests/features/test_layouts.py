@@ -6,6 +6,7 @@ import torch
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError
+from neuroenc.features.layouts import Run, stated, tell
 from neuroenc.features.networks import Network
 
 PIXELS = [np.random.default_rng(i).integers(0, 255, (70, 60, 3), dtype=np.uint8) for i in range(2)]
@@ -95,3 +96,73 @@ def test_pictures_within_a_joint_network_are_not_taken_for_words():
     mean = found([(PIXELS[0], "a"), (PIXELS[1], "a much longer text of several words")])[layer]
     expected = torch.cat(made)[:, 1:].mean(1)  # without the class token, as in the half that sees pictures
     np.testing.assert_allclose(mean, expected.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize(("part", "third"), [("q", 0), ("k", 1), ("v", 2)])
+def test_queries_keys_and_values_are_thirds_of_their_projection(part, third):
+    layer = "blocks.0.attn.qkv"
+    found = open_network("timm", "vit_tiny_patch16_224", SMALL_VIT, f"{layer}:{part}", pooling="tokens")
+    block, made = found.module.blocks[0], {}
+    block.norm1.register_forward_hook(lambda m, i, o: made.update(seen=o.clone()))
+    got = found(PIXELS)[f"{layer}:{part}"]
+    rows = slice(24 * third, 24 * (third + 1))  # timm: qkv.reshape(B, N, 3, heads, width).unbind(2)
+    own = made["seen"] @ block.attn.qkv.weight[rows].T + block.attn.qkv.bias[rows]
+    np.testing.assert_allclose(got, own.detach().numpy(), atol=1e-5)
+
+
+def test_parts_of_what_is_no_such_projection_are_refused():
+    wide = SMALL_VIT | {"mlp_ratio": 3}  # three times as wide, and no attention
+    with pytest.raises(InputError, match="are not queries, keys and values one after the other"):
+        open_network("timm", "vit_tiny_patch16_224", wide, "blocks.0.mlp.fc1:q")
+    with pytest.raises(InputError, match=r"part of layer blocks.0.attn.qkv': 'x'. Allowed: 'q', 'k', 'v'"):
+        open_network("timm", "vit_tiny_patch16_224", SMALL_VIT, "blocks.0.attn.qkv:x")
+
+
+def test_heads_that_each_have_their_queries_keys_and_values_are_refused(tmp_path):
+    import transformers
+
+    config = transformers.AutoConfig.for_model(
+        "gpt_neox",
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        vocab_size=40,
+    )
+    config.save_pretrained(tmp_path)  # its projection is (heads, 3, width of a head)
+    with pytest.raises(InputError, match="are not queries, keys and values one after the other"):
+        open_network("transformers", str(tmp_path), {}, "layers.0.attention.query_key_value:k")
+
+
+def test_tokens_in_nested_windows_have_a_mean_and_no_grid():
+    hiera = ("timm", "hiera_tiny_224", {"stages": (1, 1, 1, 1), "embed_dim": 24, "num_heads": 1},
+             "blocks.0")  # fmt: skip
+    with pytest.raises(InputError, match=r"do not stand in the order of the picture. Pool by 'mean'"):
+        open_network(*hiera, pooling="grid:2")
+    found, made = open_network(*hiera, pooling="mean"), {}
+    found.module.blocks[0].register_forward_hook(lambda m, i, o: made.update(out=o.clone()))
+    np.testing.assert_allclose(found(PIXELS)["blocks.0"], made["out"].mean(1).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+@pytest.mark.parametrize("patch", [14, 16, 32])
+def test_leading_tokens_are_solved_where_sides_are_rounded(patch, prefix):
+    def run(n, height, width):  # patches that do not fit are left out
+        return Run(n, height * width / 100**2, {"x": (n, prefix + (height // patch) * (width // patch), 24)})
+
+    runs = [run(2, 100, 100), run(3, 200, 100), run(3, 100, 200), run(3, 200, 200)]
+    assert tell("x", torch.nn.Identity(), runs) == (2, prefix, False)
+    square = [runs[0], runs[3]]  # squares alone: rounded sides leave no whole number, or the very one
+    assert tell("x", torch.nn.Identity(), square).prefix in (None, prefix)
+
+
+def test_a_stated_layout_of_text_still_leaves_padding_out():
+    runs = [Run(2, 1, {"x": (2, 9, 9)}, 9), Run(3, 1, {"x": (3, 6, 9)}, 6)]
+    assert stated("channels_last", "x", runs) == (-1, 0, True)
+    assert stated(
+        "channels_first", "x", [Run(2, 1, {"x": (2, 9, 9)}, 9), Run(3, 1, {"x": (3, 9, 6)}, 6)]
+    ) == (1, 0, True)
+    pairs = [Run(2, 1, {"x": (2, 4, 9, 9)}, 9), Run(3, 1, {"x": (3, 4, 6, 6)}, 6)]
+    with pytest.raises(InputError, match="it holds pairs of words"):
+        stated("channels_first", "x", pairs)
+    assert stated("tokens:3", "x", [Run(2, 1, {"x": (2, 52, 24)})]) == (-1, 3, False)

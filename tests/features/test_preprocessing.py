@@ -121,12 +121,16 @@ def test_each_resize_of_open_clip(network, tag):
         assert found.mean == found.std == (0.5, 0.5, 0.5) and "whatever the shape" in found.geometry
 
 
-@pytest.mark.parametrize("kind", ["flava", "blip", "vilt"])
-def test_of_transformers(kind):
-    model = Model(extractor="transformers", network=kind, weights="random:0")
+@pytest.mark.parametrize(
+    "name",
+    [n for n, e in registry.ENTRIES.items() if e.network in ("flava", "blip", "vilt") and "-text" not in n],
+)
+def test_of_transformers(name):
+    model, entry = registry.resolve(Model(network=name, weights="random:0"))
+    kind = entry.network
     with torch.device("meta"):
         source = build(model)
-    if "token" in source.reads or "text" in source.reads:
+    if "text" in source.reads:
         items = [(np.asarray(p), [101, 102]) for p in PICTURES]
     else:
         items = [np.asarray(p) for p in PICTURES]

@@ -53,7 +53,10 @@ def hold(label):
 
 # jobs read this file too; what only looks does not wait (Snakemake knows its executor only later)
 LOOKS = r"-[a-z]*n[a-z]*|--(dry|lint|report|list|summary|detailed|dag|rulegraph|filegraph|unlock).*"
-if workflow.is_main_process and not any(re.fullmatch(LOOKS, a) for a in sys.argv[1:]):
+RUNS = workflow.is_main_process and not any(
+    re.fullmatch(LOOKS, a) for a in sys.argv[1:]
+)
+if RUNS:
     HELD = hold(config.get("label", ""))
 
 
@@ -69,9 +72,19 @@ def show_errors():
                     print(f"{line}  [{os.path.relpath(path)}]", file=sys.stderr)
 
 
-atexit.register(
-    show_errors
-)  # onerror: is not taken over by those who use this as a module
+def note_time():
+    """Leave beside the logs what Snakemake itself took, as `neuroenc results times` reads it."""
+    used = f"{time.process_time():.1f} s"
+    path = WHERE / config["label"] / "snakemake.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"took {used} of processor time, {used} of it Snakemake itself\n")
+
+
+# onerror: and onsuccess: are not taken over by those who use this as a module
+atexit.register(show_errors)
+if RUNS:
+    atexit.register(note_time)
+os.environ["NEUROENC_TIMES"] = "1"  # each job says what it took
 
 
 def section(*keys, without=()):
