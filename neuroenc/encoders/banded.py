@@ -121,6 +121,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         """
         alphas = check_alphas(self.alphas)
         X, y = check_fit(self, X, y, dtype=self.dtype)
+        X = X[:]
         dtype = X.dtype
         X = X if self.fit_intercept else X.astype(float)  # see RidgeCV
         n, p = X.shape
@@ -165,6 +166,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         made = copy(self)
         dtype = self.coef_.dtype
         X, y = check_fit(made, X, y, dtype=dtype if self.fit_intercept else float)
+        X = X[:]
         Y = y.reshape(len(X), -1)
         y_mean = np.nanmean(Y, 0, dtype=float) if self.fit_intercept else np.zeros(Y.shape[1])
         made._solve(X, (Y - y_mean).astype(X.dtype), y_mean, self.intercept_.shape, dtype)
@@ -188,7 +190,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         return np.stack([X[:, m] @ self.coef_[..., m].T for m in mine])
 
     def _centred(self, X: Any) -> Floats:
-        X = check_features(self, X)
+        X = check_features(self, X)[:]
         return (X - self._x_mean).astype(np.result_type(X, self.coef_), copy=False)
 
 

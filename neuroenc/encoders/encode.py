@@ -12,12 +12,11 @@ from tqdm import tqdm
 
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
-from neuroenc.encoders.delay import delay_stimuli, gather
+from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import Shown, by_stimulus, fittable
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
-from neuroenc.real import deviation
 
 Floats = NDArray[Any]
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
@@ -330,31 +329,50 @@ def _fit_member(
         bands=np.tile(layer_of, int(np.prod(X.shape[1:])) // len(layer_of)),
         layer_channels=tuple(int((layer_of == name).sum()) for name in layers),
     )  # fmt: skip
-    train = X[sides.train]
-    model.fit(train, Y)
+    part: Any = X.__getitem__ if options.name in TOKENS else X.take
+    model.fit(part(sides.train), Y)
     if hasattr(model, "validation_"):
         validation = model.validation_[np.argsort(model.validation_rows_)]
     else:
         rows, held = sides.inner[0]
-        validation = model.refit(train[rows], Y[rows]).predict(train[held])
-    return Member(layers, model, model.predict(X[sides.test]), validation, centre, scale)
+        again = model.refit(part(sides.train[rows]), Y[rows])
+        validation = again.predict(part(sides.train[held]))
+    return Member(layers, model, model.predict(part(sides.test)), validation, centre, scale)
 
 
 def _standardised(
     features: xr.Dataset, ids: NDArray[np.str_], train: NDArray[np.int64], layers: list[str],
     options: config.Encoder,
-) -> tuple[Floats, Floats, Floats]:  # fmt: skip
-    """Return the features of some layers as the encoder reads them, with their centre and scale."""
-    delays = getattr(options, "delays", [])
-    X, rows = gather(features, ids, delays)
-    X = X.reshape(len(X), features.sizes.get("token", 1), -1)
-    X = X[:, :, np.isin(features["layer"].values, layers)]
-    centre, scale = _standardise(X[rows[train]], layers, tokens=options.name in TOKENS)
-    X = np.asarray((X - centre) / scale, np.float32)
-    if delays:
-        X = delay_stimuli(X.reshape(len(X), -1), features, delays)
-    X = X[rows]
-    return X if options.name in TOKENS else X.reshape(len(X), -1), centre, scale
+) -> tuple[Design, Floats, Floats]:  # fmt: skip
+    """Return the features of some layers as the encoder reads them, with their centre and scale.
+
+    A readout that takes tokens sees one scale per channel, so that the grid stays even.
+
+    Raises
+    ------
+    InputError
+        No column of these layers varies over the training stimuli.
+    """
+    X = design(features, ids, layers)
+    tokens = options.name in TOKENS
+    centre, scale = map(np.atleast_2d, moments(X.take(train), tokens=tokens))
+    still = ~(scale > 0)
+    if still.all():
+        raise InputError(
+            f"All {still.size} feature columns of {', '.join(layers)} are constant over the training "
+            "stimuli. Choose other layers."
+        )
+    if still.any():
+        named = ", ".join(map(str, np.flatnonzero(still.ravel())[:5])) + (", …" if still.sum() > 5 else "")
+        tqdm.write(
+            f"{still.sum()} of {still.size} feature columns of {', '.join(layers)} are constant over the "
+            f"training stimuli and get no weight: {named}"
+        )
+    scale = np.where(still, 1, scale)
+    if delays := getattr(options, "delays", []):
+        X = design(features, ids, layers, delays)
+    X = X.standardised(centre, scale)
+    return X if tokens else X.flattened(), centre, scale
 
 
 def _predictions(
@@ -426,34 +444,6 @@ def _usable(Y: Floats, folds: list[Any], fold: int, name: str) -> NDArray[np.boo
     if lacks.any():
         tqdm.write(f"{lacking} and {fate}.")
     return usable
-
-
-def _standardise(X: Floats, layers: list[str], *, tokens: bool) -> tuple[Floats, Floats]:
-    """Mean and scale of the features over the training stimuli.
-
-    A readout that takes tokens sees one scale per channel, so that the grid stays even.
-
-    Raises
-    ------
-    InputError
-        No column of these layers varies.
-    """
-    over = (0, 1) if tokens else 0
-    centre = X.mean(over, keepdims=True)[0]
-    scale = deviation(X, over).reshape(centre.shape)
-    still = ~(scale > 0)
-    if still.all():
-        raise InputError(
-            f"All {still.size} feature columns of {', '.join(layers)} are constant over the training "
-            "stimuli. Choose other layers."
-        )
-    if still.any():
-        named = ", ".join(map(str, np.flatnonzero(still.ravel())[:5])) + (", …" if still.sum() > 5 else "")
-        tqdm.write(
-            f"{still.sum()} of {still.size} feature columns of {', '.join(layers)} are constant over the "
-            f"training stimuli and get no weight: {named}"
-        )
-    return centre, np.where(scale > 0, scale, 1)
 
 
 def transductive(responses: xr.Dataset, split: xr.Dataset) -> str:

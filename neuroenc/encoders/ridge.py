@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders import missing
+from neuroenc.encoders.design import is_whole
 from neuroenc.encoders.factorise import ROUNDING, Factors, factorise, prepare, read
 from neuroenc.encoders.inputs import (
     check_alphas,
@@ -253,7 +254,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         """Predict, (n_samples, …) with the targets' own dimensions, of the kind of X."""
         check_is_fitted(self)
         X = source = same_columns(self, X)
-        if _is_whole(X) and not is_torch(X):
+        if is_whole(X) and not is_torch(X):
             X = check_features(self, X)
         else:
             _check_shape(X, self.n_features_in_)
@@ -295,7 +296,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, Any, bool]:
         """Check shapes and values; say whether tensors came in."""
-        if _is_whole(X) and _is_whole(y) and not is_torch(X):
+        if is_whole(X) and is_whole(y) and not is_torch(X):
             return *check_fit(self, X, y, y_ndim=3, dtype=self.dtype), False
         same_columns(self, X, reset=True)
         _check_shape(X)
@@ -327,13 +328,6 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         return read(values, slice(None) if values.ndim else (), self._kept)
 
 
-def _is_whole(X: Any) -> bool:
-    """Say whether an array is in memory, and not a file that is read in parts."""
-    if isinstance(X, xr.DataArray):
-        return bool(X.variable._in_memory)
-    return not isinstance(X, np.memmap) and not type(X).__module__.startswith("h5py")
-
-
 def _check_shape(X: Any, n_features: int | None = None) -> None:
     """Refuse a tensor or a file of another shape, or of no real numbers."""
     if len(X.shape) != 2 or not min(X.shape):
@@ -350,9 +344,8 @@ def _template(y: Any) -> dict[str, Any] | None:
     """Return what labels predictions: the dimensions and coordinates of the targets."""
     if not isinstance(y, xr.DataArray):
         return None
-    rows = y.dims[0]
-    coords = {k: c.variable for k, c in y.coords.items() if rows not in c.dims}
-    return {"dims": y.dims[1:], "coords": coords}
+    dims = y.dims[1:]
+    return {"dims": dims, "coords": {k: c.variable for k, c in y.coords.items() if set(c.dims) <= set(dims)}}
 
 
 def _lacks(Y: Any, cut: slice) -> NDArray[np.bool_]:
