@@ -23,7 +23,8 @@ from neuroenc import splits
 from neuroenc.arrays import average_repeats, load, regions, save
 from neuroenc.config import Config, Split, parse
 from neuroenc.datasets import module
-from neuroenc.encoders.encode import Fit, encode, queries, stack_predictions
+from neuroenc.encoders.encode import Fit, encode, queries
+from neuroenc.encoders.stack import stack_predictions
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.scores import normalised_r, pearson_r
 from neuroenc.features.extract import extract

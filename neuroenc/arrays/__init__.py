@@ -33,6 +33,7 @@ from neuroenc.arrays.files import load, save
 from neuroenc.arrays.labels import (
     average_repeats,
     join,
+    positions,
     regions,
     same_contract,
     same_neuroids,
@@ -52,6 +53,7 @@ __all__ = [
     "make_responses",
     "make_scores",
     "make_stimuli",
+    "positions",
     "regions",
     "same_contract",
     "same_neuroids",
