@@ -422,7 +422,7 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
 
 
 def load(path: str | Path, kind: Kind) -> xr.Dataset:
-    """Read one file into memory and check it.
+    """Read one file and check it; `feature` of Features stays in the file and is read where it is indexed.
 
     Raises
     ------
@@ -432,7 +432,12 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
         It is of another kind or breaks its contract.
     """
     try:
-        dataset = xr.load_dataset(existing(path), engine="h5netcdf")
+        dataset = xr.open_dataset(existing(path), engine="h5netcdf", cache=False)
+        for name, variable in dataset.variables.items():
+            if (kind, name) != ("features", "feature"):
+                variable.load()
+        if kind != "features":
+            dataset.close()
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -498,7 +503,7 @@ def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.floa
             f"{len(position)} stimuli, first {str(next(iter(position), None))!r}. Extract the features "
             "from the stimuli of the same dataset."
         )
-    values = features["feature"].values[[position[s] for s in stimulus_id]]
+    values = features["feature"][np.array([position[s] for s in stimulus_id], int)].values
     return np.asarray(values.reshape(len(values), -1), dtype=np.float32)
 
 
@@ -523,8 +528,11 @@ def select_layers(features: xr.Dataset, layers: Sequence[str]) -> xr.Dataset:
             raise invalid("layer", layer, list(dict.fromkeys(known)))
     if not layers:
         return features
-    kept = np.isin(known, layers)
-    chosen = features.isel({str(features["feature"].dims[-1]): kept})
+    kept = np.flatnonzero(np.isin(known, layers))
+    # a slice, where the layers are neighbours, is read from a file ten times faster
+    together = len(kept) == kept[-1] - kept[0] + 1
+    at: Any = slice(kept[0], kept[-1] + 1) if together else kept
+    chosen = features.isel({str(features["feature"].dims[-1]): at})
     return chosen.assign_attrs(layer=",".join(dict.fromkeys(known[kept])))
 
 
