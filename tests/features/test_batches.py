@@ -9,7 +9,8 @@ from features.test_language import CONFIGS, TEXTS, TINY, WORDS, make_folder
 from neuroenc.arrays import make_stimuli
 from neuroenc.config import Model
 from neuroenc.errors import InputError
-from neuroenc.features.extract import describe, extract, read_items
+from neuroenc.features.extract import describe, extract
+from neuroenc.features.items import read_items
 from neuroenc.features.networks import Network, describe_layers
 
 RNG = np.random.default_rng(0)

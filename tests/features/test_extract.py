@@ -6,10 +6,10 @@ from neuroenc import datasets
 from neuroenc.arrays import CONTRACT, load, make_stimuli
 from neuroenc.config import Model
 from neuroenc.errors import InputError
-from neuroenc.features import classical
-from neuroenc.features import extract as module
+from neuroenc.features import classical, writing
 from neuroenc.features.classical import Gabor
 from neuroenc.features.extract import extract
+from neuroenc.features.layers import side_by_side
 
 # bands of 8 orientations and 6 octaves that hold a frequency of a picture of 128 px
 BANDS = {(int(np.log2(np.hypot(x, y))), int((np.degrees(np.arctan2(y, x)) + 11.25) % 180 // 22.5))
@@ -47,7 +47,7 @@ def test_tokens_keep_their_dimension(stimuli, tmp_path):
 
 
 def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 32)
+    monkeypatch.setattr(writing, "BLOCK", 32)
     extract(stimuli, NANO, tmp_path / "whole.nc")
     from neuroenc.features.networks import Network
 
@@ -117,7 +117,7 @@ def test_gabor_energy_finds_orientation_scale_and_place():
 
 
 def test_worker_processes_and_shards_give_the_same(stimuli, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 32)
+    monkeypatch.setattr(writing, "BLOCK", 32)
     extract(stimuli, NANO, tmp_path / "whole.nc", workers=0)
     for number in range(3):
         extract(stimuli, NANO, tmp_path / "parts.nc", workers=1, shard=(number, 3))
@@ -133,8 +133,7 @@ def test_float16_on_disk(stimuli, tmp_path):
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, whole, rtol=2e-3, atol=1e-3)
     with pytest.raises(InputError, match=r"not finite.*Store them as float32"):
-        module._save(tmp_path / "x.nc", stimuli, {"a": np.full((140, 2), 1e6, "f4")},
-                     {**Gabor().contract}, "float16")  # fmt: skip
+        side_by_side({"a": np.full((140, 2), 1e6, "f4")}, "float16", stimuli["stimulus_id"].values)
 
 
 def test_a_random_projection_keeps_distances(stimuli, tmp_path):
@@ -196,7 +195,7 @@ def test_plain_descriptions_of_pixels():
 def test_workers_do_not_share_an_open_zip(tmp_path, monkeypatch):
     import zipfile
 
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(writing, "BLOCK", 8)
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for i in range(64):
