@@ -57,12 +57,13 @@ def atomic(path: str | Path, *, size: int = 0) -> Iterator[Path]:
     except OSError as error:
         if error.filename is not None and not _inside(error.filename, path.parent):
             raise  # a file the block was reading, not the one it was writing
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
     finally:
         remove(partial)
 
 
-def _unwritten(path: Path, error: OSError) -> InputError:
+def unwritten(path: Path, error: OSError) -> InputError:
+    """Build the error for a file that cannot be written."""
     reason = error.strerror or str(error).splitlines()[0]
     return InputError(f"Cannot write {path}: {reason}. Free space or choose a folder you may write to.")
 
@@ -137,7 +138,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, *, shared: bool = False, passing: bool = False) -> Iterator[bool]:
+def lock(path: Path, *, shared: bool = False, passing: bool = False, wait: bool = False) -> Iterator[bool]:
     """Hold a lock file while the block runs; the system lets go of it when the process ends, however it does.
 
     Parameters
@@ -148,6 +149,8 @@ def lock(path: Path, *, shared: bool = False, passing: bool = False) -> Iterator
         Beside others that share it; else alone.
     passing : bool
         Remove the file at the end, in folders where nothing else should stand.
+    wait : bool
+        Until it is free.
 
     Yields
     ------
@@ -165,10 +168,11 @@ def lock(path: Path, *, shared: bool = False, passing: bool = False) -> Iterator
         path.parent.mkdir(parents=True, exist_ok=True)
         held = path.open("a")
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
     with held as file:
         try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:

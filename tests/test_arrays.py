@@ -1,3 +1,7 @@
+import gc
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -62,6 +66,33 @@ def test_load_refuses_other_kinds_and_broken_files(toy, tmp_path):
         arrays.load(tmp_path / "cut.nc", "features")
     with pytest.raises(InputError, match="File not found"):
         arrays.load(tmp_path / "none.nc", "features")
+
+
+def test_features_stay_in_the_file_and_their_rows_and_layers_are_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(500, 2000)).astype("f2")
+    made = arrays.make_features(
+        values, stimulus_id=[f"s{i}" for i in range(500)], layer=np.repeat(["a", "b", "c", "d"], 500),
+        attrs=dict.fromkeys(arrays.CONTRACT, "x"),
+    )  # fmt: skip
+    arrays.save(made, tmp_path / "f.nc")
+    arrays.load(tmp_path / "f.nc", "features")  # imports
+    tracemalloc.start()
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    lazy = arrays.load(tmp_path / "f.nc", "features")
+    one, apart = arrays.select_layers(lazy, ["b"]), arrays.select_layers(lazy, ["a", "d"])
+    rows = arrays.join(one, np.array(["s7", "s3", "s7"]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes / 4
+    np.testing.assert_array_equal(rows, values[[7, 3, 7], 500:1000].astype("f4"))
+    columns = np.r_[:500, 1500:2000]
+    np.testing.assert_array_equal(apart["feature"][10:12].values, values[10:12][:, columns])
+    assert lazy["feature"].dtype == np.float16 and lazy["layer"].values[0] == "a"
+    second = arrays.load(tmp_path / "f.nc", "features")  # a reader beside the first
+    np.testing.assert_array_equal(second["feature"][0].values, values[0])
+    del lazy, one, apart, second
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= opened
 
 
 def test_average_repeats_keeps_order_and_leaves_out_missing():

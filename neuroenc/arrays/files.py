@@ -34,7 +34,7 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
 
 
 def load(path: str | Path, kind: Kind) -> xr.Dataset:
-    """Read one file into memory and check it.
+    """Read one file and check it; `feature` of Features stays in the file and is read where it is indexed.
 
     Raises
     ------
@@ -44,7 +44,12 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
         It is of another kind or breaks its contract.
     """
     try:
-        dataset = xr.load_dataset(existing(path), engine="h5netcdf")
+        dataset = xr.open_dataset(existing(path), engine="h5netcdf", cache=False)
+        for name, variable in dataset.variables.items():
+            if (kind, name) != ("features", "feature"):
+                variable.load()
+        if kind != "features":
+            dataset.close()
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
             raise

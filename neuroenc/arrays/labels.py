@@ -101,8 +101,11 @@ def select_layers(features: xr.Dataset, layers: Sequence[str]) -> xr.Dataset:
             raise invalid("layer", layer, list(dict.fromkeys(known)))
     if not layers:
         return features
-    kept = np.isin(known, layers)
-    chosen = features.isel({str(features["feature"].dims[-1]): kept})
+    kept = np.flatnonzero(np.isin(known, layers))
+    # a slice, where the layers are neighbours, is read from a file ten times faster
+    together = len(kept) == kept[-1] - kept[0] + 1
+    at: Any = slice(kept[0], kept[-1] + 1) if together else kept
+    chosen = features.isel({str(features["feature"].dims[-1]): at})
     return chosen.assign_attrs(layer=",".join(dict.fromkeys(known[kept])))
 
 

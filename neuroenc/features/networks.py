@@ -18,6 +18,7 @@ from neuroenc.datasets.reading import reason
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
 from neuroenc.features import layouts, nano, pooling, preprocessing, registry
+from neuroenc.features.layers import together
 from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
@@ -210,8 +211,7 @@ class Network:
                 self._same(values, self._run(moved, seed=1)[0])
         order = np.argsort([row for rows, _ in prepared for row in rows])
         return {
-            layer: pooling.together([values[layer] for values in made], layer)[order]
-            for layer in self.model.layers
+            layer: together([values[layer] for values in made], layer)[order] for layer in self.model.layers
         }
 
     def _same(self, once: dict[str, NDArray[np.float32]], again: dict[str, NDArray[np.float32]]) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from neuroenc.errors import InputError, invalid
 from neuroenc.features.layouts import Layout
 
@@ -110,20 +107,3 @@ def _among(words: torch.Tensor, tokens: torch.Tensor, *, text_last: bool, others
 
     more = tokens.shape[1] - words.shape[1]
     return torch.nn.functional.pad(words.bool(), (more, 0) if text_last else (0, more), value=others)
-
-
-def together(parts: list[NDArray[np.float32]], layer: str) -> NDArray[np.float32]:
-    """Join what a layer gave for some stimuli and for others.
-
-    Raises
-    ------
-    InputError
-        It gave another number of tokens.
-    """
-    shapes = sorted({p.shape[1:] for p in parts})
-    if len(shapes) > 1:
-        raise InputError(
-            f"Layer {layer!r} has {shapes[0][0]} tokens in some stimuli, {shapes[-1][0]} in others. Pool by "
-            "'mean', 'cls' or 'last'."
-        )
-    return np.concatenate(parts)

@@ -1,77 +1,142 @@
-"""Fewer dimensions: a seeded sparse random projection, or PCA of the training stimuli."""
+"""Fewer dimensions: a seeded sparse random projection, or principal components of the training stimuli."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+import scipy.linalg
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.errors import InputError, invalid
+from neuroenc.features.layers import Layers, StoredLayer
 from neuroenc.splits import TRAIN
 
 SEED = 0
+TINY = 1e-12  # of the largest variance: components below are noise of the arithmetic
 
 
-class Projection:
-    """Project the features of a layer.
+def projection(
+    spec: str, stimulus_id: NDArray[np.str_], split: xr.Dataset | None
+) -> RandomProjection | PrincipalComponents:
+    """Read how features are projected.
 
     Parameters
     ----------
     spec : str
-        'sparse:<error>': `sklearn.random_projection.SparseRandomProjection` to the number of dimensions at
-        which squared distances are kept within that share (Johnson and Lindenstrauss); layers with fewer
-        are left as they are. 'pca:<components>': principal components of the training stimuli.
+        'sparse:<error>' or 'pca:<components>'.
     stimulus_id : array of text, (n_stimuli,)
     split : Dataset, optional
-        Splits; PCA is fitted to stimuli that are training stimuli in all folds.
+        Splits; components are those of stimuli that are training stimuli in all folds.
 
     Raises
     ------
     InputError
         Neither of both; PCA without such stimuli.
     """
+    kind, _, text = spec.partition(":")
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.nan
+    if kind == "sparse" and 0 < number < 1:
+        return RandomProjection(number, len(stimulus_id))
+    if kind != "pca" or not number >= 1:
+        raise invalid("projection", spec, ("sparse:0.1", "pca:500"))
+    train = [] if split is None else split["stimulus_id"].values[(split["side"] == TRAIN).all("fold")]
+    fitted = np.flatnonzero(np.isin(stimulus_id, train))
+    if not len(fitted):
+        raise InputError(
+            "PCA needs training stimuli common to all folds. Give --split, or project by 'sparse:0.1'."
+        )
+    return PrincipalComponents(number, fitted)
 
-    def __init__(self, spec: str, stimulus_id: NDArray[np.str_], split: xr.Dataset | None) -> None:
-        self.kind, _, number = spec.partition(":")
-        try:
-            self.number = float(number)
-        except ValueError:
-            raise invalid("projection", spec, ("sparse:0.1", "pca:500")) from None
-        fits = {"sparse": 0 < self.number < 1, "pca": self.number >= 1}
-        if not fits.get(self.kind, False):
-            raise invalid("projection", spec, ("sparse:0.1", "pca:500"))
-        if self.kind == "pca":
-            train = [] if split is None else split["stimulus_id"].values[(split["side"] == TRAIN).all("fold")]
-            self.fitted = np.isin(stimulus_id, train)
-            if not self.fitted.any():
-                raise InputError(
-                    "PCA needs training stimuli common to all folds. Give --split, or project by "
-                    "'sparse:0.1'."
-                )
 
-    @property
-    def description(self) -> str:
-        """What was done, for the contract."""
-        if self.kind == "sparse":
-            return f"sparse random projection, error {self.number:g}, seed {SEED}"
-        return f"{self.number:g} principal components of the training stimuli"
+class RandomProjection:
+    """`sklearn.random_projection.SparseRandomProjection`, of any stimuli by themselves.
 
-    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project (n_stimuli, …, n_features); tokens each by itself."""
-        from sklearn.decomposition import PCA
+    Projects to the number of dimensions at which squared distances between `n_stimuli` are kept within the
+    share `error` (Johnson and Lindenstrauss); layers with fewer are left as they are.
+    """
+
+    def __init__(self, error: float, n_stimuli: int) -> None:
+        self.error, self.n_stimuli = error, n_stimuli
+        self.description = f"sparse random projection, error {error:g}, seed {SEED}"
+        self.matrices: dict[str, Any] = {}
+
+    def __call__(self, values: Layers) -> Layers:
+        """Project layers of some stimuli; tokens each by itself."""
+        return {name: self._project(name, v) for name, v in values.items()}
+
+    def _project(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
         from sklearn.random_projection import SparseRandomProjection, johnson_lindenstrauss_min_dim
 
         width = values.shape[-1]
-        if self.kind == "sparse":
-            n_components = int(johnson_lindenstrauss_min_dim(len(values), eps=self.number))
-            if n_components >= width:
-                return values
-            flat = values.reshape(-1, width)
-            made = SparseRandomProjection(n_components, random_state=SEED).fit(flat[:2]).transform(flat)
+        n_components = int(johnson_lindenstrauss_min_dim(self.n_stimuli, eps=self.error))
+        if n_components >= width:
+            return values
+        flat = values.reshape(-1, width)
+        if name not in self.matrices:
+            made = SparseRandomProjection(n_components, random_state=SEED)
+            self.matrices[name] = made.fit(np.zeros((1, width), flat.dtype))
+        projected = self.matrices[name].transform(flat)
+        return np.asarray(projected, np.float32).reshape(*values.shape[:-1], -1)
+
+
+class PrincipalComponents:
+    """Principal components of the features of some stimuli, exact, of features that lie in a file.
+
+    The eigenvectors of (X - m)^T (X - m), or where rows are fewer than features those of (X - m)(X - m)^T
+    times X - m; X of shape (n_fitted n_tokens, n_features), m its mean. The largest loading of each is
+    positive, as in `sklearn.decomposition.PCA`.
+    """
+
+    def __init__(self, number: float, fitted: NDArray[np.int64]) -> None:
+        self.number, self.fitted = number, fitted
+        self.description = f"{number:g} principal components of the training stimuli"
+        self.mean: dict[str, NDArray[np.float32]] = {}
+        self.components: dict[str, NDArray[np.float32]] = {}
+
+    def __call__(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Project a layer of some stimuli; tokens each by itself."""
+        return np.asarray((values - self.mean[name]) @ self.components[name].T, np.float32)
+
+    def fit(self, name: str, layer: StoredLayer) -> None:
+        """Learn the components of a layer."""
+        width = layer.shape[-1]
+        n = len(self.fitted) * int(np.prod(layer.shape[1:-1]))
+        k = int(min(self.number, width, n))
+        mean = sum(part.sum(0) for part in self._parts(layer)) / n
+        if n >= width:
+            scatter = np.zeros((width, width))
+            for part in self._parts(layer):
+                scatter += (part - mean).T @ (part - mean)
+            _, vectors = scipy.linalg.eigh(scatter, subset_by_index=[width - k, width - 1])
+            components = vectors[:, ::-1].T
         else:
-            flat = values[self.fitted].reshape(-1, width)
-            n_components = int(min(self.number, width, len(flat)))
-            solver = "randomized" if n_components < 0.8 * min(flat.shape) else "full"
-            pca = PCA(n_components, svd_solver=solver, random_state=SEED).fit(flat)
-            made = pca.transform(values.reshape(-1, width))
-        return np.asarray(made, np.float32).reshape(*values.shape[:-1], -1)
+            X = np.concatenate([part - mean for part in self._parts(layer)])
+            variance, vectors = scipy.linalg.eigh(X @ X.T, subset_by_index=[n - k, n - 1])
+            variance, vectors = variance[::-1], vectors[:, ::-1]
+            there = variance > TINY * variance[0]
+            scale = np.where(there, 1 / np.sqrt(np.where(there, variance, 1)), 0)
+            components = (vectors * scale).T @ X
+        largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
+        self.mean[name] = np.asarray(mean, np.float32)
+        self.components[name] = np.asarray(components * np.sign(largest), np.float32)
+
+    def _parts(self, layer: StoredLayer) -> Iterator[NDArray[np.float64]]:
+        """Yield the fitted rows, tokens among them, in double precision."""
+        for rows in cut(slice(0, len(self.fitted)), layer.shape[1:]):
+            yield layer[self.fitted[rows]].reshape(-1, layer.shape[-1]).astype(np.float64)
+
+
+def cut(rows: slice, shape: tuple[int, ...]) -> list[slice]:
+    """Cut rows of some shape so that a part in double precision takes `BLOCK_BYTES`."""
+    size = max(1, BLOCK_BYTES // (8 * int(np.prod(shape))))
+    return [
+        slice(rows.start + part.start, rows.start + part.stop)
+        for part in blocks(rows.stop - rows.start, size)
+    ]

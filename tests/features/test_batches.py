@@ -9,7 +9,9 @@ from features.test_language import CONFIGS, TEXTS, TINY, WORDS, make_folder
 from neuroenc.arrays import make_stimuli
 from neuroenc.config import Model
 from neuroenc.errors import InputError
-from neuroenc.features.extract import describe, extract, read_items
+from neuroenc.features import writing
+from neuroenc.features.extract import describe, extract
+from neuroenc.features.items import read_items
 from neuroenc.features.networks import Network, describe_layers
 
 RNG = np.random.default_rng(0)
@@ -192,9 +194,7 @@ def test_what_is_no_picture_is_refused(item, message):
 
 
 def test_blocks_of_other_pictures_under_the_same_ids_are_not_taken_up(tmp_path, monkeypatch):
-    from neuroenc.features import extract as module
-
-    monkeypatch.setattr(module, "BLOCK", 2)
+    monkeypatch.setattr(writing, "BLOCK", 2)
     texts = np.array([["a cat"], ["the dog"], ["a red cat"]])
 
     def table(captions):

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,11 +8,13 @@ from PIL import Image
 from neuroenc import datasets
 from neuroenc.arrays import CONTRACT, load, make_stimuli
 from neuroenc.config import Model
+from neuroenc.datasets.pixels import read_pixels
 from neuroenc.errors import InputError
-from neuroenc.features import classical
-from neuroenc.features import extract as module
+from neuroenc.features import classical, items, writing
 from neuroenc.features.classical import Gabor
 from neuroenc.features.extract import extract
+from neuroenc.features.layers import side_by_side
+from neuroenc.features.networks import Network
 
 # bands of 8 orientations and 6 octaves that hold a frequency of a picture of 128 px
 BANDS = {(int(np.log2(np.hypot(x, y))), int((np.degrees(np.arctan2(y, x)) + 11.25) % 180 // 22.5))
@@ -42,15 +47,60 @@ def test_tokens_keep_their_dimension(stimuli, tmp_path):
     model = NANO.model_copy(update={"pooling": "tokens", "layers": LAYERS[:1]})
     extract(stimuli, model, tmp_path / "f.nc")
     assert load(tmp_path / "f.nc", "features")["feature"].dims == ("stimulus", "token", "channel")
+
+
+def test_layers_of_different_tokens_are_refused_at_the_first_batch(stimuli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Network, "batch_size", lambda self, memory_gb: 16)
+    read = []
+    monkeypatch.setattr(
+        items, "read_pixels", lambda s, rows, *a: read.extend(rows) or read_pixels(s, rows, *a)
+    )
     with pytest.raises(InputError, match="different numbers of tokens"):
         extract(stimuli, NANO.model_copy(update={"pooling": "tokens"}), tmp_path / "g.nc")
+    assert len(read) <= 48  # of 140: the first, those read while it was refused
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_run_of_the_same_is_refused_while_the_first_runs(stimuli, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "BLOCK", 32)
+    real, again = writing.Unfinished.write, []
+
+    def write(self, row, values):
+        real(self, row, values)
+        if row == 0:
+            with pytest.raises(
+                InputError, match=r"Another process makes .*f\.nc of the same stimuli"
+            ) as said:
+                extract(stimuli, NANO, tmp_path / "f.nc")
+            again.append(said)
+
+    monkeypatch.setattr(writing.Unfinished, "write", write)
+    extract(stimuli, NANO, tmp_path / "f.nc")
+    assert len(again) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["f.nc"]
+
+
+def test_a_disk_without_room_is_said_at_the_first_batch(stimuli, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(InputError, match=r"Cannot write .*: No space left on device\. Free space"):
+            extract(stimuli, NANO, tmp_path / "f.nc")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(writing, "BLOCK", 32)
+    real = writing.Rows.write
+    monkeypatch.setattr(writing.Rows, "write", lambda s, r, v: full() if r >= 64 else real(s, r, v))
+    with pytest.raises(InputError, match="No space left on device"):
+        extract(stimuli, NANO, tmp_path / "f.nc")
+    (begun,) = tmp_path.iterdir()
+    assert sorted(p.name for p in begun.glob("[0-9]*")) == ["0000000", "0000032"]  # to go on from
 
 
 def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 32)
+    monkeypatch.setattr(writing, "BLOCK", 32)
     extract(stimuli, NANO, tmp_path / "whole.nc")
-    from neuroenc.features.networks import Network
-
     calls = []
     real = Network.run
 
@@ -64,6 +114,12 @@ def test_a_killed_run_is_taken_up_and_gives_the_same(stimuli, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         extract(stimuli, NANO, tmp_path / "part.nc")
     assert not (tmp_path / "part.nc").exists()
+    (begun,) = tmp_path.glob(".blocks-part.nc-*")
+    done, whole = (load(p, "features") for p in (begun / "features.nc", tmp_path / "whole.nc"))
+    assert done.drop_vars("feature").identical(whole.drop_vars("feature"))
+    marks = sorted(int(p.name) for p in begun.glob("[0-9]*"))
+    assert marks == [0, 32, 64]
+    np.testing.assert_array_equal(done["feature"][:96].values, whole["feature"][:96].values)
     calls.clear()
     monkeypatch.setattr(Network, "run", lambda s, p: count(s, p))
     extract(stimuli, NANO, tmp_path / "part.nc")
@@ -117,7 +173,7 @@ def test_gabor_energy_finds_orientation_scale_and_place():
 
 
 def test_worker_processes_and_shards_give_the_same(stimuli, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 32)
+    monkeypatch.setattr(writing, "BLOCK", 32)
     extract(stimuli, NANO, tmp_path / "whole.nc", workers=0)
     for number in range(3):
         extract(stimuli, NANO, tmp_path / "parts.nc", workers=1, shard=(number, 3))
@@ -133,8 +189,7 @@ def test_float16_on_disk(stimuli, tmp_path):
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, whole, rtol=2e-3, atol=1e-3)
     with pytest.raises(InputError, match=r"not finite.*Store them as float32"):
-        module._save(tmp_path / "x.nc", stimuli, {"a": np.full((140, 2), 1e6, "f4")},
-                     {**Gabor().contract}, "float16")  # fmt: skip
+        side_by_side({"a": np.full((140, 2), 1e6, "f4")}, "float16", stimuli["stimulus_id"].values)
 
 
 def test_a_random_projection_keeps_distances(stimuli, tmp_path):
@@ -163,9 +218,17 @@ def test_pca_sees_training_stimuli_only(stimuli, tmp_path, monkeypatch):
     extract(stimuli, model, tmp_path / "pca.nc", split=split)
     extract(stimuli, Model(network="pixel"), tmp_path / "whole.nc")
     whole = load(tmp_path / "whole.nc", "features")["feature"].values
-    expected = PCA(5).fit(whole[fitted]).transform(whole)
+    expected = PCA(5, svd_solver="full").fit(whole[fitted]).transform(whole)
     got = load(tmp_path / "pca.nc", "features")["feature"].values
-    np.testing.assert_allclose(np.abs(np.diag(np.corrcoef(got.T, expected.T)[:5, 5:])), 1, atol=1e-3)
+    np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
+    tokens = Model(network="luminance", pooling="grid:2", projection="pca:2")
+    extract(stimuli, tokens, tmp_path / "pca.nc", split=split)  # more rows than features
+    extract(stimuli, tokens.model_copy(update={"projection": None}), tmp_path / "whole.nc")
+    whole = load(tmp_path / "whole.nc", "features")["feature"].values
+    expected = PCA(2, svd_solver="full").fit(whole[fitted].reshape(-1, 2)).transform(whole.reshape(-1, 2))
+    got = load(tmp_path / "pca.nc", "features")["feature"].values
+    np.testing.assert_allclose(got.reshape(-1, 2), expected, atol=1e-5)
+    assert [p.name for p in tmp_path.glob(".*")] == []
     monkeypatch.setattr(classical.Pixels, "__call__", None)  # it is said before anything is extracted
     with pytest.raises(InputError, match="needs training stimuli common to all folds"):
         extract(stimuli, model, tmp_path / "x.nc")
@@ -196,7 +259,7 @@ def test_plain_descriptions_of_pixels():
 def test_workers_do_not_share_an_open_zip(tmp_path, monkeypatch):
     import zipfile
 
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(writing, "BLOCK", 8)
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for i in range(64):

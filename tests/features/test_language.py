@@ -10,7 +10,8 @@ from neuroenc.arrays import load, make_stimuli
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import registry
-from neuroenc.features.extract import extract, read_items
+from neuroenc.features.extract import extract
+from neuroenc.features.items import read_items
 from neuroenc.features.networks import Network
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,322 @@
+"""What each stage takes in time, memory and disk, at the true size of a subject: `python benchmarks/pipeline.py`.
+
+`subject FOLDER` makes one NSD subject of random numbers in FOLDER (10,000 pictures, 30,000 trials, 15,724 voxels;
+four pooled layers of 4,096; tokens of 256 x 768 and 961 x 768; all in half precision) and a subject of 200,000
+voxels, and runs each stage on them as the command line runs it. `--scale 0.1` makes pictures, trials and voxels
+as much fewer, `--only WORD` runs stages whose name holds a word. What is there is not made again. `demo FOLDER`
+reads what Snakemake measured of a finished demo (logs/demo/benchmarks).
+
+Memory is that of the process and its children, sampled twenty times a second: anonymous (numbers it holds) and
+in all (pages of files too, which the system takes back at need). Outside the mathematics is the processor time
+of starting Python and importing. Writes benchmarks/results/pipeline.json; the rows of stages that were not run
+are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from neuroenc.arrays import CONTRACT, make_responses, make_stimuli, save
+from neuroenc.blocks import blocks
+from neuroenc.files import write_json
+from neuroenc.forecast import megabytes
+from neuroenc.records import row
+
+RESULTS = Path("benchmarks/results/pipeline.json")
+N_SHARED, N_UNIQUE, REPEATS, N_VOXELS, N_WIDE = 1000, 9000, 3, 15_724, 200_000
+N_WIDE_UNIQUE = 2000  # training pictures of the subject of 200,000 voxels, seen once
+LATENT = 64  # what pictures, features and voxels share
+POOLED = {f"layer{i}": (4096,) for i in range(4)}
+FEATURES = {"pooled": POOLED, "tokens": {"block": (256, 768)}, "tokens961": {"block": (961, 768)}}
+ENCODERS = {
+    "ridge": ("pooled", {}), "banded": ("pooled", {}), "pls": ("pooled", {}),
+    "factorised": ("tokens", {}), "gaussian": ("tokens", {}), "semantic_transformer": ("tokens", {}),
+    "attention": ("tokens", {}), "attention961": ("tokens961", {"name": "attention"}),
+}  # fmt: skip
+TRAINED = ("attention", "attention961", "semantic_transformer", "network")
+
+
+def rng_of(*key: int) -> np.random.Generator:
+    return np.random.default_rng([0, *key])
+
+
+def latents(n: int) -> np.ndarray:
+    return rng_of(1).normal(size=(n, LATENT)).astype(np.float32)
+
+
+def write_features(folder: Path, name: str) -> None:
+    """Write random Features as `features extract` writes them, batch by batch."""
+    from neuroenc.arrays import load
+    from neuroenc.features.writing import Unfinished, unfinished
+
+    stimuli, out = load(folder / "stimuli.nc", "stimuli"), folder / f"{name}.nc"
+    about = {k: "random" for k in CONTRACT if k not in ("layer", "shape")}
+    Z = latents(stimuli.sizes["stimulus"])
+    mixing = {
+        layer: rng_of(2, i).normal(size=(LATENT, int(np.prod(shape)))).astype(np.float32)
+        for i, (layer, shape) in enumerate(FEATURES[name].items())
+    }
+    with unfinished(out, name, alone=True) as place:
+        made = Unfinished(place, stimuli, about, "float16")
+        for block in made.lacking():
+            for rows in blocks(block.stop - block.start, 64):
+                here = slice(block.start + rows.start, block.start + rows.stop)
+                made.write(here.start, {
+                    layer: (Z[here] @ mixing[layer]).reshape(-1, *shape) for layer, shape in FEATURES[name].items()
+                })  # fmt: skip
+        made.publish(out)
+
+
+def make_subject(folder: Path, scale: float) -> None:
+    """Write stimuli, splits and responses of the two subjects."""
+    n_shared, n_unique = round(N_SHARED * scale), round(N_UNIQUE * scale)
+    ids = np.array([f"{i:05d}" for i in range(n_shared + n_unique)])
+    side = np.where(np.arange(len(ids)) < n_shared, "test", "train")
+    stimuli = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(len(ids)), "split": side, "group": ids},
+        attrs={"dataset": "random", "pixels": "none"},
+    )
+    save(stimuli, folder / "stimuli.nc")
+    n_wide_unique = round(N_WIDE_UNIQUE * scale)
+    orders = {
+        "subject": (np.repeat(np.arange(len(ids)), REPEATS), round(N_VOXELS * scale)),
+        "wide": (
+            np.r_[np.repeat(np.arange(n_shared), REPEATS), np.arange(n_shared, n_shared + n_wide_unique)],
+            round(N_WIDE * scale),
+        ),
+    }
+    for number, (name, (shown, n_voxels)) in enumerate(orders.items()):
+        rng = rng_of(3, number)
+        shown = rng.permutation(shown)
+        Z = latents(len(ids))[shown]
+        response = np.empty((len(shown), n_voxels), np.float32)
+        for part in blocks(n_voxels, 1024):
+            width = part.stop - part.start
+            response[:, part] = Z @ rng.normal(size=(LATENT, width)).astype(np.float32) / 8
+            response[:, part] += rng.standard_normal((len(shown), width), np.float32)
+        times = np.zeros(len(ids), int)
+        repetition = np.empty(len(shown), int)
+        for i, stimulus in enumerate(shown):
+            repetition[i] = times[stimulus]
+            times[stimulus] += 1
+        session = np.arange(len(shown)) * 40 // len(shown)
+        save(make_responses(
+            response,
+            presentation={
+                "stimulus_id": ids[shown], "session": session.astype(str), "run": session, "split": side[shown],
+                "repetition": repetition, "group": ids[shown],
+            },
+            neuroid={
+                "neuroid_id": [f"v{i}" for i in range(n_voxels)], "subject": ["01"] * n_voxels,
+                "hemisphere": ["L"] * n_voxels, "ncsnr": np.full(n_voxels, 1.0, np.float32),
+                "roi_early": np.arange(n_voxels) < n_voxels // 4, "roi_late": np.arange(n_voxels) > n_voxels // 2,
+                **{axis: np.arange(n_voxels, dtype=np.float32) for axis in "xyz"},
+            },
+            attrs={"dataset": "random", "space": "none", "units": "none", "source": "random"},
+        ), folder / f"{name}_responses.nc")  # fmt: skip
+
+
+def stages(folder: Path, epochs: int) -> Iterator[tuple[str, list[str], list[Path], list[Path], dict]]:
+    """Name each stage, its command, inputs, outputs and options; features are written by this file."""
+    f = folder
+    data = {
+        "subject": [f / "subject_responses.nc", f / "splits.nc"],
+        "wide": [f / "wide_responses.nc", f / "splits.nc"],
+    }
+    yield ("split make", ["split", "make", f"--stimuli={f / 'stimuli.nc'}", '--options={"kind": "dataset"}',
+           f"--out={f / 'splits.nc'}"], [f / "stimuli.nc"], [f / "splits.nc"], {})  # fmt: skip
+    for name in FEATURES:
+        yield (f"features write {name}", [__file__, str(f), name], [f / "stimuli.nc"], [f / f"{name}.nc"], {})
+    fits = [(name, "subject", *found) for name, found in ENCODERS.items()] + [("ridge", "wide", "pooled", {})]
+    for name, subject, features, options in fits:
+        options = {"name": name, **options} | ({"max_epochs": epochs} if name in TRAINED else {})
+        stem = f / f"{subject}_{name}"
+        made = [Path(f"{stem}_predictions.nc"), Path(f"{stem}_weights.safetensors")]
+        inputs = [data[subject][0], f / f"{features}.nc", data[subject][1]]
+        yield (f"encode fit {name}, {subject}", ["encode", "fit", f"--responses={inputs[0]}",
+               f"--features={inputs[1]}", f"--split={inputs[2]}", f"--options={json.dumps(options)}",
+               f"--out={made[0]}", f"--weights={made[1]}"], inputs, made, options)  # fmt: skip
+    for subject in data:
+        inputs = [data[subject][0], f / f"{subject}_ridge_predictions.nc"]
+        out = f / f"{subject}_scores.nc"
+        yield (f"evaluate score, {subject}", ["evaluate", "score", f"--responses={inputs[0]}",
+               f"--predictions={inputs[1]}", "--options={}", f"--out={out}"], inputs, [out], {})  # fmt: skip
+    inputs, out = [data["subject"][0], f / "subject_ridge_predictions.nc"], f / "match.json"
+    yield ("decode match", ["decode", "match", f"--responses={inputs[0]}", f"--predictions={inputs[1]}",
+           f"--out={out}"], inputs, [out], {})  # fmt: skip
+    for name in ("ridge", "network"):
+        options = {"name": name, "layers": ["layer0"]} | ({"max_epochs": epochs} if name in TRAINED else {})
+        inputs, out = [data["subject"][0], f / "pooled.nc", data["subject"][1]], f / f"dec_{name}.nc"
+        yield (f"decode fit {name}", ["decode", "fit", f"--responses={inputs[0]}", f"--features={inputs[1]}",
+               f"--split={inputs[2]}", f"--options={json.dumps(options)}", f"--out={out}"], inputs, [out], options)  # fmt: skip
+    out = f / "retrieval.json"
+    yield ("decode evaluate", ["decode", "evaluate", f"--embeddings={f / 'dec_ridge.nc'}", f"--out={out}"],
+           [f / "dec_ridge.nc"], [out], {})  # fmt: skip
+
+
+# what a stage is run by: Python's start and imports are timed apart, in processor time
+RUNNER = """
+import atexit, builtins, sys, time
+real, depth, spent = builtins.__import__, 0, time.process_time()
+def timed(*args, **options):
+    global depth, spent
+    depth += 1
+    start = time.process_time()
+    try:
+        return real(*args, **options)
+    finally:
+        depth -= 1
+        if not depth:
+            spent += time.process_time() - start
+builtins.__import__ = timed
+record = sys.argv.pop()
+atexit.register(lambda: open(record, "w").write(str(spent)))
+import runpy
+if sys.argv[1].endswith(".py"):
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    from neuroenc.cli import main
+    main()
+"""
+
+
+def tree(pid: int) -> Iterator[int]:
+    """List a process and those it started."""
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield from tree(int(child))
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """Return anonymous and all resident memory of a process and its children, kB."""
+    anonymous = resident = 0
+    for one in tree(pid):
+        try:
+            lines = Path(f"/proc/{one}/status").read_text().splitlines()
+        except OSError:
+            continue
+        found = dict(line.split(":") for line in lines if line.startswith(("RssAnon", "VmRSS")))
+        anonymous += int(found.get("RssAnon", "0 kB").split()[0])
+        resident += int(found.get("VmRSS", "0 kB").split()[0])
+    return anonymous, resident
+
+
+def measure(arguments: list[str]) -> dict[str, float | str]:
+    """Run a stage in a process of its own."""
+    with tempfile.NamedTemporaryFile("r") as record:
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        command = [sys.executable, "-c", RUNNER, *arguments, record.name]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            anonymous = resident = 0
+            while process.poll() is None:
+                anonymous, resident = map(max, (anonymous, resident), memory(process.pid))
+                time.sleep(0.05)
+            said = process.stderr.read()
+        after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
+        outside = float(record.read() or 0)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if process.returncode:
+        last = (said.strip().splitlines() or [f"ended with {process.returncode}"])[-1]
+        print(last, file=sys.stderr)
+        return {
+            "failed": last[:200],
+            "seconds": seconds,
+            "anonymous": anonymous / 1e3,
+            "resident": resident / 1e3,
+        }
+    return {"seconds": seconds, "processor": processor, "outside": outside, "anonymous": anonymous / 1e3,
+            "resident": resident / 1e3}  # fmt: skip
+
+
+def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> list[dict]:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "wide_responses.nc").exists():
+        make_subject(folder, scale)
+    rows = []
+    for name, arguments, inputs, outputs, options in stages(folder, epochs):
+        lacking = [p.name for p in inputs if not p.exists()]
+        wanted = any(word in name for word in only) if only else True
+        needed = name.startswith(("split", "features")) and not all(p.exists() for p in outputs)
+        if not (wanted or needed):
+            continue
+        if lacking:
+            print(f"{name:38s} left out: there is no {', '.join(lacking)}")
+            continue
+        found = measure(arguments)
+        forecast = megabytes(name, inputs, options)
+        disk = sum(p.stat().st_size for p in outputs if p.exists()) / 1e6
+        about = {"scale": scale, "forecast": forecast, "disk": disk, **found}
+        rows.append(row(name, found["seconds"], unit="s", n=1, command="python benchmarks/pipeline.py subject",
+                        seed=0, **{k: round(v, 1) if isinstance(v, float) else v for k, v in about.items()}))  # fmt: skip
+        print(f"{name:38s}{found['seconds']:9.1f} s {found['anonymous']:8.0f} MB anonymous, {found['resident']:8.0f} "
+              f"in all, {forecast:8.0f} forecast, {disk:8.0f} on disk, "
+              f"{100 * found.get('outside', 0) / found.get('processor', np.inf):3.0f} % outside", flush=True)  # fmt: skip
+    return rows
+
+
+def run_demo(folder: Path) -> list[dict]:
+    """Sum what Snakemake measured of each rule."""
+    rules: dict[str, list[dict]] = {}
+    for path in sorted(folder.rglob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            rules.setdefault(path.relative_to(folder).parts[0].removesuffix(".jsonl"), []).append(
+                json.loads(line)
+            )
+    rows = []
+    for name, jobs in rules.items():
+        total = {k: sum(j[k] or 0 for j in jobs) for k in ("s", "cpu_time")}
+        peak = max(j["max_rss"] or 0 for j in jobs)
+        asked = max(j.get("resources", {}).get("mem_mb", 0) for j in jobs)
+        rows.append(row(f"demo, {name}", total["s"], unit="s", n=len(jobs), command="make demo", seed=0,
+                        processor=round(total["cpu_time"], 1), resident=round(peak, 1), forecast=asked))  # fmt: skip
+        print(f"{name:24s}{len(jobs):4d} jobs {total['s']:8.1f} s {total['cpu_time']:8.1f} s of processor "
+              f"{peak:8.0f} MB, {asked:8.0f} asked for")  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("demo", "subject"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--epochs", type=int, default=1, help="Of what is trained by gradient.")
+    parser.add_argument("--fresh", action="store_true", help="Empty the folder first.")
+    given = parser.parse_args()
+    if given.what == "demo":
+        rows = run_demo(given.folder)
+    else:
+        if given.fresh:
+            shutil.rmtree(given.folder, ignore_errors=True)
+        rows = run_subject(given.folder, given.scale, given.only, given.epochs)
+    known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    new = {(r["name"], r.get("scale")) for r in rows}
+    kept = [r for r in known if (r["name"], r.get("scale")) not in new]
+    write_json({"label": "pipeline", "rows": kept + rows}, RESULTS)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[2] in FEATURES:
+        write_features(Path(sys.argv[1]), sys.argv[2])
+    else:
+        main()

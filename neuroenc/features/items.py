@@ -1,0 +1,158 @@
+"""What networks are shown: stimuli read as pictures, texts or both, and fed by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuroenc.config import Model
+from neuroenc.datasets.pixels import read_pixels
+from neuroenc.datasets.reading import open_hdf5
+from neuroenc.errors import ContractError, InputError
+
+
+class Jobs:
+    """What worker processes do: read stimuli and make batches of them."""
+
+    def __init__(
+        self, stimuli: xr.Dataset, model: Model, reads: str, prepare: Callable[[list[Any]], Any],
+        jobs: list[tuple[NDArray[np.int64], int]], n_parts: int,
+    ) -> None:  # fmt: skip
+        self.stimuli, self.model, self.reads, self.prepare = stimuli, model, reads, prepare
+        self.jobs, self.n_parts = jobs, n_parts
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, number: int) -> Any:
+        rows, part = self.jobs[number]
+        items = read_items(self.stimuli, rows, self.reads, self.model, part, self.n_parts)
+        return self.prepare(items)
+
+
+def batches(jobs: Jobs, workers: int, *, pin: bool) -> Iterator[Any]:
+    """Read and prepare the items of all jobs, in `workers` processes, in order."""
+    if workers == 0 or len(jobs) < 2:
+        return (jobs[i] for i in range(len(jobs)))
+    from torch.utils.data import DataLoader
+
+    loader: Any = DataLoader(
+        jobs,  # type: ignore[arg-type]
+        batch_size=None, num_workers=workers, prefetch_factor=2, pin_memory=pin, collate_fn=list,
+    )  # fmt: skip
+    return iter(loader)
+
+
+def read_items(
+    stimuli: xr.Dataset, rows: NDArray[np.int64], reads: str, model: Model, part: int = 0, n_parts: int = 1
+) -> list[Any]:
+    """Read stimuli as a network takes them.
+
+    Parameters
+    ----------
+    stimuli : Dataset
+    rows : int array
+    reads : str
+        "image", "text", "image+text" or "regions+text".
+    model : Model
+        `context` and `regions`.
+    part : int
+        Which of several texts or frames of each stimulus.
+    n_parts : int
+        How many there are.
+
+    Returns
+    -------
+    list
+        Pictures, texts, or pairs of (picture, text) or ((features, boxes), text).
+    """
+    if reads == "image":
+        return read_pixels(stimuli, rows, (part + 0.5) / n_parts)
+    if "caption" not in stimuli:
+        raise ContractError("The stimuli carry no text. For NSD put COCO's captions_*.json into "
+                            "nsddata_stimuli/annotations; a table of your own needs a column "
+                            "`caption`.")  # fmt: skip
+    all_texts = _captions(stimuli)[:, part]
+    texts = [str(all_texts[r]) for r in rows]
+    if model.context:
+        group = stimuli["film" if "film" in stimuli.coords else "group"].values
+        spans = [np.arange(max(0, r - model.context), r + 1) for r in rows]
+        texts = [
+            " ".join(str(t) for t in all_texts[s[group[s] == group[r]]] if t)
+            for r, s in zip(rows, spans, strict=True)
+        ]
+    if reads == "text":
+        return texts
+    if reads == "image+text":
+        return list(zip(read_pixels(stimuli, rows), texts, strict=True))
+    if model.regions is None:
+        raise InputError(
+            "This network is shown features of detected objects, not pictures. Name their HDF5 file as "
+            "`regions` (features, boxes, stimulus_id)."
+        )
+    with open_hdf5(model.regions) as file:
+        where = {v.decode(): i for i, v in enumerate(file["stimulus_id"][:])}
+        wanted = stimuli["stimulus_id"].values[rows]
+        absent = [i for i in wanted if i not in where]
+        if absent:
+            raise InputError(
+                f"{model.regions} has no objects of {len(absent)} stimuli, first {str(absent[0])!r}."
+            )
+        found = [(file["features"][where[i]], file["boxes"][where[i]]) for i in wanted]
+    return list(zip(found, texts, strict=True))
+
+
+def there_of(stimuli: xr.Dataset, reads: str, n_parts: int) -> NDArray[np.bool_]:
+    """Say which parts of each stimulus are there, (n, n_parts): all frames, and captions that are not empty.
+
+    Raises
+    ------
+    InputError
+        A stimulus has no caption; moments of a film may be silent, and the empty text is read.
+    """
+    there = np.ones((stimuli.sizes["stimulus"], n_parts), bool)
+    if "text" not in reads or "caption" not in stimuli:
+        return there
+    texts = _captions(stimuli)
+    silent = stimuli["stimulus_id"].values[texts[:, 0] == ""]
+    if len(silent) and "film" not in stimuli.coords:
+        raise InputError(
+            f"{len(silent)} of {len(texts)} stimuli have no caption, first {str(silent[0])!r}. Write one, or "
+            "leave them out of the table."
+        )
+    there[:, 1:] = texts[:, 1:n_parts] != ""
+    return there
+
+
+def n_texts(stimuli: xr.Dataset, model: Model) -> int:
+    """Return how many texts of a stimulus are averaged; tokens are those of the first alone."""
+    if "caption" not in stimuli or model.pooling == "tokens":
+        return 1
+    return stimuli.sizes["caption_index"]
+
+
+def _captions(stimuli: xr.Dataset) -> NDArray[np.str_]:
+    """Captions, (n, n_captions), those that are there first: an empty one is none."""
+    texts = stimuli["caption"].values
+    return np.take_along_axis(texts, np.argsort(texts == "", axis=1, kind="stable"), axis=1)
+
+
+def check_items(items: Sequence[Any], reads: str) -> None:
+    """Refuse what is no picture or text, before anything reads it."""
+    if not len(items):
+        raise InputError("No stimuli were given, expected at least one.")
+    for number, item in enumerate(items):
+        picture, text = item if "+" in reads else (item, item)
+        if "text" in reads and not isinstance(text, str):
+            raise InputError(f"Item {number} is {type(text).__name__}, expected a text.")
+        if "image" not in reads:
+            continue
+        shape, kind = np.shape(picture), getattr(picture, "dtype", type(picture).__name__)
+        if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise InputError(
+                f"Item {number} is {kind} of shape {shape}, expected a picture: uint8, (height, width, 3)."
+            )
