@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.encoders import training
+from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.encoders.tokens import side_of
 from neuroenc.errors import InputError
 
 if TYPE_CHECKING:
@@ -303,7 +305,7 @@ class AttentionRouting(training.TrainedReadout):
         if self.readout == "gradient":
             return shown
         solved, coef, intercept = self._solve(X, target, fitted, held)
-        gain = training.correlation(target[held], solved) - training.correlation(target[held], shown)
+        gain = correlation(target[held], solved) - correlation(target[held], shown)
         if self.readout == "best" and gain.mean() <= 0:
             return shown
         self.readout_ = "ridge"
@@ -325,7 +327,7 @@ class AttentionRouting(training.TrainedReadout):
         return round(4 * held + 20 * 2**20)
 
     def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        training.side_of(n_tokens)
+        side_of(n_tokens)
         regions: NDArray[np.bool_] | int = n_targets
         if not isinstance(self.regions, str):
             regions = (

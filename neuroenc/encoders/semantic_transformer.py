@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroenc.encoders import training
+from neuroenc.encoders.tokens import side_of
 
 if TYPE_CHECKING:
     import torch
@@ -123,4 +124,4 @@ class SemanticTransformer(training.TrainedReadout):
         self.checkpoint = checkpoint
 
     def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        return make_module(training.side_of(n_tokens), n_channels, n_targets, self.n_hidden)
+        return make_module(side_of(n_tokens), n_channels, n_targets, self.n_hidden)

@@ -16,11 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc import ranking
-from neuroenc.encoders.inputs import check_enough, check_features, check_fit, folds_of
-from neuroenc.encoders.missing import r2
+from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
+from neuroenc.encoders.missing import correlation, r2
+from neuroenc.encoders.tokens import check_tokens
 from neuroenc.errors import InputError
 from neuroenc.files import atomic
-from neuroenc.real import deviation, varies
+from neuroenc.real import deviation
 
 if TYPE_CHECKING:
     import torch
@@ -28,43 +29,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[Any]
 Loss = Callable[[Any, Any, Any, float], Any]
-
-
-def tokens_of(estimator: Any, X: Any) -> Floats:
-    """Check features on a grid of tokens against those the model was fitted to.
-
-    Parameters
-    ----------
-    estimator : estimator
-        With `n_tokens_` and `n_channels_`.
-    X : array of shape (n_samples, n_tokens, n_channels)
-
-    Raises
-    ------
-    InputError
-        Another number of dimensions, tokens or channels; not finite.
-    """
-    X = check_features(estimator, X, ndim=3, dtype=np.float32)
-    for name, found, expected in (
-        ("tokens", X.shape[1], estimator.n_tokens_), ("channels", X.shape[2], estimator.n_channels_)
-    ):  # fmt: skip
-        if found != expected:
-            raise InputError(
-                f"Features have {found} {name}, the model was fitted to {expected}. Extract them with the "
-                "same layers and pooling."
-            )
-    return X
-
-
-def correlation(truth: Floats, predicted: Floats) -> Floats:
-    """Pearson's r of each column over the rows that are there, 0 where one is constant."""
-    there = np.isfinite(truth)
-    n = np.maximum(there.sum(0), 1)
-    a, b = (np.where(there, v, 0) for v in (truth, predicted))
-    a, b = (np.where(there, v - v.sum(0) / n, 0) for v in (a, b))
-    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    vary = varies(truth, known=there) & varies(predicted, known=there) & (size > 0)
-    return np.asarray((a * b).sum(0) / np.where(vary, size, np.inf))
 
 
 def train(
@@ -450,18 +414,4 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         return np.asarray(out * self._deviation + self._mean)
 
     def _design(self, X: Any) -> Floats:
-        return (tokens_of(self, X) - self._centre) / self._scale
-
-
-def side_of(n_tokens: int) -> int:
-    """Side of a square grid of tokens.
-
-    Raises
-    ------
-    InputError
-        They are no square.
-    """
-    side = round(n_tokens**0.5)
-    if side**2 != n_tokens:
-        raise InputError(f"{n_tokens} tokens are no square grid. Pool the network to 'grid:<k>'.")
-    return side
+        return (check_tokens(self, X) - self._centre) / self._scale

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from neuroenc.decoders.retrieve import cosine
-from neuroenc.encoders.training import correlation
+from neuroenc.encoders.missing import correlation
 from neuroenc.errors import InputError
 from neuroenc.ranking import ahead
 from neuroenc.real import varies

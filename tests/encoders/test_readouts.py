@@ -16,11 +16,11 @@ from neuroenc.encoders.attention import AttentionRouting, positions
 from neuroenc.encoders.delay import delay
 from neuroenc.encoders.factorised import FactorisedCV, alternate
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
+from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.semantic_transformer import SemanticTransformer
 from neuroenc.encoders.store import load_model, save_model
-from neuroenc.encoders.training import correlation
 from neuroenc.errors import InputError
 
 SIDE, CHANNELS, TARGETS = 4, 12, 8
