@@ -20,10 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional
 
-from neuroenc.encoders import training
 from neuroenc.encoders.missing import correlation
+from neuroenc.encoders.readout import TrainedReadout
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.tokens import side_of
+from neuroenc.encoders.training import predict
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
@@ -229,7 +230,7 @@ def _joined(layers: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(layers, 1) if len(layers) > 1 else layers[0]  # spares a copy
 
 
-class AttentionRouting(training.TrainedReadout):
+class AttentionRouting(TrainedReadout):
     """Readout that routes tokens to regions by attention.
 
     Parameters
@@ -392,9 +393,7 @@ class AttentionRouting(training.TrainedReadout):
                 def routed(x: torch.Tensor, which: slice = slice(start, start + size)) -> torch.Tensor:
                     return module.route(x, which) if module.single else module.gather(module.route(x))
 
-                seen = training.predict(
-                    module, X, batch_size=self.batch_size, device=self.device, call=routed
-                )
+                seen = predict(module, X, batch_size=self.batch_size, device=self.device, call=routed)
                 yield from seen.transpose(1, 0, 2)
 
         shown = np.empty((len(held), target.shape[1]), np.float32)
@@ -428,7 +427,7 @@ class AttentionRouting(training.TrainedReadout):
             none.
         """
         check_is_fitted(self)
-        maps = training.predict(
+        maps = predict(
             self.module_, self._design(X), batch_size=self.batch_size, device=self.device,
             call=self.module_.relevance if kind == "relevance" else self.module_.attention,
         ).sum(2)  # fmt: skip

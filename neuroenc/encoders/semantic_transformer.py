@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from neuroenc.blocks import blocks
-from neuroenc.encoders import training
+from neuroenc.encoders.readout import TrainedReadout
 from neuroenc.encoders.tokens import side_of
 
 TARGETS_AT_ONCE = 256  # masks warped together: memory is batch x targets x cells
@@ -76,7 +76,7 @@ def _sample(maps: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(maps, grid, align_corners=False)
 
 
-class SemanticTransformer(training.TrainedReadout):
+class SemanticTransformer(TrainedReadout):
     """Factorised readout whose masks and channels move with the picture.
 
     Parameters
