@@ -481,8 +481,8 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
     return ids[np.argsort(first)], mean.reshape(len(ids), *values.shape[1:])
 
 
-def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.float32]:
-    """Return the features of the stimuli in the given order, flattened to (n, n_features).
+def positions(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.int64]:
+    """Find the rows of the features of some stimuli.
 
     Raises
     ------
@@ -498,7 +498,18 @@ def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.floa
             f"{len(position)} stimuli, first {str(next(iter(position), None))!r}. Extract the features "
             "from the stimuli of the same dataset."
         )
-    values = features["feature"].values[[position[s] for s in stimulus_id]]
+    return np.array([position[s] for s in stimulus_id], int)
+
+
+def join(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.float32]:
+    """Return the features of the stimuli in the given order, flattened to (n, n_features).
+
+    Raises
+    ------
+    ContractError
+        A stimulus has no features; the first is named.
+    """
+    values = features["feature"][positions(features, stimulus_id)].values
     return np.asarray(values.reshape(len(values), -1), dtype=np.float32)
 
 

@@ -82,7 +82,7 @@ def encode_stack(
     """Mix encoders for each neuroid by weights learned on validation stimuli."""
     from neuroenc.arrays import load, save
     from neuroenc.config import Stack
-    from neuroenc.encoders.encode import stack_predictions
+    from neuroenc.encoders.stack import stack_predictions
     from neuroenc.errors import invalid
 
     chosen = common.section(Stack, options)

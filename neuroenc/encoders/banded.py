@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -121,6 +121,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         """
         alphas = check_alphas(self.alphas)
         X, y = check_fit(self, X, y, dtype=self.dtype)
+        X = X[:]
         dtype = X.dtype
         X = X if self.fit_intercept else X.astype(float)  # see RidgeCV
         n, p = X.shape
@@ -165,6 +166,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         made = copy(self)
         dtype = self.coef_.dtype
         X, y = check_fit(made, X, y, dtype=dtype if self.fit_intercept else float)
+        X = X[:]
         Y = y.reshape(len(X), -1)
         y_mean = np.nanmean(Y, 0, dtype=float) if self.fit_intercept else np.zeros(Y.shape[1])
         made._solve(X, (Y - y_mean).astype(X.dtype), y_mean, self.intercept_.shape, dtype)
@@ -188,8 +190,64 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         return np.stack([X[:, m] @ self.coef_[..., m].T for m in mine])
 
     def _centred(self, X: Any) -> Floats:
-        X = check_features(self, X)
+        X = check_features(self, X)[:]
         return (X - self._x_mean).astype(np.result_type(X, self.coef_), copy=False)
+
+
+class Spaces(NamedTuple):
+    """The training rows of a fold, from which ridge on every mixture of the spaces is decomposed."""
+
+    band: Floats
+    """(p,): the space of each column"""
+    centre: Floats
+    """(p,): mean of the training rows"""
+    fitted: Floats
+    """(n_train, p) float64, less the centre"""
+    shown: Floats
+    """(n_held, p) float64, less the centre"""
+    gram: Floats
+    """(p, p); with more columns than training rows the kernel of each space, (n_bands, n_train, n_train)"""
+    other: Floats | None
+    """With more columns than training rows: kernels of the held rows, (n_bands, n_held, n_train)"""
+
+    @classmethod
+    def of(cls, centred: Floats, band: Floats, train: Any, held: Any, *, fit_intercept: bool) -> Self:
+        """Take the rows of a fold."""
+        fitted, shown = centred[train].astype(float), centred[held].astype(float)
+        centre = fitted.mean(0) if fit_intercept else np.zeros(centred.shape[1])
+        fitted -= centre
+        shown -= centre
+        if len(train) < centred.shape[1]:
+            own, other = _kernels(fitted, fitted, band), _kernels(shown, fitted, band)
+            return cls(band, centre, fitted, shown, own, other)
+        return cls(band, centre, fitted, shown, fitted.T @ fitted, None)
+
+    def decompose(self, gamma: Floats) -> tuple[Floats, Floats, Floats]:
+        """Decompose columns scaled by sqrt(gamma).
+
+        Returns
+        -------
+        values, towards, away
+            As `factorise.eigenbasis`: the eigenvalues, the way to the eigenbasis from the responses, or from
+            their products with the columns, and the held rows in it.
+        """
+        if self.other is not None:
+            values, towards = np.linalg.eigh(np.tensordot(gamma, self.gram, 1))
+            return values, towards, np.tensordot(gamma, self.other, 1) @ towards
+        used = np.flatnonzero(gamma[self.band] > NEGLIGIBLE)
+        scale = np.sqrt(gamma[self.band[used]])
+        values, vectors = np.linalg.eigh(scale[:, None] * self.gram[np.ix_(used, used)] * scale)
+        towards = np.zeros((len(self.band), len(used)))
+        towards[used] = scale[:, None] * vectors
+        return values, towards, self.shown @ towards
+
+    def smoother(self, values: Floats, towards: Floats, away: Floats, *, fit_intercept: bool) -> Smoother:
+        """Return the decomposition as a map of responses that may be missing."""
+        if self.other is not None:
+            return Smoother.of(values, towards, away, fit_intercept=fit_intercept)
+        root = np.sqrt(np.maximum(values, np.finfo(float).tiny))
+        basis = self.fitted @ (towards / root)
+        return Smoother.of(values, basis, away * root, fit_intercept=fit_intercept)
 
 
 def _search(
@@ -204,64 +262,50 @@ def _search(
     centred = (X - X.mean(0, dtype=float)).astype(X.dtype) if fit_intercept else X
     lacks = np.isnan(Y).any(0)
     incomplete, Y = Y[:, lacks].astype(float), np.where(lacks, 0, Y)
-    total, held_projections = project([held for _, held in folds], centred, Y)
-    n_targets = Y.shape[1]
-    scores = np.zeros((len(gammas), len(alphas), n_targets), np.float32)
-    going = np.ones((len(gammas), n_targets), bool)
+    total, projected = project([held for _, held in folds], centred, Y)
+    scores = np.zeros((len(gammas), len(alphas), Y.shape[1]), np.float32)
+    going = np.ones((len(gammas), Y.shape[1]), bool)
     steps = tqdm(total=len(folds) * len(gammas), desc="banded ridge", disable=None)
     for number, (train, held) in enumerate(folds):
         if number == 1 and len(gammas) > n_kept:
-            order = np.argsort(-scores.max(1), axis=0)
-            going[:] = False
-            np.put_along_axis(going, order[:n_kept], True, axis=0)
-            going[0] = True  # plain ridge is never dropped by one fold's chance
-        fitted, shown = centred[train].astype(float), centred[held].astype(float)
-        centre = fitted.mean(0) if fit_intercept else np.zeros(X.shape[1])
-        fitted -= centre
-        shown -= centre
-        dual, rest = len(train) < X.shape[1], covers([train, held], len(X))
-        if dual:
-            own, other = _kernels(fitted, fitted, band), _kernels(shown, fitted, band)
-        else:
-            gram = fitted.T @ fitted
+            going = _best(scores.max(1), n_kept)
+        spaces = Spaces.of(centred, band, train, held, fit_intercept=fit_intercept)
+        rest = covers([train, held], len(X))
         for c, gamma in enumerate(gammas):
             t = np.flatnonzero(going[c])
             steps.update()
             if not len(t):
                 continue
-            if dual:
-                values, towards = np.linalg.eigh(np.tensordot(gamma, own, 1))
-                away = np.tensordot(gamma, other, 1) @ towards
-            else:
-                used = np.flatnonzero(gamma[band] > NEGLIGIBLE)
-                scale = np.sqrt(gamma[band[used]])
-                values, vectors = np.linalg.eigh(scale[:, None] * gram[np.ix_(used, used)] * scale)
-                towards = np.zeros((X.shape[1], len(used)))
-                towards[used] = scale[:, None] * vectors
-                away = shown @ towards
+            values, towards, away = spaces.decompose(gamma)
+            dual, centre = spaces.other is not None, spaces.centre.astype(X.dtype)
             fold = operators(
-                Fold(train, held, dual, centre.astype(X.dtype), towards, [], rest, away),
-                np.clip(values, 0, None), alphas, X.dtype, tolerance=SEARCH_TOLERANCE,
+                Fold(train, held, dual, centre, towards, [], rest, away), np.clip(values, 0, None), alphas,
+                X.dtype, tolerance=SEARCH_TOLERANCE,
             )  # fmt: skip
-            rows: Any = slice(None) if len(t) == n_targets else t
+            rows: Any = slice(None) if len(t) == Y.shape[1] else t
             scores[c][:, rows] += score(
-                fold, centred, Y[:, rows], total[:, rows], held_projections[number][:, rows],
+                fold, centred, Y[:, rows], total[:, rows], projected[number][:, rows],
                 fit_intercept=fit_intercept,
             )  # fmt: skip
             mine = going[c][lacks]
             if mine.any():
-                root = 1 if dual else np.sqrt(np.maximum(values, np.finfo(float).tiny))
-                basis = towards if dual else fitted @ (towards / root)
-                smoother = Smoother.of(values, basis, away * root, fit_intercept=fit_intercept)
+                smoother = spaces.smoother(values, towards, away, fit_intercept=fit_intercept)
                 scores[c][:, np.flatnonzero(lacks)[mine]] += smoother.score(
                     alphas, incomplete[train][:, mine], incomplete[held][:, mine]
                 )
     steps.close()
-    scores /= len(folds)
-    scores = np.where(going[:, None], scores, -np.inf)
-    flat = scores.reshape(-1, n_targets)
+    scores = np.where(going[:, None], scores / len(folds), -np.inf)
+    flat = scores.reshape(-1, Y.shape[1])
     where = ranking.best(flat)
-    return where // len(alphas), alphas[where % len(alphas)], flat[where, np.arange(n_targets)]
+    return where // len(alphas), alphas[where % len(alphas)], flat[where, np.arange(Y.shape[1])]
+
+
+def _best(scores: Floats, n_kept: int) -> NDArray[np.bool_]:
+    """Say which candidates each target goes on with, (n_candidates, n_targets)."""
+    going = np.zeros(scores.shape, bool)
+    np.put_along_axis(going, np.argsort(-scores, axis=0)[:n_kept], True, axis=0)
+    going[0] = True  # plain ridge is never dropped by one fold's chance
+    return going
 
 
 def _kernels(A: Floats, B: Floats, band: Floats) -> Floats:

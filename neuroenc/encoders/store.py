@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neuroenc import __version__
 from neuroenc.arrays import same_contract
 from neuroenc.documents import read_json
-from neuroenc.encoders.delay import delay_stimuli
+from neuroenc.encoders.design import design
 from neuroenc.encoders.encode import Fit
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
@@ -245,15 +245,11 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     return fits, described
 
 
-def design(fit: Fit, features: Any) -> NDArray[np.float32]:
-    """Features of all stimuli as a stored model reads them."""
-    values = features["feature"].values
-    values = values.reshape(len(values), -1, values.shape[-1])
-    X = (values[:, :, np.isin(features["layer"].values, fit.layers)] - fit.centre) / fit.scale
-    X = X.astype(np.float32)
-    if fit.delays:
-        return delay_stimuli(X.reshape(len(X), -1), features, fit.delays)
-    return X if hasattr(fit.model, "n_tokens_") else X.reshape(len(X), -1)
+def design_of(fit: Fit, features: xr.Dataset) -> Any:
+    """Return the features of all stimuli as a stored model reads them: tokens as an array, else a Design."""
+    X = design(features, features["stimulus_id"].values, fit.layers, fit.delays)
+    X = X.standardised(fit.centre, fit.scale)
+    return X[:] if hasattr(fit.model, "n_tokens_") else X.flattened()
 
 
 def predict_fits(path: str | Path, features: Any, fold: int) -> xr.DataArray:
@@ -289,7 +285,7 @@ def predict_fits(path: str | Path, features: Any, fold: int) -> xr.DataArray:
         neuroid = fit.neuroid[used]
         if neuroid.max() >= out.shape[1]:
             raise InputError(f"{path} was fitted to time bins and does not say which. Fit it again.")
-        part = fit.model.predict(design(fit, features)).reshape(len(out), -1)[:, used] * fit.weight[used]
+        part = fit.model.predict(design_of(fit, features)).reshape(len(out), -1)[:, used] * fit.weight[used]
         out[:, neuroid] = np.nan_to_num(out[:, neuroid]) + part
     coords = {
         "stimulus_id": ("presentation", features["stimulus_id"].values),
