@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn import functional
 
-from neuroenc.encoders import training
+from neuroenc.encoders.missing import correlation
+from neuroenc.encoders.readout import TrainedReadout
 from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.encoders.tokens import side_of
+from neuroenc.encoders.training import predict
 from neuroenc.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 Floats = NDArray[Any]
 BLOCK_BYTES = 256 * 2**20  # of routed tokens held while the readout is solved
@@ -43,19 +46,50 @@ def positions(side: int, n_dimensions: int) -> Floats:
     return np.pad(grid, ((0, 0), (0, n_dimensions - grid.shape[1]))).astype(np.float32)
 
 
-def make_module(
-    n_channels: list[int],
-    n_tokens: int,
-    membership: NDArray[np.bool_] | int,
-    *,
-    n_dimensions: int,
-    n_heads: int,
-    n_hidden: int,
-    dropout: float,
-    overlap: str,
-    mlp: bool,
-) -> Any:
-    """Build the network.
+class Grouped(torch.autograd.Function):
+    """Multiply the token of each pattern with the weights of its own targets only.
+
+    y_gj = w_gj · t_g for target j of pattern g, where the published form multiplies every token with
+    every weight and masks. Written out so that the gradient of the weights, the largest array of a step, is
+    made in place.
+
+    Shapes: token (n, n_patterns, d), weight (n_targets, d) in the order of the patterns, sizes of the
+    patterns; (n, n_targets) in that order.
+    """
+
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    def forward(ctx: Any, token: torch.Tensor, weight: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+        """Return the responses of all patterns side by side."""
+        ctx.save_for_backward(token, weight)
+        ctx.sizes = sizes
+        parts = zip(token.unbind(1), weight.split(sizes), strict=True)
+        return torch.cat([t @ w.T for t, w in parts], 1)
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Return the slopes on tokens and weights."""
+        token, weight = ctx.saved_tensors
+        to_token, to_weight = torch.empty_like(token), torch.empty_like(weight)
+        parts = zip(
+            slope.split(ctx.sizes, 1), weight.split(ctx.sizes), to_weight.split(ctx.sizes), strict=True
+        )
+        for k, (part, own, made) in enumerate(parts):
+            torch.mm(part.T, token[:, k], out=made)
+            to_token[:, k] = part @ own
+        return to_token, to_weight, None
+
+
+class Routing(nn.Module):
+    """One decoder layer without self-attention, then a linear readout of each target.
+
+    Keys k_l = K x_l + P p_l + e and values v_l = V x_l of each token l of a layer, with its position code p_l
+    and the layer's own e; a query q sees t_q = LN(u + MLP(LN(u))) with
+    u = O sum_l softmax_l(q' k_l / sqrt(d)) v_l, in heads; and y_j = w_j · sum_q m_jq t_q + b_j, where m mixes
+    the queries of the regions that target j lies in.
+
+    Shapes: x (n, n_tokens, sum of n_channels) to (n, n_targets).
 
     Parameters
     ----------
@@ -68,146 +102,135 @@ def make_module(
     n_dimensions, n_heads, n_hidden, dropout, overlap, mlp
         See `AttentionRouting`.
     """
-    import torch
-    from torch import nn
-    from torch.nn import functional
 
-    side = round(n_tokens**0.5)
-    single = isinstance(membership, int)
-    if isinstance(membership, int):
-        n_targets = n_queries = membership
-        patterns, sizes, order = np.zeros((0, 0), bool), [1] * n_targets, np.arange(n_targets)
-    else:
-        n_targets, n_queries = membership.shape
-        patterns, pattern = np.unique(membership, axis=0, return_inverse=True)
-        order = np.argsort(pattern.ravel(), kind="stable")
-        sizes = np.bincount(pattern.ravel(), minlength=len(patterns)).tolist()
-    groups = np.split(order, np.cumsum(sizes)[:-1])
-    readers = np.ones(n_targets) if isinstance(membership, int) else membership.sum(0)
-    code = torch.from_numpy(positions(side, n_dimensions))
+    position: torch.Tensor
+    member: torch.Tensor
+    back: torch.Tensor
+    n_targets: torch.Tensor
 
-    def joined(layers: list[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(layers, 1) if len(layers) > 1 else layers[0]  # spares a copy
+    def __init__(
+        self,
+        n_channels: list[int],
+        n_tokens: int,
+        membership: NDArray[np.bool_] | int,
+        *,
+        n_dimensions: int,
+        n_heads: int,
+        n_hidden: int,
+        dropout: float,
+        overlap: str,
+        mlp: bool,
+    ) -> None:
+        super().__init__()
+        self.n_channels, self.n_tokens, self.n_heads = n_channels, n_tokens, n_heads
+        self.overlap, self.mlp = overlap, mlp
+        self.single = isinstance(membership, int)
+        if isinstance(membership, int):
+            n_targets = n_queries = membership
+            readers = np.ones(n_targets)
+            patterns, self.sizes, self.order = np.zeros((0, 0), bool), [1] * n_targets, np.arange(n_targets)
+        else:
+            n_targets, n_queries = membership.shape
+            readers = membership.sum(0)
+            patterns, pattern = np.unique(membership, axis=0, return_inverse=True)
+            self.order = np.argsort(pattern.ravel(), kind="stable")
+            self.sizes = np.bincount(pattern.ravel(), minlength=len(patterns)).tolist()
+        self.groups = np.split(self.order, np.cumsum(self.sizes)[:-1])
+        self.query = nn.Parameter(torch.randn(n_queries, n_dimensions))
+        self.to_query = nn.Linear(n_dimensions, n_dimensions)
+        self.to_key = nn.ModuleList(nn.Linear(c, n_dimensions) for c in n_channels)
+        self.to_value = nn.ModuleList(nn.Linear(c, n_dimensions) for c in n_channels)
+        self.layer_code = nn.Parameter(torch.zeros(len(n_channels), n_dimensions))
+        self.place = nn.Linear(n_dimensions, n_dimensions, bias=False)
+        self.out = nn.Linear(n_dimensions, n_dimensions)
+        self.before, self.after = nn.LayerNorm(n_dimensions), nn.LayerNorm(n_dimensions)
+        self.widen, self.narrow = nn.Linear(n_dimensions, n_hidden), nn.Linear(n_hidden, n_dimensions)
+        self.drop = nn.Dropout(dropout)
+        self.readout = nn.Parameter(torch.randn(n_targets, n_dimensions) * n_dimensions**-0.5 * 0.1)
+        self.bias = nn.Parameter(torch.zeros(n_targets))
+        self.mixture = nn.Parameter(torch.zeros(len(patterns), n_queries if len(patterns) else 0))
+        code = torch.from_numpy(positions(round(n_tokens**0.5), n_dimensions))
+        self.register_buffer("position", code, persistent=False)
+        self.register_buffer("member", torch.from_numpy(patterns), persistent=False)
+        self.register_buffer("n_targets", torch.from_numpy(readers).float(), persistent=False)
+        self.register_buffer("back", torch.from_numpy(np.argsort(self.order)), persistent=False)
 
-    class Grouped(torch.autograd.Function):
-        """Multiply the token of each pattern with the weights of its own targets only.
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Predict responses, (n, n_targets)."""
+        token = self.route(x)
+        if self.single:  # a query for each target
+            return (token * self.readout).sum(-1) + self.bias
+        read = Grouped.apply(self.gather(token), self.readout, self.sizes)  # type: ignore[no-untyped-call]
+        return read[:, self.back] + self.bias
 
-        Written out so that the gradient of the weights, the largest array of a step, is made in place.
+    def route(self, x: torch.Tensor, which: slice = slice(None)) -> torch.Tensor:
+        """Take for each query, or some, what it sees of the picture, (n, n_queries, d)."""
+        q = self.heads(self.to_query(self.query[which])).expand(len(x), -1, -1, -1)
+        seen = functional.scaled_dot_product_attention(
+            q, self.heads(self.keys(x)), self.heads(self.values(x))
+        )
+        return self.finish(seen.transpose(1, 2).flatten(2))
+
+    def keys(self, x: torch.Tensor) -> torch.Tensor:
+        """Keys of all layers with their position, (n, n_layers * n_tokens, d)."""
+        place = self.place(self.position)
+        parts = zip(self.to_key, x.split(self.n_channels, dim=-1), self.layer_code, strict=True)
+        return _joined([m(p) + (place + c) for m, p, c in parts])
+
+    def values(self, x: torch.Tensor) -> torch.Tensor:
+        """Values of all layers, (n, n_layers * n_tokens, d)."""
+        parts = x.split(self.n_channels, dim=-1)
+        return _joined([m(p) for m, p in zip(self.to_value, parts, strict=True)])
+
+    def heads(self, x: torch.Tensor) -> torch.Tensor:
+        """Cut the last dimension into heads, (…, n_heads, n, d / n_heads)."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
+
+    def finish(self, seen: torch.Tensor) -> torch.Tensor:
+        """Apply what follows the attention, (n, n_queries, d)."""
+        token = self.drop(self.out(seen))
+        if self.mlp:
+            token = token + self.drop(self.narrow(self.drop(self.widen(self.before(token)).relu())))
+        return self.after(token)
+
+    def gather(self, token: torch.Tensor) -> torch.Tensor:
+        """Mix the tokens of each pattern of regions, (n, n_patterns, d)."""
+        if self.overlap == "sum":
+            return self.member.to(token.dtype) @ token
+        weight = self.mixture.masked_fill(~self.member, -torch.inf).softmax(-1)
+        return weight.to(token.dtype) @ token
+
+    def attention(self, x: torch.Tensor) -> torch.Tensor:
+        """Share of each token in what a query sees, (n, n_queries, n_layers, n_tokens)."""
+        q, k = self.heads(self.to_query(self.query)), self.heads(self.keys(x))
+        weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(-3)
+        return weight.unflatten(-1, (len(self.n_channels), self.n_tokens))
+
+    def relevance(self, x: torch.Tensor) -> torch.Tensor:
+        """Attention times the slope of the mean response of a query's targets on it.
+
+        Attention alone says where a query looks, not what it takes from there; the product, summed over
+        heads, says how much each token moves the response (Chefer, Gur, Wolf 2021). Shape as `attention`.
         """
-
-        @staticmethod
-        @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
-        def forward(ctx: Any, token: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-            ctx.save_for_backward(token, weight)
-            parts = zip(token.unbind(1), weight.split(sizes), strict=True)
-            return torch.cat([t @ w.T for t, w in parts], 1)
-
-        @staticmethod
-        @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
-        def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            token, weight = ctx.saved_tensors
-            to_token, to_weight = torch.empty_like(token), torch.empty_like(weight)
-            parts = zip(slope.split(sizes, 1), weight.split(sizes), to_weight.split(sizes), strict=True)
-            for k, (part, own, made) in enumerate(parts):
-                torch.mm(part.T, token[:, k], out=made)
-                to_token[:, k] = part @ own
-            return to_token, to_weight
-
-    class Routing(nn.Module):
-        position: torch.Tensor
-        member: torch.Tensor
-        back: torch.Tensor
-        n_targets: torch.Tensor
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.single, self.groups, self.order = single, groups, order
-            self.query = nn.Parameter(torch.randn(n_queries, n_dimensions))
-            self.to_query = nn.Linear(n_dimensions, n_dimensions)
-            self.to_key = nn.ModuleList(nn.Linear(c, n_dimensions) for c in n_channels)
-            self.to_value = nn.ModuleList(nn.Linear(c, n_dimensions) for c in n_channels)
-            self.layer_code = nn.Parameter(torch.zeros(len(n_channels), n_dimensions))
-            self.place = nn.Linear(n_dimensions, n_dimensions, bias=False)
-            self.out = nn.Linear(n_dimensions, n_dimensions)
-            self.before, self.after = nn.LayerNorm(n_dimensions), nn.LayerNorm(n_dimensions)
-            self.widen, self.narrow = nn.Linear(n_dimensions, n_hidden), nn.Linear(n_hidden, n_dimensions)
-            self.drop = nn.Dropout(dropout)
-            self.readout = nn.Parameter(torch.randn(n_targets, n_dimensions) * n_dimensions**-0.5 * 0.1)
-            self.bias = nn.Parameter(torch.zeros(n_targets))
-            self.mixture = nn.Parameter(torch.zeros(len(patterns), n_queries if len(patterns) else 0))
-            self.register_buffer("position", code, persistent=False)
-            self.register_buffer("member", torch.from_numpy(patterns), persistent=False)
-            self.register_buffer("n_targets", torch.from_numpy(readers).float(), persistent=False)
-            self.register_buffer("back", torch.from_numpy(np.argsort(order)), persistent=False)
-
-        def keys(self, x: torch.Tensor) -> torch.Tensor:
-            """Keys of all layers with their position, (n, n_layers * n_tokens, d)."""
-            place = self.place(self.position)
-            parts = zip(self.to_key, x.split(n_channels, dim=-1), self.layer_code, strict=True)
-            return joined([m(p) + (place + c) for m, p, c in parts])
-
-        def heads(self, x: torch.Tensor) -> torch.Tensor:
-            return x.unflatten(-1, (n_heads, -1)).transpose(-3, -2)
-
-        def attention(self, x: torch.Tensor) -> torch.Tensor:
-            """Share of each token in what a query sees, (n, n_queries, n_layers, n_tokens)."""
+        with torch.enable_grad():
             q, k = self.heads(self.to_query(self.query)), self.heads(self.keys(x))
-            weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(-3)
-            return weight.unflatten(-1, (len(n_channels), n_tokens))
-
-        def relevance(self, x: torch.Tensor) -> torch.Tensor:
-            """Attention times the slope of the mean response of a query's targets on it.
-
-            Attention alone says where a query looks, not what it takes from there; the product, summed
-            over heads, says how much each token moves the response (Chefer, Gur, Wolf 2021).
-            """
-            with torch.enable_grad():
-                q, k = self.heads(self.to_query(self.query)), self.heads(self.keys(x))
-                weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).detach().requires_grad_()
-                token = self.finish((weight @ self.heads(self.values(x))).transpose(1, 2).flatten(2))
-                mean = self.readout.detach()
-                if not single:
-                    parts = torch.stack([w.sum(0) for w in mean.split(sizes)])
-                    mean = self.member.to(x.dtype).T @ parts
-                (slope,) = torch.autograd.grad((token * mean / self.n_targets[:, None]).sum(), weight)
-            return (weight * slope).detach().sum(-3).unflatten(-1, (len(n_channels), n_tokens))
-
-        def values(self, x: torch.Tensor) -> torch.Tensor:
-            parts = x.split(n_channels, dim=-1)
-            return joined([m(p) for m, p in zip(self.to_value, parts, strict=True)])
-
-        def finish(self, seen: torch.Tensor) -> torch.Tensor:
-            token = self.drop(self.out(seen))
-            if mlp:
-                token = token + self.drop(self.narrow(self.drop(self.widen(self.before(token)).relu())))
-            return self.after(token)
-
-        def route(self, x: torch.Tensor, which: slice = slice(None)) -> torch.Tensor:
-            """Take for each query, or some, what it sees of the picture, (n, n_queries, d)."""
-            q = self.heads(self.to_query(self.query[which])).expand(len(x), -1, -1, -1)
-            seen = functional.scaled_dot_product_attention(
-                q, self.heads(self.keys(x)), self.heads(self.values(x))
-            )
-            return self.finish(seen.transpose(1, 2).flatten(2))
-
-        def gather(self, token: torch.Tensor) -> torch.Tensor:
-            """Mix the tokens of each pattern of regions, (n, n_patterns, d)."""
-            if overlap == "sum":
-                return self.member.to(token.dtype) @ token
-            weight = self.mixture.masked_fill(~self.member, -torch.inf).softmax(-1)
-            return weight.to(token.dtype) @ token
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            token = self.route(x)
-            if single:  # a query for each target
-                return (token * self.readout).sum(-1) + self.bias
-            token = self.gather(token)
-            return Grouped.apply(token, self.readout)[:, self.back] + self.bias  # type: ignore[no-untyped-call]
-
-    return Routing()
+            weight = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).detach().requires_grad_()
+            token = self.finish((weight @ self.heads(self.values(x))).transpose(1, 2).flatten(2))
+            mean = self.readout.detach()
+            if not self.single:
+                parts = torch.stack([w.sum(0) for w in mean.split(self.sizes)])
+                mean = self.member.to(x.dtype).T @ parts
+            (slope,) = torch.autograd.grad((token * mean / self.n_targets[:, None]).sum(), weight)
+        shown = (weight * slope).detach().sum(-3)
+        return shown.unflatten(-1, (len(self.n_channels), self.n_tokens))
 
 
-class AttentionRouting(training.TrainedReadout):
+def _joined(layers: list[torch.Tensor]) -> torch.Tensor:
+    """Put the tokens of all layers in one row."""
+    return torch.cat(layers, 1) if len(layers) > 1 else layers[0]  # spares a copy
+
+
+class AttentionRouting(TrainedReadout):
     """Readout that routes tokens to regions by attention.
 
     Parameters
@@ -296,14 +319,12 @@ class AttentionRouting(training.TrainedReadout):
 
     def _finish(self, X: Floats, target: Floats, fitted: NDArray[Any], held: NDArray[Any]) -> Floats:
         """Solve the readout by ridge; keep it where it is better."""
-        import torch
-
         self.readout_ = "gradient"
         shown = super()._finish(X, target, fitted, held)
         if self.readout == "gradient":
             return shown
         solved, coef, intercept = self._solve(X, target, fitted, held)
-        gain = training.correlation(target[held], solved) - training.correlation(target[held], shown)
+        gain = correlation(target[held], solved) - correlation(target[held], shown)
         if self.readout == "best" and gain.mean() <= 0:
             return shown
         self.readout_ = "ridge"
@@ -324,8 +345,8 @@ class AttentionRouting(training.TrainedReadout):
         held = 3.6 * weights + tokens * (4 * self.n_dimensions + channels) + 3.5 * self.batch_size * n_targets
         return round(4 * held + 20 * 2**20)
 
-    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        training.side_of(n_tokens)
+    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Routing:
+        side_of(n_tokens)
         regions: NDArray[np.bool_] | int = n_targets
         if not isinstance(self.regions, str):
             regions = (
@@ -351,7 +372,7 @@ class AttentionRouting(training.TrainedReadout):
             )
         if self.n_dimensions % self.n_heads:
             raise InputError(f"n_dimensions {self.n_dimensions} is no multiple of n_heads {self.n_heads}.")
-        return make_module(
+        return Routing(
             channels, n_tokens, regions, n_dimensions=self.n_dimensions, n_heads=self.n_heads,
             n_hidden=self.n_hidden, dropout=self.dropout, overlap=self.overlap, mlp=self.mlp,
         )  # fmt: skip
@@ -372,9 +393,7 @@ class AttentionRouting(training.TrainedReadout):
                 def routed(x: torch.Tensor, which: slice = slice(start, start + size)) -> torch.Tensor:
                     return module.route(x, which) if module.single else module.gather(module.route(x))
 
-                seen = training.predict(
-                    module, X, batch_size=self.batch_size, device=self.device, call=routed
-                )
+                seen = predict(module, X, batch_size=self.batch_size, device=self.device, call=routed)
                 yield from seen.transpose(1, 0, 2)
 
         shown = np.empty((len(held), target.shape[1]), np.float32)
@@ -408,7 +427,7 @@ class AttentionRouting(training.TrainedReadout):
             none.
         """
         check_is_fitted(self)
-        maps = training.predict(
+        maps = predict(
             self.module_, self._design(X), batch_size=self.batch_size, device=self.device,
             call=self.module_.relevance if kind == "relevance" else self.module_.attention,
         ).sum(2)  # fmt: skip

@@ -21,7 +21,7 @@ from neuroenc import ranking
 from neuroenc.encoders.inputs import check_alphas, check_enough, check_fit, folds_of
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.ridge import RidgeCV
-from neuroenc.encoders.training import tokens_of
+from neuroenc.encoders.tokens import check_tokens
 
 Floats = NDArray[Any]
 BLOCK_BYTES = 64 * 2**20  # pooled features held at a time
@@ -112,7 +112,7 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = tokens_of(self, X)
+        X = check_tokens(self, X)
         return apply(X, self.mask_, self.feature_) + self.intercept_
 
 

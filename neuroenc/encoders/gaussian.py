@@ -22,7 +22,7 @@ from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
 from neuroenc.encoders.missing import fill, smoother
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import solve
-from neuroenc.encoders.training import side_of, tokens_of
+from neuroenc.encoders.tokens import check_tokens, side_of
 
 Floats = NDArray[Any]
 
@@ -152,7 +152,7 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = tokens_of(self, X)
+        X = check_tokens(self, X)
         out = np.empty((len(X), len(self.coef_)), self.dtype)
         for field in np.unique(self.field_, axis=0):
             t = (self.field_ == field).all(1)

@@ -187,6 +187,17 @@ def r2(truth: Floats, predicted: Floats) -> Floats:
     return np.where(vary, 1 - error / np.where(vary, spread, 1), 0)
 
 
+def correlation(truth: Floats, predicted: Floats) -> Floats:
+    """Pearson's r of each column over the rows that are there, 0 where one is constant."""
+    there = np.isfinite(truth)
+    n = np.maximum(there.sum(0), 1)
+    a, b = (np.where(there, v, 0) for v in (truth, predicted))
+    a, b = (np.where(there, v - v.sum(0) / n, 0) for v in (a, b))
+    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    vary = varies(truth, known=there) & varies(predicted, known=there) & (size > 0)
+    return np.asarray((a * b).sum(0) / np.where(vary, size, np.inf))
+
+
 class Shown(NamedTuple):
     """Stimuli that have responses, in order of first presentation."""
 

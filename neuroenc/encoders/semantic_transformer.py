@@ -8,66 +8,75 @@ the factorised product of the two.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from neuroenc.encoders import training
+import torch
+from torch import nn
+from torch.nn import functional
 
-if TYPE_CHECKING:
-    import torch
+from neuroenc.blocks import blocks
+from neuroenc.encoders.readout import TrainedReadout
+from neuroenc.encoders.tokens import side_of
 
 TARGETS_AT_ONCE = 256  # masks warped together: memory is batch x targets x cells
 
 
-def make_module(side: int, n_channels: int, n_targets: int, n_hidden: int) -> Any:
-    """Build the network; maps start as the identity, masks even."""
-    import torch
-    from torch import nn
-    from torch.nn import functional
+class Warp(nn.Module):
+    """Factorised readout whose masks and channels are moved by affine maps that follow from the picture.
 
-    identity = torch.tensor([1.0, 0, 0, 0, 1, 0])
+    y_j = sum_l sum_c S(m_j; A_j)_l f_jc S(x_c; B_c)_l + b_j, where S(z; A) samples the map z at the cells
+    that A moves to, m_j is a mask of unit length and no negative values, and A_j and B_c are linear in
+    relu(C x), the code of the picture. They start as the identity, masks even.
 
-    class Warp(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.squeeze = nn.Conv2d(n_channels, 4, 1)
-            self.code = nn.Linear(4 * side**2, n_hidden)
-            self.move_target = nn.Linear(n_hidden, 6 * n_targets)
-            self.move_channel = nn.Linear(n_hidden, 6 * n_channels)
-            for layer in (self.move_target, self.move_channel):
-                nn.init.zeros_(layer.weight)
-                layer.bias.data = identity.repeat(layer.out_features // 6)
-            self.mask = nn.Parameter(1 + 0.01 * torch.randn(n_targets, side, side))
-            self.feature = nn.Parameter(torch.randn(n_targets, n_channels) * n_channels**-0.5 * 0.1)
-            self.bias = nn.Parameter(torch.zeros(n_targets))
+    Shapes: x (n, side², n_channels) to (n, n_targets).
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            n = len(x)
-            maps = x.transpose(1, 2).unflatten(-1, (side, side))
-            code = self.code(self.squeeze(maps).flatten(1)).relu()
-            theta = self.move_channel(code).view(n * n_channels, 2, 3)
-            grid = functional.affine_grid(theta, [n * n_channels, 1, side, side], align_corners=False)
-            moved = functional.grid_sample(
-                maps.reshape(n * n_channels, 1, side, side), grid, align_corners=False
-            ).view(n, n_channels, side**2)
-            mask = self.mask.relu()
-            mask = mask / mask.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-6)
-            theta = self.move_target(code).view(n, n_targets, 2, 3)
-            out = []
-            for start in range(0, n_targets, TARGETS_AT_ONCE):
-                t = slice(start, min(start + TARGETS_AT_ONCE, n_targets))
-                size = t.stop - start
-                grid = functional.affine_grid(
-                    theta[:, t].reshape(n * size, 2, 3), [n * size, 1, side, side], align_corners=False
-                )
-                masks = mask[t].expand(n, -1, -1, -1).reshape(n * size, 1, side, side)
-                warped = functional.grid_sample(masks, grid, align_corners=False).view(n, size, side**2)
-                out.append((warped * (self.feature[t] @ moved)).sum(-1))
-            return torch.cat(out, 1) + self.bias
+    Parameters
+    ----------
+    side : int
+        Of the grid of tokens.
+    n_channels, n_targets, n_hidden : int
+    """
 
-    return Warp()
+    def __init__(self, side: int, n_channels: int, n_targets: int, n_hidden: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(n_channels, 4, 1)
+        self.code = nn.Linear(4 * side**2, n_hidden)
+        self.move_target = nn.Linear(n_hidden, 6 * n_targets)
+        self.move_channel = nn.Linear(n_hidden, 6 * n_channels)
+        for layer in (self.move_target, self.move_channel):
+            nn.init.zeros_(layer.weight)
+            layer.bias.data = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(layer.out_features // 6)
+        self.mask = nn.Parameter(1 + 0.01 * torch.randn(n_targets, side, side))
+        self.feature = nn.Parameter(torch.randn(n_targets, n_channels) * n_channels**-0.5 * 0.1)
+        self.bias = nn.Parameter(torch.zeros(n_targets))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Predict responses, (n, n_targets)."""
+        n, n_channels = len(x), x.shape[2]
+        n_targets, side, _ = self.mask.shape
+        maps = x.transpose(1, 2).unflatten(-1, (side, side))
+        code = self.code(self.squeeze(maps).flatten(1)).relu()
+        theta = self.move_channel(code).view(n * n_channels, 2, 3)
+        moved = _sample(maps.reshape(n * n_channels, 1, side, side), theta).view(n, n_channels, side**2)
+        mask = self.mask.relu()
+        mask = mask / mask.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-6)
+        theta = self.move_target(code).view(n, n_targets, 2, 3)
+        out = []
+        for t in blocks(n_targets, TARGETS_AT_ONCE):
+            size = t.stop - t.start
+            masks = mask[t].expand(n, -1, -1, -1).reshape(n * size, 1, side, side)
+            warped = _sample(masks, theta[:, t].reshape(n * size, 2, 3)).view(n, size, side**2)
+            out.append((warped * (self.feature[t] @ moved)).sum(-1))
+        return torch.cat(out, 1) + self.bias
 
 
-class SemanticTransformer(training.TrainedReadout):
+def _sample(maps: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """Sample maps (n, 1, side, side) at the cells that affine maps (n, 2, 3) move to."""
+    grid = functional.affine_grid(theta, list(maps.shape), align_corners=False)
+    return functional.grid_sample(maps, grid, align_corners=False)
+
+
+class SemanticTransformer(TrainedReadout):
     """Factorised readout whose masks and channels move with the picture.
 
     Parameters
@@ -122,5 +131,5 @@ class SemanticTransformer(training.TrainedReadout):
         self.device = device
         self.checkpoint = checkpoint
 
-    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        return make_module(training.side_of(n_tokens), n_channels, n_targets, self.n_hidden)
+    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Warp:
+        return Warp(side_of(n_tokens), n_channels, n_targets, self.n_hidden)

@@ -1,70 +1,25 @@
-"""What all readouts trained by gradient share: one loop, early stopping, a file to resume from."""
+"""Training by gradient: one loop for readouts and decoders, early stopping, a file to resume from."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+import torch
+from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
-from neuroenc import ranking
-from neuroenc.encoders.inputs import check_enough, check_features, check_fit, folds_of
-from neuroenc.encoders.missing import r2
+from neuroenc.encoders.checkpoint import Run
+from neuroenc.encoders.missing import correlation
 from neuroenc.errors import InputError
-from neuroenc.files import atomic
-from neuroenc.real import deviation, varies
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 Floats = NDArray[Any]
 Loss = Callable[[Any, Any, Any, float], Any]
-
-
-def tokens_of(estimator: Any, X: Any) -> Floats:
-    """Check features on a grid of tokens against those the model was fitted to.
-
-    Parameters
-    ----------
-    estimator : estimator
-        With `n_tokens_` and `n_channels_`.
-    X : array of shape (n_samples, n_tokens, n_channels)
-
-    Raises
-    ------
-    InputError
-        Another number of dimensions, tokens or channels; not finite.
-    """
-    X = check_features(estimator, X, ndim=3, dtype=np.float32)
-    for name, found, expected in (
-        ("tokens", X.shape[1], estimator.n_tokens_), ("channels", X.shape[2], estimator.n_channels_)
-    ):  # fmt: skip
-        if found != expected:
-            raise InputError(
-                f"Features have {found} {name}, the model was fitted to {expected}. Extract them with the "
-                "same layers and pooling."
-            )
-    return X
-
-
-def correlation(truth: Floats, predicted: Floats) -> Floats:
-    """Pearson's r of each column over the rows that are there, 0 where one is constant."""
-    there = np.isfinite(truth)
-    n = np.maximum(there.sum(0), 1)
-    a, b = (np.where(there, v, 0) for v in (truth, predicted))
-    a, b = (np.where(there, v - v.sum(0) / n, 0) for v in (a, b))
-    size = np.sqrt((a**2).sum(0) * (b**2).sum(0))
-    vary = varies(truth, known=there) & varies(predicted, known=there) & (size > 0)
-    return np.asarray((a * b).sum(0) / np.where(vary, size, np.inf))
 
 
 def train(
@@ -135,81 +90,145 @@ def train(
         Out of memory on the GPU with half the batch too, a checkpoint of another model, or a loss that is not
         finite.
     """
-    import torch
-
     processes = Processes.here(device)
     device = processes.device
     module.to(device)
-    parameters = {k: v for k, v in module.named_parameters() if v.requires_grad}
-    first = [v for k, v in parameters.items() if first_decay is not None and k.startswith("first")]
-    rest = [v for k, v in parameters.items() if first_decay is None or not k.startswith("first")]
-    optimiser = torch.optim.AdamW(
-        [{"params": rest}] + ([{"params": first, "weight_decay": first_decay}] if first else []),
-        lr=learning_rate, weight_decay=weight_decay, fused=True,
-    )  # fmt: skip
-    best = {k: v.detach().clone() for k, v in parameters.items()}
-    history: list[float] = []
-    x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))
+    run = Run(module, _optimiser(module, learning_rate, weight_decay, first_decay))
     if checkpoint is not None and Path(checkpoint).exists():
-        history = _resume(Path(checkpoint), parameters, best, optimiser, fingerprint)
-    halved = False
-    bar = tqdm(range(len(history), max_epochs), description, disable=None)
+        run.resume(Path(checkpoint), fingerprint)
+    x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))
+
+    def step(rows: NDArray[np.int64]) -> float:
+        mine = torch.from_numpy(processes.share(rows))
+        return _step(
+            module, x[mine], y[mine], len(rows), run.optimiser, clip, processes, loss, epoch / max_epochs,
+            accumulate,
+        )  # fmt: skip
+
+    largest = batch_size
+    bar = tqdm(range(len(run.history), max_epochs), description, disable=None)
     for epoch in bar:
-        if len(history) - 1 - int(ranking.best(history or [0])) >= patience:
+        if run.stalled(patience):
             break
         torch.manual_seed(1000 * seed + epoch + 7919 * processes.rank)
         order = np.random.default_rng((seed, epoch)).permutation(fitted)
-        rate = learning_rate * 0.5 * (1 + np.cos(np.pi * epoch / max_epochs))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        for group in run.optimiser.param_groups:
+            group["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * epoch / max_epochs))
         module.train()
-        start = 0
-        while start < len(order):
-            rows = order[start : start + batch_size]
-            try:
-                value = _step(
-                    module,
-                    x,
-                    y,
-                    rows,
-                    optimiser,
-                    clip,
-                    device,
-                    loss,
-                    epoch / max_epochs,
-                    accumulate,
-                    processes,
-                )
-            except torch.cuda.OutOfMemoryError:
-                if halved or batch_size == 1:
-                    raise InputError(
-                        f"The GPU is out of memory with batches of {batch_size} too. Set batch_size to "
-                        f"{max(1, batch_size // 2)} or less."
-                    ) from None
-                halved, batch_size = True, max(1, batch_size // 2)
-                torch.cuda.empty_cache()
-                continue
-            if not np.isfinite(value):
-                kept = f" {checkpoint} keeps the last good state." if len(history) and checkpoint else ""
-                raise InputError(
-                    f"The loss is {value} in epoch {epoch + 1}, batch {start // batch_size + 1} (rows "
-                    f"{rows[:3].tolist()}, …).{kept} Lower learning_rate, or look at these rows."
-                )
-            start += len(rows)
+        kept = f" {checkpoint} keeps the last good state." if run.history and checkpoint else ""
+        batch_size = _epoch(step, order, batch_size, batch_size == largest, f"epoch {epoch + 1}", kept)
         predicted = predict(module, X[held], batch_size=batch_size, device=device)
         found = correlation(Y[held], predicted).mean() if score is None else score(Y[held], predicted)
-        history.append(float(found))
-        if history[-1] >= max(history):
-            best = {k: v.detach().clone() for k, v in parameters.items()}
-        bar.set_postfix(validation=f"{history[-1]:.3f}", best=f"{max(history):.3f}")
+        run.add(float(found))
+        bar.set_postfix(validation=f"{run.history[-1]:.3f}", best=f"{max(run.history):.3f}")
         if checkpoint is not None and processes.rank == 0:
-            _store(Path(checkpoint), parameters, best, optimiser, history, fingerprint)
+            run.store(Path(checkpoint), fingerprint)
     bar.close()
-    with torch.no_grad():
-        for k, v in parameters.items():
-            v.copy_(best[k])
+    run.finish()
+    return run.history
+
+
+def _optimiser(
+    module: nn.Module, learning_rate: float, weight_decay: float, first_decay: float | None
+) -> torch.optim.Optimizer:
+    """AdamW, with a weight decay of their own of parameters whose name begins with `first`."""
+    parameters = {k: v for k, v in module.named_parameters() if v.requires_grad}
+    first = [v for k, v in parameters.items() if first_decay is not None and k.startswith("first")]
+    rest = [v for k, v in parameters.items() if first_decay is None or not k.startswith("first")]
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    if first:
+        groups.append({"params": first, "weight_decay": first_decay})
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def _epoch(
+    step: Callable[[NDArray[np.int64]], float], order: NDArray[np.int64], batch_size: int, may_halve: bool,
+    name: str, kept: str,
+) -> int:  # fmt: skip
+    """Take the steps of an epoch; return the batch size, halved if the GPU was out of memory.
+
+    Raises
+    ------
+    InputError
+        Out of memory with half the batch too, or a loss that is not finite.
+    """
+    start = 0
+    while start < len(order):
+        rows = order[start : start + batch_size]
+        try:
+            value = step(rows)
+        except torch.cuda.OutOfMemoryError:
+            if not may_halve or batch_size == 1:
+                raise InputError(
+                    f"The GPU is out of memory with batches of {batch_size} too. Set batch_size to "
+                    f"{max(1, batch_size // 2)} or less."
+                ) from None
+            may_halve, batch_size = False, max(1, batch_size // 2)
+            torch.cuda.empty_cache()
+            continue
+        if not np.isfinite(value):
+            raise InputError(
+                f"The loss is {value} in {name}, batch {start // batch_size + 1} (rows "
+                f"{rows[:3].tolist()}, …).{kept} Lower learning_rate, or look at these rows."
+            )
+        start += len(rows)
+    return batch_size
+
+
+def _step(
+    module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_rows: int, optimiser: torch.optim.Optimizer,
+    clip: float, processes: Processes, loss_of: Loss | None = None, over: float = 0.0, accumulate: int = 1,
+) -> float:  # fmt: skip
+    """Take one step unless the loss is not finite; return the loss.
+
+    x and y are this process' share of the `n_rows` rows of a batch.
+    """
+    device = processes.device
+    optimiser.zero_grad(set_to_none=True)
+    value = 0.0
+    whole = n_rows if n_rows >= processes.n else n_rows * processes.n
+    parts = min(accumulate, len(x))
+    for part, truth in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
+        with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
+            loss = (loss_of or _squared_error)(module, part.to(device), truth.to(device), over)
+        loss = loss * (len(part) * processes.n / whole)  # so that parts add up to the mean over the batch
+        value += float(loss.detach())
+        if np.isfinite(value):
+            loss.backward()
+    value = processes.average(module, value)
+    if not np.isfinite(value):
+        return value
+    torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
+    optimiser.step()
+    return value
+
+
+def _squared_error(module: nn.Module, x: torch.Tensor, y: torch.Tensor, over: float) -> torch.Tensor:  # noqa: ARG001
+    """Squared error of what is not missing, mean over rows, sum over targets."""
+    miss = torch.where(y.isnan(), 0, module(x).float() - y)
+    return (miss**2).mean(0).sum()
+
+
+def predict(
+    module: nn.Module, X: Floats, *, batch_size: int, device: str, call: Callable[..., Any] | None = None
+) -> Floats:
+    """Apply a trained readout in batches, in single precision.
+
+    Parameters
+    ----------
+    module : nn.Module
+    X : array of shape (n_samples, n_tokens, n_channels)
+    batch_size, device
+    call : callable, optional
+        Used in place of the module's forward pass.
+    """
     module.eval()
-    return history
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(X), batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(X[start : start + batch_size])).to(device)
+            out.append((call or module)(batch).float().cpu().numpy())
+    return np.concatenate(out)
 
 
 def fingerprint(estimator: Any, X: Floats, Y: Floats) -> str:
@@ -248,7 +267,6 @@ class Processes(NamedTuple):
         """Average the loss over processes, and gradients unless it is not finite in one of them."""
         if self.n == 1:
             return value
-        import torch
         from accelerate.utils import reduce
 
         value = float(reduce(torch.tensor(value, device=self.device), "mean"))
@@ -259,209 +277,3 @@ class Processes(NamedTuple):
                 mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = reduce(mine, "mean")
         return value
-
-
-ALONE = Processes(0, 1, "cpu")
-
-
-def _step(
-    module: nn.Module, x: torch.Tensor, y: torch.Tensor, rows: NDArray[np.int64],
-    optimiser: torch.optim.Optimizer, clip: float, device: str, loss_of: Loss | None = None,
-    over: float = 0.0, accumulate: int = 1, processes: Processes = ALONE,
-) -> float:  # fmt: skip
-    """Take one step unless the loss is not finite; return the loss."""
-    import torch
-
-    optimiser.zero_grad(set_to_none=True)
-    value = 0.0
-    mine = processes.share(rows)
-    whole = len(rows) if len(rows) >= processes.n else len(rows) * processes.n
-    for part in np.array_split(mine, min(accumulate, len(mine))):
-        index = torch.from_numpy(part)
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
-            if loss_of is not None:
-                loss = loss_of(module, x[index].to(device), y[index].to(device), over)
-            else:
-                predicted = module(x[index].to(device))
-                truth = y[index].to(device)
-                miss = torch.where(truth.isnan(), 0, predicted.float() - truth)  # NaN: missing
-                loss = (miss**2).mean(0).sum()
-        loss = loss * (len(part) * processes.n / whole)  # so that parts add up to the mean over the batch
-        value += float(loss.detach())
-        if np.isfinite(value):
-            loss.backward()
-    value = processes.average(module, value)
-    if not np.isfinite(value):
-        return value
-    torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
-    optimiser.step()
-    return value
-
-
-def predict(
-    module: nn.Module, X: Floats, *, batch_size: int, device: str, call: Callable[..., Any] | None = None
-) -> Floats:
-    """Apply a trained readout in batches, in single precision.
-
-    Parameters
-    ----------
-    module : nn.Module
-    X : array of shape (n_samples, n_tokens, n_channels)
-    batch_size, device
-    call : callable, optional
-        Used in place of the module's forward pass.
-    """
-    import torch
-
-    module.eval()
-    out = []
-    with torch.no_grad():
-        for start in range(0, len(X), batch_size):
-            batch = torch.from_numpy(np.ascontiguousarray(X[start : start + batch_size])).to(device)
-            out.append((call or module)(batch).float().cpu().numpy())
-    return np.concatenate(out)
-
-
-def _store(
-    path: Path,
-    parameters: dict[str, Any],
-    best: dict[str, Any],
-    optimiser: Any,
-    history: list[float],
-    fingerprint: str,
-) -> None:
-    from safetensors.torch import save
-
-    tensors = {f"now/{k}": v.detach() for k, v in parameters.items()}
-    tensors |= {f"best/{k}": v for k, v in best.items()}
-    steps = {}
-    for k, v in parameters.items():
-        state = optimiser.state[v]
-        tensors |= {f"{name}/{k}": state[name] for name in ("exp_avg", "exp_avg_sq")}
-        steps[k] = float(state["step"])
-    size = sum(v.numel() * v.element_size() + 512 for v in tensors.values()) + 2**16
-    with atomic(path, size=size) as partial:
-        partial.write_bytes(save(
-            {k: v.contiguous().cpu().clone() for k, v in tensors.items()},
-            {"history": json.dumps(history), "steps": json.dumps(steps), "fingerprint": fingerprint},
-        ))  # fmt: skip
-
-
-def _resume(
-    path: Path, parameters: dict[str, Any], best: dict[str, Any], optimiser: Any, fingerprint: str
-) -> list[float]:
-    import torch
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        shapes = {k[4:]: list(file.get_slice(k).get_shape()) for k in file.keys() if k.startswith("now/")}  # noqa: SIM118
-        expected = {k: list(v.shape) for k, v in parameters.items()}
-        if shapes != expected:
-            differ = min(k for k in shapes.keys() | expected if shapes.get(k) != expected.get(k))
-            raise InputError(
-                f"The checkpoint {path.name} is of another model: {differ!r} is {shapes.get(differ)}, "
-                f"expected {expected.get(differ)}. Remove it, or use the same regions, layers and options."
-            )
-        if file.metadata()["fingerprint"] != fingerprint:
-            raise InputError(
-                f"The checkpoint {path.name} is of other regions, responses or options. Remove it to start "
-                "anew."
-            )
-        steps, history = (json.loads(file.metadata()[k]) for k in ("steps", "history"))
-        with torch.no_grad():
-            for k, v in parameters.items():
-                v.copy_(file.get_tensor(f"now/{k}"))
-                best[k] = file.get_tensor(f"best/{k}").to(v.device)
-                optimiser.state[v] = {
-                    "step": torch.tensor(steps[k]),
-                    **{n: file.get_tensor(f"{n}/{k}").to(v.device) for n in ("exp_avg", "exp_avg_sq")},
-                }
-    found: list[float] = history
-    return found
-
-
-class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A readout of tokens that is trained by gradient; subclasses build the module."""
-
-    description: ClassVar[str]
-
-    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_tokens, n_channels)
-            Tokens of a square grid, row by row.
-        y : array of shape (n_samples, n_targets)
-            NaN marks a missing value, which the loss does not count.
-        groups : array of shape (n_samples,), optional
-            Handed to the splitter.
-
-        Raises
-        ------
-        InputError
-            Tokens that are no square grid; a checkpoint of another model, of other regions or data; the GPU
-            out of memory.
-        """
-        import torch
-
-        X, Y = check_fit(self, X, y, ndim=3, dtype=np.float32)
-        Y = Y.reshape(len(Y), -1)
-        fitted, held = folds_of(self.cv, len(X), groups, Y)[0]
-        check_enough(Y[fitted])
-        self._centre, self._scale = X[fitted].mean((0, 1)), deviation(X[fitted], (0, 1))
-        self._scale[self._scale == 0] = 1
-        self._mean = np.nanmean(Y[fitted], 0, dtype=float).astype(Y.dtype)
-        self._deviation = deviation(Y[fitted], missing=True)
-        self._deviation[self._deviation == 0] = 1
-        X, target = (X - self._centre) / self._scale, (Y - self._mean) / self._deviation
-        torch.manual_seed(self.seed)
-        self.n_tokens_, self.n_channels_ = X.shape[1:]
-        self.module_ = self._module(X.shape[1], X.shape[2], Y.shape[1])
-        self.history_ = train(
-            self.module_, X, target, fitted, held, learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay, batch_size=self.batch_size, max_epochs=self.max_epochs,
-            patience=self.patience, clip=self.clip, seed=self.seed, device=self.device,
-            checkpoint=self.checkpoint, fingerprint=fingerprint(self, X, target),
-            description=self.description,
-        )  # fmt: skip
-        shown = self._finish(X, target, fitted, held)
-        self.best_score_ = r2(target[held], shown)
-        self.validation_, self.validation_rows_ = shown * self._deviation + self._mean, held
-        return self
-
-    def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Any:
-        raise NotImplementedError
-
-    def _finish(
-        self,
-        X: Floats,
-        target: Floats,  # noqa: ARG002
-        fitted: NDArray[Any],  # noqa: ARG002
-        held: NDArray[Any],
-    ) -> Floats:
-        """Do what follows training; predict the validation rows."""
-        return predict(self.module_, X[held], batch_size=self.batch_size, device=self.device)
-
-    def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
-        check_is_fitted(self)
-        out = predict(self.module_, self._design(X), batch_size=self.batch_size, device=self.device)
-        return np.asarray(out * self._deviation + self._mean)
-
-    def _design(self, X: Any) -> Floats:
-        return (tokens_of(self, X) - self._centre) / self._scale
-
-
-def side_of(n_tokens: int) -> int:
-    """Side of a square grid of tokens.
-
-    Raises
-    ------
-    InputError
-        They are no square.
-    """
-    side = round(n_tokens**0.5)
-    if side**2 != n_tokens:
-        raise InputError(f"{n_tokens} tokens are no square grid. Pool the network to 'grid:<k>'.")
-    return side

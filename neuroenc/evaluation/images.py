@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from neuroenc.encoders.training import correlation
+from neuroenc.encoders.missing import correlation
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine
 from neuroenc.ranking import ahead

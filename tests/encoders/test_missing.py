@@ -16,7 +16,7 @@ from neuroenc.encoders.missing import complete, r2
 from neuroenc.encoders.pls import PLS
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.stack import stack_weights
-from neuroenc.encoders.training import _step
+from neuroenc.encoders.training import Processes, _step
 from neuroenc.errors import InputError
 
 ALPHAS = np.logspace(-1, 4, 6)
@@ -188,7 +188,7 @@ def test_the_loss_of_a_trained_readout_does_not_count_what_is_missing():
     holder.x = torch.nn.Parameter(x.clone())
     holder.forward = lambda rows: holder.x
     optimiser = torch.optim.SGD(holder.parameters(), lr=0.0)
-    value = _step(holder, x, y, np.arange(4), optimiser, 1e9, "cpu")
+    value = _step(holder, x, y, 4, optimiser, 1e9, Processes.here("cpu"))
     there = ~torch.isnan(y)
     assert value == pytest.approx(float((x[there] ** 2).sum() / 4), rel=1e-5)
     assert holder.x.grad[1, 2] == 0 and (holder.x.grad[there] != 0).all()

@@ -11,16 +11,16 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from neuroenc.encoders import training
+from neuroenc.encoders import checkpoint, training
 from neuroenc.encoders.attention import AttentionRouting, positions
 from neuroenc.encoders.delay import delay
 from neuroenc.encoders.factorised import FactorisedCV, alternate
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
+from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.semantic_transformer import SemanticTransformer
 from neuroenc.encoders.store import load_model, save_model
-from neuroenc.encoders.training import correlation
 from neuroenc.errors import InputError
 
 SIDE, CHANNELS, TARGETS = 4, 12, 8
@@ -207,8 +207,8 @@ def test_a_killed_run_ends_in_the_same_weights(model, tmp_path, monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    store = training._store
-    monkeypatch.setattr(training, "_store", killed)
+    store = checkpoint.Run.store
+    monkeypatch.setattr(checkpoint.Run, "store", killed)
     with pytest.raises(KeyboardInterrupt):
         resumed.fit(X, Y)
     assert len(resumed.fit(X, Y).history_) == 6
@@ -310,11 +310,11 @@ def test_out_of_memory_halves_the_batch_once(monkeypatch, fails):
     X, Y, _ = localised(60)
     sizes = []
 
-    def step(module, x, y, rows, *rest):
-        sizes.append(len(rows))
+    def step(module, x, y, n_rows, *rest):
+        sizes.append(n_rows)
         if len(sizes) <= fails:
             raise torch.cuda.OutOfMemoryError
-        return real(module, x, y, rows, *rest)
+        return real(module, x, y, n_rows, *rest)
 
     real = training._step
     monkeypatch.setattr(training, "_step", step)
@@ -344,8 +344,9 @@ def high():
     return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) * 1024
 Path("/proc/self/clear_refs").write_text("5")
 before = high()
+rows = torch.arange(batch)
 for _ in range(3):
-    training._step(module, x, y, np.arange(batch), optimiser, 1.0, "cpu")
+    training._step(module, x[rows], y[rows], batch, optimiser, 1.0, training.Processes.here("cpu"))
 print(json.dumps([high() - before, forecast]))
 """
 
