@@ -109,10 +109,10 @@ def network_case(ours: bool) -> tuple[nn.Module, np.ndarray, np.ndarray, object]
 
     if not ours:
         return Peer(), x, y, loss
-    from neuroenc.decoders.network import make_module
+    from neuroenc.decoders.residual import ResidualNetwork
 
     return (
-        make_module({"1": VOXELS}, WIDTH, BLOCKS, 0.15, COMPONENTS),
+        ResidualNetwork({"1": VOXELS}, WIDTH, BLOCKS, 0.15, COMPONENTS),
         np.c_[x, np.zeros(BATCH, "f4")],
         y,
         loss,
@@ -121,12 +121,12 @@ def network_case(ours: bool) -> tuple[nn.Module, np.ndarray, np.ndarray, object]
 
 def prior_case(ours: bool, tokens: int, channels: int) -> tuple[nn.Module, np.ndarray, np.ndarray, object]:
     """Build a prior, a batch of decoded and true embeddings, and its denoising loss."""
-    from neuroenc.decoders.prior import DiffusionPrior, make_module, make_scheduler
+    from neuroenc.decoders.prior import DiffusionPrior, Prior, make_scheduler
 
     joined = np.random.default_rng(0).standard_normal((PRIOR_BATCH, 2 * tokens * channels), np.float32)
     zero = np.zeros((PRIOR_BATCH, 1), np.float32)
     if ours:
-        module = make_module((tokens, channels), (tokens, channels), 6, 12, 64, 0.0, 0)
+        module = Prior((tokens, channels), (tokens, channels), 6, 12, 64, 0.0, 0)
         prior = DiffusionPrior()
         return module, joined, zero, lambda module, x, *_: prior.loss(module, x)
     schedule = make_scheduler()

@@ -60,7 +60,7 @@ def decode_evaluate(
 ) -> None:
     """Retrieve the test pictures by their decoded embeddings; write the scores as JSON."""
     from neuroenc.arrays import load
-    from neuroenc.decoders.decode import prior_gain, score
+    from neuroenc.decoders.scores import prior_gain, score
     from neuroenc.files import write_json
 
     found = load(embeddings, "embeddings")
@@ -91,7 +91,7 @@ def decode_match(
 ) -> None:
     """Retrieve the test pictures by an encoder: how likely each response is, given its prediction."""
     from neuroenc.arrays import load
-    from neuroenc.decoders.decode import match
+    from neuroenc.decoders.scores import match
     from neuroenc.files import write_json
 
     found = load(predictions, "predictions")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
-from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids, select_layers, trained
-from neuroenc.decoders.match import likelihood
-from neuroenc.decoders.retrieve import hits, retrieval
+from neuroenc.arrays import CONTRACT, average_repeats, check, join, select_layers
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.errors import InputError
-from neuroenc.evaluation.identification import cosine, standardise_by
 from neuroenc.real import deviation
 
 
@@ -84,6 +81,31 @@ def out_of_fold(
     return out
 
 
+class Samples(NamedTuple):
+    """What stimuli evoked, complete."""
+
+    ids: NDArray[np.str_]
+    group: NDArray[np.str_]
+    response: NDArray[np.float32]
+    """(n_stimuli, n_repetitions, n_features); one repetition, the mean, unless they are drawn at random"""
+    whole: NDArray[np.bool_]
+    """(n_features,), without missing values"""
+    n_times: int | None
+    """Time bins of an epoch, which is flattened neuroid by neuroid"""
+    left_out: str
+
+
+class DecodedFold(NamedTuple):
+    """Test stimuli of a fold."""
+
+    ids: NDArray[np.str_]
+    embedding: NDArray[np.float32]
+    """(n_test, n_components), as `sampled` and `true`"""
+    sampled: NDArray[np.float32] | None
+    true: NDArray[np.float32]
+    target: Target
+
+
 def decode(
     responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Embedding, *,
     shuffle: int | None = None, checkpoint: Callable[[int], Any] | None = None,
@@ -117,89 +139,172 @@ def decode(
     InputError
         No such layer; no neuroid varies; the features are categories.
     """
-    ids, mean, group, left_out = by_stimulus(responses)
-    kept, whole, incomplete = complete(mean.reshape(len(ids), -1))
-    ids, mean, group = ids[kept], mean[kept], group[kept]
-    left_out = "; ".join(filter(None, (left_out, incomplete)))
-    n_times = mean.shape[2] if mean.ndim == 3 else None
-    front, repeats = (getattr(options, k, None) for k in ("front", "repeats"))
-    if front == "atm" and n_times is None:
-        raise InputError("These responses have no time bins, which `front: atm` reads. Use `front: linear`.")
-    response = repetitions(responses, ids) if repeats == "random" else mean.reshape(len(ids), 1, -1)
+    samples = sample(responses, options)
     if features.attrs["model"] == "category/table":
         raise InputError(
             "Stimuli share their categories, so that none can be retrieved by them. Use "
             "`neuroenc decode classify`."
         )
     features = select_layers(features, options.layers)
-    embedding = join(features, ids)
-    out: dict[str, list[Any]] = {
-        k: [] for k in ("embedding", "sampled", "true", "id", "fold", "mean", "basis")
-    }
-    for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
-        side, inner = splits.sides(split, fold, ids, group)
-        train, test = side == splits.TRAIN, side == splits.TEST
-        centre, scale = response[train].mean((0, 1)), deviation(response[train], (0, 1))
-        usable = whole & (scale > 0)
-        if not usable.any():
-            raise InputError(
-                f"None of {response.shape[2]} neuroids is finite and varies over the training stimuli of "
-                f"fold {fold}. Check the responses."
-            )
-        if front == "atm":  # an epoch keeps its shape: what does not vary is 0
-            X = np.where(usable, response - centre, 0) / np.where(usable, scale, 1)
-        else:
-            X = (response[..., usable] - centre[usable]) / scale[usable]
-        X = X[:, 0] if X.shape[1] == 1 else X
-        Y = embedding[train]
-        if shuffle is not None:
-            Y = Y[np.random.default_rng((shuffle, fold)).permutation(len(Y))]
-        folds = splits.inner_folds(inner[train])
-        saved = checkpoint and checkpoint(fold)
-        model = make(options, folds, n_times=n_times, checkpoint=saved).fit(X[train], Y)
-        found = model.predict_components(X[test])
-        if options.prior is not None:
-            from neuroenc.decoders.prior import DiffusionPrior
+    embedding = join(features, samples.ids)
+    folds = [
+        decode_fold(
+            samples, embedding, split, fold, options, shuffle=shuffle,
+            checkpoint=checkpoint and checkpoint(fold),
+        )
+        for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None)
+    ]  # fmt: skip
+    attrs = {k: features.attrs[k] for k in CONTRACT} | {
+        "dataset": responses.attrs["dataset"], "decoder": options.name,
+        "transductive": transductive(responses, split), "left_out": samples.left_out,
+        "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
+    }  # fmt: skip
+    return join_folds(folds, attrs)
 
-            how = options.prior.model_dump(exclude={"guidance", "n_steps"})
-            prior = DiffusionPrior(**how | {"device": pick_device(how["device"])}, cv=folds)
-            prior.fit(
-                out_of_fold(options, X[train], Y, inner[train], model.target_, n_times),
-                model.target_.transform(Y),
-            )
-            out["sampled"].append(prior.sample(
-                found, guidance=options.prior.guidance, n_steps=options.prior.n_steps, seed=options.prior.seed
-            ))  # fmt: skip
-        for key, values in (
-            ("embedding", found), ("true", model.target_.transform(embedding[test])), ("id", ids[test]),
-            ("fold", np.full(len(found), fold)), ("mean", model.target_.mean), ("basis", model.target_.basis),
-        ):  # fmt: skip
-            out[key].append(values)
-    width = min(len(b) for b in out["basis"])  # folds of other sizes may have a component less
-    decoded, true = (np.concatenate([v[:, :width] for v in out[k]]) for k in ("embedding", "true"))
-    basis = np.stack([b[:width] for b in out["basis"]])
-    sampled = {}
-    if out["sampled"]:
-        values = np.concatenate([v[:, :width] for v in out["sampled"]])
-        sampled["sampled"] = (("presentation", "component"), values)
+
+def sample(responses: xr.Dataset, options: config.Embedding) -> Samples:
+    """Lay out what a decoder reads of the responses.
+
+    Parameters
+    ----------
+    responses : Dataset
+    options : RidgeDecoding or NetworkDecoding
+
+    Raises
+    ------
+    InputError
+        No stimulus, or none and no neuroid, is complete; epochs are asked for where there are none.
+    """
+    ids, mean, group, without_any = by_stimulus(responses)
+    kept, whole, incomplete = complete(mean.reshape(len(ids), -1))
+    ids, mean, group = ids[kept], mean[kept], group[kept]
+    n_times = mean.shape[2] if mean.ndim == 3 else None
+    if _option(options, "front") == "atm" and n_times is None:
+        raise InputError("These responses have no time bins, which `front: atm` reads. Use `front: linear`.")
+    drawn = _option(options, "repeats") == "random"
+    response = repetitions(responses, ids) if drawn else mean.reshape(len(ids), 1, -1)
+    left_out = "; ".join(filter(None, (without_any, incomplete)))
+    return Samples(ids, group, response, whole, n_times, left_out)
+
+
+def _option(options: config.Embedding, name: str) -> Any:
+    """Return an option that networks alone have."""
+    return getattr(options, name, None)
+
+
+def decode_fold(
+    samples: Samples, embedding: NDArray[np.float32], split: xr.Dataset, fold: int,
+    options: config.Embedding, *, shuffle: int | None = None, checkpoint: Any = None,
+) -> DecodedFold:  # fmt: skip
+    """Fit to the training stimuli of a fold and decode its test stimuli.
+
+    Parameters
+    ----------
+    samples : Samples
+    embedding : array of shape (n_stimuli, n_features)
+    split : Dataset
+        Splits.
+    fold : int
+    options : RidgeDecoding or NetworkDecoding
+    shuffle, checkpoint
+        As in `decode`.
+    """
+    side, inner = splits.sides(split, fold, samples.ids, samples.group)
+    train, test = side == splits.TRAIN, side == splits.TEST
+    X = standardise(samples, train, fold, keep_epochs=_option(options, "front") == "atm")
+    Y = embedding[train]
+    if shuffle is not None:
+        Y = Y[np.random.default_rng((shuffle, fold)).permutation(len(Y))]
+    folds, n_times = splits.inner_folds(inner[train]), samples.n_times
+    model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X[train], Y)
+    target, found, sampled = model.target_, model.predict_components(X[test]), None
+    if options.prior is not None:
+        given = out_of_fold(options, X[train], Y, inner[train], target, n_times)
+        sampled = sample_prior(options.prior, given, target.transform(Y), folds, found)
+    return DecodedFold(samples.ids[test], found, sampled, target.transform(embedding[test]), target)
+
+
+def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_epochs: bool) -> NDArray[Any]:
+    """Centre and scale responses by those to the training stimuli; leave out those that do not vary there.
+
+    Parameters
+    ----------
+    samples : Samples
+    train : bool array of shape (n_stimuli,)
+    fold : int
+    keep_epochs : bool
+        An epoch keeps its shape: what does not vary is 0.
+
+    Returns
+    -------
+    array of shape (n_stimuli, n_features), or (n_stimuli, n_repetitions, n_features) if there are several
+
+    Raises
+    ------
+    InputError
+        None varies.
+    """
+    response = samples.response
+    centre, scale = response[train].mean((0, 1)), deviation(response[train], (0, 1))
+    usable = samples.whole & (scale > 0)
+    if not usable.any():
+        raise InputError(
+            f"None of {response.shape[2]} neuroids is finite and varies over the training stimuli of "
+            f"fold {fold}. Check the responses."
+        )
+    X: NDArray[Any]
+    if keep_epochs:
+        X = np.where(usable, response - centre, 0) / np.where(usable, scale, 1)
+    else:
+        X = (response[..., usable] - centre[usable]) / scale[usable]
+    return X[:, 0] if X.shape[1] == 1 else X
+
+
+def sample_prior(
+    options: config.Prior, given: NDArray[np.float32], true: NDArray[np.float32], folds: list[Any],
+    decoded: NDArray[np.float32],
+) -> NDArray[np.float32]:  # fmt: skip
+    """Train a prior and sample from it what could have been decoded.
+
+    Parameters
+    ----------
+    options : Prior
+    given, true : arrays of shape (n, n_components)
+        Of the training stimuli, `given` by decoders that were not fitted to them.
+    folds : list of (train, validation)
+    decoded : array of shape (n_test, n_components)
+
+    Returns
+    -------
+    array of shape (n_test, n_components)
+    """
+    from neuroenc.decoders.prior import DiffusionPrior
+
+    how = options.model_dump(exclude={"guidance", "n_steps"})
+    prior = DiffusionPrior(**how | {"device": pick_device(how["device"])}, cv=folds).fit(given, true)
+    return prior.sample(decoded, guidance=options.guidance, n_steps=options.n_steps, seed=options.seed)
+
+
+def join_folds(folds: list[DecodedFold], attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Lay the decoded folds out as Embeddings."""
+    width = min(len(f.target.basis) for f in folds)  # folds of other sizes may have a component less
+    values = {
+        name: (("presentation", "component"), np.concatenate([getattr(f, name)[:, :width] for f in folds]))
+        for name in (["sampled"] if folds[0].sampled is not None else []) + ["embedding", "true"]
+    }
     dataset = xr.Dataset(
-        sampled | {
-            "embedding": (("presentation", "component"), decoded),
-            "true": (("presentation", "component"), true),
-            "mean": (("fold_index", "feature_index"), np.stack(out["mean"])),
-            "basis": (("fold_index", "component", "feature_index"), basis),
+        values | {
+            "mean": (("fold_index", "feature_index"), np.stack([f.target.mean for f in folds])),
+            "basis": (
+                ("fold_index", "component", "feature_index"),
+                np.stack([f.target.basis[:width] for f in folds]),
+            ),
         },
         {
-            "stimulus_id": ("presentation", np.concatenate(out["id"])),
-            "fold": ("presentation", np.concatenate(out["fold"])),
+            "stimulus_id": ("presentation", np.concatenate([f.ids for f in folds])),
+            "fold": ("presentation", np.repeat(np.arange(len(folds)), [len(f.ids) for f in folds])),
         },
-        {k: features.attrs[k] for k in CONTRACT}
-        | {
-            "kind": "embeddings", "neuroenc_version": __version__, "dataset": responses.attrs["dataset"],
-            "decoder": options.name, "transductive": transductive(responses, split),
-            "left_out": left_out,
-            "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
-        },
+        {"kind": "embeddings", "neuroenc_version": __version__, **attrs},
     )  # fmt: skip
     return check(dataset, "embeddings")
 
@@ -223,140 +328,3 @@ def repetitions(responses: xr.Dataset, ids: NDArray[np.str_]) -> NDArray[np.floa
     row = {s: i for i, s in enumerate(names)}
     instead = mean.reshape(len(mean), 1, -1)[[row[s] for s in ids]]
     return np.where(np.isfinite(found), found, instead)
-
-
-def score(
-    embeddings: xr.Dataset, *, n_way: int | None = None, n_bootstraps: int = 1000, seed: int = 0
-) -> dict[str, dict[str, float]]:
-    """Retrieve the test pictures of each fold among themselves by cosine; average over folds.
-
-    Parameters
-    ----------
-    embeddings : Dataset
-    n_way, n_bootstraps, seed
-        As in `retrieval`.
-
-    Returns
-    -------
-    dict
-        Metric -> value, low, high, chance. The interval averages those of the folds, which overlap in
-        training data, so that more folds do not narrow it.
-    """
-    fold = embeddings["fold"].values
-    tables = [
-        retrieval(
-            cosine(embeddings["embedding"].values[fold == f], embeddings["true"].values[fold == f]),
-            n_way=n_way, n_bootstraps=n_bootstraps, seed=seed,
-        )
-        for f in np.unique(fold)
-    ]  # fmt: skip
-    return _mean(tables)
-
-
-def target_of(embeddings: xr.Dataset, fold: int) -> Target:
-    """Return the space of components of a fold."""
-    return Target(embeddings["mean"].values[fold], embeddings["basis"].values[fold])
-
-
-def restore(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArray[np.float32]:
-    """Return embeddings of a fold in the network's own space, (n_pictures, n_features).
-
-    Parameters
-    ----------
-    embeddings : Dataset
-    fold : int
-    name : {"embedding", "sampled", "true"}
-    """
-    found = embeddings[name].values[embeddings["fold"].values == fold]
-    return target_of(embeddings, fold).inverse(found)
-
-
-def prior_gain(
-    embeddings: xr.Dataset, *, n_bootstraps: int = 1000, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """Compare what the prior sampled with the plain projection it was given.
-
-    Parameters
-    ----------
-    embeddings : Dataset
-        With `sampled`.
-    n_bootstraps, seed
-        Of the pictures.
-
-    Returns
-    -------
-    dict
-        Measure -> plain, prior, and gain with its interval (low, high) over pictures. `cosine` to the truth;
-        `top1`, of the fold's pictures; `length`, root mean square of the components, which is 1 for pictures.
-    """
-    fold = embeddings["fold"].values
-    drawn = np.random.default_rng(seed).integers(0, len(fold), (n_bootstraps, len(fold)))
-    out = {}
-    each: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for name in ("embedding", "sampled"):
-        found, true = embeddings[name].values, embeddings["true"].values
-        top1, near = np.empty(len(fold)), np.empty(len(fold))
-        for f in np.unique(fold):
-            similarity = cosine(found[fold == f], true[fold == f])
-            near[fold == f], top1[fold == f] = np.diag(similarity), hits(similarity, 1)
-        each[name] = {"cosine": near, "top1": top1, "length": (found.astype(float) ** 2).mean(1)}
-    for measure in ("cosine", "top1", "length"):
-        plain, sampled = each["embedding"][measure], each["sampled"][measure]
-        root = np.sqrt if measure == "length" else np.asarray
-        change = root(sampled[drawn].mean(1)) - root(plain[drawn].mean(1))
-        low, high = np.quantile(change, [0.025, 0.975])
-        values = {"plain": root(plain.mean()), "prior": root(sampled.mean())}
-        values |= {"gain": values["prior"] - values["plain"], "low": low, "high": high}
-        out[measure] = {k: float(v) for k, v in values.items()}
-    return out
-
-
-def match(
-    responses: xr.Dataset, predictions: xr.Dataset, *, n_way: int | None = None, n_bootstraps: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:  # fmt: skip
-    """Retrieve the test pictures by an encoder: the likelihood of each response under its predictions.
-
-    Parameters
-    ----------
-    responses, predictions : Dataset
-        Of one subject; the covariance of the noise is that of the predictions' validation stimuli.
-    n_way, n_bootstraps, seed
-        As in `retrieval`.
-
-    Returns
-    -------
-    dict
-        As `score`.
-    """
-    same_neuroids(responses, predictions)
-    ids, mean, *_ = by_stimulus(responses)
-    kept, whole, _ = complete(mean.reshape(len(ids), -1))
-    ids, measured = ids[kept], np.where(whole, mean[kept].reshape(kept.sum(), -1), np.nan)
-    predictions = predictions.isel(
-        presentation=np.isin(predictions["stimulus_id"].values, ids),
-        held=np.isin(predictions["held_stimulus_id"].values, ids),
-    )
-    row = {s: i for i, s in enumerate(ids)}
-    fold, held_fold = predictions["fold"].values, predictions["held_fold"].values
-    tested = np.array([row[s] for s in predictions["stimulus_id"].values])
-    held = np.array([row[s] for s in predictions["held_stimulus_id"].values])
-    fitted = trained(predictions, ids)
-    tables = []
-    for f in np.unique(fold):
-        test, inner = fold == f, held_fold == f
-        y, predicted, seen, foreseen = standardise_by(
-            measured[fitted[f]], measured[tested[test]],
-            predictions["prediction"].values[test].reshape(test.sum(), -1), measured[held[inner]],
-            predictions["validation"].values[inner].reshape(inner.sum(), -1),
-        )  # fmt: skip
-        similarity = likelihood(y, predicted, seen - foreseen)
-        tables.append(retrieval(similarity, n_way=n_way, n_bootstraps=n_bootstraps, seed=seed))
-    return _mean(tables)
-
-
-def _mean(tables: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    return {
-        name: {key: float(np.mean([t[name][key] for t in tables])) for key in tables[0][name]}
-        for name in tables[0]
-    }

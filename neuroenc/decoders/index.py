@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import CONTRACT, same_contract
-from neuroenc.decoders.target import embeddings_of
+from neuroenc.decoders.target import embeddings_of, restore
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
@@ -27,6 +27,90 @@ def unit(embedding: ArrayLike) -> Floats:
     """Scale embeddings to unit norm, (n, n_features)."""
     v = np.asarray(embedding, np.float32)
     return np.asarray(v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12))
+
+
+def parts(pool: Any, names: NDArray[np.str_]) -> Iterator[tuple[int, Floats]]:
+    """Read a pool in blocks, scaled to unit norm, each with the number of its first picture.
+
+    Raises
+    ------
+    InputError
+        Embeddings that are not finite; the first picture is named.
+    """
+    for start in range(0, len(names), BLOCK):
+        block = unit(pool[start : start + BLOCK])
+        bad = np.flatnonzero(~np.isfinite(block).all(1))
+        if len(bad):
+            raise InputError(
+                f"The embedding of {str(names[start + bad[0]])!r} is not finite. Extract it again."
+            )
+        yield start, block
+
+
+def inverted_lists(pool: Any, seed: int) -> Any:
+    """Build an empty index of inverted lists in float16, its lists learned from a sample of the pool."""
+    faiss = _faiss()
+    n, width = pool.shape
+    n_lists = int(4 * np.sqrt(n))
+    rows = np.random.default_rng(seed).choice(n, min(n, 40 * n_lists), replace=False)
+    coarse = faiss.IndexFlatIP(width)
+    engine = faiss.IndexIVFScalarQuantizer(
+        coarse, width, n_lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    engine.cp.seed, engine.cp.niter = seed + 1, 10
+    engine.train(unit(pool[np.sort(rows)]))
+    return engine
+
+
+class Probes(NamedTuple):
+    """Pictures of the pool, and points between two of them, as decoded embeddings are, to measure recall."""
+
+    asked: Floats
+    """(n_probes, n_features)"""
+    own: NDArray[np.int64]
+    """(n_probes,), the number of the picture that finds itself; -1 for a point between two"""
+
+    @classmethod
+    def draw(cls, pool: Any, seed: int) -> Self:
+        """Draw pictures of a pool."""
+        n = len(pool)
+        rows = np.sort(np.random.default_rng((seed, 1)).choice(n, min(n, N_PROBES), replace=False))
+        pictures = unit(pool[rows])
+        asked = np.concatenate([pictures, unit(pictures + np.roll(pictures, 1, 0))])
+        return cls(asked, np.concatenate([rows, np.full(len(rows), -1)]))
+
+    def nearest(self, part: Floats, start: int) -> tuple[Floats, NDArray[np.int64]]:
+        """Return similarity and number of the eleven nearest pictures of a part of the pool."""
+        similarity = self.asked @ part.T
+        best = np.argpartition(-similarity, min(11, len(part) - 1), axis=1)[:, :11]
+        return np.take_along_axis(similarity, best, 1), best + start
+
+    def widen(self, engine: Any, nearest: list[tuple[Floats, NDArray[np.int64]]], recall: float) -> float:
+        """Search as many lists as the wanted recall takes; return what is reached, the lower of both kinds.
+
+        Parameters
+        ----------
+        engine : IndexIVF
+        nearest : list of (similarity, rows)
+            Of each part of the pool, as `nearest` gives them.
+        recall : float
+            Of the true ten nearest.
+        """
+        values, rows = (np.concatenate(p, axis=1) for p in zip(*nearest, strict=True))
+        true = np.take_along_axis(rows, np.argsort(-values, axis=1)[:, :11], 1)
+        half = len(self.own) // 2
+        engine.nprobe = 1
+        while True:
+            _, got = engine.search(self.asked, 11)
+            # a picture finds itself; what counts are the ten others
+            share = [
+                len(set(t[t != p][:10]) & set(g[g != p][:10])) / 10
+                for t, g, p in zip(true, got, self.own, strict=True)
+            ]
+            found = float(min(np.mean(share[:half]), np.mean(share[half:])))
+            if found >= recall or engine.nprobe >= engine.nlist:
+                return found
+            engine.nprobe = min(engine.nlist, 2 * engine.nprobe)
 
 
 class Index(NamedTuple):
@@ -83,54 +167,18 @@ class Index(NamedTuple):
         if len(names) != n:
             raise InputError(f"{n} embeddings, {len(names)} ids; they must match one to one.")
         kept = {k: str(contract[k]) for k in CONTRACT}
-        flat = n <= exact_below
-        if flat:
+        if n <= exact_below:
             engine = faiss.IndexFlatIP(width)
-        else:
-            n_lists = int(4 * np.sqrt(n))
-            rng = np.random.default_rng(seed)
-            sample = np.sort(rng.choice(n, min(n, 40 * n_lists), replace=False))
-            coarse = faiss.IndexFlatIP(width)
-            engine = faiss.IndexIVFScalarQuantizer(
-                coarse, width, n_lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-            )
-            engine.cp.seed, engine.cp.niter = seed + 1, 10
-            engine.train(unit(pool[sample]))
-        probes = np.sort(np.random.default_rng((seed, 1)).choice(n, min(n, N_PROBES), replace=False))
-        # pictures, and what lies between two of them, as decoded embeddings do
-        pictures = unit(pool[probes])
-        asked = np.concatenate([pictures, unit(pictures + np.roll(pictures, 1, 0))])
-        own = np.concatenate([probes, np.full(len(probes), -1)])
-        nearest: list[tuple[Floats, NDArray[np.int64]]] = []
-        for start in range(0, n, BLOCK):
-            block = unit(pool[start : start + BLOCK])
-            bad = np.flatnonzero(~np.isfinite(block).all(1))
-            if len(bad):
-                raise InputError(
-                    f"The embedding of {str(names[start + bad[0]])!r} is not finite. Extract it again."
-                )
-            engine.add(block)
-            if not flat:
-                similarity = asked @ block.T
-                best = np.argpartition(-similarity, min(11, block.shape[0] - 1), axis=1)[:, :11]
-                nearest.append((np.take_along_axis(similarity, best, 1), best + start))
-        found = 1.0
-        if not flat:
-            values, rows = (np.concatenate([p[i] for p in nearest], axis=1) for i in (0, 1))
-            true = np.take_along_axis(rows, np.argsort(-values, axis=1)[:, :11], 1)
-            engine.nprobe = 1
-            while True:
-                _, got = engine.search(asked, 11)
-                # a picture finds itself; what counts are the ten others
-                share = [
-                    len(set(t[t != p][:10]) & set(g[g != p][:10])) / 10
-                    for t, g, p in zip(true, got, own, strict=True)
-                ]
-                found = float(min(np.mean(share[: len(probes)]), np.mean(share[len(probes) :])))
-                if found >= recall or engine.nprobe >= engine.nlist:
-                    break
-                engine.nprobe = min(engine.nlist, 2 * engine.nprobe)
-        return cls(names, kept, found, engine)
+            for _, part in parts(pool, names):
+                engine.add(part)
+            return cls(names, kept, 1.0, engine)
+        engine = inverted_lists(pool, seed)
+        probes = Probes.draw(pool, seed)
+        nearest = []
+        for start, part in parts(pool, names):
+            engine.add(part)
+            nearest.append(probes.nearest(part, start))
+        return cls(names, kept, probes.widen(engine, nearest, recall), engine)
 
     def search(self, embedding: ArrayLike, k: int = 10) -> tuple[NDArray[np.str_], Floats]:
         """Find the nearest pictures.
@@ -187,8 +235,6 @@ class Index(NamedTuple):
         InputError
             The pool holds pictures that were decoded.
         """
-        from neuroenc.decoders.decode import restore
-
         same_contract({k: str(v) for k, v in embeddings.attrs.items()}, self.contract)
         both = np.intersect1d(embeddings["stimulus_id"].values, self.ids)
         if len(both) and not allow_test:

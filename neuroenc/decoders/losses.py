@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 MIXED = 1 / 3  # share of the epochs in which responses are mixed
 BETA = 0.15  # of the distribution of the share of the other response
@@ -30,8 +28,6 @@ def mix(x: torch.Tensor, who: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor,
     share : tensor of shape (n,)
         Of the response itself; 1 where nothing is mixed in.
     """
-    import torch
-
     n = len(x)
     partner = torch.arange(n, device=x.device)
     for subject in who.unique():
@@ -54,8 +50,6 @@ def mixco(
         As `mix` gave them: a mixed response belongs to two pictures.
     temperature : float
     """
-    import torch
-
     logits = decoded @ true.T / temperature
     rows = torch.arange(len(share), device=share.device)
     belongs = torch.zeros_like(logits)

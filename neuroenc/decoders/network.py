@@ -10,104 +10,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
+from torch.nn.functional import normalize
 
 from neuroenc.decoders import losses
+from neuroenc.decoders.residual import ResidualNetwork
 from neuroenc.decoders.target import Target, embeddings_of
 from neuroenc.encoders import training
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows, same_length
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
 
-if TYPE_CHECKING:
-    import torch
-
 Floats = NDArray[Any]
-
-
-def make_module(
-    widths: Mapping[str, int], n_hidden: int, n_blocks: int, dropout: float, n_out: int,
-    n_times: int | None = None,
-) -> Any:  # fmt: skip
-    """Build the network.
-
-    Parameters
-    ----------
-    widths : mapping
-        Subject -> neuroids. A batch has the number of its subject in the last column.
-    n_hidden, n_blocks : int
-    dropout : float
-    n_out : int
-    n_times : int, optional
-        Responses are epochs of so many samples, flattened channel by channel; `atm` reads them.
-    """
-    from torch import nn
-
-    def first(n: int) -> Any:
-        if n_times is None:
-            return nn.Linear(n, n_hidden)
-        from neuroenc.decoders.atm import make_front
-
-        return make_front(n // n_times, n_times, n_hidden, dropout)
-
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Sequential(
-                nn.LayerNorm(n_hidden), nn.Linear(n_hidden, n_hidden), nn.GELU(), nn.Dropout(dropout)
-            )
-            self.last = _silent(nn.Linear(n_hidden, n_hidden))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + self.last(self.inner(x))
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.ModuleDict({f"s{name}": first(n) for name, n in widths.items()})
-            self.drop = nn.Dropout(dropout)
-            self.blocks = nn.Sequential(*[Block() for _ in range(n_blocks)])
-            self.head = _silent(nn.Linear(n_hidden, n_out))
-            # what is linear from end to end; ridge starts it
-            self.first_straight = nn.ModuleDict(
-                {f"s{name}": nn.Linear(n, n_out) for name, n in widths.items()}
-            )
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if x.ndim == 3:  # repetitions
-                x = x.mean(1)
-            if len(self.first) == 1:
-                (name,) = self.first
-                seen = x[:, : widths[name[1:]]]
-                return self.join(self.first[name](seen)) + self.first_straight[name](seen)
-            who = x[:, -1].long()
-            out = x.new_zeros(len(x), n_out)
-            for number, (name, layer) in enumerate(self.first.items()):
-                mine = who == number
-                if mine.any():
-                    seen = x[mine][:, : widths[name[1:]]]
-                    made = self.join(layer(seen)) + self.first_straight[name](seen)
-                    out = out.index_put((mine,), made.to(out.dtype))
-            return out
-
-        def join(self, hidden: torch.Tensor) -> torch.Tensor:
-            return self.head(self.blocks(self.drop(hidden)))
-
-    return Network()
-
-
-def _silent(layer: Any) -> Any:
-    """Start a layer at zero."""
-    from torch import nn
-
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -202,21 +122,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         InputError
             Responses that are not finite; a checkpoint of another model; a loss that is not finite.
         """
-        import torch
-
-        responses = dict(X) if isinstance(X, Mapping) else {"1": X}
-        embeddings = dict(y) if isinstance(y, Mapping) else {"1": y}
-        odd = [s for s in responses if not isinstance(s, str) or not s or "." in s]
-        if odd or not responses:
-            raise InputError(
-                f"Invalid names of subjects: {odd or 'none'}. Expected one or more, texts without a dot."
-            )
-        for s in responses:
-            if s not in embeddings:
-                raise invalid("subject", s, embeddings)
-            given, wanted = join_rows(responses[s], embeddings[s])
-            responses[s], embeddings[s] = as_numbers(given, "X", np.float32), embeddings_of(wanted)
-            same_length(responses[s], embeddings[s])
+        responses, embeddings = by_subject(X, y)
         self.subjects_ = list(responses)
         self.widths_ = {s: np.shape(v)[-1] for s, v in responses.items()}
         ragged = [s for s, n in self.widths_.items() if self.n_times and n % self.n_times]
@@ -226,22 +132,19 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 f"{self.n_times} samples. Give channels times samples, flattened."
             )
         stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
-        truth = np.concatenate([np.asarray(embeddings[s]) for s in self.subjects_])
+        truth = np.concatenate(list(embeddings.values()))
         fitted, held, start = [], [], 0
-        for s in self.subjects_:
-            n = len(np.asarray(responses[s]))
-            a, b = folds_of(self.cv, n)[0]
-            fitted.append(a + start)
-            held.append(b + start)
-            start += n
+        for v in responses.values():
+            train, validation = folds_of(self.cv, len(v))[0]
+            fitted.append(train + start)
+            held.append(validation + start)
+            start += len(v)
         self.target_ = Target.fit(truth, self.n_components)
         component = self.target_.transform(truth)
         torch.manual_seed(self.seed)
-        self.module_ = make_module(
-            self.widths_, self.n_hidden, self.n_blocks, self.dropout, component.shape[1], self.n_times
-        )
-        for number, s in enumerate(self.subjects_):
-            self._start(stacked, component, fitted[number], s)
+        self.module_ = self._network(self.widths_, component.shape[1])
+        for subject, rows in zip(self.subjects_, fitted, strict=True):
+            self._start(stacked, component, rows, subject)
         self._train(stacked, component, np.concatenate(fitted), np.concatenate(held), self.checkpoint)
         return self
 
@@ -271,8 +174,6 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         InputError
             The subject is known already.
         """
-        import torch
-
         check_is_fitted(self)
         if subject in self.subjects_:
             raise InputError(f"Subject {subject!r} was trained on already: {', '.join(self.subjects_)}.")
@@ -280,10 +181,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.widths_ = {subject: np.shape(X)[-1]} | self.widths_
         self.subjects_ = [subject, *self.subjects_]
         torch.manual_seed(self.seed)
-        n_out = len(self.target_.basis)
-        self.module_ = make_module(
-            self.widths_, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times
-        )
+        self.module_ = self._network(self.widths_, len(self.target_.basis))
         self.module_.load_state_dict(old.state_dict(), strict=False)
         for name, parameter in self.module_.named_parameters():
             own = f".s{subject}." in name  # the layers of the others see no batch
@@ -313,24 +211,22 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             Of all subjects; also the number of components, where it is smaller than `n_components` or that
             is None.
         """
-        import torch
-
-        n_out = min(n_samples, self.n_components or n_samples)
         with torch.device("meta"):
-            module = make_module(widths, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times)
+            module = self._network(widths, min(n_samples, self.n_components or n_samples))
         weights = sum(p.numel() for p in module.parameters())
         hidden = self.batch_size * self.n_hidden * (4 * self.n_blocks + 3)
         return round(4 * (5.6 * weights + n_samples * (max(widths.values()) + 1) + hidden) + 60 * 2**20)
 
+    def _network(self, widths: Mapping[str, int], n_out: int) -> ResidualNetwork:
+        return ResidualNetwork(widths, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times)
+
     def _start(self, X: Floats, component: Floats, fitted: NDArray[np.int64], subject: str) -> None:
         """Start the linear path of a subject at the ridge of its fitted rows."""
-        import torch
-
         width = self.widths_[subject]
         mean = X[fitted] if X.ndim == 2 else X[fitted].mean(1)
         cv = max(2, min(5, len(fitted) // 2))  # a fold of one row has no R2
         ridge = RidgeCV(np.logspace(0, 6, 13), cv=cv).fit(mean[:, :width], component[fitted])
-        layer = self.module_.first_straight[f"s{subject}"]
+        layer: Any = self.module_.first_straight[f"s{subject}"]
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(ridge.coef_)))
             layer.bias.copy_(torch.from_numpy(np.asarray(ridge.intercept_)))
@@ -339,22 +235,6 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self, X: Floats, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64],
         checkpoint: str | Path | None,
     ) -> None:  # fmt: skip
-        from torch import arange, cat, randint
-        from torch.nn.functional import normalize
-
-        def loss(module: Any, x: Any, true: Any, over: float) -> Any:
-            unit = normalize(true, dim=1)
-            if x.ndim == 3:
-                x = x[arange(len(x)), randint(x.shape[1], (len(x),))]
-            if over < losses.MIXED:
-                mixed, partner, share = losses.mix(x[:, :-1], x[:, -1].long())
-                x = cat([mixed, x[:, -1:]], 1)
-                decoded = normalize(module(x).float(), dim=1)  # a mixed response has no one length
-                return losses.mixco(decoded, unit, partner, share, losses.TEMPERATURE)
-            decoded = module(x).float()
-            contrast = losses.softclip(normalize(decoded, dim=1), unit, losses.soft_temperature(over))
-            return contrast + self.squared_error * ((decoded - true) ** 2).mean()
-
         digest = hashlib.sha256(training.fingerprint(self, X, component).encode())
         digest.update(",".join(self.subjects_).encode())
         self.history_ = training.train(
@@ -362,8 +242,33 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             weight_decay=self.weight_decay, first_decay=self.first_decay, batch_size=self.batch_size,
             max_epochs=self.max_epochs, patience=self.patience, clip=self.clip, seed=self.seed,
             device=self.device, checkpoint=checkpoint, fingerprint=digest.hexdigest(),
-            description="brain network", loss=loss, score=_cosine, accumulate=self.accumulate,
+            description="brain network", loss=self.loss, score=_cosine, accumulate=self.accumulate,
         )  # fmt: skip
+
+    def loss(self, module: torch.nn.Module, x: torch.Tensor, true: torch.Tensor, over: float) -> torch.Tensor:
+        """Contrast decoded with true components: mixed responses first, then soft targets and their length.
+
+        Parameters
+        ----------
+        module : Module
+        x : tensor of shape (n, n_widest + 1) or (n, n_repetitions, n_widest + 1)
+            A batch as the module takes it; of repetitions one is drawn for each row.
+        true : tensor of shape (n, n_components)
+        over : float
+            Share of all epochs that are over.
+        """
+        unit = normalize(true, dim=1)
+        if x.ndim == 3:
+            x = x[torch.arange(len(x)), torch.randint(x.shape[1], (len(x),))]
+        if over < losses.MIXED:
+            mixed, partner, share = losses.mix(x[:, :-1], x[:, -1].long())
+            x = torch.cat([mixed, x[:, -1:]], 1)
+            decoded = normalize(module(x).float(), dim=1)  # a mixed response has no one length
+            return losses.mixco(decoded, unit, partner, share, losses.TEMPERATURE)
+        decoded = module(x).float()
+        contrast = losses.softclip(normalize(decoded, dim=1), unit, losses.soft_temperature(over))
+        error: torch.Tensor = ((decoded - true) ** 2).mean()
+        return contrast + self.squared_error * error
 
     def _batch(self, X: ArrayLike, subject: str) -> Floats:
         """Responses of a subject, as wide as the widest, with its number behind."""
@@ -404,6 +309,33 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     def predict(self, X: ArrayLike, subject: str | None = None) -> Floats:
         """Predict embeddings, (n_samples, n_features)."""
         return self.target_.inverse(self.predict_components(X, subject))
+
+
+def by_subject(
+    X: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike | Mapping[str, ArrayLike]
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return the responses and the embeddings of each subject, row by row; those of one are named "1".
+
+    Raises
+    ------
+    InputError
+        A name that is none; a subject without embeddings; other numbers of rows.
+    """
+    given = dict(X) if isinstance(X, Mapping) else {"1": X}
+    wanted = dict(y) if isinstance(y, Mapping) else {"1": y}
+    odd = [s for s in given if not isinstance(s, str) or not s or "." in s]
+    if odd or not given:
+        raise InputError(
+            f"Invalid names of subjects: {odd or 'none'}. Expected one or more, texts without a dot."
+        )
+    responses, embeddings = {}, {}
+    for s, values in given.items():
+        if s not in wanted:
+            raise invalid("subject", s, wanted)
+        rows, targets = join_rows(values, wanted[s])
+        responses[s], embeddings[s] = as_numbers(rows, "X", np.float32), embeddings_of(targets)
+        same_length(responses[s], embeddings[s])
+    return responses, embeddings
 
 
 def _cosine(truth: Floats, predicted: Floats) -> float:

@@ -1,7 +1,6 @@
-"""What draws: image decoders of diffusers behind one call, each saying which embedding it takes.
+"""What draws: image decoders behind one call, each saying which embedding it takes.
 
-Kandinsky 2.2 (Razzhigaev et al. 2023), Stable unCLIP (Rombach et al. 2022; Ramesh et al. 2022) and SDXL-turbo
-with an IP-Adapter (Ye et al. 2023), the recipe of ATM (arXiv 2403.07721), and the small decoder of the demo.
+The small decoder of the demo is here, those of diffusers are in `pretrained`.
 """
 
 from __future__ import annotations
@@ -11,13 +10,21 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from neuroenc.errors import ContractError, InputError
+from neuroenc.errors import ContractError
 from neuroenc.features import checkpoints, nano
 
 Pictures = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+
+TAKES: dict[str, Mapping[str, str]] = {
+    "nano": {"model": "open_clip/nano", "layer": "visual"},
+    "kandinsky": {"model": "open_clip/ViT-bigG-14", "layer": "visual"},
+    "unclip": {"model": "open_clip/ViT-H-14", "layer": "visual"},
+    "ip_adapter": {"model": "open_clip/ViT-H-14", "layer": "visual"},
+}
+"""Embeddings each takes, by the name of the generator; of `nano` the weights that come along besides"""
 
 
 class ImageDecoder(Protocol):
@@ -100,8 +107,9 @@ def make(name: str, *, device: str = "cpu") -> ImageDecoder:
     if name == "nano":
         return Nano()
     folder = checkpoints.pipeline_folder(name)
-    kinds: dict[str, Any] = {"kandinsky": Kandinsky, "unclip": StableUnCLIP, "ip_adapter": IPAdapter}
-    made: ImageDecoder = kinds[name].load(folder, device)
+    from neuroenc.decoders import pretrained
+
+    made: ImageDecoder = pretrained.KINDS[name].load(folder, device)
     return made
 
 
@@ -114,10 +122,8 @@ class Nano:
     n_features, guidance, n_steps, starts = 64, 2.0, 20, True
 
     def __init__(self) -> None:
-        self.takes: Mapping[str, str] = {
-            "model": "open_clip/nano", "layer": "visual",
-            "weights": f"{nano.CHECKPOINT.name}:{nano.record()['sha256']}",
-        }  # fmt: skip
+        weights = f"{nano.CHECKPOINT.name}:{nano.record()['sha256']}"
+        self.takes: Mapping[str, str] = {**TAKES["nano"], "weights": weights}
 
     def __call__(
         self,
@@ -134,201 +140,3 @@ class Nano:
         from neuroenc.decoders.nano import generate
 
         return generate(embedding, n=n, low_level=init, guidance=guidance, steps=n_steps, seed=seed)
-
-
-class Diffusers:
-    """What the pipelines of diffusers share: one picture at a time, each from a seed of its own."""
-
-    takes: Mapping[str, str]
-    n_features: int
-    guidance: float
-    n_steps: int
-    starts = True
-
-    def __call__(
-        self, embedding: Floats | None, *, n: int, init: Pictures | None, strength: float, guidance: float,
-        n_steps: int, seed: int,
-    ) -> Pictures:  # fmt: skip
-        """Draw, as `ImageDecoder` says."""
-        import torch
-
-        if init is not None and not self.starts:
-            raise InputError(
-                f"{type(self).__name__} cannot start from a low-level picture. Leave `low_level` out, or "
-                "choose kandinsky or ip_adapter."
-            )
-        made = []
-        for i in range(n if embedding is None else len(embedding)):
-            one = (
-                None if embedding is None else torch.from_numpy(np.asarray(embedding[i : i + 1], np.float32))
-            )
-            start = None if init is None else Image.fromarray(init[i])
-            with torch.inference_mode():
-                picture = self._draw(
-                    one, start, strength, guidance, n_steps, torch.Generator().manual_seed(seed + i)
-                )
-            made.append(np.asarray(picture.convert("RGB"), np.uint8))
-        return np.stack(made)
-
-    def _draw(
-        self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
-    ) -> Any:
-        raise NotImplementedError
-
-
-def _ready(pipe: Any, device: str) -> Any:
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
-
-
-class Kandinsky(Diffusers):
-    """Kandinsky 2.2: embeddings of CLIP ViT-bigG/14 by LAION, projected.
-
-    Parameters
-    ----------
-    pipe : KandinskyV22Pipeline
-    null : tensor of shape (1, n_features)
-        Embedding of a black picture, which stands for no picture in its guidance.
-    """
-
-    takes: Mapping[str, str] = {"model": "open_clip/ViT-bigG-14", "layer": "visual"}
-    guidance, n_steps = 4.0, 50
-
-    def __init__(self, pipe: Any, null: Any) -> None:
-        from diffusers import KandinskyV22Img2ImgPipeline
-
-        self.pipe, self.null = pipe, null
-        self.from_picture = KandinskyV22Img2ImgPipeline(**pipe.components)
-        self.from_picture.set_progress_bar_config(disable=True)
-        self.n_features = int(null.shape[1])
-        self.side = pipe.unet.config.sample_size * 2 ** (len(pipe.movq.config.block_out_channels) - 1)
-
-    @classmethod
-    def load(cls, folder: Any, device: str) -> Kandinsky:
-        """Load what was fetched."""
-        import torch
-        from diffusers import KandinskyV22Pipeline
-        from transformers import CLIPVisionModelWithProjection
-
-        eye = CLIPVisionModelWithProjection.from_pretrained(folder / "prior" / "image_encoder")
-        side = eye.config.image_size
-        with torch.inference_mode():
-            null = eye(torch.zeros(1, 3, side, side)).image_embeds
-        pipe = KandinskyV22Pipeline.from_pretrained(folder / "decoder", local_files_only=True)
-        return cls(_ready(pipe, device), null)
-
-    def _draw(
-        self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
-    ) -> Any:
-        device = self.pipe.device
-        given = {
-            "image_embeds": (self.null if embedding is None else embedding).to(device),
-            "negative_image_embeds": self.null.to(device), "height": self.side, "width": self.side,
-            "num_inference_steps": n_steps, "guidance_scale": guidance, "generator": generator,
-        }  # fmt: skip
-        if start is None:
-            return self.pipe(**given).images[0]
-        return self.from_picture(image=start, strength=strength, **given).images[0]
-
-
-class StableUnCLIP(Diffusers):
-    """Stable Diffusion 2.1 unCLIP: embeddings of CLIP ViT-H/14 by LAION, projected; no prompt.
-
-    Parameters
-    ----------
-    pipe : StableUnCLIPImg2ImgPipeline
-    """
-
-    takes: Mapping[str, str] = {"model": "open_clip/ViT-H-14", "layer": "visual"}
-    guidance, n_steps, starts = 10.0, 20, False
-
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
-        self.n_features = int(pipe.image_normalizer.mean.shape[1])
-
-    @classmethod
-    def load(cls, folder: Any, device: str) -> StableUnCLIP:
-        """Load what was fetched."""
-        from diffusers import StableUnCLIPImg2ImgPipeline
-
-        pipe = StableUnCLIPImg2ImgPipeline.from_pretrained(folder / "pipeline", local_files_only=True)
-        return cls(_ready(pipe, device))
-
-    def _draw(
-        self,
-        embedding: Any,
-        start: Any,  # noqa: ARG002
-        strength: float,  # noqa: ARG002
-        guidance: float,
-        n_steps: int,
-        generator: Any,
-    ) -> Any:
-        import torch
-
-        given = torch.zeros(1, self.n_features) if embedding is None else embedding
-        return self.pipe(
-            prompt="", image_embeds=given.to(self.pipe.device), num_inference_steps=n_steps,
-            guidance_scale=guidance, generator=generator,
-        ).images[0]  # fmt: skip
-
-
-class IPAdapter(Diffusers):
-    """SDXL-turbo with an IP-Adapter: embeddings of CLIP ViT-H/14 by LAION, projected; no prompt, four steps.
-
-    Parameters
-    ----------
-    pipe : StableDiffusionXLPipeline
-        With its IP-Adapter loaded.
-    """
-
-    takes: Mapping[str, str] = {"model": "open_clip/ViT-H-14", "layer": "visual"}
-    guidance, n_steps = 1.0, 4
-
-    def __init__(self, pipe: Any) -> None:
-        from diffusers import StableDiffusionXLImg2ImgPipeline
-
-        self.pipe = pipe
-        parts = {k: v for k, v in pipe.components.items() if k not in ("image_encoder", "feature_extractor")}
-        self.from_picture = StableDiffusionXLImg2ImgPipeline(**parts)
-        self.from_picture.set_progress_bar_config(disable=True)
-        layer = pipe.unet.encoder_hid_proj.image_projection_layers[0]
-        self.n_features = int(layer.image_embeds.in_features)
-
-    @classmethod
-    def load(cls, folder: Any, device: str) -> IPAdapter:
-        """Load what was fetched."""
-        from diffusers import StableDiffusionXLPipeline
-
-        pipe = StableDiffusionXLPipeline.from_pretrained(
-            folder / "pipeline", variant="fp16", local_files_only=True
-        )
-        pipe.load_ip_adapter(
-            str(folder / "adapter"), subfolder="sdxl_models", image_encoder_folder=None,
-            weight_name="ip-adapter_sdxl_vit-h.safetensors", local_files_only=True,
-        )  # fmt: skip
-        return cls(_ready(pipe, device))
-
-    def _draw(
-        self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
-    ) -> Any:
-        import torch
-
-        given = torch.zeros(1, self.n_features) if embedding is None else embedding
-        tokens = given[:, None].to(self.pipe.device)
-        if guidance > 1:  # what is guided away from comes first, as diffusers expects
-            tokens = torch.cat([torch.zeros_like(tokens), tokens])
-        given = {
-            "prompt": "", "ip_adapter_image_embeds": [tokens], "num_inference_steps": n_steps,
-            "guidance_scale": guidance, "generator": generator,
-        }  # fmt: skip
-        if start is None:
-            return self.pipe(**given).images[0]
-        side = self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
-        return self.from_picture(image=start.resize((side, side)), strength=strength, **given).images[0]
-
-
-TAKES: dict[str, Mapping[str, str]] = {
-    "nano": {"model": "open_clip/nano", "layer": "visual"},
-    "kandinsky": Kandinsky.takes, "unclip": StableUnCLIP.takes, "ip_adapter": IPAdapter.takes,
-}  # fmt: skip
-"""Embeddings each takes, by the name of the generator; of `nano` the weights that come along besides"""

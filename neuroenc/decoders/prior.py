@@ -9,20 +9,20 @@ not to, which embeddings do not keep to.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+import torch
+from diffusers import DDIMScheduler, PriorTransformer
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from neuroenc.encoders import training
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows
 from neuroenc.errors import InputError
 from neuroenc.real import deviation
-
-if TYPE_CHECKING:
-    import torch
 
 Floats = NDArray[Any]
 TIMESTEPS = 100
@@ -31,19 +31,18 @@ HELD_TIMES = (5, 25, 45, 65, 85)  # at which the loss on validation is measured,
 
 def make_scheduler() -> Any:
     """Return the noise schedule: squared cosine, the embedding itself is predicted."""
-    from diffusers import DDIMScheduler
-
     return DDIMScheduler(
         num_train_timesteps=TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
         clip_sample=False, timestep_spacing="trailing",
     )  # fmt: skip
 
 
-def make_module(
-    condition: tuple[int, int], target: tuple[int, int], n_layers: int, n_heads: int, head_width: int,
-    dropout: float, seed: int,
-) -> Any:  # fmt: skip
-    """Build the prior: tokens of the condition, the time, and noisy tokens; no mask between them.
+class Prior(nn.Module):
+    """From the condition c, the time t and noisy x_t to an estimate of the embedding x_0.
+
+    A transformer over tokens, those of c, one of t, those of x_t, without a mask between them; x_0 is read
+    off the places of x_t. It is trained by the squared error of x_0, x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e
+    with Gaussian e, and with a learned `null` in place of c in some steps.
 
     Parameters
     ----------
@@ -53,47 +52,52 @@ def make_module(
     seed : int
         Of the noise by which validation is measured.
     """
-    import torch
-    from diffusers import PriorTransformer
-    from torch import nn
 
-    class Prior(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.transformer = PriorTransformer(
-                num_attention_heads=n_heads, attention_head_dim=head_width, num_layers=n_layers,
-                embedding_dim=target[1], embedding_proj_dim=condition[1],
-                num_embeddings=condition[0] + 1 + target[0], additional_embeddings=0, dropout=dropout,
-                encoder_hid_proj_type=None, added_emb_type=None,
-            )  # fmt: skip
-            # normalisation of its own that starts at zero: we standardise before
-            self.transformer.clip_mean.requires_grad_(False)
-            self.transformer.clip_std.requires_grad_(False)
-            self.null = nn.Parameter(torch.randn(1, *condition) * 0.02)
-            self.schedule = make_scheduler()
+    def __init__(
+        self, condition: tuple[int, int], target: tuple[int, int], n_layers: int, n_heads: int,
+        head_width: int, dropout: float, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.condition, self.target, self.seed = condition, target, seed
+        self.transformer = PriorTransformer(
+            num_attention_heads=n_heads, attention_head_dim=head_width, num_layers=n_layers,
+            embedding_dim=target[1], embedding_proj_dim=condition[1],
+            num_embeddings=condition[0] + 1 + target[0], additional_embeddings=0, dropout=dropout,
+            encoder_hid_proj_type=None, added_emb_type=None,
+        )  # fmt: skip
+        # normalisation of its own that starts at zero: we standardise before
+        self.transformer.clip_mean.requires_grad_(False)
+        self.transformer.clip_std.requires_grad_(False)
+        self.null = nn.Parameter(torch.randn(1, *condition) * 0.02)
+        self.schedule = make_scheduler()
 
-        def denoise(self, noisy: torch.Tensor, time: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-            """Predict the embedding, (n, n_tokens, n_channels)."""
-            return self.transformer(noisy, time, given).predicted_image_embedding.float()
+    def denoise(self, noisy: torch.Tensor, time: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        """Predict the embedding, (n, n_tokens, n_channels)."""
+        found: torch.Tensor = self.transformer(noisy, time, given).predicted_image_embedding.float()
+        return found
 
-        def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            """Take a row of condition and target apart."""
-            cut = condition[0] * condition[1]
-            return x[:, :cut].reshape(-1, *condition), x[:, cut:].reshape(-1, *target)
+    def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take a row of condition and target apart."""
+        cut = self.condition[0] * self.condition[1]
+        return x[:, :cut].reshape(-1, *self.condition), x[:, cut:].reshape(-1, *self.target)
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            """Squared error of denoising of each row, (n, 1), with noise that does not change."""
-            given, true = self.split(x)
-            drawn = torch.Generator().manual_seed(seed)
-            noise = torch.randn(len(HELD_TIMES), 1, *target, generator=drawn).to(x)
-            error = x.new_zeros(len(x), 1)
-            for t, one in zip(HELD_TIMES, noise, strict=True):
-                time = torch.full((len(x),), t, device=x.device)
-                noisy = self.schedule.add_noise(true, one.expand_as(true), time)
-                error[:, 0] += ((self.denoise(noisy, time, given) - true) ** 2).mean((1, 2))
-            return error / len(HELD_TIMES)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Squared error of denoising of each row, (n, 1), with noise that does not change.
 
-    return Prior()
+        Parameters
+        ----------
+        x : tensor of shape (n, n_condition + n_target)
+            Condition and target, flattened.
+        """
+        given, true = self.split(x)
+        drawn = torch.Generator().manual_seed(self.seed)
+        noise = torch.randn(len(HELD_TIMES), 1, *self.target, generator=drawn).to(x)
+        error = x.new_zeros(len(x), 1)
+        for t, one in zip(HELD_TIMES, noise, strict=True):
+            time = torch.full((len(x),), t, device=x.device)
+            noisy = self.schedule.add_noise(true, one.expand_as(true), time)
+            error[:, 0] += ((self.denoise(noisy, time, given) - true) ** 2).mean((1, 2))
+        return error / len(HELD_TIMES)
 
 
 class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
@@ -177,8 +181,6 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
         InputError
             Values that are not finite; a checkpoint of another model; a loss that is not finite.
         """
-        import torch
-
         X, y = join_rows(X, y)
         given, true = _tokens(X), _tokens(y)
         if len(given) != len(true):
@@ -191,19 +193,16 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
         a, b = (given - self._centre) / self._scale, (true - self._mean) / self._deviation
         joined = np.concatenate([a.reshape(len(a), -1), b.reshape(len(b), -1)], 1)
         torch.manual_seed(self.seed)
-        self.module_ = make_module(
+        self.module_ = Prior(
             self.condition_shape_, self.target_shape_, self.n_layers, self.n_heads, self.head_width,
             self.dropout, self.seed,
         )  # fmt: skip
-
-        def loss(module: Any, x: Any, true: Any, over: float) -> Any:  # noqa: ARG001
-            return self.loss(module, x)
-
         self.history_ = training.train(
             self.module_, joined, np.zeros((len(joined), 1), np.float32), fitted, held,
             learning_rate=self.learning_rate, weight_decay=self.weight_decay, batch_size=self.batch_size,
             max_epochs=self.max_epochs, patience=self.patience, clip=self.clip, seed=self.seed,
-            device=self.device, checkpoint=self.checkpoint, description="diffusion prior", loss=loss,
+            device=self.device, checkpoint=self.checkpoint, description="diffusion prior",
+            loss=lambda module, x, *_: self.loss(module, x),
             fingerprint=training.fingerprint(self, joined, joined),
             score=lambda _, error: -float(error.mean()),
         )  # fmt: skip
@@ -211,8 +210,6 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
 
     def loss(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         """Squared error of denoising, at random times, some rows without their condition."""
-        import torch
-
         given, true = module.split(x)
         n = len(x)
         dropped = torch.rand(n, 1, 1, device=x.device) < self.drop_condition
@@ -242,8 +239,6 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
         -------
         array of the shape of `y` at fitting
         """
-        import torch
-
         check_is_fitted(self)
         given = _tokens(X)
         if given.shape[1:] != self.condition_shape_:

@@ -20,8 +20,8 @@ from neuroenc import __version__, ranking, splits
 from neuroenc.arrays import CONTRACT, check, join, same_contract, select_layers
 from neuroenc.config import Reconstruction
 from neuroenc.datasets.pixels import read_pixels
-from neuroenc.decoders.decode import restore, target_of
 from neuroenc.decoders.pipelines import ImageDecoder, check_takes
+from neuroenc.decoders.target import restore, target_of
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.identification import cosine
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.encoders.inputs import as_numbers
@@ -81,3 +82,21 @@ def embeddings_of(values: ArrayLike) -> Floats:
             f"Embeddings of {len(bad)} of {len(found)} pictures are not finite, first row {bad[0]}."
         )
     return found
+
+
+def target_of(embeddings: xr.Dataset, fold: int) -> Target:
+    """Return the space of components of a fold."""
+    return Target(embeddings["mean"].values[fold], embeddings["basis"].values[fold])
+
+
+def restore(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArray[np.float32]:
+    """Return embeddings of a fold in the network's own space, (n_pictures, n_features).
+
+    Parameters
+    ----------
+    embeddings : Dataset
+    fold : int
+    name : {"embedding", "sampled", "true"}
+    """
+    found = embeddings[name].values[embeddings["fold"].values == fold]
+    return target_of(embeddings, fold).inverse(found)

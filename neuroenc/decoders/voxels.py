@@ -8,6 +8,7 @@ where a captioner takes these embeddings, one that is written from the projected
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -207,9 +208,6 @@ def caption_voxels(
     """
     if "caption" not in stimuli:
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
-    ids, mean, group, _ = by_stimulus(responses)
-    side, inner = splits.sides(split, fold, ids, group)
-    train, test = side == splits.TRAIN, side == splits.TEST
     every = features["stimulus_id"].values
     chosen = select_layers(features, [] if layer is None else [layer])
     embedding = join(chosen, every)
@@ -219,70 +217,173 @@ def caption_voxels(
         check_takes(Nano(), chosen.attrs, embedding.shape[1])
     length = np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     embedding /= length
-    row = {s: i for i, s in enumerate(every)}
-    seen = embedding[[row[s] for s in ids]]
-    centre = seen[train].mean(0)
-    folds = splits.inner_folds(inner[train])
-    response = mean.reshape(len(ids), -1)
-    usable = fittable(response[train], folds)
-    measured = response[test][:, usable]
-    known = np.isfinite(measured)
-    model = RidgeCV(np.logspace(-3, 4, 15), cv=folds).fit(seen[train] - centre, response[train][:, usable])
-    weight = np.asarray(model.coef_)
-    predicted = model.predict(seen[test] - centre)
-    p = permutation_p(measured, predicted, ids[test], np.zeros(test.sum()), seed=seed)
-    q = fdr(p)
+    encoder = fit_encoder(responses, embedding, every, split, fold, seed=seed)
+    bank = make_bank(stimuli, split, every, embedding, length)
+    texts = dict(zip(stimuli["stimulus_id"].values, stimuli["caption"].values, strict=True))
+    shown = count_words(np.array([texts[s] for s in encoder.test_ids]), bank.words.names).present
+    centred = bank.embedding - encoder.centre
 
-    tested = split["stimulus_id"].values[(split["side"].values == splits.TEST).any(0)]
-    in_bank = ~np.isin(every, tested)
-    order = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
-    in_bank &= np.isin(every, stimuli["stimulus_id"].values)
-    texts = stimuli["caption"].values
-    bank_texts = texts[[order[s] for s in every[in_bank]]]
-    words = count_words(bank_texts)
-    bank = embedding[in_bank] - centre
-    candidates = [str(t) for t in bank_texts.ravel() if t]
-    shown = count_words(texts[[order[s] for s in ids[test]]], words.names).present
-    rarity = -np.log(np.clip(words.present.mean(0), 1e-6, 1))
+    def describe(weight: NDArray[Any]) -> tuple[Floats, list[str]]:
+        score = word_scores(weight, centred, bank.words.present, temperature=temperature)
+        return score, caption(score, bank.words.names, bank.texts)
 
-    def fits(said: list[str]) -> Floats:
-        alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
-        ranks = [rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured)]
-        return pearson_r(ranks[0], ranks[1], known)
+    def agreement(said: list[str]) -> Floats:
+        return caption_agreement(said, shown, bank.words, encoder.measured)
 
-    def describe(w: NDArray[Any]) -> tuple[Floats, list[str]]:
-        score = word_scores(w, bank, words.present, temperature=temperature)
-        return score, caption(score, words.names, candidates)
-
-    score, said = describe(weight)
-    rank = fits(said)
-    null = fits(describe(np.random.default_rng(seed).permuted(weight, axis=1))[1])
+    score, said = describe(encoder.weight)
+    null = describe(np.random.default_rng(seed).permuted(encoder.weight, axis=1))[1]
     top = np.argsort(-score, axis=1)[:, :n_words]
-    n = response.shape[1]
-    table = pd.DataFrame({"neuroid_id": responses["neuroid_id"].values})
-    filled: dict[str, Any] = {
-        "caption": said, "words": [" ".join(words.names[j] for j in t) for t in top], "confident": q < level,
-        "test_r": pearson_r(measured, predicted, known), "q": q, "spearman": rank,
-        "spearman_null": null,
+    known = np.isfinite(encoder.measured)
+    columns: dict[str, Any] = {
+        "caption": said, "words": [" ".join(bank.words.names[j] for j in t) for t in top],
+        "confident": encoder.q < level, "test_r": pearson_r(encoder.measured, encoder.predicted, known),
+        "q": encoder.q, "spearman": agreement(said), "spearman_null": agreement(null),
     }  # fmt: skip
     if generate:
-        from neuroenc.decoders.nano import describe as write
+        written = write_captions(encoder.weight, centred, bank, temperature)
+        columns |= {"generated": written, "spearman_generated": agreement(written)}
+    return voxel_table(responses["neuroid_id"].values, encoder.usable, columns)
 
-        # the mean direction and the mean length of the bank's pictures, as BrainSCUBA has it
-        toward = project(weight, bank, embedding[in_bank], temperature=temperature)
-        toward /= np.linalg.norm(toward, axis=1, keepdims=True)
-        toward *= project(weight, bank, length[in_bank], temperature=temperature)
-        written = write(toward.astype(np.float32))
-        filled |= {"generated": written, "spearman_generated": fits(written)}
-    for name, values in filled.items():
-        column = pd.Series([None] * n, dtype=object)
+
+class VoxelEncoder(NamedTuple):
+    """Ridge from unit-norm embeddings to the voxels that can be fitted, beside the test pictures."""
+
+    usable: NDArray[np.bool_]
+    """(n_neuroids,): these have a row below"""
+    weight: NDArray[Any]
+    """(n_usable, n_features), of centred embeddings"""
+    centre: NDArray[np.float32]
+    """(n_features,), mean of the training pictures"""
+    test_ids: NDArray[np.str_]
+    measured: NDArray[np.float32]
+    """(n_test, n_usable), as `predicted`"""
+    predicted: NDArray[Any]
+    q: Floats
+    """(n_usable,), of the correlation of both over the test pictures"""
+
+
+def fit_encoder(
+    responses: xr.Dataset, embedding: NDArray[np.float32], ids: NDArray[np.str_], split: xr.Dataset,
+    fold: int, *, seed: int,
+) -> VoxelEncoder:  # fmt: skip
+    """Fit ridge, one alpha per voxel, to the training pictures of a fold and test it on the others.
+
+    Parameters
+    ----------
+    responses : Dataset
+    embedding : array of shape (n_pictures, n_features)
+        Of unit norm.
+    ids : array of text, (n_pictures,)
+    split : Dataset
+        Splits.
+    fold : int
+    seed : int
+        Of permutations.
+    """
+    shown = by_stimulus(responses)
+    side, inner = splits.sides(split, fold, shown.ids, shown.group)
+    train, test = side == splits.TRAIN, side == splits.TEST
+    row = {s: i for i, s in enumerate(ids)}
+    seen = embedding[[row[s] for s in shown.ids]]
+    centre = seen[train].mean(0)
+    folds = splits.inner_folds(inner[train])
+    response = shown.mean.reshape(len(shown.ids), -1)
+    usable = fittable(response[train], folds)
+    model = RidgeCV(np.logspace(-3, 4, 15), cv=folds).fit(seen[train] - centre, response[train][:, usable])
+    measured, predicted = response[test][:, usable], model.predict(seen[test] - centre)
+    p = permutation_p(measured, predicted, shown.ids[test], np.zeros(test.sum()), seed=seed)
+    return VoxelEncoder(usable, np.asarray(model.coef_), centre, shown.ids[test], measured, predicted, fdr(p))
+
+
+class Bank(NamedTuple):
+    """Captioned pictures that no fold tests."""
+
+    embedding: NDArray[np.float32]
+    """(n_pictures, n_features), of unit norm"""
+    length: NDArray[np.float32]
+    """(n_pictures, 1), by which they were divided"""
+    words: Words
+    texts: list[str]
+    """Every caption"""
+
+
+def make_bank(
+    stimuli: xr.Dataset, split: xr.Dataset, ids: NDArray[np.str_], embedding: NDArray[np.float32],
+    length: NDArray[np.float32],
+) -> Bank:  # fmt: skip
+    """Collect the pictures that have captions and that no fold tests.
+
+    Parameters
+    ----------
+    stimuli, split : Dataset
+        StimulusSet with captions, Splits.
+    ids : array of text, (n_pictures,)
+    embedding, length : arrays of shape (n_pictures, n_features), (n_pictures, 1)
+    """
+    tested = split["stimulus_id"].values[(split["side"].values == splits.TEST).any(0)]
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    inside = ~np.isin(ids, tested) & np.isin(ids, list(row))
+    captions = stimuli["caption"].values[[row[s] for s in ids[inside]]]
+    texts = [str(t) for t in captions.ravel() if t]
+    return Bank(embedding[inside], length[inside], count_words(captions), texts)
+
+
+def caption_agreement(
+    said: list[str], shown: NDArray[np.float32], words: Words, measured: NDArray[np.float32]
+) -> Floats:
+    """Rank correlation of what a voxel's caption shares with those of test pictures and its response to them.
+
+    Parameters
+    ----------
+    said : list of str
+        A caption a voxel.
+    shown : array of shape (n_test, n_words)
+        Words of the test pictures.
+    words : Words
+        Of the bank, which say how rare each is: shared words count by their information, -log of their share.
+    measured : array of shape (n_test, n_voxels)
+        NaN where a value is missing.
+    """
+    known = np.isfinite(measured)
+    rarity = -np.log(np.clip(words.present.mean(0), 1e-6, 1))
+    alike = cosine(count_words(np.array(said)[:, None], words.names).present * rarity, shown * rarity)
+    ranks = [rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured)]
+    return pearson_r(ranks[0], ranks[1], known)
+
+
+def write_captions(weight: NDArray[Any], centred: NDArray[Any], bank: Bank, temperature: float) -> list[str]:
+    """Write a caption a voxel, by beam search from its weights projected onto the bank.
+
+    Parameters
+    ----------
+    weight : array of shape (n_voxels, n_features)
+    centred : array of shape (n_pictures, n_features)
+        Embeddings of the bank.
+    bank : Bank
+    temperature : float
+    """
+    from neuroenc.decoders.nano import describe
+
+    # the mean direction and the mean length of the bank's pictures, as BrainSCUBA has it
+    toward = project(weight, centred, bank.embedding, temperature=temperature)
+    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
+    toward *= project(weight, centred, bank.length, temperature=temperature)
+    return describe(toward.astype(np.float32))
+
+
+def voxel_table(
+    neuroid_id: NDArray[np.str_], usable: NDArray[np.bool_], columns: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Lay out a row a neuroid; those that are not usable are empty and not confident."""
+    table = pd.DataFrame({"neuroid_id": neuroid_id})
+    for name, values in columns.items():
+        column = pd.Series([None] * len(usable), dtype=object)
         column[usable] = list(values)
         table[name] = column
     table["confident"] = table["confident"].fillna(value=False).astype(bool)
-    for name in (
-        k for k in ("test_r", "q", "spearman", "spearman_null", "spearman_generated") if k in filled
-    ):
-        table[name] = table[name].astype(float).round(5)
+    for name in ("test_r", "q", "spearman", "spearman_null", "spearman_generated"):
+        if name in columns:
+            table[name] = table[name].astype(float).round(5)
     return table
 
 

@@ -10,8 +10,9 @@ from neuroenc import config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, load, make_features, save
 from neuroenc.config import Split
 from neuroenc.decoders import BrainNetwork, RidgeDecoder, losses
-from neuroenc.decoders.decode import decode, match, restore, score
-from neuroenc.decoders.target import Target
+from neuroenc.decoders.decode import decode
+from neuroenc.decoders.scores import match, score
+from neuroenc.decoders.target import Target, restore
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import InputError
 from tests.conftest import toy_responses

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from neuroenc import config
-from neuroenc.decoders.decode import decode, out_of_fold, prior_gain
+from neuroenc.decoders.decode import decode, out_of_fold
 from neuroenc.decoders.prior import DiffusionPrior
+from neuroenc.decoders.scores import prior_gain
 from neuroenc.decoders.target import Target
 from neuroenc.errors import InputError
 from tests.decoders.test_decode import arrays, world  # noqa: F401

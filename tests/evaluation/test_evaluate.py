@@ -10,9 +10,9 @@ from PIL import Image
 from neuroenc import splits
 from neuroenc.arrays import check, load, make_features, make_stimuli, save
 from neuroenc.config import Evaluation, Ridge, Split
-from neuroenc.decoders.decode import match
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import hits
+from neuroenc.decoders.scores import match
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.evaluate import evaluate
