@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids, trained
 from neuroenc.decoders.match import likelihood
-from neuroenc.decoders.retrieve import cosine, hits, retrieval
+from neuroenc.decoders.retrieve import hits, retrieval
 from neuroenc.encoders.missing import by_stimulus, complete
-from neuroenc.evaluation.identification import standardise_by
+from neuroenc.evaluation.identification import cosine, standardise_by
 
 
 def score(
