@@ -186,7 +186,7 @@ def decode_reconstruct(
     """Draw pictures from decoded embeddings, and from all they are held against."""
     from neuroenc.arrays import load, save
     from neuroenc.config import Reconstruction
-    from neuroenc.decoders.pipelines import make
+    from neuroenc.decoders.generator import make
     from neuroenc.decoders.reconstruct import reconstruct
     from neuroenc.devices import pick_device
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.errors import ContractError
-from neuroenc.features import checkpoints, nano
+from neuroenc.features import nano
 
 Pictures = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -89,28 +89,6 @@ def check_takes(decoder: ImageDecoder, contract: Mapping[str, Any], n_features: 
             f"The image decoder takes embeddings of {decoder.n_features} features; these have {n_features}. "
             "Decode one layer, pooled."
         )
-
-
-def make(name: str, *, device: str = "cpu") -> ImageDecoder:
-    """Load an image decoder by name, from what was fetched.
-
-    Parameters
-    ----------
-    name : {"nano", "kandinsky", "unclip", "ip_adapter"}
-    device : str
-
-    Raises
-    ------
-    InputError
-        Its weights are not here.
-    """
-    if name == "nano":
-        return Nano()
-    folder = checkpoints.pipeline_folder(name)
-    from neuroenc.decoders import pretrained
-
-    made: ImageDecoder = pretrained.KINDS[name].load(folder, device)
-    return made
 
 
 class Nano:

@@ -16,11 +16,11 @@ import numpy as np
 from neuroenc.config import Model
 from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError
+from neuroenc.features.build import build
+from neuroenc.features.source import Source, first_tensor
 
 if TYPE_CHECKING:
     import torch
-
-    from neuroenc.features.networks import Source
 
     Batch = dict[str, torch.Tensor]
     Shapes = dict[str, tuple[int, ...]]
@@ -89,8 +89,6 @@ def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = 
     With `partly`, a network that fails on the way, as it takes no such picture, tells of the layers before.
     """
     import torch
-
-    from neuroenc.features.networks import first_tensor
 
     shapes: Shapes = {}
 
@@ -207,8 +205,6 @@ def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
 def _resized(model: Model, size: tuple[int, int]) -> Source:
     """Build the network for pictures of another size, without numbers."""
     import torch
-
-    from neuroenc.features.networks import build
 
     option: dict[str, Any] = {
         "timm": {"img_size": size},
@@ -331,8 +327,6 @@ def thirds(source: Source, name: str, axis: int, device: str) -> bool:
     device : str
     """
     import torch
-
-    from neuroenc.features.networks import first_tensor
 
     example = source.example
     if source.reads == "image":

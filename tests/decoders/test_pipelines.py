@@ -9,6 +9,7 @@ import torch
 from neuroenc.arrays import CONTRACT
 from neuroenc.config import Model
 from neuroenc.decoders import pipelines
+from neuroenc.decoders.generator import make
 from neuroenc.errors import ContractError, InputError
 from neuroenc.features.extract import describe
 
@@ -153,7 +154,7 @@ def fetched(tmp_path_factory):
 @pytest.mark.parametrize("name", ["kandinsky", "unclip", "ip_adapter"])
 def test_a_pipeline_draws_from_embeddings(name, fetched, monkeypatch):
     monkeypatch.setenv("NEUROENC_WEIGHTS", str(fetched))
-    decoder = pipelines.make(name)
+    decoder = make(name)
     embedding = np.random.default_rng(0).normal(size=(2, 24)).astype("f4")
     assert decoder.n_features == 24
     made = decoder(embedding, **HOW)
@@ -172,7 +173,7 @@ def test_a_pipeline_draws_from_embeddings(name, fetched, monkeypatch):
 
 
 def test_what_a_decoder_does_not_take_is_refused():
-    decoder = pipelines.make("nano")
+    decoder = make("nano")
     contract = dict.fromkeys(CONTRACT, "x") | dict(
         describe([SEEN], Model(network="nano", layers=["visual"])).attrs
     )
@@ -193,7 +194,7 @@ def test_what_a_decoder_does_not_take_is_refused():
 def test_weights_that_are_not_here_say_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
     with pytest.raises(InputError, match="neuroenc weights fetch kandinsky"):
-        pipelines.make("kandinsky")
+        make("kandinsky")
 
 
 def test_a_pipeline_is_fetched_in_parts_and_used(fetched, tmp_path, monkeypatch, run):
@@ -228,4 +229,4 @@ def test_a_pipeline_is_fetched_in_parts_and_used(fetched, tmp_path, monkeypatch,
     assert run("weights", "verify", "ip_adapter")[0] == 0
     assert "ip_adapter" in run("weights", "list")[1]
     embedding = np.zeros((1, 24), np.float32)
-    assert pipelines.make("ip_adapter")(embedding, **HOW | {"n": 1}).shape == (1, 16, 16, 3)
+    assert make("ip_adapter")(embedding, **HOW | {"n": 1}).shape == (1, 16, 16, 3)

@@ -12,7 +12,7 @@ from neuroenc.arrays import load, save
 from neuroenc.config import Model, Reconstruction
 from neuroenc.decoders import nano as small
 from neuroenc.decoders.decode import decode
-from neuroenc.decoders.pipelines import make
+from neuroenc.decoders.generator import make
 from neuroenc.decoders.reconstruct import caption, nearest_training, reconstruct
 from neuroenc.decoders.synthesise import mean_drive, synthesise
 from neuroenc.decoders.voxels import caption_voxels, region_words
