@@ -273,8 +273,8 @@ def _record(
     betas = signal * (ncsnr * noise_sd)
     betas += rng.standard_normal(betas.shape, np.float32) * noise_sd
     betas = (betas * gain[session] + offset[session]).astype(np.float32)
-    betas = np.clip(np.round(betas * BETA_SCALE), -32768, 32767).astype(np.int16)
-    return Recording(betas, ncsnr, noise_sd, gain.ravel())
+    counts = np.clip(np.round(betas * BETA_SCALE), -32768, 32767).astype(np.int16)
+    return Recording(counts, ncsnr, noise_sd, gain.ravel())
 
 
 def _write_truth(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -30,9 +28,8 @@ from neuroenc.decoders.nano import (
     to_patches,
 )
 from neuroenc.features import nano
-from neuroenc.files import atomic, write_json
 from neuroenc.simulation import grammar
-from neuroenc.simulation.train_network import categories, training_scenes
+from neuroenc.simulation.train_network import categories, training_scenes, write_record, write_weights
 from neuroenc.words import content_words
 
 if TYPE_CHECKING:
@@ -197,7 +194,6 @@ def _train(
     """Train with AdamW, one cycle of the learning rate and an average of the weights; write and grade."""
     import torch
     from diffusers.training_utils import EMAModel
-    from safetensors.torch import save
     from tqdm import tqdm
 
     started = time.perf_counter()
@@ -228,22 +224,12 @@ def _train(
         k: v.half().contiguous() for k, v in model.state_dict().items() if not k.endswith("lm_head.weight")
     }
     tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
-    with atomic(out) as partial:
-        partial.write_bytes(save(tensors))
-    record = {
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
-        "bytes": out.stat().st_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "network_sha256": nano.record()["sha256"],
-        "n_pictures": n, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-        "seed": seed, "loss_per_epoch": losses,
-        **grade(out),
-        "seconds": round(time.perf_counter() - started),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
+    write_weights(tensors, out)
+    about = {
+        "network_sha256": nano.record()["sha256"], "n_pictures": n, "epochs": epochs,
+        "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "loss_per_epoch": losses,
     }  # fmt: skip
-    write_json(record, out.with_name(f"{out.stem}_training.json"))
-    return record
+    return write_record(out, model, about | grade(out), started)
 
 
 def unseen(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -7,13 +7,13 @@ import json
 import platform
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.features.nano import CONFIG, MEAN, STD, build, tokenize
-from neuroenc.files import atomic
+from neuroenc.files import atomic, write_json
 from neuroenc.simulation import grammar
 
 if TYPE_CHECKING:
@@ -54,27 +54,59 @@ def train(
         The training record, with zero-shot accuracy on unseen pictures and its chance level.
     """
     import torch
-    from open_clip.loss import ClipLoss
-    from safetensors.torch import save
-    from tqdm import tqdm
 
     started = time.perf_counter()
-    size = json.loads(CONFIG.read_text())["vision_cfg"]["image_size"]
-    scenes = training_scenes(n_pictures, seed)
     rng = np.random.default_rng([seed, 1])
-    pixels = np.stack([grammar.draw(s, size) for s in tqdm(scenes, "drawing", disable=None)])
-    setting = np.array([grammar.SETTINGS.index(s.setting) for s in scenes])
-    tokens = np.stack([tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
-
+    data = _corpus(n_pictures, seed, rng)
     model = build(seed).train()
     torch.manual_seed(seed)
+    losses = _fit(model, data, rng, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    accuracy = zero_shot(model.eval(), n=1000, seed=seed + 1)
+    write_weights({k: v.contiguous() for k, v in model.state_dict().items()}, out)
+    about = {
+        "n_pictures": n_pictures, "epochs": epochs, "batch_size": batch_size,
+        "learning_rate": learning_rate, "seed": seed, "loss_per_epoch": losses,
+    }  # fmt: skip
+    return write_record(out, model, about | accuracy, started)
+
+
+class Corpus(NamedTuple):
+    """Pictures to learn from."""
+
+    pixels: NDArray[np.uint8]
+    """(n, side, side, 3)"""
+    tokens: NDArray[np.int64]
+    """(n, 5, length), five captions each"""
+    setting: NDArray[np.int64]
+    """(n,), places in `grammar.SETTINGS`"""
+
+
+def _corpus(n: int, seed: int, rng: np.random.Generator) -> Corpus:
+    """Draw pictures and write their captions."""
+    from tqdm import tqdm
+
+    size = json.loads(CONFIG.read_text())["vision_cfg"]["image_size"]
+    scenes = training_scenes(n, seed)
+    pixels = np.stack([grammar.draw(s, size) for s in tqdm(scenes, "drawing", disable=None)])
+    tokens = np.stack([tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
+    return Corpus(pixels, tokens, np.array([grammar.SETTINGS.index(s.setting) for s in scenes]))
+
+
+def _fit(
+    model: Any, data: Corpus, rng: np.random.Generator, *, epochs: int, batch_size: int, learning_rate: float
+) -> list[float]:
+    """Train in place; return the mean loss of each epoch."""
+    import torch
+    from open_clip.loss import ClipLoss
+    from tqdm import tqdm
+
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     other = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.1}, {"params": other, "weight_decay": 0.0}],
         lr=learning_rate, betas=(0.9, 0.98),
     )  # fmt: skip
-    per_epoch = n_pictures // batch_size
+    per_epoch = len(data.pixels) // batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=epochs * per_epoch, pct_start=1 / epochs
     )
@@ -82,18 +114,16 @@ def train(
     losses: list[float] = []
     for _ in (progress := tqdm(range(epochs), "training", disable=None)):
         # pictures of one batch share their setting, so that only the objects tell them apart
-        order = rng.permutation(n_pictures)
-        order = order[np.argsort(setting[order], kind="stable")]
+        order = rng.permutation(len(data.pixels))
+        order = order[np.argsort(data.setting[order], kind="stable")]
         batches = order[: per_epoch * batch_size].reshape(per_epoch, -1)
         total = 0.0
         for rows in rng.permutation(batches):
-            caption = tokens[rows, rng.integers(tokens.shape[1], size=batch_size)]
+            caption = data.tokens[rows, rng.integers(data.tokens.shape[1], size=batch_size)]
             with torch.autocast("cpu", torch.bfloat16):
-                encoded = model(_normalise(pixels[rows]), torch.from_numpy(caption))
+                encoded = model(_normalise(data.pixels[rows]), torch.from_numpy(caption))
             loss = criterion(
-                encoded["image_features"].float(),
-                encoded["text_features"].float(),
-                encoded["logit_scale"],
+                encoded["image_features"].float(), encoded["text_features"].float(), encoded["logit_scale"]
             )
             optimizer.zero_grad()
             loss.backward()
@@ -105,22 +135,42 @@ def train(
             total += float(loss.detach())
         losses.append(round(total / per_epoch, 4))
         progress.set_postfix(loss=losses[-1])
+    return losses
 
-    accuracy = zero_shot(model.eval(), n=1000, seed=seed + 1)
+
+def write_weights(tensors: dict[str, torch.Tensor], out: Path) -> None:
+    """Write trained weights, whole or not at all."""
+    from safetensors.torch import save
+
     with atomic(out) as partial:
-        partial.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
+        partial.write_bytes(save(tensors))
+
+
+def write_record(out: Path, model: Any, about: dict[str, Any], started: float) -> dict[str, Any]:
+    """Write how weights were trained beside them, and return it.
+
+    Parameters
+    ----------
+    out : Path
+        The weights.
+    model : torch.nn.Module
+    about : dict
+        What was asked for, and the grades.
+    started : float
+        By `time.perf_counter`.
+    """
+    import torch
+
     record = {
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "bytes": out.stat().st_size,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "n_pictures": n_pictures, "epochs": epochs, "batch_size": batch_size,
-        "learning_rate": learning_rate, "seed": seed, "loss_per_epoch": losses,
-        **accuracy,
+        **about,
         "seconds": round(time.perf_counter() - started),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
-    }  # fmt: skip
-    out.with_name(f"{out.stem}_training.json").write_text(json.dumps(record, indent=2) + "\n")
+    }
+    write_json(record, out.with_name(f"{out.stem}_training.json"))
     return record
 
 
