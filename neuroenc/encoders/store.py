@@ -355,7 +355,7 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     fits, large = [], _large(path)
     for m in models:
         prefix = f"{m['number']}/"
-        arrays = {
+        arrays: dict[str, Any] = {
             k.removeprefix(prefix): large.get(k) or file.get_tensor(k)
             for k in file.keys() if k.startswith(prefix)  # noqa: SIM118
         }  # fmt: skip
