@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional
 
+from neuroenc.blocks import blocks
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.readout import TrainedReadout
 from neuroenc.encoders.ridge import RidgeCV
@@ -317,7 +318,7 @@ class AttentionRouting(TrainedReadout):
         self.device = device
         self.checkpoint = checkpoint
 
-    def _finish(self, X: Floats, target: Floats, fitted: NDArray[Any], held: NDArray[Any]) -> Floats:
+    def _finish(self, X: Any, target: Floats, fitted: NDArray[Any], held: NDArray[Any]) -> Floats:
         """Solve the readout by ridge; keep it where it is better."""
         self.readout_ = "gradient"
         shown = super()._finish(X, target, fitted, held)
@@ -378,20 +379,16 @@ class AttentionRouting(TrainedReadout):
         )  # fmt: skip
 
     def _solve(
-        self, X: Floats, target: Floats, fitted: NDArray[Any], held: NDArray[Any]
+        self, X: Any, target: Floats, fitted: NDArray[Any], held: NDArray[Any]
     ) -> tuple[Floats, Floats, Floats]:
         """Ridge on the routed tokens; alpha by the validation rows, as the routing was."""
         module = self.module_
-        # of queries of their own so many at a time as fit, of regions all
-        size = (
-            max(1, BLOCK_BYTES // (4 * len(X) * self.n_dimensions)) if module.single else len(module.groups)
-        )
 
         def tokens() -> Iterator[Floats]:
-            for start in range(0, len(module.groups), size):
+            for some in blocks(len(module.groups), max(1, BLOCK_BYTES // (4 * len(X) * self.n_dimensions))):
 
-                def routed(x: torch.Tensor, which: slice = slice(start, start + size)) -> torch.Tensor:
-                    return module.route(x, which) if module.single else module.gather(module.route(x))
+                def routed(x: torch.Tensor, some: slice = some) -> torch.Tensor:
+                    return module.route(x, some) if module.single else module.gather(module.route(x))[:, some]
 
                 seen = predict(module, X, batch_size=self.batch_size, device=self.device, call=routed)
                 yield from seen.transpose(1, 0, 2)
@@ -403,10 +400,10 @@ class AttentionRouting(TrainedReadout):
         rows = np.concatenate([fitted, held])
         alphas = np.logspace(-1, 5, 13)
         for token, group in zip(tokens(), module.groups, strict=True):
-            ridge = RidgeCV(alphas, cv=split).fit(token[rows], target[rows][:, group])
+            ridge = RidgeCV(alphas, cv=split).fit(token[rows], target[rows[:, None], group])
             coef[group], intercept[group] = ridge.coef_, ridge.intercept_
             # the validation rows are predicted at the same alphas without them
-            alone = ridge.refit(token[fitted], target[fitted][:, group])
+            alone = ridge.refit(token[fitted], target[fitted[:, None], group])
             shown[:, group] = alone.predict(token[held])
         return shown, coef[module.order], intercept
 

@@ -18,6 +18,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from neuroenc.arrays import average_repeats
+from neuroenc.blocks import columns
 from neuroenc.encoders.factorise import ROUNDING, Factors, eigenbasis
 from neuroenc.errors import InputError
 from neuroenc.real import varies
@@ -179,6 +180,19 @@ def r2(truth: Floats, predicted: Floats) -> Floats:
 
     0 where the truth is constant, within its rounding, or not there.
     """
+    return _by_columns(_r2, truth, predicted)
+
+
+def correlation(truth: Floats, predicted: Floats) -> Floats:
+    """Pearson's r of each column over the rows that are there, 0 where one is constant."""
+    return _by_columns(_correlation, truth, predicted)
+
+
+def _by_columns(score: Callable[[Floats, Floats], Floats], truth: Floats, predicted: Floats) -> Floats:
+    return np.concatenate([score(truth[:, t], predicted[:, t]) for t in columns(*truth.shape)])
+
+
+def _r2(truth: Floats, predicted: Floats) -> Floats:
     there, vary = np.isfinite(truth), varies(truth)
     known = np.where(there, truth, 0).astype(float)
     centred = np.where(there, known - known.sum(0) / np.maximum(there.sum(0), 1), 0)
@@ -187,8 +201,7 @@ def r2(truth: Floats, predicted: Floats) -> Floats:
     return np.where(vary, 1 - error / np.where(vary, spread, 1), 0)
 
 
-def correlation(truth: Floats, predicted: Floats) -> Floats:
-    """Pearson's r of each column over the rows that are there, 0 where one is constant."""
+def _correlation(truth: Floats, predicted: Floats) -> Floats:
     there = np.isfinite(truth)
     n = np.maximum(there.sum(0), 1)
     a, b = (np.where(there, v, 0) for v in (truth, predicted))

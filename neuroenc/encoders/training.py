@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,17 +15,20 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from neuroenc.blocks import blocks
 from neuroenc.encoders.checkpoint import Run
 from neuroenc.encoders.missing import correlation
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
 Loss = Callable[[Any, Any, Any, float], Any]
+Part = TypeVar("Part")
+Read = TypeVar("Read")
 
 
 def train(
     module: nn.Module,
-    X: Floats,
+    X: Any,
     Y: Floats,
     fitted: NDArray[np.int64],
     held: NDArray[np.int64],
@@ -58,6 +62,7 @@ def train(
     module : nn.Module
         From a batch (n, n_tokens, n_channels) to (n, n_targets).
     X : array of shape (n_samples, n_tokens, n_channels)
+        In memory or read in parts: batches of its rows are read ahead of the steps, in any order.
     Y : array of shape (n_samples, n_targets)
     fitted, held : arrays of int
         Training and validation rows.
@@ -96,14 +101,14 @@ def train(
     run = Run(module, _optimiser(module, learning_rate, weight_decay, first_decay))
     if checkpoint is not None and Path(checkpoint).exists():
         run.resume(Path(checkpoint), fingerprint)
-    x, y = torch.from_numpy(X), torch.from_numpy(np.ascontiguousarray(Y, dtype=np.float32))
 
-    def step(rows: NDArray[np.int64]) -> float:
-        mine = torch.from_numpy(processes.share(rows))
-        return _step(
-            module, x[mine], y[mine], len(rows), run.optimiser, clip, processes, loss, epoch / max_epochs,
-            accumulate,
-        )  # fmt: skip
+    def read(rows: NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
+        mine = processes.share(rows)
+        return tuple(torch.from_numpy(np.ascontiguousarray(v[mine], np.float32)) for v in (X, Y))
+
+    def step(x: torch.Tensor, y: torch.Tensor, n_rows: int) -> float:
+        over = epoch / max_epochs
+        return _step(module, x, y, n_rows, run.optimiser, clip, processes, loss, over, accumulate)
 
     largest = batch_size
     bar = tqdm(range(len(run.history), max_epochs), description, disable=None)
@@ -116,8 +121,8 @@ def train(
             group["lr"] = learning_rate * 0.5 * (1 + np.cos(np.pi * epoch / max_epochs))
         module.train()
         kept = f" {checkpoint} keeps the last good state." if run.history and checkpoint else ""
-        batch_size = _epoch(step, order, batch_size, batch_size == largest, f"epoch {epoch + 1}", kept)
-        predicted = predict(module, X[held], batch_size=batch_size, device=device)
+        batch_size = _epoch(read, step, order, batch_size, batch_size == largest, f"epoch {epoch + 1}", kept)
+        predicted = predict(module, X, held, batch_size=batch_size, device=device)
         found = correlation(Y[held], predicted).mean() if score is None else score(Y[held], predicted)
         run.add(float(found))
         bar.set_postfix(validation=f"{run.history[-1]:.3f}", best=f"{max(run.history):.3f}")
@@ -142,8 +147,8 @@ def _optimiser(
 
 
 def _epoch(
-    step: Callable[[NDArray[np.int64]], float], order: NDArray[np.int64], batch_size: int, may_halve: bool,
-    name: str, kept: str,
+    read: Callable[[Any], tuple[torch.Tensor, ...]], step: Callable[..., float], order: NDArray[np.int64],
+    batch_size: int, may_halve: bool, name: str, kept: str,
 ) -> int:  # fmt: skip
     """Take the steps of an epoch; return the batch size, halved if the GPU was out of memory.
 
@@ -152,11 +157,18 @@ def _epoch(
     InputError
         Out of memory with half the batch too, or a loss that is not finite.
     """
-    start = 0
-    while start < len(order):
-        rows = order[start : start + batch_size]
+    done = 0
+    while done < len(order):
+        batches = [order[done:][cut] for cut in blocks(len(order) - done, batch_size)]
         try:
-            value = step(rows)
+            for rows, batch in zip(batches, ahead(read, batches), strict=True):
+                value = step(*batch, len(rows))
+                if not np.isfinite(value):
+                    raise InputError(
+                        f"The loss is {value} in {name}, batch {done // batch_size + 1} (rows "
+                        f"{rows[:3].tolist()}, …).{kept} Lower learning_rate, or look at these rows."
+                    )
+                done += len(rows)
         except torch.cuda.OutOfMemoryError:
             if not may_halve or batch_size == 1:
                 raise InputError(
@@ -165,14 +177,20 @@ def _epoch(
                 ) from None
             may_halve, batch_size = False, max(1, batch_size // 2)
             torch.cuda.empty_cache()
-            continue
-        if not np.isfinite(value):
-            raise InputError(
-                f"The loss is {value} in {name}, batch {start // batch_size + 1} (rows "
-                f"{rows[:3].tolist()}, …).{kept} Lower learning_rate, or look at these rows."
-            )
-        start += len(rows)
     return batch_size
+
+
+def ahead(read: Callable[[Part], Read], parts: Iterable[Part]) -> Iterator[Read]:
+    """Read part after part, each in a thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = None
+        for part in parts:
+            following = thread.submit(read, part)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _step(
@@ -210,35 +228,47 @@ def _squared_error(module: nn.Module, x: torch.Tensor, y: torch.Tensor, over: fl
 
 
 def predict(
-    module: nn.Module, X: Floats, *, batch_size: int, device: str, call: Callable[..., Any] | None = None
-) -> Floats:
+    module: nn.Module, X: Any, rows: NDArray[np.int64] | None = None, *, batch_size: int, device: str,
+    call: Callable[..., Any] | None = None,
+) -> Floats:  # fmt: skip
     """Apply a trained readout in batches, in single precision.
 
     Parameters
     ----------
     module : nn.Module
     X : array of shape (n_samples, n_tokens, n_channels)
+        In memory or read in parts.
+    rows : array of int, optional
+        Of X; None: all.
     batch_size, device
     call : callable, optional
         Used in place of the module's forward pass.
     """
     module.eval()
-    out = []
+    rows = np.arange(len(X)) if rows is None else rows
+
+    def read(cut: slice) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(X[rows[cut]], np.float32))
+
+    out: Any = None
+    cuts = blocks(len(rows), batch_size)
     with torch.no_grad():
-        for start in range(0, len(X), batch_size):
-            batch = torch.from_numpy(np.ascontiguousarray(X[start : start + batch_size])).to(device)
-            out.append((call or module)(batch).float().cpu().numpy())
-    return np.concatenate(out)
+        for cut, batch in zip(cuts, ahead(read, cuts), strict=True):
+            made = (call or module)(batch.to(device)).float().cpu().numpy()
+            out = np.empty((len(rows), *made.shape[1:]), np.float32) if out is None else out
+            out[cut] = made
+    return out
 
 
-def fingerprint(estimator: Any, X: Floats, Y: Floats) -> str:
+def fingerprint(estimator: Any, X: Any, Y: Floats) -> str:
     """Hash what the weights of a training run depend on."""
     digest = hashlib.sha256()
     for name, value in sorted(estimator.get_params(deep=False).items()):
         if name not in ("checkpoint", "device", "patience", "cv"):
             digest.update(f"{name}={np.asarray(value).tolist() if value is not None else None}".encode())
     for values in (X, Y):
-        digest.update(np.ascontiguousarray(values[:: max(1, len(values) // 64)]).tobytes())
+        for row in range(0, len(values), max(1, len(values) // 64)):
+            digest.update(np.ascontiguousarray(values[row : row + 1]).tobytes())
     return digest.hexdigest()
 
 
