@@ -45,7 +45,7 @@ def encode_fit(
         recorded, features_of, load(split, "splits"), chosen,
         checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
     )  # fmt: skip
-    parts = []
+    parts: list[Any] = []
 
     def fits() -> Iterator[Any]:
         for predictions, found in chain([first], run):
