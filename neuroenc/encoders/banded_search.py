@@ -132,7 +132,7 @@ class Spaces(NamedTuple):
 
 
 def search(
-    X: Any, own: Floats | None, Y: Floats, band: Floats, gammas: Floats, alphas: Floats, folds: list[Any],
+    X: Any, own: Any, Y: Floats, band: Floats, gammas: Floats, alphas: Floats, folds: list[Any],
     n_kept: int, fit_intercept: bool,
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """Find the best candidate and alpha of each target, with its score.

@@ -127,7 +127,7 @@ class Design:
             if last - first == 1:
                 return self._scaled(stimuli, np.arange(first, last), channels)[:, 0]
             whole = self._scaled(stimuli, np.arange(first, last), np.arange(self._inner[1]))
-            whole = whole.reshape(len(stimuli), -1)
+            whole = whole.reshape(len(stimuli), whole.shape[1] * whole.shape[2])
             kept = inner[0] - first * self._inner[1]
             return whole if np.array_equal(kept, np.arange(whole.shape[1])) else whole[:, kept]
         return self._scaled(stimuli, *inner)
