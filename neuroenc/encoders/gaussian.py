@@ -7,7 +7,7 @@ them at once, exactly, with one alpha per target; the field with the best valida
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.factorise import factorise
 from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
 from neuroenc.encoders.missing import fill, smoother
@@ -25,6 +26,7 @@ from neuroenc.encoders.solvers import solve
 from neuroenc.encoders.tokens import check_tokens, side_of
 
 Floats = NDArray[Any]
+POOLED_BYTES = 256 * 2**20  # pooled features held at a time
 
 
 def fields(n_positions: int, sizes: Sequence[float]) -> Floats:
@@ -96,7 +98,7 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         Parameters
         ----------
         X : array of shape (n_samples, n_tokens, n_channels)
-            Tokens of a square grid, row by row.
+            Tokens of a square grid, row by row. In memory or on disk, from where rows are read.
         y : array of shape (n_samples, n_targets)
         groups : array of shape (n_samples,), optional
 
@@ -115,10 +117,9 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         self.field_ = np.zeros((n_targets, 3))
         self.alpha_, self.intercept_ = np.zeros(n_targets), np.zeros(n_targets, self.dtype)
         self.coef_ = np.zeros((n_targets, self.n_channels_), self.dtype)
-        for field in tqdm(fields(self.n_positions, self.sizes), "fields", disable=None):
-            ridge = RidgeCV(self.alphas, cv=folds, dtype=self.dtype, device=self.device).fit(
-                self._pool(X, field), Y
-            )
+        grid = fields(self.n_positions, self.sizes)
+        for field, pooled in tqdm(self._pooled(X, grid), "fields", len(grid), disable=None):
+            ridge = RidgeCV(self.alphas, cv=folds, dtype=self.dtype, device=self.device).fit(pooled, Y)
             better = ridge.best_score_ > self.best_score_
             self.best_score_[better] = ridge.best_score_[better]
             self.field_[better], self.alpha_[better] = field, ridge.alpha_[better]
@@ -130,9 +131,8 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         made = copy(self)
         made.coef_, made.intercept_ = self.coef_.copy(), self.intercept_.copy()
         X, Y = check_fit(made, X, y, ndim=3, dtype=self.dtype)
-        for field in np.unique(self.field_, axis=0):
+        for field, pooled in self._pooled(X, np.unique(self.field_, axis=0)):
             t = (self.field_ == field).all(1)
-            pooled = self._pool(X, field)
             factors = factorise(pooled, pooled)
             target = fill(
                 smoother(factors.left, factors.singular, fit_intercept=True), self.alpha_[t], Y[:, t]
@@ -146,15 +146,23 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
             made.intercept_[t] = level - coef @ pooled.mean(0)
         return made
 
-    def _pool(self, X: Floats, field: Floats) -> Floats:
-        return np.einsum("nlc,l->nc", X, pooling(field, self._side).astype(X.dtype), optimize=True)
+    def _pooled(self, X: Any, some: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Pool features under each field, (n_samples, n_channels); as many in one pass over X as fit."""
+        n, n_tokens, n_channels = X.shape
+        itemsize = np.dtype(self.dtype).itemsize
+        for part in blocks(len(some), max(1, POOLED_BYTES // (itemsize * n * n_channels))):
+            weight = np.stack([pooling(field, self._side) for field in some[part]]).astype(self.dtype)
+            pooled = np.empty((len(weight), n, n_channels), self.dtype)
+            for rows in blocks(n, max(1, BLOCK_BYTES // (itemsize * n_tokens * n_channels))):
+                pooled[:, rows] = (weight @ X[rows].astype(self.dtype, copy=False)).transpose(1, 0, 2)
+            yield from zip(some[part], pooled, strict=True)
 
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
         X = check_tokens(self, X)
         out = np.empty((len(X), len(self.coef_)), self.dtype)
-        for field in np.unique(self.field_, axis=0):
+        for field, pooled in self._pooled(X, np.unique(self.field_, axis=0)):
             t = (self.field_ == field).all(1)
-            out[:, t] = self._pool(X, field) @ self.coef_[t].T + self.intercept_[t]
+            out[:, t] = pooled @ self.coef_[t].T + self.intercept_[t]
         return out

@@ -14,7 +14,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from neuroenc.encoders import checkpoint, training
 from neuroenc.encoders.attention import AttentionRouting, positions
 from neuroenc.encoders.delay import delay
-from neuroenc.encoders.factorised import FactorisedCV, alternate
+from neuroenc.encoders.design import Design
+from neuroenc.encoders.factorise import factorise
+from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
@@ -81,6 +83,18 @@ def test_alternation_ends_where_neither_factor_can_improve():
         length = np.linalg.norm(feature[t])
         turned = Ridge(5.0).fit(X @ (feature[t] / length), Y[:, t])
         np.testing.assert_allclose(mask[t] * length, turned.coef_, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [100, 400])
+def test_alternation_starts_at_the_masks_of_ridge(n):
+    X, Y, _ = localised(n)
+    rows = np.random.default_rng(0).permutation(n)[: n * 4 // 5]
+    found = first_masks(Design(X), Y, rows, factorise(X.reshape(n, -1), X[:0, 0, 0]))
+    ridge = RidgeCV(np.logspace(2, 7, 6), cv=2, dtype="float32").fit(X[rows].reshape(len(rows), -1), Y[rows])
+    coef = ridge.coef_.reshape(TARGETS, SIDE**2, CHANNELS)
+    expected = np.linalg.svd(coef, full_matrices=False)[0][:, :, 0]
+    found = found / np.linalg.norm(found, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.abs((found * expected).sum(1)), 1, atol=1e-5)
 
 
 def test_gaussian_fields_are_ridge_on_pooled_features():
