@@ -31,6 +31,7 @@ fuzz: .venv/.ready
 lint: .venv/.ready
 	ruff check .
 	ruff format --check .
+	lint-imports
 	codespell neuroenc workflow config tests benchmarks README.md CONTRIBUTING.md CHANGELOG.md
 	snakefmt --check Snakefile workflow
 	snakemake --lint

@@ -1,6 +1,6 @@
 """Write what each key of the configuration is by default into the tables of config/README.md.
 
-Run it after a change of `neuroenc/sections.py`; a test holds the tables against the models.
+Run it after a change of `neuroenc/config/`; a test holds the tables against the models.
 """
 
 from __future__ import annotations

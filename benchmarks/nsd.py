@@ -25,7 +25,8 @@ import scipy.io
 
 from neuroenc.arrays import save
 from neuroenc.config import Dataset
-from neuroenc.datasets.nsd import _Volume, load_responses
+from neuroenc.datasets.nsd import load_responses
+from neuroenc.datasets.nsd_spaces import Volume
 from neuroenc.files import write_json
 from neuroenc.records import row
 
@@ -92,7 +93,7 @@ def measure(root: Path, form: str, how: str) -> dict[str, float]:
     session = 1 if form == "hdf5" else 2
     path = next(betas.glob(f"betas_session0{session}.*"))
     path.read_bytes()[:1]  # both from the page cache
-    reader = _Volume(root, "01", betas)
+    reader = Volume(root, "01", betas)
     mask = reader.mask("nsdgeneral")
     Path("/proc/self/clear_refs").write_text("5")
     start = time.perf_counter()

@@ -22,15 +22,16 @@ import yaml
 from neuroenc import splits
 from neuroenc.arrays import average_repeats, load, regions, save
 from neuroenc.config import Config, Split, parse
-from neuroenc.datasets import cortex, module
-from neuroenc.datasets.simulate import simulate, subject_scenes
+from neuroenc.datasets import module
 from neuroenc.encoders.encode import Fit, encode, queries, stack_predictions
 from neuroenc.evaluation.ceilings import ceiling
-from neuroenc.evaluation.grade import KINDS, _truth, attention_in_boxes
 from neuroenc.evaluation.scores import normalised_r, pearson_r
 from neuroenc.features.extract import extract
 from neuroenc.files import write_json
 from neuroenc.records import machine, row
+from neuroenc.simulation import cortex
+from neuroenc.simulation.grade import KINDS, attention_in_boxes, truth_of
+from neuroenc.simulation.simulate import simulate, subject_scenes
 
 COMMAND = "snakemake bench_readouts"
 SEEDS = (0, 1, 2)
@@ -123,7 +124,7 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
         truth = dict(zip(ids, mean, strict=True))
         masks = {"all": np.ones(recorded.sizes["neuroid"], bool)}
         if name == "simulation":
-            known = _truth(Path(config.dataset.root or ""), subject, recorded)
+            known = truth_of(Path(config.dataset.root or ""), subject, recorded)
             live = ~known["silent"].values
             area = known["area"].values
             masks |= {kind: np.isin(area, areas) & live for kind, areas in KINDS.items()}

@@ -13,9 +13,10 @@ import numpy as np
 
 from neuroenc.arrays import load
 from neuroenc.config import load_config
-from neuroenc.decoders.retrieve import cosine, retrieval
+from neuroenc.decoders.retrieve import retrieval
 from neuroenc.encoders.encode import encode
 from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.evaluation.identification import cosine
 from neuroenc.files import write_json
 from neuroenc.records import row
 

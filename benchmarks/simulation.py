@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from neuroenc.config import Simulation
-from neuroenc.datasets.simulate import simulate
 from neuroenc.files import write_json
 from neuroenc.records import row
+from neuroenc.simulation.simulate import simulate
 
 
 def main() -> None:

@@ -38,54 +38,15 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
         cut in time; a fold tests fewer than three stimuli, or trains on fewer than inner folds need.
     """
-    from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+    from sklearn.model_selection import GroupKFold
 
     if options.kind == "chronological":
         return _chronological(stimuli, options)
     group = stimuli["group"].values
-    n = len(group)
-    rows = np.arange(n)
-    if options.kind == "dataset":
-        test = stimuli["split"].values == "test"
-        if not test.any() or test.all():
-            raise InputError(
-                f"The dataset {stimuli.attrs['dataset']!r} names no test stimuli. Use split.kind "
-                "'stimulus' or 'group'."
-            )
-        tests = [np.flatnonzero(test)]
-    elif options.kind == "kfold":
-        if not 2 <= options.n_folds <= len(np.unique(group)):
-            raise InputError(
-                f"split.kind 'kfold' cannot make split.n_folds {options.n_folds} of {len(np.unique(group))} "
-                "groups of stimuli. Expected 2 or more, and no more than there are groups."
-            )
-        folds = GroupKFold(options.n_folds, shuffle=True, random_state=options.seed)
-        tests = [np.asarray(test) for _, test in folds.split(rows, groups=group)]
-    elif options.kind == "stimulus":
-        n_groups = len(np.unique(group))
-        if np.ceil(n_groups * options.test_fraction) >= n_groups:
-            raise InputError(
-                f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none "
-                "to train on. Lower it."
-            )
-        tests = [
-            next(
-                GroupShuffleSplit(1, test_size=options.test_fraction, random_state=options.seed + fold).split(
-                    rows, groups=group
-                )
-            )[1]
-            for fold in range(options.n_folds)
-        ]
-    else:
-        names = np.unique(group)
-        if len(names) > MOST:
-            raise InputError(
-                f"split.kind 'group' would make {len(names)} folds, one for each group, expected at "
-                f"most {MOST}. Use split.kind 'kfold' with split.n_folds: groups stay together there."
-            )
-        tests = [np.flatnonzero(group == g) for g in names]
-    side = np.full((len(tests), n), TRAIN, np.int8)
-    inner = np.full((len(tests), n), -1, np.int16)
+    rows = np.arange(len(group))
+    tests = _test_sets(stimuli, options)
+    side = np.full((len(tests), len(rows)), TRAIN, np.int8)
+    inner = np.full((len(tests), len(rows)), -1, np.int16)
     for fold, test in enumerate(tests):
         side[fold, test] = TEST
         train = np.setdiff1d(rows, test)
@@ -98,6 +59,51 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         for number, (_, validation) in enumerate(inside.split(train, groups=group[train])):
             inner[fold, train[validation]] = number
     return _split(stimuli, options, side, inner)
+
+
+def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:
+    """List the rows of each fold's test stimuli."""
+    from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+
+    group = stimuli["group"].values
+    rows, n_groups = np.arange(len(group)), len(np.unique(group))
+    if options.kind == "dataset":
+        test = stimuli["split"].values == "test"
+        if not test.any() or test.all():
+            raise InputError(
+                f"The dataset {stimuli.attrs['dataset']!r} names no test stimuli. Use split.kind "
+                "'stimulus' or 'group'."
+            )
+        return [np.flatnonzero(test)]
+    if options.kind == "kfold":
+        if not 2 <= options.n_folds <= n_groups:
+            raise InputError(
+                f"split.kind 'kfold' cannot make split.n_folds {options.n_folds} of {n_groups} "
+                "groups of stimuli. Expected 2 or more, and no more than there are groups."
+            )
+        folds = GroupKFold(options.n_folds, shuffle=True, random_state=options.seed)
+        return [np.asarray(test) for _, test in folds.split(rows, groups=group)]
+    if options.kind == "stimulus":
+        if np.ceil(n_groups * options.test_fraction) >= n_groups:
+            raise InputError(
+                f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none "
+                "to train on. Lower it."
+            )
+        return [
+            next(
+                GroupShuffleSplit(1, test_size=options.test_fraction, random_state=options.seed + fold).split(
+                    rows, groups=group
+                )
+            )[1]
+            for fold in range(options.n_folds)
+        ]
+    names = np.unique(group)
+    if len(names) > MOST:
+        raise InputError(
+            f"split.kind 'group' would make {len(names)} folds, one for each group, expected at "
+            f"most {MOST}. Use split.kind 'kfold' with split.n_folds: groups stay together there."
+        )
+    return [np.flatnonzero(group == g) for g in names]
 
 
 def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:

@@ -13,7 +13,7 @@ import xarray as xr
 from neuroenc import cli
 from neuroenc.arrays import make_features, make_responses, make_stimuli
 from neuroenc.config import Dataset, Simulation
-from neuroenc.datasets.simulate import simulate
+from neuroenc.simulation.simulate import simulate
 
 ROOT = Path(__file__).parents[1]
 REGIONS = ["prf-visualrois", "floc-faces", "floc-bodies", "floc-places", "floc-words", "semantic"]

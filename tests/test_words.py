@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from neuroenc.words import plain_words, words
+from neuroenc.words import content_words, plain_words, words
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ def test_plain_words_of_english_are_those_of_scikit_learn():
     pattern = re.compile(r"(?u)\b\w\w+\b")
     assert plain_words(text) == [w.strip("_") for w in pattern.findall(text.lower())]
     assert plain_words("猫 a b") == ["猫"]
+
+
+def test_content_words_leave_out_common_ones_and_numbers():
+    found = content_words("Two things: the Kätzchen's red-blue box, 3 of it")
+    assert found == ["kätzchen", "red", "blue", "box"]

@@ -64,7 +64,7 @@ def simulate(
     """Simulate pictures and cortex, in the layout of the Natural Scenes Dataset."""
     given = {k: v for k, v in locals().items() if k != "out"}
     from neuroenc.config import Simulation, parse
-    from neuroenc.datasets.simulate import simulate as run
+    from neuroenc.simulation.simulate import simulate as run
 
     run(out, parse(Simulation, given))
 

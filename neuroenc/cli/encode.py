@@ -156,8 +156,8 @@ def evaluate_grade(
     from neuroenc.arrays import load
     from neuroenc.config import Config
     from neuroenc.datasets.reading import read_table
-    from neuroenc.evaluation.grade import grade
     from neuroenc.files import existing, write_json
+    from neuroenc.simulation.grade import grade
 
     section = common.section(Config, options)
     if root is not None:

@@ -145,12 +145,11 @@ def nano_train(
     seed: int = 0,
 ) -> None:
     """Train a small model on the grammar of pictures, within an hour on two cores."""
-    from neuroenc.decoders import nano_training as decoders
-    from neuroenc.features import nano as network
+    from neuroenc.simulation import train_decoders, train_network
 
     train: dict[Trained, Any] = {
-        Trained.network: network.train, Trained.pictures: decoders.train_pictures,
-        Trained.captions: decoders.train_captions,
+        Trained.network: train_network.train, Trained.pictures: train_decoders.train_pictures,
+        Trained.captions: train_decoders.train_captions,
     }  # fmt: skip
     given = {"n_pictures": n_pictures, "epochs": epochs}
     record = train[what](out, seed=seed, **{k: v for k, v in given.items() if v is not None})
@@ -160,6 +159,6 @@ def nano_train(
 @nano.command("words")
 def nano_words() -> None:
     """List the words the network knows."""
-    from neuroenc.datasets.grammar import vocabulary
+    from neuroenc.features.nano import words
 
-    typer.echo(" ".join(vocabulary()))
+    typer.echo(" ".join(words()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +78,13 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     unknown = set(options.regions) - set(ATLASES)
     if unknown:
         raise invalid("dataset.regions", min(unknown), ATLASES)
-    masks = folder / "roi_masks"
+    atlases = options.regions or ATLASES
     values, vertex, hemisphere, ceiling, source = [], [], [], [], {}
     rois: dict[str, list[NDArray[np.bool_]]] = {}
     for side in VERTICES:
         path = folder / f"training_split/training_fmri/{side}_training_fmri.npy"
         part = read_array(path)
-        where = np.flatnonzero(read_array(masks / f"{side}.all-vertices_fsaverage_space.npy"))
+        where = np.flatnonzero(read_array(folder / f"roi_masks/{side}.all-vertices_fsaverage_space.npy"))
         if part.shape != (len(ids), len(where)):
             raise InputError(
                 f"{path} has shape {part.shape}, expected ({len(ids)} pictures, {len(where)} vertices of "
@@ -94,18 +95,9 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         hemisphere += ["L" if side == "lh" else "R"] * len(where)
         source[path.name] = sha256(path)
         noise = folder / f"test_split/noise_ceiling/{side}_noise_ceiling.npy"
-        limit = np.asarray(read_array(noise)) if noise.exists() else np.full(len(where), np.nan)
-        ceiling.append(limit)
-        for atlas in options.regions or ATLASES:
-            numbers = read_array(masks / f"{side}.{atlas}_challenge_space.npy")
-            if len(numbers) != len(where):
-                raise InputError(
-                    f"{side}.{atlas}_challenge_space.npy has {len(numbers)} vertices, the responses "
-                    f"{len(where)}. Is it of another subject?"
-                )
-            for number, name in load_arrays(masks / f"mapping_{atlas}.npy").items():
-                if int(number) > 0:
-                    rois.setdefault(str(name), []).append(numbers == int(number))
+        ceiling.append(np.asarray(read_array(noise)) if noise.exists() else np.full(len(where), np.nan))
+        for name, inside in _regions(folder / "roi_masks", side, atlases, len(where)):
+            rois.setdefault(name, []).append(inside)
     vertices = np.concatenate(vertex)
     n = len(ids)
     return make_responses(
@@ -126,6 +118,22 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "transductive": "the challenge z-scored sessions as a whole", "source": json.dumps(source),
         },
     )  # fmt: skip
+
+
+def _regions(
+    masks: Path, side: str, atlases: Iterable[str], n_vertices: int
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield the regions of the atlases in one hemisphere: name, and which vertices lie in it."""
+    for atlas in atlases:
+        numbers = read_array(masks / f"{side}.{atlas}_challenge_space.npy")
+        if len(numbers) != n_vertices:
+            raise InputError(
+                f"{side}.{atlas}_challenge_space.npy has {len(numbers)} vertices, the responses "
+                f"{n_vertices}. Is it of another subject?"
+            )
+        for number, name in load_arrays(masks / f"mapping_{atlas}.npy").items():
+            if int(number) > 0:
+                yield str(name), numbers == int(number)
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -285,46 +285,83 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     every = stimuli.names("stimulus_id")
     shown = _presentations(root, about, subject, every)
     section = about.subjects[subject]
-    ids = shown.names("stimulus_id")
+    ids, n = shown.names("stimulus_id"), len(shown)
     place = {name: row for row, name in enumerate(every)}
     design = {k: v[[place[i] for i in ids]] for k, v in _design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
-    values, parts = [], []
-    more: dict[str, Any] = {}
-    for side, name in files.items():
-        part, neuroids, attrs, time = _read(root, name, section, shown)
-        if len(part) != len(ids):
-            raise InputError(
-                f"{name} has {len(part)} presentations, {section.presentations} {len(ids)} rows; they must "
-                "match one to one."
-            )
-        hemisphere = {"left": "L", "right": "R", "": ""}.get(side)
-        if hemisphere is None:
-            raise invalid(f"key of subjects.{subject}.responses", side, ("left", "right"))
-        if hemisphere:
-            own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {"", hemisphere}
-            if own:
-                raise InputError(
-                    f"{name} is of hemisphere {min(own)!r}, but stands under {side!r}. Swap them?"
-                )
-            neuroids["neuroid_id"] = [f"{hemisphere}{i}" for i in neuroids["neuroid_id"]]
-            neuroids["hemisphere"] = hemisphere
-        values.append(part)
-        parts.append(neuroids)
-        more |= attrs
-    response, table = np.concatenate(values, 1), pd.concat(parts, ignore_index=True)
+    parts = [_side(root, side, name, subject, section, shown) for side, name in files.items()]
+    response = np.concatenate([part.values for part in parts], 1)
+    return make_responses(
+        response,
+        presentation={
+            "stimulus_id": ids, "split": design["split"], "group": design["group"],
+            "session": shown.names("session") if "session" in shown else np.full(n, "1"),
+            "run": shown.integers("run") if "run" in shown else np.zeros(n, int),
+            "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
+            **{k: design[k] for k in ("film", "onset") if "film" in design},
+        },
+        neuroid=_coordinates(subject, pd.concat([part.neuroids for part in parts], ignore_index=True)),
+        time_bin=_time_bins(subject, section, response, parts[-1].time),
+        attrs={
+            "dataset": about.name, "space": about.space, "units": about.units,
+            **{k: v for part in parts for k, v in part.attrs.items()},
+            "source": json.dumps({f: sha256(root / f.partition("#")[0]) for f in files.values()}),
+        },
+    )  # fmt: skip
+
+
+class Part(NamedTuple):
+    """What a file of responses holds."""
+
+    values: NDArray[Any]
+    """(n_presentations, n_neuroids[, n_time_bins])"""
+    neuroids: pd.DataFrame
+    attrs: dict[str, Any]
+    time: dict[str, NDArray[Any]] | None
+    """Start and stop of the bins, where the file says."""
+
+
+def _side(root: Path, side: str, name: str, subject: str, section: Subject, shown: Table) -> Part:
+    """Read a file of responses, of one hemisphere where `side` is left or right."""
+    part = _read(root, name, section, shown)
+    neuroids = part.neuroids
+    if len(part.values) != len(shown):
+        raise InputError(
+            f"{name} has {len(part.values)} presentations, {section.presentations} {len(shown)} rows; they "
+            "must match one to one."
+        )
+    hemisphere = {"left": "L", "right": "R", "": ""}.get(side)
+    if hemisphere is None:
+        raise invalid(f"key of subjects.{subject}.responses", side, ("left", "right"))
+    if hemisphere:
+        own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {"", hemisphere}
+        if own:
+            raise InputError(f"{name} is of hemisphere {min(own)!r}, but stands under {side!r}. Swap them?")
+        neuroids["neuroid_id"] = [f"{hemisphere}{i}" for i in neuroids["neuroid_id"]]
+        neuroids["hemisphere"] = hemisphere
+    return part
+
+
+def _time_bins(
+    subject: str, section: Subject, response: NDArray[Any], time: dict[str, NDArray[Any]] | None
+) -> dict[str, NDArray[Any]] | None:
+    """Return start and stop of the time bins, as the description has them, else as the file does."""
     if (response.ndim == 3) != (section.time is not None or time is not None):
         raise InputError(
             f"The responses of {subject} have {response.ndim} dimensions. `time` (start, width) belongs to "
             "three: presentations, neuroids, time bins."
         )
-    if section.time is not None:
-        start = section.time.start + section.time.width * np.arange(response.shape[2])
-        time = {"start": start, "stop": start + section.time.width}
-    n = len(ids)
+    if section.time is None:
+        return time
+    start = section.time.start + section.time.width * np.arange(response.shape[2])
+    return {"start": start, "stop": start + section.time.width}
+
+
+def _coordinates(subject: str, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Turn what is known of the neuroids into coordinates; what is not known is NaN or empty."""
     nowhere = pd.Series(np.full(len(table), np.nan, "f4"))
-    neuroid: dict[str, Any] = {
-        "neuroid_id": [f"{subject}_{i}" for i in table["neuroid_id"]],
+    neuroid: dict[str, NDArray[Any]] = {
+        "neuroid_id": np.array([f"{subject}_{i}" for i in table["neuroid_id"]]),
         "subject": np.full(len(table), subject),
         "hemisphere": table.get("hemisphere", pd.Series([""] * len(table))).to_numpy(str),
     }
@@ -339,36 +376,11 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     for column in table:
         if str(column).startswith("roi_"):
             neuroid[str(column)] = table[column].to_numpy(bool)
-    return make_responses(
-        response,
-        presentation={
-            "stimulus_id": ids, "split": design["split"], "group": design["group"],
-            "session": shown.names("session") if "session" in shown else np.full(n, "1"),
-            "run": shown.integers("run") if "run" in shown else np.zeros(n, int),
-            "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
-            **{k: design[k] for k in ("film", "onset") if "film" in design},
-        },
-        neuroid=neuroid, time_bin=time,
-        attrs={
-            "dataset": about.name, "space": about.space, "units": about.units, **more,
-            "source": json.dumps({n: sha256(root / n.partition("#")[0]) for n in files.values()}),
-        },
-    )  # fmt: skip
+    return neuroid
 
 
-def _read(
-    root: Path, name: str, section: Subject, shown: Table
-) -> tuple[NDArray[Any], pd.DataFrame, dict[str, Any], dict[str, NDArray[Any]] | None]:
-    """Read a file of responses.
-
-    Returns
-    -------
-    values : array of shape (n_presentations, n_neuroids[, n_time_bins])
-    neuroids : DataFrame
-    attrs : dict
-    time_bin : dict or None
-        Start and stop of the bins, where the file says.
-    """
+def _read(root: Path, name: str, section: Subject, shown: Table) -> Part:
+    """Read a file of responses."""
     file, _, key = name.partition("#")
     path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
@@ -400,7 +412,7 @@ def _read(
         neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name)
     if neuroids is None:
         neuroids = pd.DataFrame({"neuroid_id": labels or np.arange(values.shape[1])})
-    return real32(values, name), neuroids, attrs, time
+    return Part(real32(values, name), neuroids, attrs, time)
 
 
 def _stored(file: h5py.File, key: str) -> NDArray[Any]:

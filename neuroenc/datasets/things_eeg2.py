@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
@@ -74,30 +75,14 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         raise invalid("subject", subject, known)
     pictures = _pictures(root)
     responses, ids, repeats, splits, groups, source = [], [], [], [], [], {}
-    first: dict[str, Any] = {}
+    channels: list[str] = []
+    times = np.empty(0)
     for part in PARTS:
         path = root / f"preprocessed_data/sub-{subject}/preprocessed_eeg_{part}.npy"
-        found = load_arrays(path)
-        lacking = {"preprocessed_eeg_data", "ch_names", "times"} - set(
-            found if isinstance(found, dict) else {}
-        )
-        if lacking:
-            raise InputError(f"{path} has no {min(lacking)!r}. Was its layout changed?")
-        values = np.asarray(found["preprocessed_eeg_data"])
-        if values.ndim != 4 or len(values) != len(pictures[part]):
-            raise InputError(
-                f"{path} has shape {values.shape}, expected ({len(pictures[part])} pictures, repeats, "
-                "channels, times)."
-            )
-        here: dict[str, Any] = {
-            "channels": [str(c) for c in found["ch_names"]],
-            "times": np.asarray(found["times"], float),
-        }
-        if first and (
-            here["channels"] != first["channels"] or not np.array_equal(here["times"], first["times"])
-        ):
+        values, here, at = _epochs(path, len(pictures[part]))
+        if channels and (here != channels or not np.array_equal(at, times)):
             raise InputError(f"{path} has other channels or times than the training file of the subject.")
-        first = here
+        channels, times = here, at
         n_pictures, n_repeats = values.shape[:2]
         responses.append(values.reshape(n_pictures * n_repeats, *values.shape[2:]).astype(np.float32))
         ids += [Path(f).stem for _, f in pictures[part] for _ in range(n_repeats)]
@@ -105,7 +90,6 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         repeats += list(range(n_repeats)) * n_pictures
         splits += ["test" if part == "test" else "train"] * (n_pictures * n_repeats)
         source[path.name] = sha256(path)
-    channels, times = first["channels"], first["times"]
     n, nowhere = len(ids), np.full(len(channels), np.nan, np.float32)
     return make_responses(
         np.concatenate(responses),
@@ -125,6 +109,20 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "source": json.dumps(source),
         },
     )  # fmt: skip
+
+
+def _epochs(path: Path, n_pictures: int) -> tuple[NDArray[Any], list[str], NDArray[np.float64]]:
+    """Read epochs, (n_pictures, n_repeats, n_channels, n_times), names of the channels and times (s)."""
+    found = load_arrays(path)
+    lacking = {"preprocessed_eeg_data", "ch_names", "times"} - set(found if isinstance(found, dict) else {})
+    if lacking:
+        raise InputError(f"{path} has no {min(lacking)!r}. Was its layout changed?")
+    values = np.asarray(found["preprocessed_eeg_data"])
+    if values.ndim != 4 or len(values) != n_pictures:
+        raise InputError(
+            f"{path} has shape {values.shape}, expected ({n_pictures} pictures, repeats, channels, times)."
+        )
+    return values, [str(c) for c in found["ch_names"]], np.asarray(found["times"], float)
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

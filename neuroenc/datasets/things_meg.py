@@ -117,44 +117,17 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     Each trial is z-scored by its channel's mean and deviation before the onset, over the trials of its run.
     Catch trials are left out.
     """
-    import mne
-
     root, table = _root(options), _trials(options, subject)
     parts, kept, source = [], [], {}
-    positions: NDArray[Any] = np.empty(0)
     names: list[str] = []
     for path, trials in tqdm(list(_runs(root, subject, table)), f"runs of BIGMEG{subject}", disable=None):
-        raw = _open(path)
-        onset = onsets(raw, path)
-        if len(onset) != len(trials):
-            raise InputError(
-                f"{path} has {len(onset)} triggers on {CHANNEL}, sample_attributes_P{subject}.csv "
-                f"{len(trials)} trials. They must match one to one."
-            )
-        rate = float(raw.info["sfreq"])
-        kinds = zip(raw.ch_names, raw.get_channel_types(), strict=True)
-        raw.pick([n for n, kind in kinds if kind == "mag"], verbose="error")
-        here = [n.partition("-")[0] for n in raw.ch_names]
+        values, shown, here, positions = _binned(path, trials, subject)
         if names and here != names:
             raise InputError(f"{path} has other channels than the runs before: {len(here)}, {len(names)}.")
         names = here
-        positions = np.array([c["loc"][:3] for c in raw.info["chs"]])
-        signal = mne.filter.filter_data(raw.get_data(verbose="error"), rate, *BAND, verbose="error")
-        edges = np.round(np.arange(WINDOW[0], WINDOW[1] + BIN / 2, BIN) * rate).astype(int)
-        shown = _shown(trials)
-        at = onset[shown]
-        if at.size and (at[0] + edges[0] < 0 or at[-1] + edges[-1] > signal.shape[1]):
-            raise InputError(f"{path} ends within a trial. Fetch it again.")
-        total = np.concatenate([np.zeros((len(signal), 1)), np.cumsum(signal, 1)], 1)
-        sums = total[:, at[:, None] + edges]  # (channels, trials, edges)
-        binned = (np.diff(sums, axis=2) / np.diff(edges)).transpose(1, 0, 2)
-        before = binned[:, :, : round(-WINDOW[0] / BIN)]
-        centre = before.mean(2, keepdims=True)
-        spread = before.std((0, 2), keepdims=True)
-        parts.append(((binned - centre) / np.where(spread > 0, spread, np.nan)).astype(np.float32))
-        kept.append(trials[shown])
-        meg4 = path / f"{path.stem}.meg4"
-        source[path.name] = sha256(meg4)
+        parts.append(values)
+        kept.append(shown)
+        source[path.name] = sha256(path / f"{path.stem}.meg4")
     done = pd.concat(kept)
     ids, n = done["stimulus"].to_numpy(str), len(names)
     start = np.arange(WINDOW[0], WINDOW[1] - BIN / 2, BIN)
@@ -180,6 +153,49 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "source": json.dumps(source),
         },
     )  # fmt: skip
+
+
+def _binned(
+    path: Path, trials: pd.DataFrame, subject: str
+) -> tuple[NDArray[np.float32], pd.DataFrame, list[str], NDArray[np.float64]]:
+    """Read a run: filtered, cut at the triggers, averaged in bins, scaled by what is before the onsets.
+
+    Returns
+    -------
+    values : ndarray of shape (n_shown, n_channels, n_time_bins)
+    shown : DataFrame
+        The trials that are not catch trials.
+    names : list of str
+        Of the channels.
+    positions : ndarray of shape (n_channels, 3)
+        m.
+    """
+    import mne
+
+    raw = _open(path)
+    onset = onsets(raw, path)
+    if len(onset) != len(trials):
+        raise InputError(
+            f"{path} has {len(onset)} triggers on {CHANNEL}, sample_attributes_P{subject}.csv "
+            f"{len(trials)} trials. They must match one to one."
+        )
+    rate = float(raw.info["sfreq"])
+    kinds = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+    raw.pick([n for n, kind in kinds if kind == "mag"], verbose="error")
+    signal = mne.filter.filter_data(raw.get_data(verbose="error"), rate, *BAND, verbose="error")
+    edges = np.round(np.arange(WINDOW[0], WINDOW[1] + BIN / 2, BIN) * rate).astype(int)
+    shown = _shown(trials)
+    at = onset[shown]
+    if at.size and (at[0] + edges[0] < 0 or at[-1] + edges[-1] > signal.shape[1]):
+        raise InputError(f"{path} ends within a trial. Fetch it again.")
+    total = np.concatenate([np.zeros((len(signal), 1)), np.cumsum(signal, 1)], 1)
+    sums = total[:, at[:, None] + edges]  # (channels, trials, edges)
+    binned = (np.diff(sums, axis=2) / np.diff(edges)).transpose(1, 0, 2)
+    before = binned[:, :, : round(-WINDOW[0] / BIN)]
+    spread = before.std((0, 2), keepdims=True)
+    scaled = (binned - before.mean(2, keepdims=True)) / np.where(spread > 0, spread, np.nan)
+    names = [n.partition("-")[0] for n in raw.ch_names]
+    return scaled.astype(np.float32), trials[shown], names, np.array([c["loc"][:3] for c in raw.info["chs"]])
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

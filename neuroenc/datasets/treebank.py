@@ -197,33 +197,18 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             f"No electrode of subject {subject} has the neighbours reference {options.reference!r} needs."
         )
     starts = np.arange(SPAN[0], SPAN[1] - WINDOW + 1e-9, STEP)
-    responses, tables, names = [], [], []
+    responses, tables = [], []
     rates, outside, source = {}, {}, {}
     for session in trials:
-        table, sample, rate = place(options, root, session)
-        rates[session], outside[session] = rate, table.attrs["n_outside"]
+        table, sample, rates[session] = place(options, root, session)
         path = root / f"all_subject_data/{session}.h5"
-        edges = np.round((starts[:, None] + [0, WINDOW]) * rate).astype(int)
-        with open_hdf5(path) as file:
-            group = file.get("data", {})
-            lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
-            if lacking:
-                raise InputError(f"{path} has no data/electrode_{lacking[0]}. Was its layout changed?")
-            length = group[f"electrode_{channels[0][1][0][0]}"].shape[0]
-            fits = (sample + edges.min() >= 0) & (sample + edges.max() < length)
-            sample, table = sample[fits], table[fits]
-            outside[session] += int((~fits).sum())
-            values = np.empty((len(sample), len(channels), len(starts)), np.float32)
-            for k, (_, parts) in enumerate(channels):
-                signal = sum(w * group[f"electrode_{n}"][:].astype(float) for n, w in parts)
-                total = np.concatenate([[0.0], np.cumsum(filtered(signal, rate, options.band))])
-                first, last = (sample[:, None] + edges[:, side] for side in (0, 1))
-                values[:, k] = (total[last] - total[first]) / (last - first)
+        values, inside = _binned(path, sample, channels, starts, rates[session], options.band)
+        outside[session] = table.attrs["n_outside"] + int((~inside).sum())
         source[path.name] = sha256(path)
         responses.append(values)
-        tables.append(table)
-        names += [session] * len(table)
+        tables.append(table[inside])
     table = pd.concat(tables, ignore_index=True)
+    names = np.repeat(trials, [len(t) for t in tables])
     ids = table["stimulus_id"].to_numpy(str)
     where = _localisation(root, subject)
     at = [where.get(n.partition("-")[0], (np.nan,) * 3 + ("",)) for n, _ in channels]
@@ -231,7 +216,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     return make_responses(
         np.concatenate(responses),
         presentation={
-            "stimulus_id": ids, "session": np.array(names), "run": np.zeros(len(ids), int),
+            "stimulus_id": ids, "session": names, "run": np.zeros(len(ids), int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(),
             "split": np.full(len(ids), "train"), "group": ids,
             "film": np.array([film_of(root, s) for s in trials])[[trials.index(n) for n in names]],
@@ -253,6 +238,48 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "transductive": "each channel is z-scored over its whole recording", "source": json.dumps(source),
         },
     )  # fmt: skip
+
+
+def _binned(
+    path: Path, sample: NDArray[np.int64], channels: list[tuple[str, list[tuple[int, float]]]],
+    starts: NDArray[np.float64], rate: float, band: str,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:  # fmt: skip
+    """Average each channel in time bins around the events that the recording holds.
+
+    Parameters
+    ----------
+    path : Path
+        HDF5 of a session.
+    sample : int array of shape (n_events,)
+        Where the events lie in the recording.
+    channels : list of (name, [(electrode, weight), …])
+    starts : array of shape (n_time_bins,)
+        Of the bins, s from the event.
+    rate : float
+        Hz.
+    band : str
+
+    Returns
+    -------
+    values : ndarray of shape (n_inside, n_channels, n_time_bins)
+    inside : bool array of shape (n_events,)
+        Events whose bins all lie in the recording.
+    """
+    edges = np.round((starts[:, None] + [0, WINDOW]) * rate).astype(int)
+    with open_hdf5(path) as file:
+        group = file.get("data", {})
+        lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
+        if lacking:
+            raise InputError(f"{path} has no data/electrode_{lacking[0]}. Was its layout changed?")
+        length = group[f"electrode_{channels[0][1][0][0]}"].shape[0]
+        inside = (sample + edges.min() >= 0) & (sample + edges.max() < length)
+        first, last = (sample[inside, None] + edges[:, side] for side in (0, 1))
+        values = np.empty((*first.shape[:1], len(channels), len(starts)), np.float32)
+        for k, (_, parts) in enumerate(channels):
+            signal = sum(w * group[f"electrode_{n}"][:].astype(float) for n, w in parts)
+            total = np.concatenate([[0.0], np.cumsum(filtered(signal, rate, band))])
+            values[:, k] = (total[last] - total[first]) / (last - first)
+    return values, inside
 
 
 def filtered(signal: NDArray[np.float64], rate: float, band: str) -> NDArray[np.float64]:

@@ -13,13 +13,13 @@ from tqdm import tqdm
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, check, join, same_neuroids, select_layers, trained
 from neuroenc.decoders.match import likelihood
-from neuroenc.decoders.retrieve import cosine, hits, retrieval
+from neuroenc.decoders.retrieve import hits, retrieval
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.errors import InputError
-from neuroenc.evaluation.identification import standardise_by
+from neuroenc.evaluation.identification import cosine, standardise_by
 from neuroenc.real import deviation
 
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import Model
-from neuroenc.datasets import grammar
-from neuroenc.decoders.voxels import words_of
 from neuroenc.features import nano
 from neuroenc.files import existing
 
@@ -261,7 +259,7 @@ def describe(
     how: dict[str, Any] = {"num_beams": n_beams, "do_sample": False}
     if embedding is None:
         how = {"num_beams": 1, "do_sample": True, "top_k": 0}
-    words = ["", *grammar.vocabulary()]
+    words = ["", *nano.words()]
     language = model["language"]
     texts = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
@@ -276,11 +274,3 @@ def describe(
                 text = " ".join(words[i] for i in row if 0 < i < len(words))
                 texts.append(f"{text[:1].upper()}{text[1:]}.")
     return texts
-
-
-def category_words() -> dict[str, set[str]]:
-    """Return the content words by which captions of the grammar name each category."""
-    return {
-        category: {w for kind in kinds for phrase in grammar.SYNONYMS[kind] for w in words_of(phrase)}
-        for category, kinds in grammar.KINDS.items()
-    }

@@ -22,8 +22,8 @@ from neuroenc.config import Reconstruction
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.decoders.decode import restore, target_of
 from neuroenc.decoders.pipelines import ImageDecoder, check_takes
-from neuroenc.decoders.retrieve import cosine
 from neuroenc.errors import ContractError, InputError
+from neuroenc.evaluation.identification import cosine
 
 CONDITIONS = {
     "brain": "decoded from the response",

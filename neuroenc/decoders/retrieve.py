@@ -18,20 +18,6 @@ from neuroenc.ranking import ahead
 Floats = NDArray[np.float64]
 
 
-def cosine(decoded: ArrayLike, true: ArrayLike) -> Floats:
-    """Return the cosine of each decoded embedding (row) with each picture's (column).
-
-    Parameters
-    ----------
-    decoded, true : arrays of shape (n, n_features), (m, n_features)
-        The cosine with nothing but zeros is 0.
-    """
-    a, b = (np.asarray(v, np.float64) for v in (decoded, true))
-    length = [np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
-    a, b = (v / np.where(n == 0, 1, n) for v, n in zip((a, b), length, strict=True))
-    return np.asarray(a @ b.T)
-
-
 def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     """Probability that each row finds its own column among the `k` most similar.
 

@@ -18,22 +18,17 @@ from scipy.stats import rankdata
 
 from neuroenc import ranking, splits
 from neuroenc.arrays import join, regions, select_layers
-from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
+from neuroenc.evaluation.identification import cosine
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import fdr, permutation_p
-from neuroenc.words import plain_words
+from neuroenc.words import content_words
 
 Floats = NDArray[np.float64]
 TEMPERATURE = 0.05  # of the softmax over cosines with the bank, its mean taken off
 CHUNK = 65_536  # pictures of the bank at a time
-COMMON = frozenset([
-    "a", "an", "and", "are", "as", "at", "below", "above", "by", "for", "from", "in", "into", "is", "it",
-    "its", "left", "little", "near", "of", "on", "or", "over", "right", "some", "something", "the",
-    "there", "things", "to", "two", "three", "under", "up", "very", "with",
-])  # fmt: skip
 # what the literature asks of regions: are their words about people, places, food?
 TOPICS = {
     "person": """
@@ -63,11 +58,6 @@ class Words(NamedTuple):
     """(n_pictures, n_words), share of the picture's captions"""
 
 
-def words_of(text: str) -> list[str]:
-    """List the content words of a text, in lower case."""
-    return [w for w in plain_words(text) if w not in COMMON and not any(c.isdigit() for c in w)]
-
-
 def count_words(captions: ArrayLike, names: list[str] | None = None) -> Words:
     """Count the words of captions, (n_pictures, n_captions).
 
@@ -78,7 +68,7 @@ def count_words(captions: ArrayLike, names: list[str] | None = None) -> Words:
         Words to count; else all content words.
     """
     table = np.asarray(captions, dtype=str)
-    found = [[words_of(text) for text in row if text] for row in table]
+    found = [[content_words(text) for text in row if text] for row in table]
     known = names if names is not None else sorted({w for row in found for text in row for w in text})
     column = {w: i for i, w in enumerate(known)}
     present = np.zeros((len(table), len(known)), np.float32)
@@ -160,10 +150,10 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
         Texts; of equals the shorter one, then the earlier, is taken; "" where none can be chosen.
     """
     column = {w: i for i, w in enumerate(names)}
-    texts = sorted(dict.fromkeys(t for t in candidates if words_of(t)), key=len)
+    texts = sorted(dict.fromkeys(t for t in candidates if content_words(t)), key=len)
     table = np.zeros((len(texts), len(names)))
     for i, text in enumerate(texts):
-        inside = [column[w] for w in dict.fromkeys(words_of(text)) if w in column]
+        inside = [column[w] for w in dict.fromkeys(content_words(text)) if w in column]
         table[i, inside] = 1 / max(1, len(inside))
     known = np.isfinite(score)
     value = np.where(known, score, 0) @ table.T

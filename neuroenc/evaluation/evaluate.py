@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from neuroenc.arrays import make_scores, regions, same_neuroids, trained
 from neuroenc.config import Evaluation
@@ -17,6 +18,10 @@ from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
 from neuroenc.evaluation.time_course import cluster_p
 
+Floats = NDArray[np.float64]
+Masks = dict[str, NDArray[np.bool_]]
+Group = str | tuple[str, int]
+"""A region, or a region in a time bin"""
 METRICS = ["pearson_r", "r2", "normalised_r"]
 
 
@@ -52,49 +57,34 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     """
     same_neuroids(responses, predictions)
     rows = _align(responses, predictions, options.stretch)
-    y, prediction, tested, fold, n_stimuli = *rows[:4], len(rows.mean)
     shape = responses["response"].shape[1:]
-    fold_r, fold_r2 = (per_fold(score, y, prediction, fold) for score in (pearson_r, r2_score))
-    fold_r2[~np.isfinite(fold_r)] = np.nan
-    r = fold_r.mean(0)
-    method, limit = _ceiling(responses, tested, options.ceiling)
-    normalised, n_below = normalised_r(r, limit, threshold=options.threshold)
-    fold_normalised = np.stack([normalised_r(f, limit, threshold=options.threshold)[0] for f in fold_r])
-    fold_score = np.stack([fold_r, fold_r2, fold_normalised], axis=1)
-
+    method, limit = _ceiling(responses, rows.tested, options.ceiling)
+    score, fold_score, n_below = _fold_scores(rows, limit, options.threshold)
     members = {"all": np.ones(shape[0], bool), **regions(responses)}
-    n_bins = y.shape[1] // shape[0]
-    wide = {name: np.repeat(m, n_bins) for name, m in members.items()}
-    in_bin = {
-        (name, k): m & (np.arange(y.shape[1]) % n_bins == k)
-        for name, m in wide.items() for k in range(n_bins) if n_bins > 1
-    }  # fmt: skip
+    groups = _groups(members, rows.y.shape[1] // shape[0])
     interval, limits = bootstrap_r(
-        y, prediction, tested, fold, wide | in_bin, stretch=rows.stretch, n=options.n_bootstraps,
-        seed=options.seed,
+        rows.y, rows.prediction, rows.tested, rows.fold, groups, stretch=rows.stretch,
+        n=options.n_bootstraps, seed=options.seed,
     )  # fmt: skip
     p = permutation_p(
-        y, prediction, tested, fold, film=rows.film, n_stimuli=n_stimuli, n=options.n_permutations,
-        seed=options.seed,
+        rows.y, rows.prediction, rows.tested, rows.fold, film=rows.film, n_stimuli=len(rows.mean),
+        n=options.n_permutations, seed=options.seed,
     )  # fmt: skip
-    validation = predictions["validation_r2"].mean("fold").values.reshape(-1, y.shape[1])
-
     per_neuroid = {
         "ceiling": limit, "p": p, "q": fdr(p), "r_low": interval[0], "r_high": interval[1],
         "chosen_layer": _most_often(predictions),
     }  # fmt: skip
     bins = {str(k): c.values for k, c in responses.coords.items() if c.dims == ("time_bin",)}
     scores = make_scores(
-        np.stack([r, fold_r2.mean(0), normalised]).reshape(len(METRICS), *shape),
+        score.reshape(-1, *shape),
         metric=METRICS,
         neuroid=responses,
         attrs={
-            "dataset": responses.attrs["dataset"], "model": predictions.attrs["model"],
-            "weights": predictions.attrs["weights"], "encoder": predictions.attrs["encoder"],
-            "transductive": predictions.attrs["transductive"], "ceiling_method": method,
-            "ceiling_threshold": options.threshold, "fdr_level": options.fdr_level,
-            "n_below_threshold": n_below,
-            "n_without_score": int(np.isnan(r).sum()), "n_test_stimuli": len(np.unique(tested)),
+            "dataset": responses.attrs["dataset"],
+            **{k: predictions.attrs[k] for k in ("model", "weights", "encoder", "transductive")},
+            "ceiling_method": method, "ceiling_threshold": options.threshold,
+            "fdr_level": options.fdr_level, "n_below_threshold": n_below,
+            "n_without_score": int(np.isnan(score[0]).sum()), "n_test_stimuli": len(np.unique(rows.tested)),
             "n_missing_stimuli": len(rows.missing), "missing_stimuli": ", ".join(rows.missing[:20]),
             **_identification(predictions, rows),
         },
@@ -102,25 +92,12 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         fold_score=fold_score.reshape(-1, len(METRICS), *shape),
         time_bin=bins if len(shape) > 1 else None,
     )  # fmt: skip
-    scores["validation_r2"] = (
-        ("layer", *scores["score"].dims[1:]), validation.reshape(-1, *shape).astype(np.float32)
-    )  # fmt: skip
-    table = np.array([[_mean(r[m]), *limits[name]] for name, m in wide.items()])
-    scores["region_r"] = (("region", "estimate"), table)
-    if n_bins > 1:
-        course = np.array([
-            [[_mean(r[in_bin[name, k]]), *limits[name, k]] for k in range(n_bins)] for name in wide
-        ])  # fmt: skip
-        scores["region_time_r"] = (("region", "time_bin", "estimate"), course)
-        scores["region_time_p"] = (("region", "time_bin"), np.array([
-            cluster_p(y.reshape(len(y), *shape), prediction.reshape(len(y), *shape), tested, fold, m,
-                      film=rows.film, n_stimuli=n_stimuli, n=options.n_permutations, seed=options.seed)
-            for m in members.values()
-        ]))  # fmt: skip
-    return scores.assign_coords(
-        layer_name=("layer", predictions["layer_name"].values),
-        region_name=("region", list(wide)), estimate=["mean", "low", "high"],
-    )  # fmt: skip
+    validation = predictions["validation_r2"].mean("fold").values.reshape(-1, *shape)
+    scores["validation_r2"] = ("layer", *scores["score"].dims[1:]), validation.astype(np.float32)
+    estimates = {name: [_mean(score[0, inside]), *limits[name]] for name, inside in groups.items()}
+    return _with_regions(scores, rows, members, estimates, options).assign_coords(
+        layer_name=("layer", predictions["layer_name"].values)
+    )
 
 
 class Rows(NamedTuple):
@@ -174,6 +151,54 @@ def _align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Ro
         fold[rows], film, stretches, mean, trained(predictions, ids),
         sorted({str(s) for s in tested[~there]}),
     )  # fmt: skip
+
+
+def _fold_scores(rows: Rows, limit: Floats, threshold: float) -> tuple[Floats, Floats, int]:
+    """Score by each of `METRICS`.
+
+    Returns
+    -------
+    score : ndarray of shape (n_metrics, n_neuroids x n_time_bins)
+        Mean over folds.
+    fold_score : ndarray of shape (n_folds, n_metrics, n_neuroids x n_time_bins)
+    n_below : int
+        Neuroids, or bins of them, whose ceiling is below the threshold.
+    """
+    r, r2 = (per_fold(score, rows.y, rows.prediction, rows.fold) for score in (pearson_r, r2_score))
+    r2[~np.isfinite(r)] = np.nan
+    normalised, n_below = normalised_r(r.mean(0), limit, threshold=threshold)
+    fold_normalised = np.stack([normalised_r(f, limit, threshold=threshold)[0] for f in r])
+    return np.stack([r.mean(0), r2.mean(0), normalised]), np.stack([r, r2, fold_normalised], 1), n_below
+
+
+def _groups(members: Masks, n_bins: int) -> dict[Group, NDArray[np.bool_]]:
+    """List the columns of each region, and where there are time bins those of each region in each bin."""
+    groups: dict[Group, NDArray[np.bool_]] = {}
+    for name, inside in members.items():
+        groups[name] = np.repeat(inside, n_bins)
+    if n_bins > 1:
+        for name in members:
+            bins = np.arange(len(groups[name])) % n_bins
+            groups |= {(name, k): groups[name] & (bins == k) for k in range(n_bins)}
+    return groups
+
+
+def _with_regions(
+    scores: xr.Dataset, rows: Rows, members: Masks, estimates: dict[Group, list[float]], options: Evaluation
+) -> xr.Dataset:
+    """Add the mean r of each region with its interval, and where there are time bins its course."""
+    scores["region_r"] = ("region", "estimate"), np.array([estimates[name] for name in members])
+    shape = scores["score"].shape[1:]
+    if rows.y.shape[1] > shape[0]:
+        y, prediction = (v.reshape(len(v), *shape) for v in (rows.y, rows.prediction))
+        course = [[estimates[name, k] for k in range(shape[1])] for name in members]
+        scores["region_time_r"] = ("region", "time_bin", "estimate"), np.array(course)
+        scores["region_time_p"] = ("region", "time_bin"), np.array([
+            cluster_p(y, prediction, rows.tested, rows.fold, inside, film=rows.film,
+                      n_stimuli=len(rows.mean), n=options.n_permutations, seed=options.seed)
+            for inside in members.values()
+        ])  # fmt: skip
+    return scores.assign_coords(region_name=("region", list(members)), estimate=["mean", "low", "high"])
 
 
 def _ceiling(responses: xr.Dataset, tested: np.ndarray, method: str) -> tuple[str, np.ndarray]:

@@ -12,6 +12,20 @@ from neuroenc.real import varies
 FEWEST = 3  # neuroids, by weight, whose pattern has a correlation worth the name
 
 
+def cosine(decoded: ArrayLike, true: ArrayLike) -> NDArray[np.float64]:
+    """Return the cosine of each decoded embedding (row) with each true one (column).
+
+    Parameters
+    ----------
+    decoded, true : arrays of shape (n, n_features), (m, n_features)
+        The cosine with nothing but zeros is 0.
+    """
+    a, b = (np.asarray(v, np.float64) for v in (decoded, true))
+    length = [np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
+    a, b = (v / np.where(n == 0, 1, n) for v, n in zip((a, b), length, strict=True))
+    return np.asarray(a @ b.T)
+
+
 def pattern_similarity(
     measured: ArrayLike, predicted: ArrayLike, weight: ArrayLike | None = None
 ) -> NDArray[np.float64]:

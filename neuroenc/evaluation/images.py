@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from neuroenc.decoders.retrieve import cosine
 from neuroenc.encoders.training import correlation
 from neuroenc.errors import InputError
+from neuroenc.evaluation.identification import cosine
 from neuroenc.ranking import ahead
 from neuroenc.real import varies
 

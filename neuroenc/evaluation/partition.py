@@ -139,65 +139,71 @@ def partition(
     if responses["response"].ndim > 2:
         raise InputError("Partition reads responses without time bins. Average them first.")
     ids, mean, group, _ = by_stimulus(responses)
-    names = list(features)
-    spaces = {name: gather(f, ids, options.delays) for name, f in features.items()}
-    low, high, number = options.alphas
-    by_fold: list[dict[str, Floats]] = []
-    members = subsets(names)
-    steps = tqdm(total=split.sizes["fold"] * len(members), desc="partition", disable=None)
+    by_fold = []
     for fold in range(split.sizes["fold"]):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
-        Y = mean[train]
-        cv = folds_of(splits.inner_folds(inner[train]), len(Y))
-        usable = fittable(Y, cv)
-        r2, found = {}, {}
-        for subset in members:
-            scaled = []
-            for name in subset:
-                X, rows = spaces[name]
-                shown = X[rows[train]]
-                scale = deviation(shown)
-                # spaces of many columns start no stronger than those of few
-                width = np.sqrt(max(1, (scale > 0).sum()))
-                X = (X - shown.mean(0)) / np.where(scale > 0, scale, 1) / width
-                if options.delays:
-                    X = delay_stimuli(X, features[name], options.delays)
-                scaled.append(X[rows])
-            bands = np.repeat(subset, [x.shape[1] for x in scaled])
-            X = np.concatenate(scaled, 1) * 30
-            model = BandedRidgeCV(
-                np.logspace(low, high, number), bands=bands, cv=cv, n_candidates=options.n_candidates,
-                n_gradient_steps=options.n_gradient_steps, seed=options.seed, dtype=options.dtype,
-            ).fit(X[train], Y[:, usable])  # fmt: skip
-            score = np.full(Y.shape[1], np.nan)
-            truth = mean[test][:, usable]
-            predicted = model.predict(X[test])
-            score[usable] = r2_score(truth, predicted, np.isfinite(truth))
-            r2[subset] = score
-            found[f"r2 {'+'.join(subset)}"] = score
-            steps.update()
-        parts = model.predict_bands(X[test])
-        order = [list(model.bands_).index(name) for name in names]
-        for metric in ("r2", "r"):
-            measured = np.full((len(names), Y.shape[1]), np.nan)
-            offset = np.nanmean(Y[:, usable], 0) / len(names)
-            whole = parts + (offset if metric == "r2" else 0)
-            centre = np.where(np.isfinite(truth), truth, 0).sum(0) / np.isfinite(truth).sum(0)
-            measured[:, usable] = product_measure(truth, whole - centre / len(names), metric)
-            found |= {f"split {metric} {n}": measured[i] for n, i in zip(names, order, strict=True)}
-        for name, share in commonality(r2).items():
-            found[f"{'shared' if '&' in name else 'unique'} {name}"] = share
-        found["pearson_r"] = np.full(Y.shape[1], np.nan)
-        found["pearson_r"][usable] = pearson_r(truth, predicted, np.isfinite(truth))
-        by_fold.append(found)
-    steps.close()
+        spaces = {name: _space(f, ids, train, options.delays) for name, f in features.items()}
+        cv = folds_of(splits.inner_folds(inner[train]), int(train.sum()))
+        by_fold.append(_partition_fold(spaces, mean, train, test, cv, options))
     metrics = list(by_fold[0])
-    table = np.array([[f[m] for m in metrics] for f in by_fold])
+    table = np.array([[found[m] for m in metrics] for found in by_fold])
     return make_scores(
         table.mean(0), metric=metrics, neuroid=responses, per_neuroid={}, fold_score=table,
         attrs={
-            "dataset": responses.attrs["dataset"], "model": " + ".join(names), "encoder": "banded",
+            "dataset": responses.attrs["dataset"], "model": " + ".join(features), "encoder": "banded",
             "weights": "; ".join(str(f.attrs["weights"]) for f in features.values()),
         },
     )  # fmt: skip
+
+
+def _space(
+    features: xr.Dataset, ids: NDArray[np.str_], train: NDArray[np.bool_], delays: list[int]
+) -> Floats:
+    """Standardise a feature space by the training stimuli, (n_stimuli, n_features); delayed if asked for."""
+    X, rows = gather(features, ids, delays)
+    shown = X[rows[train]]
+    scale = deviation(shown)
+    # spaces of many columns start no stronger than those of few
+    width = np.sqrt(max(1, (scale > 0).sum()))
+    X = (X - shown.mean(0)) / np.where(scale > 0, scale, 1) / width
+    if delays:
+        X = delay_stimuli(X, features, delays)
+    return np.asarray(X[rows])
+
+
+def _partition_fold(
+    spaces: dict[str, Floats], mean: Floats, train: NDArray[np.bool_], test: NDArray[np.bool_], cv: Any,
+    options: config.Banded,
+) -> dict[str, Floats]:  # fmt: skip
+    """Fit every subset of the spaces to the training stimuli; metric -> (n_neuroids,) on the test stimuli."""
+    Y = mean[train]
+    usable = fittable(Y, cv)
+    truth = mean[test][:, usable]
+    known = np.isfinite(truth)
+    low, high, number = options.alphas
+    scores: dict[str, Floats] = {}
+    r2: dict[tuple[str, ...], Floats] = {}
+    for subset in tqdm(subsets(list(spaces)), "partition", disable=None):  # the last is that of all
+        X = np.concatenate([spaces[name] for name in subset], 1) * 30
+        model = BandedRidgeCV(
+            np.logspace(low, high, number), bands=np.repeat(subset, [spaces[n].shape[1] for n in subset]),
+            cv=cv, n_candidates=options.n_candidates, n_gradient_steps=options.n_gradient_steps,
+            seed=options.seed, dtype=options.dtype,
+        ).fit(X[train], Y[:, usable])  # fmt: skip
+        predicted = model.predict(X[test])
+        r2[subset] = r2_score(truth, predicted, known)
+        scores[f"r2 {'+'.join(subset)}"] = r2[subset]
+    parts = model.predict_bands(X[test])[[list(model.bands_).index(name) for name in spaces]]
+    centre = np.where(known, truth, 0).sum(0) / known.sum(0)
+    offset = np.nanmean(Y[:, usable], 0) / len(spaces)
+    for metric, whole in (("r2", parts + offset), ("r", parts)):
+        shares = product_measure(truth, whole - centre / len(spaces), metric)
+        scores |= {f"split {metric} {name}": share for name, share in zip(spaces, shares, strict=True)}
+    for name, share in commonality(r2).items():
+        scores[f"{'shared' if '&' in name else 'unique'} {name}"] = share
+    scores["pearson_r"] = pearson_r(truth, predicted, known)
+    full = {name: np.full(len(usable), np.nan) for name in scores}
+    for name, values in scores.items():
+        full[name][usable] = values
+    return full

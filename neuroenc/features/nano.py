@@ -6,49 +6,47 @@ model. Its words are whole words: the vocabulary of the grammar is small.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import time
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroenc.datasets import grammar
 from neuroenc.errors import InputError
-from neuroenc.files import atomic
-
-if TYPE_CHECKING:
-    import torch
 
 WEIGHTS = Path(__file__).parent / "weights"
 CONFIG = WEIGHTS / "nano.json"
 CHECKPOINT = WEIGHTS / "nano.safetensors"
 RECORD = WEIGHTS / "nano_training.json"
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-PROMPT = "{}."
+
+
+@cache
+def words() -> tuple[str, ...]:
+    """Return the words the network knows, in the order of their ids."""
+    return tuple((WEIGHTS / "nano_words.txt").read_text().split())
 
 
 def tokenize(texts: list[str]) -> NDArray[np.int64]:
     """Turn captions into token ids, (n_texts, context_length).
 
-    0 pads, then come the words of `grammar.vocabulary`; the last id is the end of text, the
+    0 pads, then come `words()`; the last id is the end of text, the
     highest, because open_clip pools there. Unknown words are an error: the network knows no others.
     """
     text_cfg = json.loads(CONFIG.read_text())["text_cfg"]
-    ids = {word: i + 1 for i, word in enumerate(grammar.vocabulary())}
+    ids = {word: i + 1 for i, word in enumerate(words())}
     tokens = np.zeros((len(texts), text_cfg["context_length"]), np.int64)
     for row, text in enumerate(texts):
-        words = "".join(c if c.isalnum() else " " for c in text.lower()).split()
-        unknown = [w for w in words if w not in ids]
+        found = "".join(c if c.isalnum() else " " for c in text.lower()).split()
+        unknown = [w for w in found if w not in ids]
         if unknown:
             raise InputError(
                 f"The nano network does not know the word {unknown[0]!r} of {text!r}; its "
                 f"{len(ids)} words are listed by `neuroenc nano words`."
             )
-        kept = words[: tokens.shape[1] - 1]
+        kept = found[: tokens.shape[1] - 1]
         row_ids = [*(ids[w] for w in kept), text_cfg["vocab_size"] - 1]
         tokens[row, : len(row_ids)] = row_ids
     return tokens
@@ -68,180 +66,3 @@ def record() -> dict[str, Any]:
     """Return the training record of the shipped weights."""
     stored: dict[str, Any] = json.loads(RECORD.read_text())
     return stored
-
-
-def training_scenes(n: int, seed: int) -> list[grammar.Scene]:
-    """Scenes the network is trained on: a random stream no simulated subject draws from."""
-    rng = np.random.default_rng([seed, 0x6E616E6F])
-    return [grammar.sample_scene(rng) for _ in range(n)]
-
-
-def train(
-    out: Path,
-    *,
-    n_pictures: int = 40_000,
-    epochs: int = 14,
-    batch_size: int = 256,
-    learning_rate: float = 1.5e-3,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Train by the symmetric contrastive loss of CLIP (Radford et al. 2021, figure 3).
-
-    Parameters
-    ----------
-    out : Path
-        The safetensors file; the training record is written beside it.
-    n_pictures : int
-        Pictures of the grammar, drawn once; one of five captions is taken at each visit.
-    epochs, batch_size, learning_rate, seed
-        AdamW with linear warm-up over one epoch and cosine decay.
-
-    Returns
-    -------
-    dict
-        The training record, with zero-shot accuracy on unseen pictures and its chance level.
-    """
-    import torch
-    from open_clip.loss import ClipLoss
-    from safetensors.torch import save
-    from tqdm import tqdm
-
-    started = time.perf_counter()
-    size = json.loads(CONFIG.read_text())["vision_cfg"]["image_size"]
-    scenes = training_scenes(n_pictures, seed)
-    rng = np.random.default_rng([seed, 1])
-    pixels = np.stack([grammar.draw(s, size) for s in tqdm(scenes, "drawing", disable=None)])
-    setting = np.array([grammar.SETTINGS.index(s.setting) for s in scenes])
-    tokens = np.stack([tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
-
-    model = build(seed).train()
-    torch.manual_seed(seed)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    other = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": other, "weight_decay": 0.0}],
-        lr=learning_rate, betas=(0.9, 0.98),
-    )  # fmt: skip
-    per_epoch = n_pictures // batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=epochs * per_epoch, pct_start=1 / epochs
-    )
-    criterion = ClipLoss()
-    losses: list[float] = []
-    for _ in (progress := tqdm(range(epochs), "training", disable=None)):
-        # pictures of one batch share their setting, so that only the objects tell them apart
-        order = rng.permutation(n_pictures)
-        order = order[np.argsort(setting[order], kind="stable")]
-        batches = order[: per_epoch * batch_size].reshape(per_epoch, -1)
-        total = 0.0
-        for rows in rng.permutation(batches):
-            caption = tokens[rows, rng.integers(tokens.shape[1], size=batch_size)]
-            with torch.autocast("cpu", torch.bfloat16):
-                encoded = model(_normalise(pixels[rows]), torch.from_numpy(caption))
-            loss = criterion(
-                encoded["image_features"].float(),
-                encoded["text_features"].float(),
-                encoded["logit_scale"],
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, np.log(100))
-            total += float(loss.detach())
-        losses.append(round(total / per_epoch, 4))
-        progress.set_postfix(loss=losses[-1])
-
-    accuracy = zero_shot(model.eval(), n=1000, seed=seed + 1)
-    with atomic(out) as partial:
-        partial.write_bytes(save({k: v.contiguous() for k, v in model.state_dict().items()}))
-    record = {
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
-        "bytes": out.stat().st_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "n_pictures": n_pictures, "epochs": epochs, "batch_size": batch_size,
-        "learning_rate": learning_rate, "seed": seed, "loss_per_epoch": losses,
-        **accuracy,
-        "seconds": round(time.perf_counter() - started),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-    }  # fmt: skip
-    out.with_name(f"{out.stem}_training.json").write_text(json.dumps(record, indent=2) + "\n")
-    return record
-
-
-def zero_shot(model: Any, *, n: int, seed: int) -> dict[str, float]:
-    """Name the category of unseen one-object pictures by the nearest prompt.
-
-    Parameters
-    ----------
-    model : open_clip.model.CLIP
-        In eval mode.
-    n : int
-        Number of pictures.
-    seed : int
-        Of the pictures.
-
-    Returns
-    -------
-    dict
-        `zero_shot_accuracy` over the eight categories, `zero_shot_chance` and
-        `zero_shot_pictures`.
-    """
-    size = json.loads(CONFIG.read_text())["vision_cfg"]["image_size"]
-    rng = np.random.default_rng([seed, 0x7A65726F])
-    scenes: list[grammar.Scene] = []
-    while len(scenes) < n:
-        scene = grammar.sample_scene(rng)
-        if len(scene.things) == 1:
-            scenes.append(scene)
-    truth = np.array([grammar.CATEGORIES.index(s.things[0].category) for s in scenes])
-    guess = categories(model, np.stack([grammar.draw(s, size) for s in scenes]))
-    return {
-        "zero_shot_accuracy": float((guess == truth).mean()),
-        "zero_shot_chance": 1 / len(grammar.CATEGORIES),
-        "zero_shot_pictures": n,
-    }
-
-
-def categories(model: Any, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Name the category of pictures by the nearest prompt.
-
-    Parameters
-    ----------
-    model : open_clip.model.CLIP
-        In eval mode.
-    pixels : array of shape (n_pictures, side, side, 3)
-        Of the network's own side.
-
-    Returns
-    -------
-    array of shape (n_pictures,)
-        Places in `grammar.CATEGORIES`.
-    """
-    import torch
-
-    kinds = [(kind, c) for c, kinds in enumerate(grammar.KINDS.values()) for kind in kinds]
-    with torch.inference_mode():
-        names = torch.stack([
-            model.encode_text(
-                torch.from_numpy(tokenize([PROMPT.format(p) for p in grammar.SYNONYMS[kind]])),
-                normalize=True,
-            ).mean(0)
-            for kind, _ in kinds
-        ])  # fmt: skip
-        images = [
-            model.encode_image(_normalise(pixels[i : i + 250]), normalize=True)
-            for i in range(0, len(pixels), 250)
-        ]
-        guess = (torch.cat(images) @ names.T).argmax(1).numpy()
-    return np.array([c for _, c in kinds])[guess]
-
-
-def _normalise(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    import torch
-
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]

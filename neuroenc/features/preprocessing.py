@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from neuroenc.config import Model
+from neuroenc.config import SIZES, Model
 from neuroenc.errors import InputError, invalid, suggest
 from neuroenc.features import nano
 from neuroenc.files import existing
-from neuroenc.sections import SIZES
 
 if TYPE_CHECKING:
     import torch

@@ -18,6 +18,7 @@ from neuroenc.evaluation.decoded import over_subjects
 from neuroenc.files import atomic, existing, write_json
 from neuroenc.records import row
 
+Row = dict[str, Any]
 # of the worst to be expected, of what was decoded, and of the best to be had
 WHERE = ("condition", "network", "layer", "gave_the_embedding", "encoder", "region")
 BOUNDS = ("shuffled", "mean", "sample", "low_level", "retrieved", "plain", "brain", "true", "seen")
@@ -61,75 +62,18 @@ def summarise(
     reconstruction : dict, optional
         Subject to rows of `evaluate pictures` and `evaluate captions`.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for (subject, model), s in scores.items():
-        made: dict[str, Any] = {
-            "subject": subject,
-            "model": model,
-            "command": command,
-            "seed": seed,
-        }
-        r = s["score"].sel(metric="pearson_r").values
-        fold_r = s["fold_score"].sel(metric="pearson_r").values
-        members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
-        ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
-        for name, (mean, low, high) in zip(s["region_name"].values, s["region_r"].values, strict=True):
-            inside = members[name]
-            limit = ceiling[inside][np.isfinite(ceiling[inside])]
-            rows.append(row(
-                "mean test r", mean, unit="Pearson r", n=int(np.isfinite(r[inside]).sum()),
-                interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
-                region=str(name), per_fold=_means(fold_r[:, inside].reshape(len(fold_r), -1)), **made,
-            ))  # fmt: skip
-        if "region_time_r" in s:
-            rows += _peaks(s, made)
-        normalised = s["score"].sel(metric="normalised_r").values
-        kept = normalised[np.isfinite(normalised)]
-        if len(kept):
-            rows.append(row("median normalised r", float(np.median(kept)), unit="r / ceiling", n=len(kept),
-                            null=0.0, ceiling=1.0, below_threshold=int(s.attrs["n_below_threshold"]),
-                            **made))  # fmt: skip
-        known = np.isfinite(s["q"].values)
-        significant = s["q"].values[known] < s.attrs["fdr_level"]
-        share = float(significant.mean()) if len(significant) else None
-        rows.append(row("significant after FDR", share, unit="share",
-                        n=int(known.sum()), null=0.0, without_score=int(s.attrs["n_without_score"]),
-                        **made))  # fmt: skip
-        for k, chance in (("top1", "brain_to_image_chance"), ("top5", "brain_to_image_top5_chance")):
-            rows.append(row(f"brain_to_image_{k}", s.attrs[f"brain_to_image_{k}"], unit="share",
-                            n=int(s.attrs["n_test_stimuli"]), null=s.attrs[chance], ceiling=1.0,
-                            method="correlation of patterns", **made))  # fmt: skip
+        rows += scored(s, {"subject": subject, "model": model, "command": command, "seed": seed})
     for (subject, by), found in (retrieval or {}).items():
-        for name, s in found["scores"].items():
-            rows.append(row(
-                f"retrieval, {name}", s["value"], unit="share", n=found["n_way"],
-                interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"),
-                by=by, subject=subject, command=command, seed=found["seed"],
-                method="likelihood of responses" if "encoder" in found else "cosine of embeddings",
-            ))  # fmt: skip
-        for measure, gain in found.get("prior", {}).items():
-            rows.append(row(
-                f"gain by the prior, {measure}", gain["gain"], unit=measure, n=found["n_way"], null=0.0,
-                interval=(gain["low"], gain["high"]), plain=gain["plain"], by=by, subject=subject,
-                command=command, seed=found["seed"],
-            ))  # fmt: skip
+        rows += retrieved(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
     for (subject, by), found in (classification or {}).items():
         rows += classified(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
     drawn = dict(reconstruction or {})
     if len(drawn) > 1:
         drawn["all"] = over_subjects(drawn, seed=seed)
     for subject, judged in drawn.items():
-        last = {(j["metric"], j.get("network")): j.get("layer") for j in judged}
-        for j in judged:
-            # of a network its last layer, of a loop all neuroids; the rest is in the scores of the subject
-            if j.get("layer") != last[j["metric"], j.get("network")] or j.get("region", "all") != "all":
-                continue
-            about = {k: j[k] for k in WHERE if k in j}
-            rows.append(row(
-                f"reconstruction, {j['metric']}", j["value"], unit=j["metric"], n=j["n"],
-                interval=None if j["low"] is None else (j["low"], j["high"]), null=j["chance"],
-                subject=subject, command=command, seed=seed, **about,
-            ))  # fmt: skip
+        rows += reconstructed(judged, {"subject": subject, "command": command, "seed": seed})
     if grade is not None:
         rows += read_json(grade, "rows")["rows"]
     write_json({"label": label, "rows": rows}, out)
@@ -140,7 +84,103 @@ def summarise(
         tidy.to_parquet(partial, index=False)
 
 
-def classified(found: dict[str, Any], made: dict[str, Any]) -> list[dict[str, Any]]:
+def scored(s: xr.Dataset, made: Row) -> list[Row]:
+    """Give the scores of an encoder: each region, the share that is significant, identification.
+
+    Parameters
+    ----------
+    s : Dataset
+        Scores.
+    made : dict
+        Labels of the rows: subject, model, command, seed.
+    """
+    rows = _regions(s, made)
+    if "region_time_r" in s:
+        rows += _peaks(s, made)
+    normalised = s["score"].sel(metric="normalised_r").values
+    kept = normalised[np.isfinite(normalised)]
+    if len(kept):
+        rows.append(row("median normalised r", float(np.median(kept)), unit="r / ceiling", n=len(kept),
+                        null=0.0, ceiling=1.0, below_threshold=int(s.attrs["n_below_threshold"]),
+                        **made))  # fmt: skip
+    known = np.isfinite(s["q"].values)
+    significant = s["q"].values[known] < s.attrs["fdr_level"]
+    share = float(significant.mean()) if len(significant) else None
+    rows.append(row("significant after FDR", share, unit="share",
+                    n=int(known.sum()), null=0.0, without_score=int(s.attrs["n_without_score"]),
+                    **made))  # fmt: skip
+    for k, chance in (("top1", "brain_to_image_chance"), ("top5", "brain_to_image_top5_chance")):
+        rows.append(row(f"brain_to_image_{k}", s.attrs[f"brain_to_image_{k}"], unit="share",
+                        n=int(s.attrs["n_test_stimuli"]), null=s.attrs[chance], ceiling=1.0,
+                        method="correlation of patterns", **made))  # fmt: skip
+    return rows
+
+
+def _regions(s: xr.Dataset, made: Row) -> list[Row]:
+    """Give the mean r of each region between chance and its ceiling."""
+    r = s["score"].sel(metric="pearson_r").values
+    fold_r = s["fold_score"].sel(metric="pearson_r").values
+    members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
+    ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
+    rows = []
+    for name, (mean, low, high) in zip(s["region_name"].values, s["region_r"].values, strict=True):
+        inside = members[name]
+        limit = ceiling[inside][np.isfinite(ceiling[inside])]
+        rows.append(row(
+            "mean test r", mean, unit="Pearson r", n=int(np.isfinite(r[inside]).sum()),
+            interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
+            region=str(name), per_fold=_means(fold_r[:, inside].reshape(len(fold_r), -1)), **made,
+        ))  # fmt: skip
+    return rows
+
+
+def retrieved(found: dict[str, Any], made: Row) -> list[Row]:
+    """Give each metric of a decoder that retrieves pictures, and what a prior adds.
+
+    Parameters
+    ----------
+    found : dict
+        As `decode evaluate` writes it.
+    made : dict
+        Labels of the rows: subject, by (what retrieved), command, seed.
+    """
+    method = "likelihood of responses" if "encoder" in found else "cosine of embeddings"
+    rows = [
+        row(f"retrieval, {name}", s["value"], unit="share", n=found["n_way"],
+            interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"),
+            method=method, **made)
+        for name, s in found["scores"].items()
+    ]  # fmt: skip
+    rows += [
+        row(f"gain by the prior, {measure}", gain["gain"], unit=measure, n=found["n_way"], null=0.0,
+            interval=(gain["low"], gain["high"]), plain=gain["plain"], **made)
+        for measure, gain in found.get("prior", {}).items()
+    ]  # fmt: skip
+    return rows
+
+
+def reconstructed(judged: list[dict[str, Any]], made: Row) -> list[Row]:
+    """Give the measures of pictures and captions in each condition: of a network its last layer.
+
+    Parameters
+    ----------
+    judged : list of dict
+        Rows of `evaluate pictures` and `evaluate captions`.
+    made : dict
+        Labels of the rows: subject, command, seed.
+    """
+    last = {(j["metric"], j.get("network")): j.get("layer") for j in judged}
+    return [
+        row(f"reconstruction, {j['metric']}", j["value"], unit=j["metric"], n=j["n"],
+            interval=None if j["low"] is None else (j["low"], j["high"]), null=j["chance"],
+            **made, **{k: j[k] for k in WHERE if k in j})
+        for j in judged
+        # of a loop all neuroids; the rest is in the scores of the subject
+        if j.get("layer") == last[j["metric"], j.get("network")] and j.get("region", "all") == "all"
+    ]  # fmt: skip
+
+
+def classified(found: dict[str, Any], made: Row) -> list[Row]:
     """Give each metric of a classifier, of several time bins that with the highest AUC.
 
     Parameters
@@ -174,7 +214,7 @@ def classified(found: dict[str, Any], made: dict[str, Any]) -> list[dict[str, An
     return rows
 
 
-def _peaks(s: xr.Dataset, made: dict[str, Any]) -> list[dict[str, Any]]:
+def _peaks(s: xr.Dataset, made: Row) -> list[Row]:
     """Give the highest bin of each region, and when clusters of bins are above chance."""
     rows = []
     middle = (s["start"].values + s["stop"].values) / 2

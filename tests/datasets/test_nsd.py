@@ -80,9 +80,9 @@ def test_scaled_within_session_by_training_trials_only(responses):
 
 
 def test_betas_are_percent_times_300(tree):
-    from neuroenc.datasets.nsd import _Volume
+    from neuroenc.datasets.nsd_spaces import Volume
 
-    reader = _Volume(tree, "01", tree / BETAS)
+    reader = Volume(tree, "01", tree / BETAS)
     mask = reader.mask("nsdgeneral")
     values, _ = reader.betas(1, mask)
     raw = np.asarray(nib.load(tree / BETAS / "betas_session01.nii.gz").dataobj)

@@ -10,9 +10,9 @@ import xarray as xr
 from neuroenc import splits
 from neuroenc.arrays import make_stimuli
 from neuroenc.config import Model, Split
-from neuroenc.datasets import grammar
-from neuroenc.features import nano
 from neuroenc.features.extract import describe
+from neuroenc.simulation import grammar
+from neuroenc.simulation.train_network import training_scenes
 from tests.conftest import toy_responses
 
 N = 260
@@ -33,7 +33,7 @@ class Pictures(NamedTuple):
 def drawn(tmp_path_factory):
     """Pictures, their embeddings and small pictures, and voxels of each category and of mixtures."""
     folder = tmp_path_factory.mktemp("pictures")
-    scenes = nano.training_scenes(N, 4321)
+    scenes = training_scenes(N, 4321)
     rng = np.random.default_rng(0)
     pictures = np.stack([grammar.draw(s, 96) for s in scenes])
     with h5py.File(folder / "pictures.hdf5", "w") as file:

@@ -13,9 +13,10 @@ import torch
 from neuroenc import config, splits
 from neuroenc.decoders import BrainNetwork
 from neuroenc.decoders.decode import decode, repetitions, score
-from neuroenc.decoders.retrieve import cosine, hits
+from neuroenc.decoders.retrieve import hits
 from neuroenc.encoders import training
 from neuroenc.errors import InputError
+from neuroenc.evaluation.identification import cosine
 from tests.decoders.test_decode import FAST, arrays, world  # noqa: F401
 
 

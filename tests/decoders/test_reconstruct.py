@@ -10,19 +10,17 @@ from scipy.stats import zscore
 from neuroenc import config
 from neuroenc.arrays import load, save
 from neuroenc.config import Model, Reconstruction
-from neuroenc.datasets import grammar
 from neuroenc.decoders import nano as small
-from neuroenc.decoders import nano_training
 from neuroenc.decoders.decode import decode
-from neuroenc.decoders.nano_training import unseen
 from neuroenc.decoders.pipelines import make
 from neuroenc.decoders.reconstruct import caption, nearest_training, reconstruct
 from neuroenc.decoders.synthesise import mean_drive, synthesise
-from neuroenc.decoders.voxels import caption_voxels, region_words, words_of
+from neuroenc.decoders.voxels import caption_voxels, region_words
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation import decoded as score
-from neuroenc.evaluation.images import pixcorr
 from neuroenc.features import nano
+from neuroenc.simulation import grammar
+from neuroenc.words import content_words
 from tests.decoders.conftest import EYE
 
 RIDGE = config.RidgeDecoding(n_components=40)
@@ -55,31 +53,6 @@ def test_shipped_weights_are_those_of_the_record_and_small():
         assert record["network_sha256"] == nano.record()["sha256"]
         total += path.stat().st_size
     assert total < 8_000_000
-
-
-def test_what_they_draw_and_say_of_unseen_pictures():
-    category, embedding = unseen(60)
-    made = small.generate(embedding)
-    assert made.shape == (60, 48, 48, 3)
-    named = nano.categories(small.network().module, np.stack([small.resize(p, 96) for p in made]))
-    # 60 pictures of the same kind as the record's 500: within three standard errors of it
-    assert (named == category).mean() == pytest.approx(
-        small.record(small.PICTURES)["category_of_generated"], abs=0.2
-    )
-    words = small.category_words()
-    said = [set(words_of(t)) for t in small.describe(embedding)]
-    right = [bool(words[grammar.CATEGORIES[c]] & s) for c, s in zip(category, said, strict=True)]
-    assert np.mean(right) == pytest.approx(small.record(small.CAPTIONS)["category_named"], abs=0.09)
-    # one seed, one picture, whoever stands beside it
-    again = small.generate(embedding[3:5], seed=3)
-    assert np.abs(again.astype(int) - made[3:5].astype(int)).max() <= 2
-    assert small.describe(None, n=3, seed=1) == small.describe(None, n=3, seed=1)
-    # a low-level picture says what is where
-    shown = np.stack([grammar.draw(s, 96) for s in nano.training_scenes(20, 99)])
-    wanted = small.embed(shown)
-    placed = small.generate(wanted, low_level=np.stack([small.resize(p, 16) for p in shown]))
-    free = small.generate(wanted)
-    assert pixcorr(shown, placed).mean() > pixcorr(shown, free).mean() + 0.1
 
 
 def test_every_picture_stands_between_its_bounds(drawn, pictures):
@@ -179,9 +152,9 @@ def test_voxels_are_captioned_in_new_words(drawn):
     table = caption_voxels(
         drawn.responses, drawn.features, drawn.stimuli, drawn.split, generate=True, temperature=0.05
     )
-    words = small.category_words()
+    words = grammar.category_words()
     right = [
-        bool(words[grammar.CATEGORIES[v // 3]] & set(words_of(table["generated"][v]))) for v in range(24)
+        bool(words[grammar.CATEGORIES[v // 3]] & set(content_words(table["generated"][v]))) for v in range(24)
     ]
     assert np.mean(right) >= 0.75
     assert table["spearman_generated"][:24].mean() > 0.15
@@ -198,7 +171,7 @@ def test_pictures_drawn_for_a_region_raise_its_response(drawn):
     assert mean["gradient"] > mean["unguided"] + 1
     assert mean["text"] > mean["unguided"]
     assert mean["top"] > mean["random"]
-    assert {"car", "automobile", "boat", "ship"} & set(words_of(made.caption))
+    assert {"car", "automobile", "boat", "ship"} & set(content_words(made.caption))
     with pytest.raises(InputError, match="did you mean 'vehicle'"):
         synthesise(drawn.responses, drawn.features, drawn.stimuli, drawn.split, "vehicl")
 
@@ -226,21 +199,6 @@ def test_commands(drawn, fitted, tmp_path, run):
     )  # fmt: skip
     assert (tmp_path / "grid.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "c.json").read_text())["definitions"]["cider"]
-
-
-def test_one_seed_trains_the_same_weights(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(nano_training, "unseen", lambda _: unseen(20))
-    command = ("nano", "train", "captions")
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        status, _, err = run(
-            *command, tmp_path / f"{name}.safetensors", "--n-pictures", 256, "--epochs", 1, "--seed", seed
-        )
-        assert status == 0, err
-    hashes = [hashlib.sha256((tmp_path / f"{n}.safetensors").read_bytes()).hexdigest() for n in "abc"]
-    assert hashes[0] == hashes[1] != hashes[2]
-    record = json.loads((tmp_path / "a_training.json").read_text())
-    assert record["sha256"] == hashes[0]
-    assert record["category_chance"] == 0.125
 
 
 def test_words_of_regions_are_drawn(tmp_path):

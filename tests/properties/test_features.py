@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroenc.config import Model
-from neuroenc.datasets.grammar import vocabulary
 from neuroenc.features.networks import Network
+from neuroenc.simulation.grammar import vocabulary
 
 TEXTS = [" ".join(vocabulary()[i : i + k]) for i, k in ((0, 1), (3, 4), (9, 7), (20, 2), (0, 0))]
 PIXELS = [

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from neuroenc.decoders.match import likelihood
-from neuroenc.decoders.retrieve import cosine, hits
-from neuroenc.evaluation.identification import own_rank, pattern_similarity
+from neuroenc.decoders.retrieve import hits
+from neuroenc.evaluation.identification import cosine, own_rank, pattern_similarity
 from neuroenc.evaluation.images import two_way
 from neuroenc.ranking import ahead, best
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from neuroenc.config import Dataset, Simulation
 from neuroenc.datasets import module
-from neuroenc.datasets.simulate import simulate
 from neuroenc.errors import NeuroencError
+from neuroenc.simulation.simulate import simulate
 
 TINY = Simulation(n_voxels=200, sessions=2, n_shared=10, repeats=2, n_unique=20, picture_size=96)
 

@@ -227,7 +227,7 @@ FETCHED = sorted(
 )
 
 
-# what names may hold: neuroenc.sections says so, through the schema
+# what names may hold: neuroenc.config says so, through the schema
 with open(workflow.source_path("../schemas/config.schema.json")) as file:
     SCHEMA = json.load(file)
 NAME = SCHEMA["properties"]["subjects"]["items"]["pattern"].strip("^$")

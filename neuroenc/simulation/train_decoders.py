@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -14,14 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroenc.datasets import grammar
 from neuroenc.decoders.nano import (
     COARSE,
     N_PREFIX,
     SIDE,
     TIMESTEPS,
     caption_model,
-    category_words,
     describe,
     embed,
     generate,
@@ -31,9 +27,10 @@ from neuroenc.decoders.nano import (
     scheduler,
     to_patches,
 )
-from neuroenc.decoders.voxels import words_of
 from neuroenc.features import nano
-from neuroenc.files import atomic, write_json
+from neuroenc.simulation import grammar
+from neuroenc.simulation.train_network import categories, training_scenes, write_record, write_weights
+from neuroenc.words import content_words
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +56,7 @@ def corpus(n: int, seed: int) -> Corpus:
     """Draw pictures of a random stream the small network was not trained on."""
     from tqdm import tqdm
 
-    scenes = nano.training_scenes(n, seed + STREAM)
+    scenes = training_scenes(n, seed + STREAM)
     rng = np.random.default_rng([seed, 2])
     pixels, embedding = [], []
     batches = [scenes[i : i + 256] for i in range(0, n, 256)]
@@ -197,7 +194,6 @@ def _train(
     """Train with AdamW, one cycle of the learning rate and an average of the weights; write and grade."""
     import torch
     from diffusers.training_utils import EMAModel
-    from safetensors.torch import save
     from tqdm import tqdm
 
     started = time.perf_counter()
@@ -228,27 +224,17 @@ def _train(
         k: v.half().contiguous() for k, v in model.state_dict().items() if not k.endswith("lm_head.weight")
     }
     tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
-    with atomic(out) as partial:
-        partial.write_bytes(save(tensors))
-    record = {
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
-        "bytes": out.stat().st_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "network_sha256": nano.record()["sha256"],
-        "n_pictures": n, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
-        "seed": seed, "loss_per_epoch": losses,
-        **grade(out),
-        "seconds": round(time.perf_counter() - started),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
+    write_weights(tensors, out)
+    about = {
+        "network_sha256": nano.record()["sha256"], "n_pictures": n, "epochs": epochs,
+        "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "loss_per_epoch": losses,
     }  # fmt: skip
-    write_json(record, out.with_name(f"{out.stem}_training.json"))
-    return record
+    return write_record(out, model, about | grade(out), started)
 
 
 def unseen(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return category and embedding of unseen pictures with one object."""
-    scenes = [s for s in nano.training_scenes(4 * n, 0x756E) if len(s.things) == 1][:n]
+    scenes = [s for s in training_scenes(4 * n, 0x756E) if len(s.things) == 1][:n]
     category = np.array([grammar.CATEGORIES.index(s.things[0].category) for s in scenes])
     return category, embed(np.stack([grammar.draw(s, 96) for s in scenes]))
 
@@ -257,7 +243,7 @@ def _pictures_named(path: Path) -> dict[str, float]:
     """Say how often a picture generated from an unseen picture's embedding shows its object's category."""
     category, embedding = unseen(500)
     made = generate(embedding, path=path)
-    named = nano.categories(network().module, np.stack([resize(p, 96) for p in made]))
+    named = categories(network().module, np.stack([resize(p, 96) for p in made]))
     again = embed(made)
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (embedding, again)]
     found = (unit[1] @ unit[0].T).argmax(1) == np.arange(len(category))
@@ -271,9 +257,9 @@ def _pictures_named(path: Path) -> dict[str, float]:
 def _captions_named(path: Path) -> dict[str, float]:
     """Say how often the caption of an unseen picture names its object's category."""
     category, embedding = unseen(500)
-    known = category_words()
+    known = grammar.category_words()
     named = [
-        bool(known[grammar.CATEGORIES[c]] & set(words_of(text)))
+        bool(known[grammar.CATEGORIES[c]] & set(content_words(text)))
         for c, text in zip(category, describe(embedding, path=path), strict=True)
     ]
     return {"category_named": float(np.mean(named)), "category_chance": 1 / len(grammar.CATEGORIES)}

@@ -11,7 +11,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import nibabel as nib
@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from neuroenc import __version__
 from neuroenc.config import Simulation
-from neuroenc.datasets import cortex, grammar
 from neuroenc.files import atomic, reserve
+from neuroenc.simulation import cortex, grammar
 
 PREPARATION = "betas_fithrf_GLMdenoise_RR"
 BETA_SCALE = 300  # int16 counts per percent signal change
@@ -218,38 +218,76 @@ def _subject(
     rng = np.random.default_rng([options.seed, 3, index])
     voxels = cortex.place_voxels(options.voxels_of(index), rng, silent=options.silent)
     weights = cortex.tuning(voxels, rng, len(grammar.CONCEPTS))
-    n_voxels, n_sessions = len(voxels.area), options.sessions_of(index)
+    n_sessions = options.sessions_of(index)
     seen = design["subjectim"][index] - 1
     signal = noiseless_response(voxels, weights, energy, pictures)
     # unit variance over the pictures this subject sees is what ncsnr refers to
     spread = signal[seen].std(0)
     signal = (signal - signal[seen].mean(0)) / np.where(spread > 0, spread, 1)
 
-    noise_sd = rng.uniform(1.2, 2.5, n_voxels)  # percent
-    ncsnr = np.exp(rng.normal(np.log(options.ncsnr), options.ncsnr_spread, n_voxels)).clip(0.1, 1.5)
-    ncsnr[voxels.silent] = 0
     order = design["masterordering"][0][: n_sessions * options.trials_per_session] - 1
-    picture = seen[order]
     session = np.arange(len(order)) // options.trials_per_session
+    recording = _record(signal[seen[order]], voxels.silent, session, rng, options)
+    percent = recording.betas.astype(np.float32) / np.float32(BETA_SCALE)
+    estimated = _published_ncsnr(_zscore(percent, session), seen[order])
+    estimated[rng.random(len(estimated)) < 0.01] = np.nan  # NSD's maps have such holes
+    _write_volumes(root, subject, voxels, recording.betas, estimated, options)
+    _write_surfaces(root, subject, voxels, recording.betas, estimated, options)
+    repeats = np.bincount(order)[: options.n_shared]
+    _write_truth(root, subject, voxels, weights, recording, repeats, signal[seen], seen)
+
+    vertex = np.concatenate([v[v >= 0] for v in voxels.vertex_voxel.values()])
+    vertex = vertex[voxels.general[vertex]]
+    return {
+        "sessions": n_sessions, "shape": list(voxels.shape),
+        "nsdgeneral_voxels": int(voxels.general.sum()), "nsdgeneral_vertices": len(vertex),
+        "median_ncsnr": round(float(np.nanmedian(estimated[voxels.general])), 4),
+        "median_ncsnr_surface": round(float(np.nanmedian(estimated[vertex])), 4),
+    }  # fmt: skip
+
+
+class Recording(NamedTuple):
+    """What is measured of a subject, and how noisily."""
+
+    betas: NDArray[np.int16]
+    """(n_trials, n_voxels)"""
+    ncsnr: NDArray[np.float64]
+    """(n_voxels,), signal over noise, of standard deviations"""
+    noise_sd: NDArray[np.float64]
+    """(n_voxels,), percent"""
+    gain: NDArray[np.float64]
+    """(n_sessions,)"""
+
+
+def _record(
+    signal: NDArray[np.float32], silent: NDArray[np.bool_], session: NDArray[np.int64],
+    rng: np.random.Generator, options: Simulation,
+) -> Recording:  # fmt: skip
+    """Add noise, and gain and offset of each session, to the noiseless response of each trial."""
+    n_voxels, n_sessions = len(silent), int(session[-1]) + 1
+    noise_sd = rng.uniform(1.2, 2.5, n_voxels)
+    ncsnr = np.exp(rng.normal(np.log(options.ncsnr), options.ncsnr_spread, n_voxels)).clip(0.1, 1.5)
+    ncsnr[silent] = 0
     gain = np.exp(rng.normal(0, options.drift, (n_sessions, 1)))
     offset = rng.normal(0.6, 2 * options.drift, (n_sessions, n_voxels)) * noise_sd
-    betas = signal[picture] * (ncsnr * noise_sd)
+    betas = signal * (ncsnr * noise_sd)
     betas += rng.standard_normal(betas.shape, np.float32) * noise_sd
     betas = (betas * gain[session] + offset[session]).astype(np.float32)
-    betas = np.clip(np.round(betas * BETA_SCALE), -32768, 32767).astype(np.int16)
+    counts = np.clip(np.round(betas * BETA_SCALE), -32768, 32767).astype(np.int16)
+    return Recording(counts, ncsnr, noise_sd, gain.ravel())
 
-    percent = betas.astype(np.float32) / BETA_SCALE
-    estimated = _published_ncsnr(_zscore(percent, session), picture)
-    estimated[rng.random(n_voxels) < 0.01] = np.nan  # NSD's maps have such holes
-    _write_volumes(root, subject, voxels, betas, estimated, options)
-    _write_surfaces(root, subject, voxels, betas, estimated, options)
 
-    k = np.bincount(order)[: options.n_shared]
+def _write_truth(
+    root: Path, subject: str, voxels: cortex.Voxels, weights: list[NDArray[np.float64]],
+    recording: Recording, repeats: NDArray[np.int64], signal: NDArray[np.float32], seen: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Write what is known of each voxel; the ceiling is that of the mean over repeats of shared pictures."""
+    ncsnr = recording.ncsnr
     truth = xr.Dataset(
         {
-            "signal": (("stimulus", "neuroid"), signal[seen].astype(np.float32)),
-            "ncsnr": ("neuroid", ncsnr), "noise_sd": ("neuroid", noise_sd),
-            "ceiling": ("neuroid", ncsnr**2 / (ncsnr**2 + np.mean(1 / k[k > 0]))),
+            "signal": (("stimulus", "neuroid"), signal.astype(np.float32)),
+            "ncsnr": ("neuroid", ncsnr), "noise_sd": ("neuroid", recording.noise_sd),
+            "ceiling": ("neuroid", ncsnr**2 / (ncsnr**2 + np.mean(1 / repeats[repeats > 0]))),
             "area": ("neuroid", voxels.area), "silent": ("neuroid", voxels.silent),
             "field": (("neuroid", "field_parameter"), voxels.field),
             "weight": (("neuroid", "true_feature"), _padded(weights)),
@@ -260,19 +298,11 @@ def _subject(
             "neuroid_id": ("neuroid", [voxel_id(subject, ijk) for ijk in voxels.grid]),
             "field_parameter": ["x_deg", "y_deg", "sigma_deg"],
         },
-        {"gain": gain.ravel(), "subject": subject},
+        {"gain": recording.gain, "subject": subject},
     )  # fmt: skip
     (root / "truth").mkdir(exist_ok=True)
     reserve(root / "truth" / f"sub-{subject}.nc", truth.nbytes + 2**16)
     truth.to_netcdf(root / "truth" / f"sub-{subject}.nc", engine="h5netcdf")
-    vertex = np.concatenate([v[v >= 0] for v in voxels.vertex_voxel.values()])
-    vertex = vertex[voxels.general[vertex]]
-    return {
-        "sessions": n_sessions, "shape": list(voxels.shape),
-        "nsdgeneral_voxels": int(voxels.general.sum()), "nsdgeneral_vertices": len(vertex),
-        "median_ncsnr": round(float(np.nanmedian(estimated[voxels.general])), 4),
-        "median_ncsnr_surface": round(float(np.nanmedian(estimated[vertex])), 4),
-    }  # fmt: skip
 
 
 def voxel_id(subject: str, ijk: NDArray[np.int64]) -> str:

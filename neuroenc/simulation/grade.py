@@ -16,10 +16,8 @@ from tqdm import tqdm
 from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
-from neuroenc.datasets import cortex, grammar, nsd, simulate
+from neuroenc.datasets import nsd
 from neuroenc.decoders import nano as small
-from neuroenc.decoders.nano_training import STREAM
-from neuroenc.decoders.voxels import words_of
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.ceilings import ceiling
@@ -27,7 +25,12 @@ from neuroenc.evaluation.scores import pearson_r
 from neuroenc.features import nano
 from neuroenc.files import existing
 from neuroenc.records import row
+from neuroenc.simulation import cortex, grammar, simulate
+from neuroenc.simulation.train_decoders import STREAM
+from neuroenc.simulation.train_network import training_scenes
+from neuroenc.words import content_words
 
+Row = dict[str, Any]
 COMMAND = "neuroenc evaluate grade"
 KINDS = {
     "early": tuple(cortex.WEDGES), "language": (cortex.LANGUAGE,),
@@ -42,7 +45,7 @@ def grade(
     split: xr.Dataset,
     attention: dict[str, xr.Dataset] | None = None,
     captions: dict[str, pd.DataFrame] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Grade every stage of a simulated run.
 
     Parameters
@@ -65,71 +68,73 @@ def grade(
         Rows: error of each ceiling, false positives among silent voxels, r of each model per kind
         of area against the known ceiling, what ridge reaches when given the true features.
     """
-    root = nsd.root_of(config.dataset)
-    seed = config.simulate.seed
-    n_pictures = config.simulate.n_shared + config.simulate.n_subjects * config.simulate.n_unique
-    pictures = simulate.make_pictures(n_pictures, seed, config.simulate.picture_size)
-    streams = {(nano.record()["n_pictures"], nano.record()["seed"])}
-    for path in (small.PICTURES, small.CAPTIONS):
-        of = small.record(path)
-        streams.add((of["n_pictures"], of["seed"] + STREAM))
-    trained = {repr(scene) for n, s in streams for scene in nano.training_scenes(n, s)}
-    shared = sum(repr(scene) in trained for scene in pictures.scenes)
-    rows = [
-        row("pictures shared by network training and subjects", shared, unit="pictures",
-            n=n_pictures, command=COMMAND, seed=seed)
-    ]  # fmt: skip
+    root, options = nsd.root_of(config.dataset), config.simulate
+    n_pictures = options.n_shared + options.n_subjects * options.n_unique
+    pictures = simulate.make_pictures(n_pictures, options.seed, options.picture_size)
     energy = cortex.oriented_energy(pictures.pixels)
+    ridge = next(e for e in config.encoders.values() if e.name == "ridge")
+    rows = [_shared_pictures(pictures, options.seed)]
     for subject, data in responses.items():
-        truth = _truth(root, subject, data)
-        silent, area = truth["silent"].values, truth["area"].values
-        known = truth["ceiling"].values
-        test = data["split"].values == "test"
-        labels: dict[str, Any] = {"command": COMMAND, "seed": seed, "subject": subject}
-        for method in ("ncsnr", "split_half", "explainable_variance"):
-            found = ceiling(data["response"].values[test], data["stimulus_id"].values[test], method,
-                            data["ncsnr"].values)  # fmt: skip
-            error = found - known
-            finite = np.isfinite(error)
-            rows += [
-                row(f"ceiling error {what}", value, unit="share of variance", n=int(finite.sum()),
-                    method=method, ceiling=float(known.mean()), **labels)
-                for what, value in (("mean", error[finite].mean()),
-                                    ("median absolute", np.median(np.abs(error[finite]))))
-            ]  # fmt: skip
+        truth = truth_of(root, subject, data)
+        labels = {"command": COMMAND, "seed": options.seed, "subject": subject}
+        rows += _ceilings(data, truth, labels)
         for (who, model), s in scores.items():
-            if who != subject:
-                continue
-            p = s["p"].values[silent & np.isfinite(s["p"].values)]
-            hits = int((p < 0.05).sum())
-            exact = binomtest(hits, len(p)).proportion_ci(0.95)
-            rows.append(row("silent voxels with p < 0.05", hits / len(p), unit="share", n=len(p),
-                            interval=(exact.low, exact.high), null=0.05, model=model, **labels))  # fmt: skip
-            r = s["score"].sel(metric="pearson_r").values
-            for kind, areas in KINDS.items():
-                inside = np.isin(area, areas) & ~silent & np.isfinite(r)
-                rows.append(row("mean test r", r[inside].mean(), unit="Pearson r", n=int(inside.sum()),
-                                ceiling=float(np.sqrt(known[inside]).mean()), null=0.0,
-                                area_kind=kind, model=model, **labels))  # fmt: skip
+            if who == subject:
+                rows += _accuracy(s, truth, labels | {"model": model})
         if attention and subject in attention:
             rows += attention_in_boxes(attention[subject], pictures.scenes, labels)
         if captions and subject in captions:
             rows += captions_of_categories(captions[subject], truth, labels)
-        rows += _true_features(
-            data,
-            truth,
-            split,
-            energy,
-            pictures,
-            next(e for e in config.encoders.values() if e.name == "ridge"),
-            labels,
-        )
+        rows += _true_features(data, truth, split, energy, pictures, ridge, labels)
     return rows
 
 
-def attention_in_boxes(
-    maps: xr.Dataset, scenes: list[grammar.Scene], labels: dict[str, Any]
-) -> list[dict[str, Any]]:
+def _shared_pictures(pictures: simulate.Pictures, seed: int) -> Row:
+    """Count the pictures of subjects on which small networks were trained; there should be none."""
+    streams = {(nano.record()["n_pictures"], nano.record()["seed"])}
+    for path in (small.PICTURES, small.CAPTIONS):
+        of = small.record(path)
+        streams.add((of["n_pictures"], of["seed"] + STREAM))
+    trained = {repr(scene) for n, s in streams for scene in training_scenes(n, s)}
+    shared = sum(repr(scene) in trained for scene in pictures.scenes)
+    return row("pictures shared by network training and subjects", shared, unit="pictures",
+               n=len(pictures.scenes), command=COMMAND, seed=seed)  # fmt: skip
+
+
+def _ceilings(data: xr.Dataset, truth: xr.Dataset, labels: Row) -> list[Row]:
+    """Hold each estimate of the ceiling against the one that is known."""
+    known, test = truth["ceiling"].values, data["split"].values == "test"
+    rows = []
+    for method in ("ncsnr", "split_half", "explainable_variance"):
+        found = ceiling(data["response"].values[test], data["stimulus_id"].values[test], method,
+                        data["ncsnr"].values)  # fmt: skip
+        error = (found - known)[np.isfinite(found - known)]
+        rows += [
+            row(f"ceiling error {what}", value, unit="share of variance", n=len(error), method=method,
+                ceiling=float(known.mean()), **labels)
+            for what, value in (("mean", error.mean()), ("median absolute", np.median(np.abs(error))))
+        ]  # fmt: skip
+    return rows
+
+
+def _accuracy(s: xr.Dataset, truth: xr.Dataset, labels: Row) -> list[Row]:
+    """Count false positives among silent voxels; give r of each kind of area beside its known ceiling."""
+    silent, area, known = (truth[k].values for k in ("silent", "area", "ceiling"))
+    p = s["p"].values[silent & np.isfinite(s["p"].values)]
+    hits = int((p < 0.05).sum())
+    exact = binomtest(hits, len(p)).proportion_ci(0.95)
+    rows = [row("silent voxels with p < 0.05", hits / len(p), unit="share", n=len(p),
+                interval=(exact.low, exact.high), null=0.05, **labels)]  # fmt: skip
+    r = s["score"].sel(metric="pearson_r").values
+    for kind, areas in KINDS.items():
+        inside = np.isin(area, areas) & ~silent & np.isfinite(r)
+        rows.append(row("mean test r", r[inside].mean(), unit="Pearson r", n=int(inside.sum()),
+                        ceiling=float(np.sqrt(known[inside]).mean()), null=0.0, area_kind=kind,
+                        **labels))  # fmt: skip
+    return rows
+
+
+def attention_in_boxes(maps: xr.Dataset, scenes: list[grammar.Scene], labels: Row) -> list[Row]:
     """Say how often the peak of a category area's map lies in a box of its objects, where there is one.
 
     Parameters
@@ -174,8 +179,8 @@ def attention_in_boxes(
     ]  # fmt: skip
 
 
-def _truth(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:
-    """Truth of the neuroids of `responses`, in their order."""
+def truth_of(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:
+    """Read the truth of the neuroids of `responses`, in their order."""
     path = existing(root / "truth" / f"sub-{subject}.nc", made_by="Only simulated data can be graded.")
     truth = xr.load_dataset(path, engine="h5netcdf")
     place = {n: i for i, n in enumerate(truth["neuroid_id"].values)}
@@ -188,9 +193,7 @@ def _truth(root: Path, subject: str, responses: xr.Dataset) -> xr.Dataset:
     return truth.isel(neuroid=[place[n] for n in wanted])
 
 
-def captions_of_categories(
-    table: pd.DataFrame, truth: xr.Dataset, labels: dict[str, Any]
-) -> list[dict[str, Any]]:
+def captions_of_categories(table: pd.DataFrame, truth: xr.Dataset, labels: Row) -> list[Row]:
     """Grade captions: the word of the right category, and silence about silent voxels.
 
     Parameters
@@ -202,7 +205,7 @@ def captions_of_categories(
     labels : dict
         Of the rows.
     """
-    words = small.category_words()
+    words = grammar.category_words()
     preferred, silent = truth["preferred"].values, truth["silent"].values
     confident = table["confident"].to_numpy(bool)
     chosen = np.flatnonzero((preferred != "") & confident)
@@ -210,7 +213,7 @@ def captions_of_categories(
     for column in ("caption", "generated"):
         if column not in table:
             continue
-        said = [set(words_of(str(c))) for c in table[column]]
+        said = [set(content_words(str(c))) for c in table[column]]
         right = np.array([bool(said[v] & words[preferred[v]]) for v in chosen])
         guesses = [[bool(said[v] & some) for some in words.values()] for v in chosen]
         chance = np.mean(guesses) if guesses else np.nan
@@ -232,8 +235,8 @@ def captions_of_categories(
 
 def _true_features(
     responses: xr.Dataset, truth: xr.Dataset, split: xr.Dataset, energy: NDArray[np.float32],
-    pictures: simulate.Pictures, encoder: Ridge, labels: dict[str, Any],
-) -> list[dict[str, Any]]:  # fmt: skip
+    pictures: simulate.Pictures, encoder: Ridge, labels: Row,
+) -> list[Row]:  # fmt: skip
     """Share of the attainable r that ridge reaches from what truly drives each voxel."""
     ids, mean = average_repeats(responses)
     side, inner = splits.sides(split, 0, ids, ids)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from neuroenc.datasets import grammar
+from neuroenc.simulation import grammar
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import scipy.io
 import xarray as xr
 
-from neuroenc.datasets import cortex
-from neuroenc.datasets.simulate import simulate
+from neuroenc.simulation import cortex
+from neuroenc.simulation.simulate import simulate
 from tests.conftest import SMALL
 
 BETAS = "nsddata_betas/ppdata/subj01/{}/betas_fithrf_GLMdenoise_RR"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from neuroenc.datasets.grammar import CATEGORIES
+from neuroenc.simulation.grammar import CATEGORIES
 
 DEGREES = 8.4  # width of the picture in degrees of visual angle, as in NSD
 N_ORIENTATIONS, WAVELENGTHS, GRID = 4, (4.0, 8.0, 16.0), 32  # px of a 128 px picture

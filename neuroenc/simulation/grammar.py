@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from neuroenc.words import content_words
+
 SUPERSAMPLING = 3
 COLOURS = {
     "red": (200, 40, 40), "orange": (235, 140, 30), "yellow": (240, 210, 60),
@@ -189,6 +191,14 @@ def vocabulary() -> list[str]:
     phrases = [p for group in (*SYNONYMS.values(), *SETTING_PHRASES.values()) for p in group]
     extra = "a an and big small left right of above below two three things picture"
     return sorted({*" ".join(phrases).split(), *COLOURS, *extra.split()})
+
+
+def category_words() -> dict[str, set[str]]:
+    """Return the content words by which captions name each category."""
+    return {
+        category: {w for kind in kinds for phrase in SYNONYMS[kind] for w in content_words(phrase)}
+        for category, kinds in KINDS.items()
+    }
 
 
 def draw(scene: Scene, size: int = 128) -> NDArray[np.uint8]:

@@ -1,0 +1,64 @@
+"""One netCDF file for each array, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from neuroenc.arrays.contracts import Kind, check
+from neuroenc.errors import ContractError, InputError
+from neuroenc.files import atomic, existing
+
+
+def save(dataset: xr.Dataset, path: str | Path) -> None:
+    """Check and write one netCDF file, chunked along neuroids, under a temporary name first."""
+    check(dataset, dataset.attrs["kind"])
+    encoding: dict[str, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind == "f":
+            encoding[str(name)] = {"_FillValue": None}
+        if "neuroid" in variable.dims and variable.ndim > 1 and variable.size:
+            encoding.setdefault(str(name), {})["chunksizes"] = tuple(
+                min(size, 1024) if dim == "neuroid" else size for dim, size in variable.sizes.items()
+            )
+    with atomic(path, size=dataset.nbytes + 2**16) as partial:
+        try:
+            dataset.to_netcdf(partial, engine="h5netcdf", encoding=encoding)
+        except ValueError as error:  # half a character, a zero byte
+            raise ContractError(
+                f"Cannot write {path}: the {dataset.attrs['kind']} hold text that no file keeps ({error}). "
+                "Correct names and texts."
+            ) from None
+
+
+def load(path: str | Path, kind: Kind) -> xr.Dataset:
+    """Read one file and check it; `feature` of Features stays in the file and is read where it is indexed.
+
+    Raises
+    ------
+    InputError
+        The file is missing or cannot be read (truncated, or not netCDF).
+    ContractError
+        It is of another kind or breaks its contract.
+    """
+    try:
+        dataset = xr.open_dataset(existing(path), engine="h5netcdf", cache=False)
+        for name, variable in dataset.variables.items():
+            if (kind, name) != ("features", "feature"):
+                variable.load()
+        if kind != "features":
+            dataset.close()
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"Cannot read {path} as netCDF ({Path(path).stat().st_size} bytes): the file is "
+            "truncated or of another format. Delete it and run the command that makes it again."
+        ) from error
+    if dataset.attrs.get("kind") != kind:
+        raise ContractError(
+            f"{path} holds {dataset.attrs.get('kind', 'no neuroenc array')!r}, expected {kind!r}."
+        )
+    return check(dataset, kind)

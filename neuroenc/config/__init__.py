@@ -1,0 +1,71 @@
+"""The typed model of `config.yaml`, a file for each room's sections; import its names from here.
+
+The schema Snakemake validates is written from it (`neuroenc config schema`).
+"""
+
+from neuroenc.config.base import Section
+from neuroenc.config.configuration import Config
+from neuroenc.config.dataset import Dataset, Split
+from neuroenc.config.decoders import (
+    Classifying,
+    DecoderChoice,
+    Embedding,
+    NetworkDecoding,
+    Prior,
+    Reconstruction,
+    RidgeDecoding,
+    Synthesis,
+    VoxelCaptions,
+)
+from neuroenc.config.encoders import (
+    PLS,
+    Attention,
+    Banded,
+    Encoder,
+    EncoderChoice,
+    Factorised,
+    Gaussian,
+    Ridge,
+    SemanticTransformer,
+    Stack,
+    Trained,
+)
+from neuroenc.config.evaluation import Evaluation, Figures
+from neuroenc.config.features import SIZES, Model
+from neuroenc.config.parsing import load_config, parse, schema
+from neuroenc.config.simulation import Simulation
+
+__all__ = [
+    "PLS",
+    "SIZES",
+    "Attention",
+    "Banded",
+    "Classifying",
+    "Config",
+    "Dataset",
+    "DecoderChoice",
+    "Embedding",
+    "Encoder",
+    "EncoderChoice",
+    "Evaluation",
+    "Factorised",
+    "Figures",
+    "Gaussian",
+    "Model",
+    "NetworkDecoding",
+    "Prior",
+    "Reconstruction",
+    "Ridge",
+    "RidgeDecoding",
+    "Section",
+    "SemanticTransformer",
+    "Simulation",
+    "Split",
+    "Stack",
+    "Synthesis",
+    "Trained",
+    "VoxelCaptions",
+    "load_config",
+    "parse",
+    "schema",
+]

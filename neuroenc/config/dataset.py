@@ -1,0 +1,79 @@
+"""The sections `dataset` and `split`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from neuroenc.config.base import Place, Region, Section, Seed
+
+
+class Dataset(Section):
+    """Which recordings are read, and how."""
+
+    name: Literal[
+        "nsd",
+        "v4",
+        "haxby",
+        "mtl",
+        "n170",
+        "algonauts2023",
+        "bold5000",
+        "things_fmri",
+        "things_eeg2",
+        "treebank",
+        "stories",
+        "pereira2018",
+        "things_meg",
+        "custom",
+    ]
+    root: Place | None = Field(
+        default=None, description="Folder of the dataset; null for nsd: simulate it. Environment variables "
+        "and ~ are expanded."
+    )  # fmt: skip
+    space: Region = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
+    preparation: Region = Field(
+        default="betas_fithrf_GLMdenoise_RR",
+        description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0.",
+    )
+    mask: Region = Field(
+        default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
+        "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."
+    )  # fmt: skip
+    regions: list[Region] = Field(
+        default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
+    )  # fmt: skip
+    sessions: int | None = Field(
+        default=None, ge=1, description="nsd, treebank: read the first so many; null: all."
+    )
+    events: Literal["words", "sentences", "scenes"] = Field(
+        default="words", description="treebank: what is a stimulus."
+    )
+    reference: Literal["none", "bipolar", "laplacian"] = Field(
+        default="laplacian", description="treebank: an electrode less its neighbours on the shank."
+    )
+    band: Literal["broadband", "high_gamma"] = Field(
+        default="broadband", description="treebank: the potential, or the envelope from 70 to 150 Hz."
+    )
+
+
+class Split(Section):
+    """How stimuli are divided into training and test."""
+
+    kind: Literal["dataset", "stimulus", "kfold", "group", "chronological"] = Field(
+        default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
+        "share of the stimuli; 'kfold': random folds, each stimulus is tested once; 'group': each group "
+        "(run, story, …) is the test set once; 'chronological': each film is cut into `n_folds` stretches, "
+        "each tested once."
+    )  # fmt: skip
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    n_folds: int = Field(
+        default=1, ge=1, description="Repetitions of a random split; folds of kfold; stretches of a film."
+    )
+    embargo: float = Field(
+        default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
+        "is left out of training."
+    )  # fmt: skip
+    n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
+    seed: Seed = 0

@@ -1,0 +1,182 @@
+"""The sections `decoders`, `captions`, `reconstruction` and `synthesis`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neuroenc.config.base import Device, Layer, Region, Section, Seed
+from neuroenc.config.encoders import Alphas
+
+
+class Prior(Section):
+    """A diffusion prior: from decoded embeddings to embeddings that pictures have."""
+
+    n_layers: int = Field(default=2, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    head_width: int = Field(default=32, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    drop_condition: float = Field(
+        default=0.2, ge=0, lt=1, description="Share of training steps that see the learned null embedding."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    batch_size: int = Field(default=64, ge=2)
+    max_epochs: int = Field(default=40, ge=1)
+    patience: int = Field(default=10, ge=1)
+    guidance: float = Field(default=1.0, ge=0, description="Away from the null embedding; 1: none.")
+    n_steps: int = Field(default=20, ge=1, le=100, description="Of sampling.")
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+class DecoderSection(Section):
+    """What all decoders share."""
+
+    models: list[str] = Field(default_factory=list, description="Sources of embeddings; empty: all.")
+    layers: list[Layer] = Field(default_factory=list, description="Layers decoded together; empty: all.")
+    n_components: int | None = Field(
+        default=100, ge=1, description="Whitened principal components of the embeddings of training "
+        "pictures; null: all."
+    )  # fmt: skip
+    prior: Prior | None = Field(
+        default=None, description="Sample embeddings by a diffusion prior, trained on what the decoder makes "
+        "of responses it was not fitted to."
+    )  # fmt: skip
+
+
+class RidgeDecoding(DecoderSection):
+    """Exact ridge to embeddings, one alpha per component."""
+
+    name: Literal["ridge"] = "ridge"
+    alphas: Alphas = (0, 6, 13)
+
+
+class NetworkDecoding(DecoderSection):
+    """A linear layer for each subject and a shared residual network, trained by contrast."""
+
+    name: Literal["network"] = "network"
+    n_hidden: int = Field(default=512, ge=8)
+    n_blocks: int = Field(default=2, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    front: Literal["linear", "atm"] = Field(
+        default="linear", description="First layer of a subject: linear, or for epochs attention between "
+        "channels and convolutions over time."
+    )  # fmt: skip
+    repeats: Literal["mean", "random"] = Field(
+        default="mean", description="Train on the mean of a picture's repetitions, or on one at random in "
+        "each step; validation and test take the mean."
+    )  # fmt: skip
+    squared_error: float = Field(default=1.0, ge=0, description="Weight beside the contrastive loss.")
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    first_decay: float = Field(default=1e-1, ge=0, description="Weight decay of the subjects' linear layers.")
+    batch_size: int = Field(default=64, ge=2)
+    accumulate: int = Field(
+        default=1, ge=1, description="Parts into which a batch is cut to save memory; contrasts are within "
+        "a part."
+    )  # fmt: skip
+    max_epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=10, ge=1)
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+class Classifying(Section):
+    """Classes of held-out stimuli, straight from the responses."""
+
+    name: Literal["classifier"] = "classifier"
+    target: str = Field(
+        default="category", description="Of the stimuli: 'category', the strongest in the table "
+        "of categories; "
+        "'category:NAME', whether NAME is there; or a column of labels, e.g. 'group'."
+    )  # fmt: skip
+    estimator: Literal["ridge", "lda"] = Field(
+        default="ridge", description="Exact ridge to an indicator of each class, or linear "
+        "discriminants with "
+        "a shrunk covariance (Ledoit-Wolf)."
+    )  # fmt: skip
+    alphas: Alphas = (0, 6, 13)
+    repeats: Literal["mean", "single"] = Field(
+        default="mean", description="Classify the mean of a stimulus's presentations, or each of them."
+    )
+    standardise: Literal["training", "run"] = Field(
+        default="training", description="Neuroids by the training stimuli, or before that each "
+        "run by itself, "
+        "where recordings drift; this sees the test stimuli, and the scores say so."
+    )  # fmt: skip
+    window: tuple[float, float] | None = Field(
+        default=None, description="Time bins that lie between these times (s); null: all."
+    )
+    bin_width: float | None = Field(
+        default=None, gt=0, description="Average time bins to this width (s); null: as recorded."
+    )
+    time: Literal["joined", "each"] = Field(
+        default="joined", description="Read all time bins together, or each by itself: accuracy over time."
+    )
+    n_permutations: int = Field(default=100, ge=19, description="Labels dealt anew and fitted again.")
+    n_bootstraps: int = Field(default=1000, ge=100)
+    seed: Seed = 0
+
+
+Embedding = RidgeDecoding | NetworkDecoding
+Decoder = Annotated[RidgeDecoding | NetworkDecoding | Classifying, Field(discriminator="name")]
+
+
+class DecoderChoice(Section):
+    """One decoder with its options, by itself."""
+
+    decoder: Decoder
+
+
+class VoxelCaptions(Section):
+    """What each voxel wants, in words."""
+
+    model: str = Field(description="Whose embeddings; the stimuli need captions.")
+    layer: Layer | None = Field(default=None, description="Null: all layers.")
+    temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
+    generate: bool = Field(
+        default=False, description="Write captions as well, by the captioner that comes along (nano)."
+    )
+
+
+class Reconstruction(Section):
+    """Pictures and captions from decoded embeddings."""
+
+    decoder: str = Field(description="Of `decoders`: whose embeddings.")
+    model: str = Field(description="Of `models`: the embeddings it decodes.")
+    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter"] = Field(
+        default="nano", description="What draws: the decoder that comes along for pictures of the grammar, "
+        "Kandinsky 2.2, Stable unCLIP, or SDXL-turbo with an IP-Adapter (`neuroenc weights fetch`)."
+    )  # fmt: skip
+    low_level: str | None = Field(
+        default=None, description="Of `decoders`: one whose only model is small pictures (extractor "
+        "'pixel'), from which drawing starts."
+    )  # fmt: skip
+    strength: float = Field(
+        default=0.85, gt=0, le=1, description="Share of the way back to noise from the low-level picture."
+    )
+    guidance: float | None = Field(default=None, ge=0, description="Null: what suits the generator.")
+    n_steps: int | None = Field(default=None, ge=1, description="Null: what suits the generator.")
+    side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
+    captions: bool = Field(default=False, description="Caption the embeddings as well (nano).")
+    judges: list[str] = Field(
+        default_factory=list, description="Of `models`: networks by whose layers pictures are identified."
+    )
+    closed_loop: list[str] = Field(
+        default_factory=list, description="Fits (MODEL or MODEL-ENCODER) that predict responses to the "
+        "pictures."
+    )  # fmt: skip
+    seed: Seed = 0
+    device: Device = "auto"
+
+
+class Synthesis(Section):
+    """Pictures that regions would answer to (embeddings of nano)."""
+
+    model: str = Field(description="Of `models`: the small network, with its layer `visual`.")
+    regions: list[Region] = Field(min_length=1)
+    judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
+    scale: float = Field(default=3.0, ge=0, description="Strength of the gradient.")
+    seed: Seed = 0

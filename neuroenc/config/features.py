@@ -1,0 +1,159 @@
+"""The section `models`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from neuroenc.config.base import Device, Layer, Layout, Place, Section
+from neuroenc.errors import suggest
+
+Extractor = Literal[
+    "open_clip", "open_clip_text", "timm", "torchvision", "transformers", "gabor", "pixel", "luminance",
+    "spectral", "category", "caption",
+]  # fmt: skip
+SIZES = ("img_size", "image_size", "force_image_size")  # what the libraries call the side of their pictures
+# arguments of the libraries' constructors that fetch, read or run something, or undo what neuroenc relies on
+REFUSED_OPTIONS = frozenset([
+    "auto_map", "cache_dir", "checkpoint_path", "code_revision", "config", "device", "device_map", "dtype",
+    "exportable", "features_only", "force_download", "force_preprocess_cfg", "from_flax", "from_tf",
+    "gguf_file", "hf_model_name", "hf_model_pretrained", "hf_tokenizer_name", "in_channels", "in_chans",
+    "jit", "load_weights", "local_files_only", "model_name", "no_jit", "num_channels", "output_dict",
+    "output_loading_info", "precision", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
+    "pretrained_hf", "pretrained_image", "pretrained_image_path", "pretrained_text", "pretrained_text_path",
+    "proxies", "quantization_config", "require_pretrained", "revision", "scriptable", "state_dict",
+    "subfolder", "timm_model_pretrained", "token", "torch_dtype", "trust_remote_code", "use_auth_token",
+    "use_safetensors", "weights", "weights_only",
+])  # fmt: skip
+
+
+class Model(Section):
+    """A source of features."""
+
+    extractor: Extractor | None = Field(
+        default=None, description="Library or kind; null: `network` is a name that `neuroenc features list` "
+        "knows."
+    )  # fmt: skip
+    network: str | None = Field(
+        default=None,
+        pattern=r"^[^\x00-\x1f\x7f{}-][^\x00-\x1f\x7f{}]*$",
+        description="Name in the library; for open_clip also a JSON configuration, for "
+        "transformers a folder with config.json and tokenizer."
+    )  # fmt: skip
+    weights: Place | None = Field(
+        default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
+        "fetched weights of a known network."
+    )  # fmt: skip
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="Expected hash of the checkpoint file."
+    )
+    tag: str | None = Field(
+        default=None,
+        pattern="^[A-Za-z0-9][A-Za-z0-9_.+-]*$",
+        description="Published weights of the library that the checkpoint holds, or was "
+        "trained like (torchvision 'IMAGENET1K_V1', timm 'a1_in1k', open_clip 'openai'): pictures are "
+        "prepared for them. Null: the file tells, by its hash or name, or there is one way alone."
+    )  # fmt: skip
+    layers: list[Layer] = Field(default_factory=list)
+    pooling: str = Field(
+        default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
+    )  # fmt: skip
+    layout: dict[Layer, Layout] = Field(
+        default_factory=dict, description="Layers whose layout cannot be told: 'channels_first', "
+        "'channels_last', or 'tokens:<k>' (channels last, behind k class and register tokens)."
+    )  # fmt: skip
+    context: int = Field(
+        default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
+    )
+    frame_rate: float = Field(
+        default=1.0, gt=0, description="Films: read at least so many frames of each "
+        "second, evenly over the stimulus; the features of a stimulus are their mean."
+    )  # fmt: skip
+    regions: Place | None = Field(
+        default=None, description="HDF5 of detected objects for networks that read them: features (n, "
+        "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
+    )  # fmt: skip
+    projection: str | None = Field(
+        default=None, description="'sparse:<error>', a seeded random projection that keeps squared distances "
+        "within this share, or 'pca:<components>', fitted to training stimuli."
+    )  # fmt: skip
+    dtype: Literal["float16", "float32"] = Field(default="float32", description="On disk.")
+    device: Device = "auto"
+    input_size: int | None = Field(
+        default=None, ge=1, le=8192, description="Side of the pictures that timm's, torchvision's or "
+        "open_clip's network sees, px; null: its own."
+    )  # fmt: skip
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the library's constructor; `crop_pct`: the share of "
+        "the picture kept."
+    )  # fmt: skip
+    normalisation: Literal["library", "imagenet", "half"] = Field(
+        default="library", description="Channel statistics: those of the weights, ImageNet's, or mean and "
+        "deviation 0.5 (range -1 to 1)."
+    )  # fmt: skip
+
+    @field_validator("weights")
+    @classmethod
+    def _random(cls, weights: str | None) -> str | None:
+        seeded = re.match("random(:|$)", weights or "", re.IGNORECASE)
+        if seeded and not re.fullmatch("random:[0-9]{1,18}", weights or ""):
+            raise ValueError("Expected random:<seed>, a number of at most 18 digits")
+        return weights
+
+    @field_validator("pooling")
+    @classmethod
+    def _known(cls, pooling: str) -> str:
+        if not re.fullmatch("mean|tokens|cls|last|grid:[1-9][0-9]{0,2}", pooling):
+            raise ValueError(suggest(pooling, ("mean", "tokens", "cls", "last", "grid:1", "…", "grid:999")))
+        return pooling
+
+    @field_validator("projection")
+    @classmethod
+    def _projects(cls, projection: str | None) -> str | None:
+        if projection and not re.fullmatch(r"sparse:0?\.[0-9]*[1-9][0-9]*|pca:[1-9][0-9]{0,8}", projection):
+            raise ValueError("Expected 'sparse:<error>', above 0 and below 1, or 'pca:<components>'")
+        return projection
+
+    @field_validator("options")
+    @classmethod
+    def _harmless(cls, options: dict[str, Any]) -> dict[str, Any]:
+        pending = [options]
+        while pending:
+            for key, value in pending.pop().items():
+                if key in REFUSED_OPTIONS:
+                    raise ValueError(
+                        f"{key!r} is not for `options`: networks are built by their library's own code, "
+                        "for RGB, and take `weights` alone"
+                    )
+                inner = value if isinstance(value, list) else [value]
+                pending += [v for v in inner if isinstance(v, dict)]
+        crop = options.get("crop_pct", 1)
+        if isinstance(crop, bool) or not isinstance(crop, (int, float)) or not 0 < crop <= 1:
+            raise ValueError(f"crop_pct is {crop!r}, expected a share above 0 and at most 1")
+        return options
+
+    @model_validator(mode="after")
+    def _fits_the_extractor(self) -> Self:
+        pictures = self.extractor in (None, "timm", "torchvision", "open_clip", "open_clip_text")
+        if self.network is None and (pictures or self.extractor == "transformers"):
+            raise ValueError("name a `network`")
+        if self.extractor == "transformers" and self.weights and not self.weights.startswith("random:"):
+            raise ValueError("transformers reads weights from the folder `network`: leave `weights` out")
+        if self.sha256 and ((self.weights or "").startswith("random:") or not pictures):
+            raise ValueError("`sha256` is of a checkpoint file, and none is read here: leave it out")
+        for key in ("tag", "input_size"):
+            if getattr(self, key) and not pictures:
+                raise ValueError(f"`{key}` is for timm, torchvision and open_clip, not for {self.extractor}")
+        for key in SIZES if pictures else ():
+            if key in self.options and not _is_size(self.options[key]):
+                raise ValueError(f"options.{key} is {self.options[key]!r}, expected px; see `input_size`")
+            if key in self.options and self.input_size:
+                raise ValueError(f"`input_size` and options.{key} say the same: leave one out")
+        return self
+
+
+def _is_size(value: Any) -> bool:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(isinstance(s, int) and not isinstance(s, bool) and s > 0 for s in sides)
