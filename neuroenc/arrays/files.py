@@ -11,6 +11,10 @@ from neuroenc.arrays.contracts import Kind, check
 from neuroenc.errors import ContractError, InputError
 from neuroenc.files import atomic, existing
 
+# variables that are read where they are indexed
+LARGE = {"feature", "response", "prediction", "validation"}
+CHUNK = 1024  # neuroids that lie together in a file
+
 
 def save(dataset: xr.Dataset, path: str | Path) -> None:
     """Check and write one netCDF file, chunked along neuroids, under a temporary name first."""
@@ -21,7 +25,7 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
             encoding[str(name)] = {"_FillValue": None}
         if "neuroid" in variable.dims and variable.ndim > 1 and variable.size:
             encoding.setdefault(str(name), {})["chunksizes"] = tuple(
-                min(size, 1024) if dim == "neuroid" else size for dim, size in variable.sizes.items()
+                min(size, CHUNK) if dim == "neuroid" else size for dim, size in variable.sizes.items()
             )
     with atomic(path, size=dataset.nbytes + 2**16) as partial:
         try:
@@ -34,7 +38,9 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
 
 
 def load(path: str | Path, kind: Kind) -> xr.Dataset:
-    """Read one file and check it; `feature` of Features stays in the file and is read where it is indexed.
+    """Read one file and check it.
+
+    What is large, responses, features and predictions, stays in the file and is read where it is indexed.
 
     Raises
     ------
@@ -46,9 +52,9 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
     try:
         dataset = xr.open_dataset(existing(path), engine="h5netcdf", cache=False)
         for name, variable in dataset.variables.items():
-            if (kind, name) != ("features", "feature"):
+            if name not in LARGE:
                 variable.load()
-        if kind != "features":
+        if not LARGE & set(dataset.variables):
             dataset.close()
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):

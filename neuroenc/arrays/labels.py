@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays.contracts import CONTRACT, REGION_PREFIX
-from neuroenc.blocks import columns
+from neuroenc.arrays.files import CHUNK
+from neuroenc.blocks import blocks, columns
 from neuroenc.errors import ContractError, invalid
 
 
@@ -35,17 +36,21 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
     """
     ids, first, inverse = np.unique(responses["stimulus_id"].values, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
-    values = responses["response"].values
-    flat = values.reshape(len(values), -1)
-    mean = np.empty((len(ids), flat.shape[1]), np.float32)
-    for cut in columns(*flat.shape):
-        present = np.isfinite(flat[:, cut])
-        total, count = np.zeros((2, len(ids), present.shape[1]))
-        np.add.at(total, rank, np.where(present, flat[:, cut], 0))
-        np.add.at(count, rank, present)
-        with np.errstate(invalid="ignore"):
-            mean[:, cut] = total / count
-    return ids[np.argsort(first)], mean.reshape(len(ids), *values.shape[1:])
+    response = responses["response"]
+    mean = np.empty((len(ids), *response.shape[1:]), np.float32)
+    for part in blocks(response.shape[1], CHUNK):
+        values = response[:, part].values
+        flat = values.reshape(len(values), -1)
+        out = np.empty((len(ids), flat.shape[1]), np.float32)
+        for cut in columns(*flat.shape):
+            present = np.isfinite(flat[:, cut])
+            total, count = np.zeros((2, len(ids), present.shape[1]))
+            np.add.at(total, rank, np.where(present, flat[:, cut], 0))
+            np.add.at(count, rank, present)
+            with np.errstate(invalid="ignore"):
+                out[:, cut] = total / count
+        mean[:, part] = out.reshape(len(ids), *values.shape[1:])
+    return ids[np.argsort(first)], mean
 
 
 def positions(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.int64]:

@@ -195,14 +195,14 @@ def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.s
 
 
 def ceiling(
-    response: ArrayLike, stimulus: ArrayLike, method: str, ncsnr: ArrayLike, given: ArrayLike | None = None
+    response: Any, stimulus: ArrayLike, method: str, ncsnr: ArrayLike, given: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """Share of explainable variance of the mean response to each stimulus.
 
     Parameters
     ----------
     response : array of shape (n_presentations, n_neuroids)
-        Test presentations. NaN marks a missing value.
+        Test presentations; also one that is read from a file. NaN marks a missing value.
     stimulus : array of shape (n_presentations,)
     method : {"ncsnr", "split_half", "explainable_variance", "given"}
         "ncsnr" takes the dataset's own map where it has one, else the repeats given.
@@ -216,12 +216,18 @@ def ceiling(
     ndarray of shape (n_neuroids,)
         NaN where nothing is repeated and no map is given, and of what does not vary.
     """
-    values, ncsnr = np.asarray(response), np.asarray(ncsnr, np.float64)
+    ncsnr = np.asarray(ncsnr, np.float64)
     given = np.full(len(ncsnr), np.nan) if given is None else np.asarray(given, np.float64)
     mapped = np.isfinite(ncsnr).any()
     parts = [
-        _ceiling(values[:, cut], np.asarray(stimulus), method, ncsnr[cut] if mapped else None, given[cut])
-        for cut in columns(*values.shape)
+        _ceiling(
+            np.asarray(response[:, cut]),
+            np.asarray(stimulus),
+            method,
+            ncsnr[cut] if mapped else None,
+            given[cut],
+        )
+        for cut in columns(*response.shape)
     ]
     return np.concatenate([np.zeros(0), *parts])
 

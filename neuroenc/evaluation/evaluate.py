@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from neuroenc.config import Evaluation
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.ceilings import ceiling
-from neuroenc.evaluation.identification import own_rank, standardise_by
+from neuroenc.evaluation.identification import Patterns, standardise_by
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
 from neuroenc.evaluation.time_course import cluster_p
@@ -201,14 +202,30 @@ def _with_regions(
     return scores.assign_coords(region_name=("region", list(members)), estimate=["mean", "low", "high"])
 
 
+class Trials:
+    """Some presentations, (n_presentations, n_neuroids x n_time_bins): columns are read from the file."""
+
+    def __init__(self, response: xr.DataArray, rows: NDArray[np.int64]) -> None:
+        self.response, self.rows = response, rows
+        self.n_bins = int(np.prod(response.shape[2:]))
+        self.shape = len(rows), response.shape[1] * self.n_bins
+
+    def __getitem__(self, at: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Read columns, `[:, cut]`, of all rows: what lies together is read at once."""
+        cut = at[1]
+        first, last = cut.start // self.n_bins, -(-cut.stop // self.n_bins)
+        found = self.response[:, first:last].values[self.rows].reshape(len(self.rows), -1)
+        return found[:, cut.start - first * self.n_bins : cut.stop - first * self.n_bins]
+
+
 def _ceiling(responses: xr.Dataset, tested: np.ndarray, method: str) -> tuple[str, np.ndarray]:
     """Ceiling of what is scored; one that comes with the data if asked for, or where nothing is repeated."""
     shown = np.flatnonzero(np.isin(responses["stimulus_id"].values, tested))
     keys = [responses[k].values[shown] for k in ("repetition", "run", "session", "stimulus_id")]
     shown = shown[np.lexsort(keys)]  # halves are drawn by the order of repeats
     stimulus = responses["stimulus_id"].values[shown]
-    trials = responses["response"].values[shown].reshape(len(shown), -1)
-    n_bins = trials.shape[1] // responses.sizes["neuroid"]
+    trials = Trials(responses["response"], shown)
+    n_bins = trials.n_bins
     given, ncsnr = (
         np.repeat(responses[k].values, n_bins) if k in responses.coords else np.full(trials.shape[1], np.nan)
         for k in ("noise_ceiling", "ncsnr")
@@ -236,17 +253,24 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
+def _standardised(rows: Rows, fold: int, cut: slice) -> list[Floats]:
+    """Standardise what a fold's test stimuli evoked, and what was predicted, for some neuroids."""
+    here = rows.fold == fold
+    return standardise_by(
+        rows.mean[:, cut][rows.training[fold]], rows.y[:, cut][here], rows.prediction[:, cut][here]
+    )
+
+
 def _identification(predictions: xr.Dataset, rows: Rows) -> dict[str, float]:
     """Identify each fold's test stimuli; neuroids weigh by their validation R2."""
     found: dict[int, list[float]] = {1: [], 5: []}
     chance: dict[int, list[float]] = {1: [], 5: []}
     for f in np.unique(rows.fold):
         here = rows.fold == f
-        measured, predicted = standardise_by(rows.mean[rows.training[f]], rows.y[here], rows.prediction[here])
         validation = predictions["validation_r2"].values[f]
-        rank = own_rank(
-            measured, predicted, np.where(np.isnan(validation), -np.inf, validation).max(0).ravel()
-        )
+        weight = np.where(np.isnan(validation), -np.inf, validation).max(0).ravel()
+        patterns = Patterns(partial(_standardised, rows, f), (int(here.sum()), len(weight)), weight)
+        rank = patterns.own_rank()
         for k in (1, 5):
             chance[k].append(min(1.0, k / here.sum()))
             # where validation trusts no neuroid there is nothing to go by: a guess

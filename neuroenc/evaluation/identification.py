@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroenc.blocks import columns
+from neuroenc.blocks import blocks, columns
 from neuroenc.ranking import ahead
 from neuroenc.real import varies
 
+SIMILARITY_BYTES = 2**29  # of the similarities that are held at a time
 FEWEST = 3  # neuroids, by weight, whose pattern has a correlation worth the name
 
 
@@ -49,8 +52,11 @@ def pattern_similarity(
         Row: measured, column: predicted. Correlations, or distances squared and negative; NaN where no
         neuroid has weight.
     """
-    a, b = _inner(measured, predicted, weight)
-    return np.asarray(a @ b.T)
+    a, b = np.asarray(measured, np.float64), np.asarray(predicted, np.float64)
+    patterns = Patterns(lambda cut: (a[:, cut], b[:, cut]), (len(a), a.shape[1]), weight)
+    if patterns.total == 0:
+        return np.full((len(a), len(b)), np.nan)
+    return patterns.similarity(slice(0, len(a)))
 
 
 def own_rank(
@@ -68,34 +74,71 @@ def own_rank(
     int array of shape (n_stimuli,)
         None where no pattern can be compared.
     """
-    a, b = _inner(measured, predicted, weight)
-    if not (np.isfinite(a).any() and np.isfinite(b).any()):
-        return None
-    rows = columns(len(b), len(a))
-    return np.concatenate([ahead(a[cut] @ b.T, cut.start) for cut in rows])
-
-
-def _inner(
-    measured: ArrayLike, predicted: ArrayLike, weight: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Patterns whose inner products are the similarities."""
     a, b = np.asarray(measured, np.float64), np.asarray(predicted, np.float64)
-    w = np.ones(a.shape[1]) if weight is None else np.asarray(weight, np.float64)
-    known = np.isfinite(a).all(0) & np.isfinite(b).all(0) & np.isfinite(w) & (w > 0)
-    if not known.any():
-        return np.full((len(a), 1), np.nan), np.full((len(b), 1), np.nan)
-    a, b, w = a[:, known], b[:, known], w[known] / w[known].max()
-    w = w / w.sum()
-    if 1 / (w**2).sum() < FEWEST - 1e-9:  # 2 a'b - a'a - b'b
-        a, b = a * np.sqrt(w), b * np.sqrt(w)
-        one = np.ones((len(a), 1)), np.ones((len(b), 1))
-        power = [-(x**2).sum(1, keepdims=True) for x in (a, b)]
-        return np.hstack([2 * a, power[0], one[0]]), np.hstack([b, one[1], power[1]])
-    for x in (a, b):
-        x -= (x @ w)[:, None]
-        x *= np.sqrt(w)
-        x /= _size(np.einsum("ij,ij->i", x, x))[:, None]
-    return a, b
+    return Patterns(lambda cut: (a[:, cut], b[:, cut]), (len(a), a.shape[1]), weight).own_rank()
+
+
+class Patterns:
+    """Measured patterns and those predicted of the same stimuli, read in blocks of neuroids.
+
+    Parameters
+    ----------
+    read : callable
+        From a slice of neuroids to (measured, predicted), each (n_stimuli, n_in_slice), as in
+        `pattern_similarity`; called repeatedly.
+    shape : (n_stimuli, n_neuroids)
+    weight : array of shape (n_neuroids,), optional
+    """
+
+    def __init__(
+        self, read: Callable[[slice], Sequence[NDArray[np.float64]]], shape: tuple[int, int],
+        weight: ArrayLike | None = None,
+    ) -> None:  # fmt: skip
+        self.read, self.n = read, shape[0]
+        w = np.ones(shape[1]) if weight is None else np.asarray(weight, np.float64)
+        w = np.where(np.isfinite(w) & (w > 0), w, 0)
+        self.weight = w / (w.max(initial=0) or 1)
+        self.cuts = columns(2 * shape[0], shape[1])
+        centre = np.zeros((2, shape[0]))
+        for cut in self.cuts:
+            a, b = read(cut)
+            here = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+            self.weight[cut] *= here
+            w = self.weight[cut][here]
+            centre += [a[:, here] @ w, b[:, here] @ w]
+        self.total = self.weight.sum()
+        # where few neuroids count patterns are not centred, but compared by their distance
+        self.few = self.total**2 < (FEWEST - 1e-9) * (self.weight**2).sum()
+        self.centre = np.zeros_like(centre) if self.few or not self.total else centre / self.total
+
+    def similarity(self, rows: slice) -> NDArray[np.float64]:
+        """Compare some measured patterns with all predicted ones, (n_rows, n_stimuli)."""
+        product = np.zeros((rows.stop - rows.start, self.n))
+        power, other = np.zeros(len(product)), np.zeros(self.n)
+        for cut in self.cuts:
+            here = self.weight[cut] > 0
+            root = np.sqrt(self.weight[cut][here] / self.total)
+            a, b = (
+                (x[:, here] - m[:, None]) * root for x, m in zip(self.read(cut), self.centre, strict=True)
+            )
+            product += a[rows] @ b.T
+            power += np.einsum("ij,ij->i", a[rows], a[rows])
+            other += np.einsum("ij,ij->i", b, b)
+        if self.few:
+            return 2 * product - power[:, None] - other
+        return np.asarray(product / _size(power)[:, None] / _size(other))
+
+    def own_rank(self) -> NDArray[np.int64] | None:
+        """As the function of this name."""
+        if not self.total:
+            return None
+        rows = blocks(self.n, max(1, SIMILARITY_BYTES // (8 * self.n)))
+        rank, comparable = [], False
+        for cut in rows:
+            similarity = self.similarity(cut)
+            comparable |= bool(np.isfinite(similarity).any())
+            rank.append(ahead(similarity, cut.start))
+        return np.concatenate(rank) if comparable else None
 
 
 def standardise_by(train: ArrayLike, *values: ArrayLike) -> list[NDArray[np.float64]]:
