@@ -24,7 +24,8 @@ from neuroenc.arrays import average_repeats, load, regions, save
 from neuroenc.config import Config, Split, parse
 from neuroenc.datasets import cortex, module
 from neuroenc.datasets.simulate import simulate, subject_scenes
-from neuroenc.encoders.encode import Fit, encode, queries, stack_predictions
+from neuroenc.encoders.encode import Fit, encode, queries
+from neuroenc.encoders.stack import stack_predictions
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.grade import KINDS, _truth, attention_in_boxes
 from neuroenc.evaluation.scores import normalised_r, pearson_r

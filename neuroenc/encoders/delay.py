@@ -13,6 +13,28 @@ from neuroenc.arrays import join
 from neuroenc.errors import ContractError
 
 
+def earlier(delays: Sequence[int], groups: NDArray[Any]) -> NDArray[np.int64]:
+    """Find the sample that each delay looks back to.
+
+    Parameters
+    ----------
+    delays : sequence of int
+        In samples; positive ones look back.
+    groups : array of shape (n_samples,)
+        Runs or stories, in order of time: nothing passes from one to the next.
+
+    Returns
+    -------
+    array of shape (n_samples, n_delays)
+        -1 where there is nothing to look back to.
+    """
+    index = np.arange(len(groups))
+    found = index[:, None] - np.asarray(delays)
+    inside = (found >= 0) & (found < len(groups))
+    inside[inside] = (groups[found.clip(0, len(groups) - 1)] == groups[:, None])[inside]
+    return np.where(inside, found, -1)
+
+
 def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) -> NDArray[Any]:
     """Put delayed copies of the features side by side.
 
@@ -31,15 +53,41 @@ def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) 
         Zero where there is nothing to look back to.
     """
     X = np.asarray(X)
-    group = np.zeros(len(X)) if groups is None else np.asarray(groups)
-    out = np.zeros((len(X), len(delays), X.shape[1]), X.dtype)
-    index = np.arange(len(X))
-    for i, d in enumerate(delays):
-        source = index - d
-        inside = (source >= 0) & (source < len(X))
-        inside[inside] = group[source[inside]] == group[index[inside]]
-        out[inside, i] = X[source[inside]]
-    return out.reshape(len(X), -1)
+    found = earlier(delays, np.zeros(len(X)) if groups is None else np.asarray(groups))
+    return np.where(found[:, :, None] >= 0, X[found], np.zeros((), X.dtype)).reshape(len(X), -1)
+
+
+def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
+    """Find the stimulus that each delay of each stimulus looks back to, within its film.
+
+    Parameters
+    ----------
+    features : Dataset
+        Features, with the coordinates `film` and `onset`.
+    delays : sequence of int
+        In stimuli.
+
+    Returns
+    -------
+    array of shape (n_stimuli, n_delays)
+        -1 where there is none.
+
+    Raises
+    ------
+    ContractError
+        The stimuli do not run.
+    """
+    if not {"film", "onset"} <= set(features.coords):
+        raise ContractError(
+            f"The features of {features.attrs['model']!r} have no films and onsets, which `delays` go by. "
+            "Leave `delays` out, or extract the features again from stimuli that have both."
+        )
+    film = features["film"].values
+    order = np.lexsort((features["onset"].values, film))
+    found = earlier(delays, film[order])
+    out = np.empty_like(found)
+    out[order] = np.where(found >= 0, order[found], -1)
+    return out
 
 
 def gather(
@@ -68,21 +116,8 @@ def delay_stimuli(X: NDArray[Any], features: xr.Dataset, delays: Sequence[int]) 
     ----------
     X : array of shape (n_stimuli, n_features)
         A row for each stimulus of `features`.
-    features : Dataset
-        Features, with the coordinates `film` and `onset`.
-    delays : sequence of int
-        In stimuli.
-
-    Raises
-    ------
-    ContractError
-        The stimuli do not run.
+    features, delays
+        As `sources` takes them.
     """
-    if not {"film", "onset"} <= set(features.coords):
-        raise ContractError(
-            f"The features of {features.attrs['model']!r} have no films and onsets, which `delays` go by. "
-            "Leave `delays` out, or extract the features again from stimuli that have both."
-        )
-    film = features["film"].values
-    order = np.lexsort((features["onset"].values, film))
-    return delay(X[order], delays, film[order])[np.argsort(order)]
+    found = sources(features, delays)
+    return np.where(found[:, :, None] >= 0, X[found], np.zeros((), X.dtype)).reshape(len(X), -1)

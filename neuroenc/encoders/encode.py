@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +12,19 @@ from tqdm import tqdm
 
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
-from neuroenc.encoders.delay import delay_stimuli, gather
+from neuroenc.blocks import blocks
+from neuroenc.encoders.build import make
+from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
-from neuroenc.encoders.missing import by_stimulus, fittable, r2
+from neuroenc.encoders.missing import ALL, Shown, by_stimulus, fittable
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
-from neuroenc.real import deviation
 
 Floats = NDArray[Any]
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
+TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
+ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
+BLOCK_OF_NEUROIDS = 768 * 2**20  # bytes of their averaged responses: 20,000 at 10,000 stimuli
 
 
 class Fit(NamedTuple):
@@ -40,69 +44,51 @@ class Fit(NamedTuple):
     """In stimuli, of the features after that; empty: none."""
 
 
-def make(
-    options: config.Encoder, folds: list[Any], *, bands: Any = None, membership: Any = None,
-    layer_channels: tuple[int, ...] | None = None, checkpoint: Any = None,
-) -> Any:  # fmt: skip
-    """Build the estimator an encoder's options describe.
+class Sides(NamedTuple):
+    """What a fold is fitted to and tested on."""
 
-    Parameters
-    ----------
-    options : Encoder
-    folds : list of (train, validation)
-    bands : array of text, (n_features,), optional
-        For banded ridge.
-    membership : array of shape (n_targets, n_queries) or "each", optional
-        For attention routing.
-    layer_channels : tuple of int, optional
-        Channels of the layers that stand side by side; for attention routing.
-    checkpoint : path, optional
-        From which a run trained by gradient is resumed.
-    """
-    values = options.model_dump(exclude={"name", "models", "layers", "delays"})
-    if "alphas" in values:
-        low, high, number = values["alphas"]
-        values["alphas"] = np.logspace(low, high, number)
-    values["cv"] = folds
-    if values.get("device") == "cpu" and not isinstance(options, config.Trained):
-        values["device"] = None  # NumPy, without torch
-    elif "device" in values:
-        from neuroenc.devices import pick_device
+    number: int
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    inner: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    """Inner folds: rows of `train` to fit and to validate on"""
 
-        values["device"] = pick_device(values["device"])
-    if isinstance(options, config.Trained):
-        values["checkpoint"] = checkpoint
-    match options.name:
-        case "ridge":
-            from neuroenc.encoders.ridge import RidgeCV
+    @property
+    def held(self) -> NDArray[np.int64]:
+        """Rows of `train` that are also predicted by a model that was not fitted to them."""
+        return self.inner[0][1]
 
-            return RidgeCV(**values)
-        case "banded":
-            from neuroenc.encoders.banded import BandedRidgeCV
 
-            return BandedRidgeCV(bands=bands, **values)
-        case "pls":
-            from neuroenc.encoders.pls import PLS
+class Member(NamedTuple):
+    """A model fitted to one layer, or to all of them."""
 
-            return PLS(**values)
-        case "factorised":
-            from neuroenc.encoders.factorised import FactorisedCV
+    layers: list[str]
+    model: Any
+    prediction: Floats
+    """(n_test, n_usable)"""
+    validation: Floats
+    """(n_held, n_usable)"""
+    centre: Floats
+    scale: Floats
 
-            return FactorisedCV(**values)
-        case "gaussian":
-            from neuroenc.encoders.gaussian import GaussianFieldCV
 
-            return GaussianFieldCV(**values)
-        case "semantic_transformer":
-            from neuroenc.encoders.semantic_transformer import SemanticTransformer
+class FoldResult(NamedTuple):
+    """What a fold gives; NaN where a target cannot be fitted."""
 
-            return SemanticTransformer(**values)
-        case "attention":
-            from neuroenc.encoders.attention import AttentionRouting
-
-            for key in ("queries", "networks"):
-                values.pop(key)
-            return AttentionRouting(membership, layer_channels=layer_channels, **values)
+    sides: Sides
+    target: NDArray[np.int64]
+    """Those that can"""
+    prediction: Floats
+    """(n_test, n_targets)"""
+    validation: Floats
+    """(n_held, n_targets)"""
+    chosen_layer: NDArray[np.str_]
+    """(n_targets,)"""
+    alpha: Floats
+    """(n_targets,)"""
+    validation_r2: Floats
+    """(n_members, n_targets)"""
+    fits: list[Fit]
 
 
 def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[np.bool_] | None, list[str]]:
@@ -138,7 +124,7 @@ def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[n
 
 def encode(
     responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Encoder,
-    *, checkpoint: Callable[[int, str], Any] | None = None,
+    *, checkpoint: Callable[[int, str], Any] | None = None, neuroids: slice = ALL,
 ) -> tuple[xr.Dataset, list[Fit]]:  # fmt: skip
     """Fit an encoder on the training stimuli of each fold and predict its test stimuli.
 
@@ -156,6 +142,8 @@ def encode(
     options : Encoder
     checkpoint : callable, optional
         From fold and layer to the file a training run is resumed from.
+    neuroids : slice
+        A block of them (`encode_in_blocks`).
 
     Returns
     -------
@@ -172,175 +160,209 @@ def encode(
     InputError
         No neuroid varies; a layer does not vary; features are no grid of tokens where one is needed.
     """
-    ids, mean, group, left_out = by_stimulus(responses)
-    dims = responses["response"].dims[1:]
-    shape = mean.shape[1:]
-    layer_of = features["layer"].values
-    layers = list(dict.fromkeys(layer_of))
-    n_tokens = features.sizes.get("token", 1)
-    if options.name in TOKENS and n_tokens < 4:
-        raise InputError(
-            f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
-            f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
-        )
-    delays = getattr(options, "delays", [])
-    X_all, rows_of = gather(features, ids, delays)
-    X_all = X_all.reshape(len(X_all), n_tokens, -1)
-    membership, names = None, ["all"]
-    if isinstance(options, config.Attention):
-        if len(shape) > 1:
-            raise InputError("Encoder 'attention' reads responses without time bins. Average them first.")
-        membership, all_names = queries(responses, options)
-
-    together = options.name in ("attention", "banded")
-    members = [layers] if together else [[name] for name in layers]
+    shown = by_stimulus(responses, neuroids)
+    responses = responses.isel(neuroid=neuroids)
+    _check_layout(features, shown.mean, options)
+    membership, names = queries(responses, options) if options.name == "attention" else (None, ["all"])
+    layers = list(dict.fromkeys(features["layer"].values))
+    members = [layers] if options.name in TOGETHER else [[name] for name in layers]
+    results = []
     n_folds = split.sizes["fold"]
-    chosen_layer = np.zeros((n_folds, *shape), np.array(["all", *layers]).dtype)
-    chosen_alpha = np.full((n_folds, *shape), np.nan, np.float32)
-    score = np.full((n_folds, len(members), *shape), np.nan, np.float32)
-    out: dict[str, list[Any]] = {
-        k: [] for k in ("prediction", "fold", "id", "validation", "held_fold", "held_id")
-    }
-    fits: list[Fit] = []
-    training = np.zeros((n_folds, len(ids)), bool)
-    steps = tqdm(total=n_folds * len(members), desc=options.name, disable=None)
-    for fold in range(n_folds):
-        side, inner = splits.sides(split, fold, ids, group)
-        train, test = side == splits.TRAIN, side == splits.TEST
-        training[fold] = train
-        Y = mean[train].reshape(train.sum(), -1)
-        folds = folds_of(splits.inner_folds(inner[train]), len(Y))
-        usable = _usable(Y, folds, fold, options.name)
-        target = np.flatnonzero(usable)
-        asked: Any = None  # queries that a usable neuroid reads
-        if isinstance(options, config.Attention):
-            used = usable if membership is None else np.asarray(membership[target].any(0))
-            asked = "each" if membership is None else membership[target][:, used]
-            names = [n for n, u in zip(all_names, used, strict=True) if u] if fold == 0 else names
-        held = folds[0][1]
-        found: list[Any] = []
-        for number, group_of_layers in enumerate(members):
-            columns = np.isin(layer_of, group_of_layers)
-            X = X_all[:, :, columns]
-            shown = rows_of[train]
-            centre, scale = _standardise(X[shown], group_of_layers, tokens=options.name in TOKENS)
-            X = np.asarray((X - centre) / scale, np.float32)
-            if delays:
-                X = delay_stimuli(X.reshape(len(X), -1), features, delays)
-            X = X[rows_of]
-            channels = tuple(int((layer_of[columns] == name).sum()) for name in group_of_layers)
-            model = make(
-                options, folds, bands=np.tile(layer_of[columns], n_tokens * max(1, len(delays))),
-                layer_channels=channels, membership=asked,
-                checkpoint=checkpoint and checkpoint(fold, group_of_layers[0]),
+    with tqdm(total=n_folds * len(members), desc=options.name, disable=None) as steps:
+        for fold in range(n_folds):
+            sides = _sides(split, fold, shown)
+            result = _fit_fold(
+                shown, features, sides, options, members, membership, checkpoint, steps,
+                needed=neuroids == ALL,
             )  # fmt: skip
-            seen: Floats = X if options.name in TOKENS else X.reshape(len(X), -1)
-            model.fit(seen[train], Y[:, target])
-            if hasattr(model, "validation_"):
-                order = np.argsort(model.validation_rows_)
-                foreseen = model.validation_[order]
-            else:
-                rows = folds[0][0]
-                foreseen = model.refit(seen[train][rows], Y[rows][:, target]).predict(seen[train][held])
-            score[fold, number].reshape(-1)[target] = model.best_score_
-            found.append((model, model.predict(seen[test]), foreseen, model.best_score_, centre, scale))
-            steps.update()
-        validation = np.stack([f[2] for f in found])
-        if getattr(options, "layers", "select") == "stack":
-            weight = stack_weights(validation, Y[held][:, target])
-        else:
-            weight = np.asarray(np.eye(len(found))[ranking.best([f[3] for f in found])].T)
-        predicted: Floats = np.full((test.sum(), Y.shape[1]), np.nan, np.float32)
-        predicted[:, target] = stack(np.stack([f[1] for f in found]), weight)
-        mixed = np.full((len(held), Y.shape[1]), np.nan, np.float32)
-        mixed[:, target] = stack(validation, weight)
-        best = weight.argmax(0)
-        names_of = np.array(["all" if together else m[0] for m in members])
-        chosen_layer[fold].reshape(-1)[target] = names_of[best]
-        for number, (model, _, _, _, centre, scale) in enumerate(found):
-            if hasattr(model, "alpha_"):
-                among = best == number
-                chosen_alpha[fold].reshape(-1)[target[among]] = model.alpha_[among]
-            fits.append(Fit(fold, members[number], model, target, weight[number], centre, scale, delays))
-        for key, values in (
-            ("prediction", predicted.reshape(-1, *shape)), ("fold", np.full(test.sum(), fold)),
-            ("id", ids[test]), ("validation", mixed.reshape(-1, *shape)),
-            ("held_fold", np.full(len(held), fold)), ("held_id", ids[train][held]),
-        ):  # fmt: skip
-            out[key].append(values)
-    steps.close()
-    joined = {k: np.concatenate(v) for k, v in out.items()}
-    coords = {k: c.variable for k, c in responses.coords.items() if set(c.dims) <= set(dims)}
-    dataset = xr.Dataset(
-        {
-            "prediction": (("presentation", *dims), joined["prediction"]),
-            "validation": (("held", *dims), joined["validation"]),
-            "chosen_layer": (("fold", *dims), chosen_layer),
-            "alpha": (("fold", *dims), chosen_alpha),
-            "validation_r2": (("fold", "layer", *dims), score),
-            "training": (("fold", "stimulus"), training),
-        },
-        coords
-        | {
-            "stimulus_id": ("presentation", joined["id"]),
-            "fold": ("presentation", joined["fold"]),
-            "held_stimulus_id": ("held", joined["held_id"]),
-            "held_fold": ("held", joined["held_fold"]),
-            "training_stimulus_id": ("stimulus", ids),
-            "layer_name": ("layer", np.array(["all"] if together else layers)),
-        },
-        {
-            "kind": "predictions", "neuroenc_version": __version__,
-            "dataset": responses.attrs["dataset"], "model": features.attrs["model"],
-            "weights": features.attrs["weights"], "encoder": options.name, "queries": ", ".join(names),
-            "transductive": transductive(responses, split), "left_out": left_out,
-        },
+            results.append(result)
+    if options.name == "attention":
+        used = _read_by(membership, results[0].target, len(names))
+        names = [name for name, u in zip(names, used, strict=True) if u]
+    dataset = _predictions(results, responses, shown, [_name(m, options) for m in members]).assign_attrs(
+        kind="predictions", neuroenc_version=__version__, dataset=responses.attrs["dataset"],
+        model=features.attrs["model"], weights=features.attrs["weights"], encoder=options.name,
+        queries=", ".join(names), transductive=transductive(responses, split), left_out=shown.left_out,
     )  # fmt: skip
-    return check(dataset, "predictions"), fits
+    return check(dataset, "predictions"), [fit for result in results for fit in result.fits]
 
 
-def _usable(Y: Floats, folds: list[Any], fold: int, name: str) -> NDArray[np.bool_]:
-    """Say which neuroids can be fitted; tell how many lack values.
+def encode_in_blocks(
+    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Encoder,
+    *, checkpoint: Callable[[int, str], Any] | None = None,
+) -> Iterator[tuple[xr.Dataset, list[Fit]]]:  # fmt: skip
+    """Fit an encoder to one block of neuroids after the other, so that memory is bounded.
+
+    A block has `BLOCK_OF_NEUROIDS` bytes of responses, averaged over repeats; what fits is one block, and so
+    are all neuroids of an encoder that learns from them together. A stack in blocks shares its common form
+    (`stack_weights`) within each.
+
+    Parameters
+    ----------
+    responses, features, split, options, checkpoint
+        As `encode` takes them; the responses may be read in parts.
+
+    Yields
+    ------
+    predictions, fits
+        As `encode` returns them; the targets of the fits are numbered over all neuroids.
+    """
+    response = responses["response"]
+    n_times = int(np.prod(response.shape[2:]))
+    each = 4 * n_times * len(np.unique(responses["stimulus_id"].values))
+    size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
+    for cut in blocks(response.shape[1], size):
+        neuroids = ALL if size >= response.shape[1] else cut
+        predictions, fits = encode(
+            responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids
+        )
+        yield predictions, [fit._replace(neuroid=fit.neuroid + cut.start * n_times) for fit in fits]
+
+
+def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Put predictions of blocks of neuroids together.
 
     Raises
     ------
     InputError
-        None can be.
+        In no block a neuroid could be fitted.
     """
-    usable = fittable(Y, folds)
-    lacks = usable & np.isnan(Y).any(0)
-    n_stimuli = np.isnan(Y[:, lacks]).any(1).sum()
-    fate = "are fitted to the others"
-    if name == "pls":  # decomposes all neuroids together
-        usable &= ~lacks
-        fate = "are left out: encoder 'pls' fits all together. Use ridge, or drop these stimuli"
-    lacking = (
-        f"{lacks.sum()} of {Y.shape[1]} neuroids lack values of {n_stimuli} training stimuli of fold {fold}"
-    )
-    if not usable.any():
-        why = f"{lacking} and {fate}." if lacks.any() else "Check the responses."
+    if len(parts) == 1:
+        return parts[0]
+    if all(np.isnan(part["validation_r2"]).all() for part in parts):
+        raise InputError("No neuroid varies and has values over the training stimuli. Check the responses.")
+    joined = xr.concat(
+        parts, "neuroid", data_vars="minimal", coords="minimal", compat="override", join="override",
+        combine_attrs="override",
+    )  # fmt: skip
+    return check(joined, "predictions")
+
+
+def _check_layout(features: xr.Dataset, mean: Floats, options: config.Encoder) -> None:
+    """Refuse features and responses of a shape that the encoder does not read."""
+    if options.name in TOKENS and features.sizes.get("token", 1) < 4:
         raise InputError(
-            f"None of {Y.shape[1]} neuroids varies and has values over the training stimuli of fold {fold}. "
-            f"{why}"
+            f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
+            f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
         )
-    if lacks.any():
-        tqdm.write(f"{lacking} and {fate}.")
-    return usable
+    if options.name == "attention" and mean.ndim > 2:
+        raise InputError("Encoder 'attention' reads responses without time bins. Average them first.")
 
 
-def _standardise(X: Floats, layers: list[str], *, tokens: bool) -> tuple[Floats, Floats]:
-    """Mean and scale of the features over the training stimuli.
+def _sides(split: xr.Dataset, fold: int, shown: Shown) -> Sides:
+    side, inner = splits.sides(split, fold, shown.ids, shown.group)
+    train = np.flatnonzero(side == splits.TRAIN)
+    folds = folds_of(splits.inner_folds(inner[train]), len(train))
+    return Sides(fold, train, np.flatnonzero(side == splits.TEST), folds)
+
+
+def _name(layers: list[str], options: config.Encoder) -> str:
+    """Name what a member reads."""
+    return "all" if options.name in TOGETHER else layers[0]
+
+
+def _read_by(membership: Any, target: NDArray[np.int64], n_queries: int) -> NDArray[np.bool_]:
+    """Say which queries of attention routing some target reads; without membership each has its own."""
+    if membership is None:
+        return np.isin(np.arange(n_queries), target)
+    return np.asarray(membership[target].any(0))
+
+
+def _fit_fold(
+    shown: Shown, features: xr.Dataset, sides: Sides, options: config.Encoder, members: list[list[str]],
+    membership: Any, checkpoint: Callable[[int, str], Any] | None, steps: Any, *, needed: bool,
+) -> FoldResult:  # fmt: skip
+    """Fit each layer, or all together, and choose or mix them for each target."""
+    Y = shown.mean.reshape(len(shown.mean), -1)[sides.train]
+    n_targets = Y.shape[1]
+    target = np.flatnonzero(_usable(Y, sides.inner, sides.number, options.name, needed=needed))
+    if not len(target):
+        return _nothing(sides, len(members), n_targets)
+    Y = Y[:, target] if len(target) < n_targets else Y
+    if membership is not None:
+        membership = membership[target][:, _read_by(membership, target, membership.shape[1])]
+    found = []
+    for layers in members:
+        path = checkpoint and checkpoint(sides.number, layers[0])
+        found.append(_fit_member(shown, features, sides, Y, layers, options, membership, path))
+        steps.update()
+    scores = np.stack([member.model.best_score_ for member in found])
+    validation = np.stack([member.validation for member in found])
+    if getattr(options, "layers", "select") == "stack":
+        weight = stack_weights(validation, Y[sides.held])
+    else:
+        weight = np.asarray(np.eye(len(found))[ranking.best(scores)].T)
+    best = weight.argmax(0)
+    alpha = np.full(len(target), np.nan)
+    for number, member in enumerate(found):
+        if hasattr(member.model, "alpha_"):
+            alpha[best == number] = member.model.alpha_[best == number]
+
+    def spread(values: Floats) -> Floats:
+        out = np.full((*values.shape[:-1], n_targets), np.nan, np.float32)
+        out[..., target] = values
+        return out
+
+    names = np.array([_name(layers, options) for layers in members])
+    chosen = np.zeros(n_targets, np.array(["all", *names]).dtype)
+    chosen[target] = names[best]
+    delays = getattr(options, "delays", [])
+    return FoldResult(
+        sides, target,
+        spread(stack(np.stack([member.prediction for member in found]), weight)),
+        spread(stack(validation, weight)), chosen, spread(alpha), spread(scores),
+        [Fit(sides.number, m.layers, m.model, target, w, m.centre, m.scale, delays)
+         for m, w in zip(found, weight, strict=True)],
+    )  # fmt: skip
+
+
+def _nothing(sides: Sides, n_members: int, n_targets: int) -> FoldResult:
+    """Return what a fold gives where no target of a block can be fitted."""
+    sizes = (len(sides.test), len(sides.held), n_members)
+    none = [np.full((n, n_targets), np.nan, np.float32) for n in sizes]
+    chosen, alpha = np.zeros(n_targets, "U3"), np.full(n_targets, np.nan, np.float32)
+    return FoldResult(sides, np.zeros(0, np.int64), none[0], none[1], chosen, alpha, none[2], [])
+
+
+def _fit_member(
+    shown: Shown, features: xr.Dataset, sides: Sides, Y: Floats, layers: list[str], options: config.Encoder,
+    membership: Any, checkpoint: Any,
+) -> Member:  # fmt: skip
+    """Fit one model; predict the test stimuli, and the validation stimuli by a fit without them."""
+    X, centre, scale = _standardised(features, shown.ids, sides.train, layers, options)
+    layer_of = features["layer"].values[np.isin(features["layer"].values, layers)]
+    model = make(
+        options, sides.inner, membership="each" if membership is None else membership, checkpoint=checkpoint,
+        bands=np.tile(layer_of, int(np.prod(X.shape[1:])) // len(layer_of)),
+        layer_channels=tuple(int((layer_of == name).sum()) for name in layers),
+    )  # fmt: skip
+    part: Any = X.__getitem__ if options.name in TOKENS else X.take
+    model.fit(part(sides.train), Y)
+    if hasattr(model, "validation_"):
+        validation = model.validation_[np.argsort(model.validation_rows_)]
+    else:
+        rows, held = sides.inner[0]
+        again = model.refit(part(sides.train[rows]), Y[rows])
+        validation = again.predict(part(sides.train[held]))
+    return Member(layers, model, model.predict(part(sides.test)), validation, centre, scale)
+
+
+def _standardised(
+    features: xr.Dataset, ids: NDArray[np.str_], train: NDArray[np.int64], layers: list[str],
+    options: config.Encoder,
+) -> tuple[Design, Floats, Floats]:  # fmt: skip
+    """Return the features of some layers as the encoder reads them, with their centre and scale.
 
     A readout that takes tokens sees one scale per channel, so that the grid stays even.
 
     Raises
     ------
     InputError
-        No column of these layers varies.
+        No column of these layers varies over the training stimuli.
     """
-    over = (0, 1) if tokens else 0
-    centre = X.mean(over, keepdims=True)[0]
-    scale = deviation(X, over).reshape(centre.shape)
+    X = design(features, ids, layers)
+    tokens = options.name in TOKENS
+    centre, scale = map(np.atleast_2d, moments(X.take(train), tokens=tokens))
     still = ~(scale > 0)
     if still.all():
         raise InputError(
@@ -353,82 +375,82 @@ def _standardise(X: Floats, layers: list[str], *, tokens: bool) -> tuple[Floats,
             f"{still.sum()} of {still.size} feature columns of {', '.join(layers)} are constant over the "
             f"training stimuli and get no weight: {named}"
         )
-    return centre, np.where(scale > 0, scale, 1)
+    scale = np.where(still, 1, scale)
+    if delays := getattr(options, "delays", []):
+        X = design(features, ids, layers, delays)
+    X = X.standardised(centre, scale)
+    return X if tokens else X.flattened(), centre, scale
 
 
-def stack_predictions(
-    responses: xr.Dataset, members: dict[str, xr.Dataset], *, select: bool = False
+def _predictions(
+    results: list[FoldResult], responses: xr.Dataset, shown: Shown, layers: list[str]
 ) -> xr.Dataset:
-    """Mix the predictions of several encoders, by weights learned on their validation stimuli.
+    """Put the folds together."""
+    dims, shape = responses["response"].dims[1:], shown.mean.shape[1:]
+    fitted = np.zeros((len(results), len(shown.ids)), bool)
+    for mask, result in zip(fitted, results, strict=True):
+        mask[result.sides.train] = True
+    test = [result.sides.test for result in results]
+    held = [result.sides.train[result.sides.held] for result in results]
 
-    Parameters
-    ----------
-    responses : Dataset
-        Responses the members were fitted to.
-    members : mapping
-        Name -> predictions of the same splits.
-    select : bool
-        Take the best member of each neuroid instead of a mixture.
+    def joined(name: str) -> Floats:
+        return np.concatenate([getattr(result, name) for result in results]).reshape(-1, *shape)
 
-    Returns
-    -------
-    Dataset
-        Predictions; the members stand where layers do, `weight(fold, layer, …)` are the mixtures.
+    def stacked(name: str) -> Floats:
+        values = np.stack([getattr(result, name) for result in results])
+        return values.reshape(*values.shape[:-1], *shape)
+
+    def fold_of(rows: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+
+    return xr.Dataset(
+        {
+            "prediction": (("presentation", *dims), joined("prediction")),
+            "validation": (("held", *dims), joined("validation")),
+            "chosen_layer": (("fold", *dims), stacked("chosen_layer")),
+            "alpha": (("fold", *dims), stacked("alpha")),
+            "validation_r2": (("fold", "layer", *dims), stacked("validation_r2")),
+            "training": (("fold", "stimulus"), fitted),
+        },
+        {k: c.variable for k, c in responses.coords.items() if set(c.dims) <= set(dims)}
+        | {
+            "stimulus_id": ("presentation", shown.ids[np.concatenate(test)]),
+            "fold": ("presentation", fold_of(test)),
+            "held_stimulus_id": ("held", shown.ids[np.concatenate(held)]),
+            "held_fold": ("held", fold_of(held)),
+            "training_stimulus_id": ("stimulus", shown.ids),
+            "layer_name": ("layer", np.array(layers)),
+        },
+    )
+
+
+def _usable(Y: Floats, folds: list[Any], fold: int, name: str, *, needed: bool) -> NDArray[np.bool_]:
+    """Say which neuroids can be fitted; tell how many lack values.
 
     Raises
     ------
     InputError
-        Members of other stimuli, neuroids or folds.
+        None can be, and one is needed: these are all.
     """
-    names, datasets = list(members), list(members.values())
-    base = datasets[0]
-    for name, other in members.items():
-        for coord in (
-            "stimulus_id", "fold", "held_stimulus_id", "held_fold", "neuroid_id", "training_stimulus_id",
-            "training",
-        ):  # fmt: skip
-            if not np.array_equal(base[coord].values, other[coord].values):
-                raise InputError(
-                    f"Predictions {names[0]!r} and {name!r} differ in {coord!r}. Fit both with the same "
-                    "split and responses."
-                )
-    ids, mean, *_ = by_stimulus(responses)
-    row = {s: i for i, s in enumerate(ids)}
-    shape = base["prediction"].shape[1:]
-    truth = mean[[row[s] for s in base["held_stimulus_id"].values]].reshape(base.sizes["held"], -1)
-    validation = np.stack([d["validation"].values.reshape(len(truth), -1) for d in datasets])
-    tested = np.stack([d["prediction"].values.reshape(base.sizes["presentation"], -1) for d in datasets])
-    out = base.copy(deep=True)
-    n_folds = base["chosen_layer"].shape[0]
-    weights, score = np.empty((2, n_folds, len(names), truth.shape[1]), np.float32)
-    prediction, held = np.empty_like(tested[0]), np.empty_like(validation[0])
-    alike = np.zeros(truth.shape[1], int)
-    for mask in regions(responses).values():  # neuroids of the same regions
-        alike = np.unique(2 * alike + np.repeat(mask, len(alike) // len(mask)), return_inverse=True)[1]
-    for fold in range(n_folds):
-        rows, test = base["held_fold"].values == fold, base["fold"].values == fold
-        weight = stack_weights(validation[:, rows], truth[rows], groups=alike, select=select)
-        weights[fold] = weight
-        known = np.isfinite(validation[:, rows]).all(1) & fittable(truth[rows], [(slice(None), None)])
-        score[fold] = [
-            np.where(k, r2(truth[rows], v), np.nan) for k, v in zip(known, validation[:, rows], strict=True)
-        ]
-        prediction[test], held[rows] = stack(tested[:, test], weight), stack(validation[:, rows], weight)
-    out["prediction"] = (base["prediction"].dims, prediction.reshape(-1, *shape))
-    out["validation"] = (base["validation"].dims, held.reshape(-1, *shape))
-    dims = base["prediction"].dims[1:]
-    out = out.drop_vars(["validation_r2", "layer_name"]).assign_coords(layer_name=("layer", np.array(names)))
-    for name, values in (("weight", weights), ("validation_r2", score)):
-        out[name] = (("fold", "layer", *dims), values.reshape(n_folds, len(names), *shape))
-    out["alpha"] = out["alpha"] * np.nan
-    best = np.array(names)[np.nan_to_num(weights).argmax(1)].reshape(n_folds, *shape)
-    out["chosen_layer"] = (base["chosen_layer"].dims, best)
-    out.attrs |= {
-        "encoder": "select" if select else "stack",
-        "model": " + ".join(names),
-        "weights": "of the members",
-    }
-    return check(out, "predictions")
+    usable = fittable(Y, folds)
+    lacks = usable & np.isnan(Y).any(0)
+    n_stimuli = np.isnan(Y[:, lacks]).any(1).sum()
+    fate = "are fitted to the others"
+    if name == "pls":  # decomposes all neuroids together
+        usable &= ~lacks
+        fate = "are left out: encoder 'pls' fits all together. Use ridge, or drop these stimuli"
+    lacking = (
+        f"{lacks.sum()} of {Y.shape[1]} neuroids lack values of {n_stimuli} training stimuli of fold {fold}"
+    )
+    if needed and not usable.any():
+        why = f"{lacking} and {fate}." if lacks.any() else "Check the responses."
+        raise InputError(
+            f"None of {Y.shape[1]} neuroids varies and has values over the training stimuli of fold {fold}. "
+            f"{why}"
+        )
+    if lacks.any():
+        tqdm.write(f"{lacking} and {fate}.")
+    return usable
 
 
 def transductive(responses: xr.Dataset, split: xr.Dataset) -> str:

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from neuroenc.encoders.factorise import factorise
 from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
 from neuroenc.encoders.missing import fill, smoother
-from neuroenc.encoders.ridge import RidgeCV, solve
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.encoders.solvers import solve
 from neuroenc.encoders.training import side_of, tokens_of
 
 Floats = NDArray[Any]

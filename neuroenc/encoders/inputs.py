@@ -17,6 +17,8 @@ from scipy import sparse
 from sklearn.model_selection import check_cv
 from sklearn.utils.validation import validate_data
 
+from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.encoders.design import Design, is_whole
 from neuroenc.errors import InputError
 
 Rows = NDArray[np.int64]
@@ -131,7 +133,7 @@ def _numbered(values: Any) -> bool:
 
 def check_fit(
     estimator: Any, X: Any, y: Any, *, ndim: int = 2, y_ndim: int = 2, dtype: Any = None
-) -> tuple[NDArray[Any], NDArray[Any]]:
+) -> tuple[Any, NDArray[Any]]:
     """Return X and y as arrays of numbers that can be fitted.
 
     Parameters
@@ -143,7 +145,13 @@ def check_fit(
     ndim : int
         Dimensions of X.
     dtype : dtype, optional
-        Of both; None keeps float32 and float64 and turns the rest into float64.
+        Of both; None keeps float32 and float64 and turns the rest into float64. An X that is read in parts
+        gives what it gives.
+
+    Returns
+    -------
+    X : array, or Design where X is a file that is read in parts
+    y : array
 
     Raises
     ------
@@ -200,10 +208,11 @@ def same_length(X: Any, y: Any) -> None:
         raise InputError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
 
 
-def check_features(
-    estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, reset: bool = False
-) -> NDArray[Any]:
+def check_features(estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, reset: bool = False) -> Any:
     """Return X as an array of finite numbers with the features the estimator was fitted to.
+
+    An array on disk (memory map, HDF5 dataset, DataArray opened from a file) comes back as a Design, which is
+    read in parts; one pass looks for what is not finite.
 
     Parameters
     ----------
@@ -221,7 +230,7 @@ def check_features(
         As `check_fit`; other features than at fitting.
     """
     X = same_columns(estimator, X, reset=reset)
-    rows = as_numbers(X, "X", dtype)
+    rows = as_numbers(X, "X", dtype) if is_whole(X) else in_parts(X)
     if rows.ndim != ndim:
         hint = " Reshape your data: X[None] is one sample." if rows.ndim == 1 else ""
         raise InputError(f"X has shape {rows.shape}. Expected {LAYOUT[ndim]}.{hint}")
@@ -230,12 +239,12 @@ def check_features(
             raise InputError(
                 f"Found array with 0 {what} (shape={rows.shape}) while a minimum of 1 is required."
             )
-    if not np.isfinite(rows.sum()) and not (finite := np.isfinite(rows)).all():
-        bad = np.flatnonzero(~finite.all(tuple(range(rows.ndim - 1))))
+    if len(bad := _not_finite(rows)):
         raise InputError(not_finite(bad, rows.shape[-1]))
     if ndim == 2:
         try:
-            validate_data(estimator, X if hasattr(X, "columns") else rows, reset=reset, skip_check_array=True)
+            shown = X if hasattr(X, "iloc") else np.empty((1, rows.shape[1]))  # its names or their number
+            validate_data(estimator, shown, reset=reset, skip_check_array=True)
         except ValueError as error:
             raise InputError(" ".join(str(error).split())) from None
     return rows
@@ -276,6 +285,19 @@ def same_columns(estimator: Any, X: Any, *, reset: bool = False) -> Any:
     return X
 
 
+def _not_finite(rows: Any) -> NDArray[np.int64]:
+    """List the columns of X that hold a value that is not finite; what is read in parts in one pass."""
+    if not isinstance(rows, Design):
+        if np.isfinite(rows.sum()):
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(~np.isfinite(rows).all(tuple(range(rows.ndim - 1))))
+    bad = np.zeros(rows.shape[-1], bool)
+    size = rows.dtype.itemsize * int(np.prod(rows.shape[1:]))
+    for cut in blocks(len(rows), max(1, BLOCK_BYTES // size)):
+        bad[_not_finite(rows[cut])] = True
+    return np.flatnonzero(bad)
+
+
 def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
     """Turn values into an array of real numbers; what a masked array hides is NaN.
 
@@ -308,6 +330,21 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
         return array.astype(dtype, copy=False)
     except ValueError as error:
         raise InputError(f"{name} holds a value that is no number: {error}. Give numbers.") from None
+
+
+def in_parts(values: Any) -> Design:
+    """Return an array on disk as what is read in parts.
+
+    Raises
+    ------
+    InputError
+        It holds no real numbers.
+    """
+    if isinstance(values, Design):
+        return values
+    if np.dtype(values.dtype).kind not in "fiub":
+        raise InputError(f"X holds {values.dtype}. Give real numbers.")
+    return Design(values)
 
 
 def is_torch(values: Any) -> bool:

@@ -59,6 +59,7 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
             that all of them have.
         """
         X, y = check_fit(self, X, y, dtype=float)
+        X = X[:].astype(float)
         self._single = y.ndim == 1
         Y = self._complete(y)
         folds = folds_of(self.cv, len(X), groups, y)
@@ -75,6 +76,7 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
         """Fit a copy to other rows."""
         made = copy(self)
         X, y = check_fit(made, X, y, dtype=float)
+        X = X[:].astype(float)
         Y = self._complete(y)
         model = self._model(X, Y)
         made.coef_, made._x_mean, made._y_mean = model.coef_, X.mean(0), Y.mean(0)
@@ -97,6 +99,6 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = check_features(self, X, dtype=float)
+        X = check_features(self, X, dtype=float)[:].astype(float)
         out = (X - self._x_mean) @ self.coef_.T + self._y_mean
         return np.asarray(out[:, 0] if self._single else out)

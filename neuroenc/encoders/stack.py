@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from neuroenc.arrays import check, regions
+from neuroenc.encoders.missing import by_stimulus, fittable, r2
 from neuroenc.errors import InputError
 from neuroenc.real import varies
 
@@ -149,3 +152,78 @@ def stack(predictions: Floats, weights: Floats) -> Floats:
     """
     taken = np.where(weights[:, None] > 0, predictions, 0)
     return np.where(np.isnan(weights).all(0), np.nan, np.einsum("mnt,mt->nt", taken, np.nan_to_num(weights)))
+
+
+def stack_predictions(
+    responses: xr.Dataset, members: dict[str, xr.Dataset], *, select: bool = False
+) -> xr.Dataset:
+    """Mix the predictions of several encoders, by weights learned on their validation stimuli.
+
+    Parameters
+    ----------
+    responses : Dataset
+        Responses the members were fitted to.
+    members : mapping
+        Name -> predictions of the same splits.
+    select : bool
+        Take the best member of each neuroid instead of a mixture.
+
+    Returns
+    -------
+    Dataset
+        Predictions; the members stand where layers do, `weight(fold, layer, …)` are the mixtures.
+
+    Raises
+    ------
+    InputError
+        Members of other stimuli, neuroids or folds.
+    """
+    names, datasets = list(members), list(members.values())
+    base = datasets[0]
+    for name, other in members.items():
+        for coord in (
+            "stimulus_id", "fold", "held_stimulus_id", "held_fold", "neuroid_id", "training_stimulus_id",
+            "training",
+        ):  # fmt: skip
+            if not np.array_equal(base[coord].values, other[coord].values):
+                raise InputError(
+                    f"Predictions {names[0]!r} and {name!r} differ in {coord!r}. Fit both with the same "
+                    "split and responses."
+                )
+    ids, mean, *_ = by_stimulus(responses)
+    row = {s: i for i, s in enumerate(ids)}
+    shape = base["prediction"].shape[1:]
+    truth = mean[[row[s] for s in base["held_stimulus_id"].values]].reshape(base.sizes["held"], -1)
+    validation = np.stack([d["validation"].values.reshape(len(truth), -1) for d in datasets])
+    tested = np.stack([d["prediction"].values.reshape(base.sizes["presentation"], -1) for d in datasets])
+    out = base.copy(deep=True)
+    n_folds = base["chosen_layer"].shape[0]
+    weights, score = np.empty((2, n_folds, len(names), truth.shape[1]), np.float32)
+    prediction, held = np.empty_like(tested[0]), np.empty_like(validation[0])
+    alike = np.zeros(truth.shape[1], int)
+    for mask in regions(responses).values():  # neuroids of the same regions
+        alike = np.unique(2 * alike + np.repeat(mask, len(alike) // len(mask)), return_inverse=True)[1]
+    for fold in range(n_folds):
+        rows, test = base["held_fold"].values == fold, base["fold"].values == fold
+        weight = stack_weights(validation[:, rows], truth[rows], groups=alike, select=select)
+        weights[fold] = weight
+        known = np.isfinite(validation[:, rows]).all(1) & fittable(truth[rows], [(slice(None), None)])
+        score[fold] = [
+            np.where(k, r2(truth[rows], v), np.nan) for k, v in zip(known, validation[:, rows], strict=True)
+        ]
+        prediction[test], held[rows] = stack(tested[:, test], weight), stack(validation[:, rows], weight)
+    out["prediction"] = (base["prediction"].dims, prediction.reshape(-1, *shape))
+    out["validation"] = (base["validation"].dims, held.reshape(-1, *shape))
+    dims = base["prediction"].dims[1:]
+    out = out.drop_vars(["validation_r2", "layer_name"]).assign_coords(layer_name=("layer", np.array(names)))
+    for name, values in (("weight", weights), ("validation_r2", score)):
+        out[name] = (("fold", "layer", *dims), values.reshape(n_folds, len(names), *shape))
+    out["alpha"] = out["alpha"] * np.nan
+    best = np.array(names)[np.nan_to_num(weights).argmax(1)].reshape(n_folds, *shape)
+    out["chosen_layer"] = (base["chosen_layer"].dims, best)
+    out.attrs |= {
+        "encoder": "select" if select else "stack",
+        "model": " + ".join(names),
+        "weights": "of the members",
+    }
+    return check(out, "predictions")

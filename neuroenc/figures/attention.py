@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.colors import to_rgba
 
 from neuroenc.datasets.pixels import read_pixels
-from neuroenc.encoders.store import design, load_fits
+from neuroenc.encoders.store import design_of, load_fits
 from neuroenc.errors import InputError, invalid
 from neuroenc.figures import style
 
@@ -43,7 +43,7 @@ def attention_arrays(weights: str | Path, features: xr.Dataset, stimuli: xr.Data
     tested = stimuli["stimulus_id"].values[stimuli["split"].values == "test"]
     wanted = np.isin(features["stimulus_id"].values, tested if len(tested) else stimuli["stimulus_id"].values)
     chosen = features.isel(stimulus=wanted)
-    X = design(fits[0], chosen)
+    X = design_of(fits[0], chosen)
     names = described["queries"].split(", ")
     kinds = {"relevance": "relevance", "attention": "weight"}
     maps = {k: fits[0].model.attention_maps(X, kind=v) for k, v in kinds.items()}

@@ -7,7 +7,8 @@ from sklearn.linear_model import Ridge
 from neuroenc import config, splits
 from neuroenc.arrays import CONTRACT, check, load, make_features, save, trained
 from neuroenc.config import Split
-from neuroenc.encoders.encode import encode, queries, stack_predictions
+from neuroenc.encoders.encode import encode, queries
+from neuroenc.encoders.stack import stack_predictions
 from neuroenc.encoders.store import predict_fits, save_fits
 from neuroenc.errors import ContractError, InputError, LeakError
 from neuroenc.evaluation.evaluate import evaluate

@@ -21,7 +21,8 @@ from sklearn.model_selection import (
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from neuroenc.encoders.factorise import factorise
-from neuroenc.encoders.ridge import RidgeCV, solve
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.encoders.solvers import solve
 from neuroenc.errors import InputError
 
 ALPHAS = np.logspace(-1, 5, 13)
@@ -281,7 +282,8 @@ def test_several_devices_share_the_targets():
 
 PEAK = """
 import json, sys, h5py, numpy as np
-from neuroenc.encoders.ridge import RidgeCV, forecast
+from neuroenc.encoders.ridge import RidgeCV
+from neuroenc.encoders.solvers import forecast
 n, p, t, a, f = map(int, sys.argv[2:])
 def high():
     return int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]) * 1024

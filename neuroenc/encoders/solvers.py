@@ -1,0 +1,235 @@
+"""Ridge for a block of targets from the factors of X, and how much memory that takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.encoders import missing
+from neuroenc.encoders.factorise import (
+    ROUNDING,
+    Array,
+    Factors,
+    Fold,
+    project,
+    read,
+    score,
+    varies,
+)  # fmt: skip
+from neuroenc.encoders.inputs import is_torch
+
+BLAS_BYTES = 32 * 2**20  # what the matrix library keeps for itself
+
+
+class Prepared(NamedTuple):
+    """What fits any block of targets, on one device."""
+
+    factors: Factors
+    folds: list[Fold]
+    alphas: Array
+    """(n_alphas,) float64"""
+
+    @property
+    def n_targets_at_once(self) -> int:
+        """Targets whose predictions of the largest fold stay in a few megabytes."""
+        n_held = max(fold.validation.shape[0] for fold in self.folds)
+        n_parts = max(fold.mixing.shape[1] for fold in self.folds)
+        return target_block(n_held, n_parts, self.factors.left.itemsize)
+
+
+class Fitted(NamedTuple):
+    """Ridge for a block of targets."""
+
+    coef: Array
+    """(n_targets, p), or (n_targets, n) where the solution is in the rows of X"""
+    y_mean: Array
+    alpha: Array
+    scores: Array
+    """(n_alphas, n_targets)"""
+
+
+def fit_block(
+    factors: Factors, folds: list[Fold], alphas: Array, Y: Array, *, fit_intercept: bool = True
+) -> Fitted:
+    """Choose the alpha of each target by cross-validation and solve.
+
+    Parameters
+    ----------
+    factors : Factors
+    folds : list of Fold
+    alphas : array of shape (n_alphas,), float64
+    Y : array of shape (n, n_targets)
+    fit_intercept : bool
+    """
+    xp = array_namespace(Y)
+    exact = xp.astype(Y, xp.float64)
+    y_mean = xp.mean(exact, axis=0) if fit_intercept else xp.zeros_like(exact[0])
+    exact = exact - y_mean
+    size = xp.max(xp.abs(exact), axis=0)
+    if fit_intercept:  # what rounding leaves of a constant is no variation
+        size = xp.where(varies(Y), size, xp.zeros_like(size))
+        exact = xp.where(size > 0, exact, xp.zeros_like(exact))
+    # near one, so that squares of single precision neither vanish nor overflow; by powers of two: exactly
+    unit = 2.0 ** xp.floor(xp.log2(xp.where(size > 0, size, xp.ones_like(size))))
+    Y = xp.astype(exact / unit, Y.dtype)
+    projected, held = project([f.validation for f in folds], factors.left, Y)
+    total: Any = 0.0
+    for fold, rows in zip(folds, held, strict=True):
+        total = total + score(fold, factors.left, Y, projected, rows, fit_intercept=fit_intercept)
+    scores = xp.astype(total / len(folds), Y.dtype)
+    alpha = alphas[xp.argmax(scores, axis=0)]
+    coef = solve(factors, projected, alpha) * xp.astype(unit, Y.dtype)[:, None]
+    return Fitted(coef, y_mean, alpha, scores)
+
+
+def solve(factors: Factors, projected: Array, alpha: Array) -> Array:
+    """Weights at one alpha per target.
+
+    Parameters
+    ----------
+    factors : Factors
+    projected : array of shape (rank, n_targets)
+        left' Y of the centred responses.
+    alpha : array of shape (n_targets,)
+
+    Returns
+    -------
+    array of shape (n_targets, p), or (n_targets, n) of the rows of the centred X if p >= n
+    """
+    xp = array_namespace(projected)
+    singular = factors.singular[:, None]
+    shrunk = singular
+    if factors.right is None:  # what the rows do not span, rounding alone has put there
+        least = xp.max(singular) ** 2 * len(factors.singular) * ROUNDING if len(factors.singular) else 0.0
+        shrunk = xp.astype(singular**2 > least, xp.float64)
+    shrunk = projected * xp.astype(shrunk / (singular**2 + alpha), projected.dtype)
+    basis = factors.left if factors.right is None else xp.astype(factors.right, projected.dtype)
+    return shrunk.T @ basis.T
+
+
+def fit_lacking(
+    factors: Factors, folds: list[Any], alphas: NDArray[Any], targets: NDArray[np.int64],
+    take: Callable[[Any], NDArray[Any]], *, n_targets: int, fit_intercept: bool,
+) -> Iterator[tuple[NDArray[np.int64], Fitted]]:  # fmt: skip
+    """Fit targets that lack values, as if only the rows they have were there.
+
+    Parameters
+    ----------
+    factors : Factors
+        Of NumPy arrays.
+    folds : list of (train, validation)
+    alphas : array of shape (n_alphas,)
+    targets : array of int
+    take : callable
+        From targets to their values, (n, n_of_these).
+    n_targets : int
+        That there are.
+    fit_intercept : bool
+
+    Yields
+    ------
+    targets, fitted
+        Those with fewer than two values are NaN, of which it warns.
+    """
+    each = [take(targets[cut]) for cut in blocks(len(targets), missing.TARGETS_AT_ONCE)]
+    enough = np.concatenate([np.isfinite(Y).sum(0) > 1 for Y in each])
+    if not enough.all():
+        few = targets[~enough]
+        warnings.warn(
+            f"{len(few)} of {n_targets} targets have fewer than two values, first {few[0]}: they are NaN.",
+            stacklevel=4,
+        )
+        n_weights = factors.left.shape[0] if factors.right is None else len(factors.mean)
+        none = np.full(len(few), np.nan)
+        scores = np.full((len(alphas), len(few)), np.nan)
+        yield few, Fitted(np.full((len(few), n_weights), np.nan), none, none, scores)
+    targets = targets[enough]
+    smoothers = (
+        (missing.Smoother.of_rows(factors, *fold, fit_intercept=fit_intercept), *fold) for fold in folds
+    )
+    scores = missing.choose(smoothers, alphas, len(targets), lambda cut: take(targets[cut]))
+    alpha = alphas[scores.argmax(0)]
+    whole = missing.smoother(factors.left, factors.singular, fit_intercept=fit_intercept)
+    for cut in blocks(len(targets), missing.TARGETS_AT_ONCE):
+        Y = missing.fill(whole, alpha[cut], take(targets[cut]))
+        y_mean = Y.mean(0) if fit_intercept else np.zeros(Y.shape[1])
+        coef = solve(factors, factors.left.T @ (Y - y_mean), alpha[cut])
+        yield targets[cut], Fitted(coef, y_mean, alpha[cut], scores[:, cut])
+
+
+class Solution:
+    """Alphas, weights and scores of all targets, filled in block by block.
+
+    Parameters
+    ----------
+    coef : array of shape (n_targets, n_weights)
+        Where the weights are written: an array, a memory map, an HDF5 dataset.
+    n_alphas : int
+    """
+
+    def __init__(self, coef: Any, n_alphas: int) -> None:
+        self.coef = coef
+        self.scores = np.empty((n_alphas, coef.shape[0]), coef.dtype)
+        self.alpha, self.y_mean, self.intercept = np.empty((3, coef.shape[0]))
+
+    def put(self, targets: Any, fitted: Fitted, factors: Factors) -> None:
+        """Keep what was fitted."""
+        self.coef[targets] = as_numpy(fitted.coef)
+        moved = factors.mean if factors.right is not None else factors.origin
+        self.alpha[targets], self.y_mean[targets] = as_numpy(fitted.alpha), as_numpy(fitted.y_mean)
+        shift = as_numpy(fitted.coef @ read(moved, slice(None), fitted.coef[:0]))
+        self.intercept[targets] = self.y_mean[targets] - shift
+        self.scores[:, targets] = as_numpy(fitted.scores)
+
+
+def as_numpy(values: Any) -> NDArray[Any]:
+    """Return a tensor or an array as NumPy's."""
+    return values.detach().cpu().numpy() if is_torch(values) else np.asarray(values)
+
+
+def forecast(
+    n: int, p: int, n_targets: int, n_alphas: int, n_folds: int, *, itemsize: int = 4,
+    coef_in_memory: bool = True,
+) -> int:  # fmt: skip
+    """Forecast the bytes `RidgeCV` takes at its peak, over what X and y occupy if in memory.
+
+    Parameters
+    ----------
+    n, p, n_targets, n_alphas, n_folds : int
+        Rows, features, targets, alphas, folds.
+    itemsize : int
+        4 for float32, 8 for float64.
+    coef_in_memory : bool
+        False where the weights are written to `coef_out` on disk.
+    """
+    rank = min(n, p)
+    n_held = -(-n // n_folds)
+    n_train = n - n_held
+    k = min(rank, n_train)
+    runs = max(1, min(6, k // 200))
+    per_run = min(n_alphas, 14 if runs == 1 else 9 if runs < 4 else 6)
+    block = min(n_targets, target_block(n_held, min(n_alphas, per_run) * runs, itemsize))
+    source = min(BLOCK_BYTES, 8 * n * p)
+    gram = 8 * rank**2
+    left = itemsize * n * rank
+    right = 0 if p >= n else gram
+    fold = itemsize * (min(rank, n_train) * k + k * per_run * n_held)
+    factorising = max(2 * gram + 5 * source // 2, 5 * gram)
+    projecting = left + 3 * gram + 3 * source
+    preparing = left + right + (n_folds - 1) * fold + 8 * (n * rank + 5 * k**2)
+    out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
+    parts = itemsize * block * (per_run * runs + 1) * n_held
+    each = parts + itemsize * block * (3 * n + (n_folds + 3) * rank) + 16 * block * (per_run * runs) ** 2
+    scoring = left + right + n_folds * fold + each + out
+    return BLAS_BYTES + max(factorising, projecting, preparing, scoring)
+
+
+def target_block(n_held: int, n_parts: int, itemsize: int) -> int:
+    """Targets done at a time, so that the parts of their predictions stay in a few megabytes."""
+    return int(np.clip(BLOCK_BYTES // (itemsize * n_held * n_parts), 64, 2048))
