@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from neuroenc.decoders import losses
+from neuroenc.decoders.diffusion import Schedule
 from neuroenc.encoders import training
 from neuroenc.files import write_json
 from neuroenc.records import row
@@ -121,7 +122,7 @@ def network_case(ours: bool) -> tuple[nn.Module, np.ndarray, np.ndarray, object]
 
 def prior_case(ours: bool, tokens: int, channels: int) -> tuple[nn.Module, np.ndarray, np.ndarray, object]:
     """Build a prior, a batch of decoded and true embeddings, and its denoising loss."""
-    from neuroenc.decoders.prior import DiffusionPrior, Prior, make_scheduler
+    from neuroenc.decoders.prior import TIMESTEPS, DiffusionPrior, Prior
 
     joined = np.random.default_rng(0).standard_normal((PRIOR_BATCH, 2 * tokens * channels), np.float32)
     zero = np.zeros((PRIOR_BATCH, 1), np.float32)
@@ -129,7 +130,7 @@ def prior_case(ours: bool, tokens: int, channels: int) -> tuple[nn.Module, np.nd
         module = Prior((tokens, channels), (tokens, channels), 6, 12, 64, 0.0, 0)
         prior = DiffusionPrior()
         return module, joined, zero, lambda module, x, *_: prior.loss(module, x)
-    schedule = make_scheduler()
+    schedule = Schedule(TIMESTEPS)
 
     def loss(module: nn.Module, x: torch.Tensor, _true: torch.Tensor, _over: float) -> torch.Tensor:
         given, wanted = x.reshape(len(x), 2, tokens, channels).unbind(1)

@@ -1,7 +1,7 @@
 """The small decoders the demo brings: pictures and captions from embeddings of the small network.
 
-Both are of the libraries' own classes (diffusers' conditional U-Net, transformers' GPT-2) and are trained on
-the grammar of pictures by `neuroenc nano train`; no simulated subject sees a picture they were trained on.
+A conditional U-Net and transformers' GPT-2, trained on the grammar of pictures by `neuroenc nano train`; no
+simulated subject sees a picture they were trained on.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from neuroenc.config import Model
+from neuroenc.decoders.diffusion import Schedule
+from neuroenc.decoders.unet import PictureUNet
 from neuroenc.features import nano
 from neuroenc.files import existing
-
-if TYPE_CHECKING:
-    import torch
 
 WEIGHTS = Path(__file__).parent / "weights"
 PICTURES, CAPTIONS = WEIGHTS / "nano_pictures.safetensors", WEIGHTS / "nano_captions.safetensors"
 LAYER = "visual"
 SIDE, PATCH = 48, 3  # px of a generated picture; each patch of 3 x 3 px is one place of the U-Net
 COARSE = SIDE // PATCH  # px of the low-level picture the U-Net is shown
-TIMESTEPS = 1000
+SCHEDULE = Schedule(1000, zero_signal=True, clip=True)
+"""Of noise, in training and sampling"""
 N_PREFIX = 4  # places in front of the words that an embedding fills
 
 
@@ -51,21 +54,13 @@ def resize(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def picture_model(n_features: int = 64) -> Any:
+def picture_model(n_features: int = 64) -> PictureUNet:
     """Build the U-Net.
 
-    Its class embedding takes a standardised embedding and a 1, or zeros for none; beside the noisy patches it
-    is shown a low-level picture and a plane of ones, or zeros for none.
+    Its condition is a standardised embedding and a 1, or zeros for none; beside the noisy patches it is shown
+    a low-level picture and a plane of ones, or zeros for none.
     """
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=COARSE, in_channels=3 * PATCH**2 + 4, out_channels=3 * PATCH**2,
-        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
-        mid_block_type="UNetMidBlock2D", block_out_channels=(64, 96), layers_per_block=1, norm_num_groups=16,
-        attention_head_dim=32, class_embed_type="simple_projection",
-        projection_class_embeddings_input_dim=n_features + 1,
-    )  # fmt: skip
+    return PictureUNet(3 * PATCH**2 + 4, 3 * PATCH**2, n_features + 1)
 
 
 def caption_model(n_features: int = 64) -> Any:
@@ -87,28 +82,13 @@ def caption_model(n_features: int = 64) -> Any:
 
 def to_patches(pictures: NDArray[np.uint8]) -> torch.Tensor:
     """Turn pictures (n, SIDE, SIDE, 3) into the U-Net's places, from -1 to 1."""
-    import torch
-    from torch.nn.functional import pixel_unshuffle
-
     return pixel_unshuffle(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1, PATCH)
 
 
 def from_patches(patches: torch.Tensor) -> NDArray[np.uint8]:
     """Turn the U-Net's places into pictures (n, SIDE, SIDE, 3)."""
-    from torch.nn.functional import pixel_shuffle
-
     x = pixel_shuffle(patches, PATCH).clamp(-1, 1).add(1).mul(127.5).round().byte()
     return np.asarray(x.permute(0, 2, 3, 1).contiguous().cpu().numpy())
-
-
-def scheduler() -> Any:
-    """Return the noise schedule both training and sampling use."""
-    from diffusers import DDIMScheduler
-
-    return DDIMScheduler(
-        num_train_timesteps=TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
-        clip_sample=True, timestep_spacing="trailing", rescale_betas_zero_snr=True,
-    )  # fmt: skip
 
 
 def load(path: Path, model: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
@@ -121,8 +101,6 @@ def load(path: Path, model: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
     mean, scale : tensors of shape (n_features,)
         By which embeddings are standardised.
     """
-    from safetensors.torch import load_file
-
     tensors = load_file(existing(path))
     mean, scale = tensors.pop("mean"), tensors.pop("scale")
     missing, unknown = model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
@@ -176,11 +154,7 @@ def generate(
     -------
     uint8 array of shape (n, 48, 48, 3)
     """
-    import torch
-
     model, mean, scale = pictures_loaded(path)
-    noise_schedule = scheduler()
-    noise_schedule.set_timesteps(steps)
     given = _condition(embedding, n, mean, scale)
     count, none = len(given), torch.zeros_like(given)
     side, depth = COARSE, 3 * PATCH**2
@@ -193,29 +167,27 @@ def generate(
         coarse[:, 3] = 1
     guided = guidance != 1 and (embedding is not None or low_level is not None)
     with torch.inference_mode():
-        for t in noise_schedule.timesteps:
-            found = model(torch.cat([x, coarse], 1), t, None, class_labels=given).sample
+        for t in SCHEDULE.times(steps):
+            time = torch.full((count,), t)
+            found = model(torch.cat([x, coarse], 1), time, given)
             if guided:
-                free = model(torch.cat([x, 0 * coarse], 1), t, None, class_labels=none).sample
+                free = model(torch.cat([x, 0 * coarse], 1), time, none)
                 found = free + guidance * (found - free)
             if push is not None:
-                found = found + _pushed(model, x, coarse, t, given, noise_schedule, push)
-            x = noise_schedule.step(found, t, x).prev_sample
+                found = found + _pushed(model, x, coarse, time, given, push)
+            x = SCHEDULE.step(found, t, x, steps)
     return from_patches(x)
 
 
 def _pushed(
-    model: Any, x: torch.Tensor, coarse: torch.Tensor, t: torch.Tensor, given: torch.Tensor,
-    noise_schedule: Any, push: Callable[[torch.Tensor], torch.Tensor],
+    model: Any, x: torch.Tensor, coarse: torch.Tensor, time: torch.Tensor, given: torch.Tensor,
+    push: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:  # fmt: skip
     """Return by how much the denoised picture changes so that its value rises."""
-    import torch
-    from torch.nn.functional import pixel_shuffle
-
-    signal = noise_schedule.alphas_cumprod[t].clamp(min=1e-3)
+    signal = SCHEDULE.signal[time[0]].clamp(min=1e-3)
     with torch.inference_mode(mode=False), torch.enable_grad():
         noisy = x.clone().requires_grad_(True)
-        clean = model(torch.cat([noisy, coarse.clone()], 1), t, None, class_labels=given.clone()).sample
+        clean = model(torch.cat([noisy, coarse.clone()], 1), time, given.clone())
         (gradient,) = torch.autograd.grad(push(pixel_shuffle(clean, PATCH)).sum(), noisy)
     # the noise changes by -sqrt(1 - a) g, and the picture by (1 - a) / sqrt(a) g
     return ((1 - signal) / signal.sqrt()).clamp(max=3) * gradient
@@ -224,8 +196,6 @@ def _pushed(
 def _condition(
     embedding: NDArray[np.float32] | None, n: int, mean: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    import torch
-
     if embedding is None:
         return torch.zeros(n, len(mean) + 1)
     standard = (torch.from_numpy(np.asarray(embedding, np.float32)) - mean) / scale
@@ -252,8 +222,6 @@ def describe(
         Of drawn captions.
     path : Path
     """
-    import torch
-
     model, mean, scale = captions_loaded(path)
     given = _condition(embedding, n, mean, scale)
     how: dict[str, Any] = {"num_beams": n_beams, "do_sample": False}

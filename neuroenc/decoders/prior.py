@@ -1,9 +1,8 @@
 """The diffusion prior: from decoded embeddings, averages of many, to embeddings a picture could have.
 
 Ramesh et al. (2022, arXiv 2204.06125, section 2.2) and, from brains, Scotti et al. (2023, arXiv 2305.18274),
-on diffusers' `PriorTransformer`. Three of its traps are met here: it has no embedding for "no condition", so
-one is learned; its own normalisation starts at zero and is not used; schedulers clip to [-1, 1] unless told
-not to, which embeddings do not keep to.
+on the transformer of diffusers. It has no embedding for "no condition", so one is learned; embeddings are
+standardised before, and the estimate is not clipped to [-1, 1], which they do not keep to.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, PriorTransformer
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from neuroenc.decoders.diffusion import Schedule
+from neuroenc.decoders.prior_transformer import PriorTransformer
 from neuroenc.encoders import training
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows
 from neuroenc.errors import InputError
@@ -27,14 +27,6 @@ from neuroenc.real import deviation
 Floats = NDArray[Any]
 TIMESTEPS = 100
 HELD_TIMES = (5, 25, 45, 65, 85)  # at which the loss on validation is measured, with noise that stays
-
-
-def make_scheduler() -> Any:
-    """Return the noise schedule: squared cosine, the embedding itself is predicted."""
-    return DDIMScheduler(
-        num_train_timesteps=TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="sample",
-        clip_sample=False, timestep_spacing="trailing",
-    )  # fmt: skip
 
 
 class Prior(nn.Module):
@@ -59,21 +51,13 @@ class Prior(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.condition, self.target, self.seed = condition, target, seed
-        self.transformer = PriorTransformer(
-            num_attention_heads=n_heads, attention_head_dim=head_width, num_layers=n_layers,
-            embedding_dim=target[1], embedding_proj_dim=condition[1],
-            num_embeddings=condition[0] + 1 + target[0], additional_embeddings=0, dropout=dropout,
-            encoder_hid_proj_type=None, added_emb_type=None,
-        )  # fmt: skip
-        # normalisation of its own that starts at zero: we standardise before
-        self.transformer.clip_mean.requires_grad_(False)
-        self.transformer.clip_std.requires_grad_(False)
+        self.transformer = PriorTransformer(condition, target, n_layers, n_heads, head_width, dropout)
         self.null = nn.Parameter(torch.randn(1, *condition) * 0.02)
-        self.schedule = make_scheduler()
+        self.schedule = Schedule(TIMESTEPS)
 
     def denoise(self, noisy: torch.Tensor, time: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
         """Predict the embedding, (n, n_tokens, n_channels)."""
-        found: torch.Tensor = self.transformer(noisy, time, given).predicted_image_embedding.float()
+        found: torch.Tensor = self.transformer(noisy, time, given).float()
         return found
 
     def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -251,8 +235,7 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
                 f"Invalid value for 'n_steps', 'n_samples': {n_steps}, {n_samples}. Expected 1 to "
                 f"{TIMESTEPS} steps and one sample or more."
             )
-        module, schedule = self.module_, make_scheduler()
-        schedule.set_timesteps(n_steps)
+        module = self.module_
         condition = torch.from_numpy((given - self._centre) / self._scale).to(self.device)
         total = np.zeros((len(given), *self.target_shape_), np.float32)
         with torch.inference_mode():
@@ -265,13 +248,13 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
                     for i in range(len(given))
                 ]
                 x = torch.stack(noise).to(self.device)
-                for t in schedule.timesteps:
-                    time = torch.full((len(x),), int(t), device=self.device)
+                for t in module.schedule.times(n_steps):
+                    time = torch.full((len(x),), t, device=self.device)
                     found = module.denoise(x, time, condition)
                     if guidance != 1:
                         free = module.denoise(x, time, module.null.expand_as(condition))
                         found = free + guidance * (found - free)
-                    x = schedule.step(found, int(t), x).prev_sample
+                    x = module.schedule.step(found, t, x, n_steps)
                 total += x.float().cpu().numpy()
         out = total / n_samples * self._deviation + self._mean
         return np.asarray(out[:, 0] if self._flat else out)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from neuroenc.decoders.nano import (
     COARSE,
     N_PREFIX,
+    SCHEDULE,
     SIDE,
-    TIMESTEPS,
     caption_model,
     describe,
     embed,
@@ -24,7 +24,6 @@ from neuroenc.decoders.nano import (
     network,
     picture_model,
     resize,
-    scheduler,
     to_patches,
 )
 from neuroenc.features import nano
@@ -99,16 +98,15 @@ def train_pictures(
     mean, scale = data.embedding.mean(0), data.embedding.std(0)
     condition = torch.from_numpy((data.embedding - mean) / scale)
     torch.manual_seed(seed)
-    noise_schedule = scheduler()
 
     def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         x = to_patches(data.pixels[rows])
         given, coarse = _given(condition[rows]), _coarse(data.pixels[rows])
-        noise, t = torch.randn_like(x), torch.randint(TIMESTEPS, (len(rows),))
-        noisy = noise_schedule.add_noise(x, noise, t)
+        noise, t = torch.randn_like(x), torch.randint(SCHEDULE.n_times, (len(rows),))
+        noisy = SCHEDULE.add_noise(x, noise, t)
         with torch.autocast("cpu", torch.bfloat16):
-            found = model(torch.cat([noisy, coarse], 1), t, None, class_labels=given).sample
-        noisiness = 1 - noise_schedule.alphas_cumprod[t][:, None, None, None]
+            found = model(torch.cat([noisy, coarse], 1), t, given)
+        noisiness = 1 - SCHEDULE.signal[t][:, None, None, None]
         return (((found.float() - x) ** 2) / noisiness.clamp(min=0.1)).mean()
 
     return _train(
