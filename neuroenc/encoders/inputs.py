@@ -13,9 +13,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from sklearn.model_selection import check_cv
-from sklearn.utils.validation import validate_data
 
 from neuroenc.errors import InputError
 
@@ -234,6 +231,8 @@ def check_features(
         bad = np.flatnonzero(~finite.all(tuple(range(rows.ndim - 1))))
         raise InputError(not_finite(bad, rows.shape[-1]))
     if ndim == 2:
+        from sklearn.utils.validation import validate_data  # loads for a second, as check_cv does
+
         try:
             validate_data(estimator, X if hasattr(X, "columns") else rows, reset=reset, skip_check_array=True)
         except ValueError as error:
@@ -284,7 +283,7 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
     InputError
         They are sparse, complex, text, dates, or of unequal length.
     """
-    if sparse.issparse(values):
+    if type(values).__module__.startswith("scipy.sparse"):
         raise InputError(f"{name} is sparse. Give a dense array: {name}.toarray().")
     if is_torch(values):
         values = values.detach().cpu()
@@ -341,6 +340,8 @@ def folds_of(
     InputError
         No folds or more than rows; rows that are not there; a side without rows; no fold of two rows.
     """
+    from sklearn.model_selection import check_cv
+
     rows = np.zeros((n, 1))
     try:
         splitter = check_cv(cv)
