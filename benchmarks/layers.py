@@ -26,7 +26,9 @@ import torch
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import layouts, registry
-from neuroenc.features.networks import Network, first_tensor, layers_of, skeleton
+from neuroenc.features.libraries import skeleton
+from neuroenc.features.networks import Network
+from neuroenc.features.source import first_tensor, layers_of
 
 RESULTS = Path("benchmarks/results/layers.json")
 FIRST = {"Conv1d", "Conv2d", "ConvTranspose2d", "LayerNorm2d", "LayerNormAct2d", "GroupNorm", "_BatchNorm",

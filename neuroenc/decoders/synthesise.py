@@ -138,7 +138,7 @@ def _caption(weight: Floats, bank: Floats, texts: NDArray[Any]) -> str:
 def _picture_embedding(caption: str, texts: NDArray[Any], embedding: Floats) -> Floats:
     """Take a caption to the embedding of a picture, by ridge from the text half to the picture half."""
     from neuroenc.config import Model
-    from neuroenc.features.language import embed_texts
+    from neuroenc.features.networks import embed_texts
 
     model = Model(extractor="open_clip", network="nano")
     pairs = [str(t[0]) for t in texts]

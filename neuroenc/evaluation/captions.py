@@ -175,7 +175,7 @@ def clip_score(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], m
         Of open_clip.
     """
     from neuroenc.features.extract import describe
-    from neuroenc.features.language import embed_texts
+    from neuroenc.features.networks import embed_texts
 
     eye = model.model_copy(update={"layers": ["visual"], "pooling": "mean", "projection": None})
     seen = describe(pictures, eye)["feature"].values

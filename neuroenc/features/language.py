@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ from neuroenc.datasets.reading import reason
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import nano
-from neuroenc.features.networks import Source
+from neuroenc.features.source import Source
 from neuroenc.features.vision import open_clip_module
 
 if TYPE_CHECKING:
-    from neuroenc.features.networks import Alike, Batch
+    from neuroenc.features.source import Alike, Batch
 
 REGIONS = ("visual_bert", "lxmert")  # shown features of detected objects in place of the picture
 N_REGIONS = 36  # the number their published features have
@@ -399,21 +399,3 @@ def _processor(path: Path | None, default: str) -> Any:
     if not default:
         raise InputError(f"There is no preprocessor_config.json in {path}. Fetch it beside config.json.")
     return getattr(transformers, default)()
-
-
-def embed_texts(texts: Sequence[str], model: Model) -> NDArray[np.float64]:
-    """Embed texts by the text half of an image-text network of open_clip, (n, n_features)."""
-    import torch
-
-    from neuroenc.features.networks import Network
-
-    twin = model.model_copy(
-        update={"extractor": "open_clip_text", "layers": ["ln_final"], "pooling": "mean", "projection": None}
-    )
-    network = Network(twin)
-    with torch.inference_mode():
-        parts = [
-            network.module.encode_text(network.source.prepare(list(texts[i : i + 256]))["text"])
-            for i in range(0, len(texts), 256)
-        ]
-    return np.asarray(torch.cat(parts).float().numpy(), np.float64)

@@ -16,11 +16,12 @@ import numpy as np
 from neuroenc.config import Model
 from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError
+from neuroenc.features.source import first_tensor
 
 if TYPE_CHECKING:
     import torch
 
-    from neuroenc.features.networks import Source
+    from neuroenc.features.source import Source
 
     Batch = dict[str, torch.Tensor]
     Shapes = dict[str, tuple[int, ...]]
@@ -89,8 +90,6 @@ def shapes_of(source: Source, names: list[str], batch: Batch, *, partly: bool = 
     With `partly`, a network that fails on the way, as it takes no such picture, tells of the layers before.
     """
     import torch
-
-    from neuroenc.features.networks import first_tensor
 
     shapes: Shapes = {}
 
@@ -208,7 +207,7 @@ def _resized(model: Model, size: tuple[int, int]) -> Source:
     """Build the network for pictures of another size, without numbers."""
     import torch
 
-    from neuroenc.features.networks import build
+    from neuroenc.features.libraries import build
 
     option: dict[str, Any] = {
         "timm": {"img_size": size},
@@ -330,8 +329,6 @@ def thirds(source: Source, name: str, axis: int, device: str) -> bool:
     device : str
     """
     import torch
-
-    from neuroenc.features.networks import first_tensor
 
     example = source.example
     if source.reads == "image":

@@ -6,60 +6,27 @@ what turns stimuli into its batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.config import Model
-from neuroenc.datasets.reading import reason
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import layouts, nano, pooling, preprocessing, registry
+from neuroenc.features import layouts, pooling, preprocessing, registry
 from neuroenc.features.layers import together
-from neuroenc.files import existing, sha256
+from neuroenc.features.libraries import build, on_skeleton
+from neuroenc.features.loading import load, weights_of
+from neuroenc.features.source import Source, first_tensor, layers_of
 
 if TYPE_CHECKING:
     import torch
 
-    Batch = dict[str, torch.Tensor]
-    Alike = list[tuple[list[int], Batch]]  # stimuli of one shape: which of them, and their batch
+    from neuroenc.features.source import Alike, Batch
 
 PARTS = {"q": 0, "k": 1, "v": 2}  # thirds of a joint projection to queries, keys and values
-
-
-class Source(NamedTuple):
-    """A network of some library and how it is fed."""
-
-    module: Any
-    alike: Callable[[list[Any]], Alike]
-    """From stimuli, as `reads` says, to batches: nothing is filled up because of its neighbours"""
-    forward: Callable[[Batch], Any]
-    reads: str
-    """"image", "text", "image+text" or "regions+text"; a pair is a tuple"""
-    example: Any
-    """A stimulus of the usual size"""
-    contract: dict[str, str]
-    """Normalisation, pixel range and preprocessing"""
-    kept: list[str]
-    """Submodules that are run; empty: all"""
-    text_last: bool = False
-    """Whether words stand behind the picture where a layer holds both"""
-
-    def prepare(self, items: list[Any]) -> Batch:
-        """Prepare stimuli of one shape as one batch.
-
-        Raises
-        ------
-        InputError
-            They are of several shapes.
-        """
-        parts = self.alike(items)
-        if len(parts) > 1:
-            raise InputError(f"{len(items)} stimuli of {len(parts)} shapes make no batch. Use `alike`.")
-        return parts[0][1]
 
 
 class Network:
@@ -83,7 +50,7 @@ class Network:
 
         self.device = pick_device(device)
         self.model, entry = registry.resolve(model)
-        self.weights, seed, path = _weights(self.model, entry)
+        self.weights, seed, path = weights_of(self.model, entry)
         if path is not None and path.is_file():
             self.model = preprocessing.tell(self.model, path, self.weights.rpartition(":")[2])
         with torch.random.fork_rng(devices=[]):
@@ -285,73 +252,6 @@ def _rearranged(module: Any) -> bool:
     return any(hasattr(m, "unroll") or hasattr(m, "unroll_schedule") for m in module.modules())
 
 
-def first_tensor(output: Any) -> torch.Tensor | None:
-    """Take the tensor of what a layer gives; the first where it gives several, None where none."""
-    if hasattr(output, "ndim"):
-        return output
-    if hasattr(output, "values"):
-        output = output.values()
-    elif not isinstance(output, (tuple, list)):
-        return None
-    return next((t for t in map(first_tensor, output) if t is not None), None)
-
-
-def on_skeleton(model: Model, entry: registry.Entry | None, look: Callable[[Source], Any]) -> Any:
-    """Look at a network without numbers, or where it does not run so, at one with random ones."""
-    try:
-        return look(skeleton(model, entry))
-    except InputError:
-        return look(skeleton(model, entry, numbers=True))
-
-
-def skeleton(model: Model, entry: registry.Entry | None, *, numbers: bool = False) -> Source:
-    """Build a network without numbers, on torch's device "meta": the largest is described in a moment.
-
-    The few that look into numbers while they are built (regnet), or into masks (of text and pictures), are
-    built with random ones.
-    """
-    import torch
-
-    untrained = model.model_copy(update={"weights": "random:0"})
-    folder = folder_of(untrained, entry)
-    if not numbers:
-        try:
-            with torch.device("meta"):
-                source = build(untrained, folder)
-            numbers = "+" in source.reads
-        except (NotImplementedError, RuntimeError):
-            numbers = True
-    if numbers:
-        with torch.random.fork_rng(devices=[]):
-            source = build(untrained, folder)
-    source.module.eval()
-    return source
-
-
-def build(model: Model, path: Path | None = None) -> Source:
-    """Build a network with random weights, or from a folder of transformers with its own."""
-    from neuroenc.features import language, vision
-
-    builders: dict[str, Callable[[Model, Path | None], Source]] = {
-        "timm": vision.from_timm, "torchvision": vision.from_torchvision,
-        "open_clip": vision.from_open_clip, "open_clip_text": language.from_open_clip,
-        "transformers": language.from_transformers,
-    }  # fmt: skip
-    if model.extractor not in builders:
-        raise invalid("extractor", model.extractor, builders)
-    source = builders[model.extractor](model, path)
-    source.module.float()  # half-precision weights too: pictures and means are single
-    return source
-
-
-def layers_of(source: Source) -> list[str]:
-    """List the layers of a network, those that are run."""
-    return [
-        name for name, _ in source.module.named_modules()
-        if name and (not source.kept or any(name == k or name.startswith(f"{k}.") for k in source.kept))
-    ]  # fmt: skip
-
-
 def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
     """Show the layers of a network: class and shape of the output, without loading weights.
 
@@ -375,126 +275,17 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
     return shown
 
 
-def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
-    """Return the folder of a transformers network: configuration, tokenizer, perhaps weights."""
-    if model.extractor != "transformers":
-        return None
-    if entry is None:
-        folder = existing(str(model.network))
-        if not folder.is_dir():
-            raise InputError(
-                f"Invalid value for 'network': {folder} is no folder. Name one with config.json."
-            )
-        return folder
-    return registry.stored(entry)
-
-
-def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path | None]:
-    """Return what the contract says of the weights, the seed, and where they are if they are."""
-    weights = model.weights
-    if weights is None and model.network == "nano":
-        weights = str(nano.CHECKPOINT)
-    if weights is not None and weights.startswith("random:"):
-        return weights, int(weights[7:]), folder_of(model, entry)
-    if weights is not None and model.extractor == "transformers":
-        raise InputError(
-            f"Networks of transformers take the weights in their folder, not {weights!r}. Leave it out."
-        )
-    if weights is None and model.extractor == "transformers":
-        folder = folder_of(model, entry)
-        found = sorted(folder.glob("*.safetensors")) if folder else []
-        if not found:
-            raise InputError(
-                f"There are no weights (*.safetensors) of {model.network!r} in {folder}. Fetch them, or use "
-                "'random:<seed>' for the untrained network."
-            )
-        return ", ".join(f"{f.name}:{sha256(f)}" for f in found), 0, folder
-    if weights is None and entry is not None:
-        weights = str(registry.stored(entry))
-    if weights is None:
-        raise InputError(
-            f"No weights named for {model.network!r}. Give a checkpoint file, or 'random:<seed>' "
-            "for the untrained network."
-        )
-    path = existing(weights, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
-    if not path.is_file():
-        raise InputError(f"Invalid value for 'weights': {weights!r} is no file. Name a checkpoint file.")
-    found_hash = sha256(path)
-    if model.sha256 not in (None, found_hash):
-        raise InputError(
-            f"The checkpoint {path} has sha256 {found_hash}, expected {model.sha256}. Fetch it again."
-        )
-    return f"{path.name}:{found_hash}", 0, path
-
-
-def load(module: Any, path: Path, *, prefix: str = "") -> None:
-    """Load a checkpoint; every tensor must fit.
-
-    Parameters
-    ----------
-    module : nn.Module
-    path : path
-        safetensors, or what `torch.load` reads with `weights_only=True`.
-    prefix : str
-        Keep the tensors whose names begin so, without it: one tower of a larger network.
-    """
-    import argparse
-
+def embed_texts(texts: Sequence[str], model: Model) -> NDArray[np.float64]:
+    """Embed texts by the text half of an image-text network of open_clip, (n, n_features)."""
     import torch
 
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            # some published checkpoints keep the options of their command line beside the tensors
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            for key in ("state_dict", "model"):
-                state = state.get(key, state) if isinstance(state.get(key, 0), dict) else state
-        state = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
-    except Exception as error:  # noqa: BLE001  each format has errors of its own
-        raise InputError(f"Cannot read the checkpoint {path}: {reason(error)}. Fetch it again.") from None
-    if not all(isinstance(name, str) for name in state):
-        raise InputError(f"The checkpoint {path} holds no tensors by name. Is it of this network?")
-    state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    # counters that only training reads; some checkpoints leave them out
-    wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
-    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    if prefix:
-        state = {k: v for k, v in state.items() if k in wanted}
-    try:
-        state = _resized(module, state)
-    except Exception as error:  # noqa: BLE001  the libraries take positions for what they should be
-        raise InputError(
-            f"The checkpoint {path} does not fit: its positions cannot be resized ({reason(error)}). Is it "
-            "of this network?"
-        ) from None
-    wrong = sorted(set(wanted) ^ set(state)) or [k for k, v in wanted.items() if v.shape != state[k].shape]
-    if wrong:
-        raise InputError(
-            f"The checkpoint {path} does not fit: {len(wrong)} tensors differ, first {wrong[0]!r}. "
-            "Is it of this network?"
-        )
-    module.load_state_dict(state, strict=False)
-
-
-def _resized(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Bring the positions of a checkpoint to pictures of another size, as the libraries do."""
-    if "pos_embed" in state and hasattr(module, "patch_embed"):
-        from timm.layers import resample_abs_pos_embed
-
-        if state["pos_embed"].shape != module.pos_embed.shape:
-            state["pos_embed"] = resample_abs_pos_embed(
-                state["pos_embed"], module.patch_embed.grid_size, num_prefix_tokens=module.num_prefix_tokens
-            )
-    elif "encoder.pos_embedding" in state and hasattr(module, "image_size"):
-        from torchvision.models.vision_transformer import interpolate_embeddings
-
-        state = dict(interpolate_embeddings(module.image_size, module.patch_size, state))
-    elif "visual.positional_embedding" in state and hasattr(module, "visual"):
-        from open_clip.model import resize_pos_embed
-
-        resize_pos_embed(state, module)
-    return state
+    twin = model.model_copy(
+        update={"extractor": "open_clip_text", "layers": ["ln_final"], "pooling": "mean", "projection": None}
+    )
+    network = Network(twin)
+    with torch.inference_mode():
+        parts = [
+            network.module.encode_text(network.source.prepare(list(texts[i : i + 256]))["text"])
+            for i in range(0, len(texts), 256)
+        ]
+    return np.asarray(torch.cat(parts).float().numpy(), np.float64)

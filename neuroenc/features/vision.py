@@ -14,11 +14,11 @@ from neuroenc.config import Model
 from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError, suggest
 from neuroenc.features import preprocessing
-from neuroenc.features.networks import Source
 from neuroenc.features.preprocessing import Preprocessing
+from neuroenc.features.source import Source
 
 if TYPE_CHECKING:
-    from neuroenc.features.networks import Alike
+    from neuroenc.features.source import Alike
 
 
 def _source(module: Any, model: Model, prepared: Preprocessing) -> Source:

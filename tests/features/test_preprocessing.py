@@ -17,7 +17,8 @@ from torchvision.transforms import InterpolationMode
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import preprocessing, registry
-from neuroenc.features.networks import Network, build, describe_layers
+from neuroenc.features.libraries import build
+from neuroenc.features.networks import Network, describe_layers
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (300, 90, 3), np.uint8)
