@@ -26,7 +26,7 @@ import torch
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import layouts, registry
-from neuroenc.features.build import skeleton
+from neuroenc.features.libraries import skeleton
 from neuroenc.features.networks import Network
 from neuroenc.features.source import first_tensor, layers_of
 

@@ -13,9 +13,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from sklearn.model_selection import check_cv
-from sklearn.utils.validation import validate_data
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.design import Design, is_whole
@@ -242,6 +239,8 @@ def check_features(estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, 
     if len(bad := _not_finite(rows)):
         raise InputError(not_finite(bad, rows.shape[-1]))
     if ndim == 2:
+        from sklearn.utils.validation import validate_data  # loads for a second, as check_cv does
+
         try:
             shown = X if hasattr(X, "iloc") else np.empty((1, rows.shape[1]))  # its names or their number
             validate_data(estimator, shown, reset=reset, skip_check_array=True)
@@ -306,7 +305,7 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
     InputError
         They are sparse, complex, text, dates, or of unequal length.
     """
-    if sparse.issparse(values):
+    if type(values).__module__.startswith("scipy.sparse"):
         raise InputError(f"{name} is sparse. Give a dense array: {name}.toarray().")
     if is_torch(values):
         values = values.detach().cpu()
@@ -378,6 +377,8 @@ def folds_of(
     InputError
         No folds or more than rows; rows that are not there; a side without rows; no fold of two rows.
     """
+    from sklearn.model_selection import check_cv
+
     rows = np.zeros((n, 1))
     try:
         splitter = check_cv(cv)

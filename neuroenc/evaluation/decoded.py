@@ -248,49 +248,6 @@ def _places(known: NDArray[np.str_], ids: NDArray[np.str_], done: str, among: st
     return np.array([row[s] for s in ids])
 
 
-def over_subjects(
-    tables: Mapping[str, list[dict[str, Any]]], *, n_bootstraps: int = 1000, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Average over subjects; subjects are resampled, and pictures within them.
-
-    Parameters
-    ----------
-    tables : mapping
-        Subject to rows of `score_pictures` or `score_captions`.
-    n_bootstraps, seed
-
-    Returns
-    -------
-    list of dict
-        Rows whose metric has a value for each picture.
-    """
-
-    def key(r: dict[str, Any]) -> tuple[Any, ...]:
-        return r["metric"], r.get("network"), r.get("layer"), r["condition"]
-
-    rng = np.random.default_rng(seed)
-    rows = []
-    first = next(iter(tables.values()))
-    by_key = {s: {key(r): r for r in t} for s, t in tables.items()}
-    for r in first:
-        found = [t[key(r)] for t in by_key.values() if key(r) in t]
-        if r["each"] is None or len(found) < len(tables):
-            continue
-        each = [np.array(f["each"], float) for f in found]
-        drawn = [
-            np.mean(
-                [rng.choice(each[s], len(each[s])).mean() for s in rng.integers(len(each), size=len(each))]
-            )
-            for _ in range(n_bootstraps)
-        ]
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        rows.append({
-            **r, "value": float(np.mean([e.mean() for e in each])), "low": float(low), "high": float(high),
-            "n": len(each), "each": None,
-        })  # fmt: skip
-    return rows
-
-
 def _row(
     metric: str, condition: str, each: Floats | None, n_bootstraps: int, seed: int, *,
     value: float | None = None, n: int = 0, counts: Floats | None = None, order: int = 4, **about: Any,

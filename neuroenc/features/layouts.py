@@ -16,11 +16,12 @@ import numpy as np
 from neuroenc.config import Model
 from neuroenc.datasets.reading import reason
 from neuroenc.errors import InputError
-from neuroenc.features.build import build
-from neuroenc.features.source import Source, first_tensor
+from neuroenc.features.source import first_tensor
 
 if TYPE_CHECKING:
     import torch
+
+    from neuroenc.features.source import Source
 
     Batch = dict[str, torch.Tensor]
     Shapes = dict[str, tuple[int, ...]]
@@ -205,6 +206,8 @@ def picture_runs(model: Model, source: Source, names: list[str]) -> list[Run]:
 def _resized(model: Model, size: tuple[int, int]) -> Source:
     """Build the network for pictures of another size, without numbers."""
     import torch
+
+    from neuroenc.features.libraries import build
 
     option: dict[str, Any] = {
         "timm": {"img_size": size},

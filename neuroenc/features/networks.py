@@ -7,7 +7,6 @@ what turns stimuli into its batches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from neuroenc.config import Model
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import layouts, nano, pooling, preprocessing, registry
-from neuroenc.features.build import build, folder_of, load, on_skeleton
+from neuroenc.features import layouts, pooling, preprocessing, registry
 from neuroenc.features.layers import together
+from neuroenc.features.libraries import build, on_skeleton
+from neuroenc.features.loading import load, weights_of
 from neuroenc.features.source import Source, first_tensor, layers_of
-from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +50,7 @@ class Network:
 
         self.device = pick_device(device)
         self.model, entry = registry.resolve(model)
-        self.weights, seed, path = _weights(self.model, entry)
+        self.weights, seed, path = weights_of(self.model, entry)
         if path is not None and path.is_file():
             self.model = preprocessing.tell(self.model, path, self.weights.rpartition(":")[2])
         with torch.random.fork_rng(devices=[]):
@@ -274,44 +273,6 @@ def describe_layers(model: Model) -> dict[str, tuple[str, str]]:
 
     shown: dict[str, tuple[str, str]] = on_skeleton(*registry.resolve(model), look)
     return shown
-
-
-def _weights(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path | None]:
-    """Return what the contract says of the weights, the seed, and where they are if they are."""
-    weights = model.weights
-    if weights is None and model.network == "nano":
-        weights = str(nano.CHECKPOINT)
-    if weights is not None and weights.startswith("random:"):
-        return weights, int(weights[7:]), folder_of(model, entry)
-    if weights is not None and model.extractor == "transformers":
-        raise InputError(
-            f"Networks of transformers take the weights in their folder, not {weights!r}. Leave it out."
-        )
-    if weights is None and model.extractor == "transformers":
-        folder = folder_of(model, entry)
-        found = sorted(folder.glob("*.safetensors")) if folder else []
-        if not found:
-            raise InputError(
-                f"There are no weights (*.safetensors) of {model.network!r} in {folder}. Fetch them, or use "
-                "'random:<seed>' for the untrained network."
-            )
-        return ", ".join(f"{f.name}:{sha256(f)}" for f in found), 0, folder
-    if weights is None and entry is not None:
-        weights = str(registry.stored(entry))
-    if weights is None:
-        raise InputError(
-            f"No weights named for {model.network!r}. Give a checkpoint file, or 'random:<seed>' "
-            "for the untrained network."
-        )
-    path = existing(weights, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
-    if not path.is_file():
-        raise InputError(f"Invalid value for 'weights': {weights!r} is no file. Name a checkpoint file.")
-    found_hash = sha256(path)
-    if model.sha256 not in (None, found_hash):
-        raise InputError(
-            f"The checkpoint {path} has sha256 {found_hash}, expected {model.sha256}. Fetch it again."
-        )
-    return f"{path.name}:{found_hash}", 0, path
 
 
 def embed_texts(texts: Sequence[str], model: Model) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A network of some library and how it is fed: what `vision` and `language` build, and `networks` runs."""
+"""What every library gives: a network and how it is fed."""
 
 from __future__ import annotations
 

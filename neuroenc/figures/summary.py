@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
 from neuroenc.documents import read_json
-from neuroenc.evaluation.decoded import over_subjects
+from neuroenc.evaluation.subjects import over_subjects
 from neuroenc.files import atomic, write_json
 from neuroenc.records import row
 

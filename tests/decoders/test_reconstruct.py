@@ -18,6 +18,7 @@ from neuroenc.decoders.synthesise import mean_drive, synthesise
 from neuroenc.decoders.voxels import caption_voxels, region_words
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation import decoded as score
+from neuroenc.evaluation.subjects import over_subjects
 from neuroenc.features import nano
 from neuroenc.simulation import grammar
 from neuroenc.words import content_words
@@ -79,7 +80,7 @@ def test_every_picture_stands_between_its_bounds(drawn, pictures):
     assert best["ssim", "brain"] == pytest.approx(1)
     assert best["two_way_images", "brain"] == 1
     assert best["correlation_distance", "brain"] == pytest.approx(0, abs=1e-6)
-    both = score.over_subjects({"1": rows, "2": rows}, n_bootstraps=50)
+    both = over_subjects({"1": rows, "2": rows}, n_bootstraps=50)
     assert {r["n"] for r in both} == {2}
 
 

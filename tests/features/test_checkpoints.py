@@ -10,7 +10,7 @@ from layouts.server import serve
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import checkpoints, language, registry
-from neuroenc.features.build import load
+from neuroenc.features.loading import load
 from neuroenc.features.networks import Network, describe_layers
 
 REPOSITORY = registry.ENTRIES["bert-base"].published

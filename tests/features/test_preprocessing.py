@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import preprocessing, registry
-from neuroenc.features.build import build
+from neuroenc.features.libraries import build
 from neuroenc.features.networks import Network, describe_layers
 
 RNG = np.random.default_rng(0)

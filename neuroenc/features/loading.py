@@ -1,20 +1,56 @@
-"""Networks by the name of their library, with random weights or without numbers; their checkpoints."""
+"""Weights of networks: which, where they lie, and into the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroenc.config import Model
 from neuroenc.datasets.reading import reason
-from neuroenc.errors import InputError, invalid
-from neuroenc.features import language, registry, vision
-from neuroenc.features.source import Source
-from neuroenc.files import existing
+from neuroenc.errors import InputError
+from neuroenc.features import nano, registry
+from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
     import torch
+
+
+def weights_of(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path | None]:
+    """Return what the contract says of the weights, the seed, and where they are if they are."""
+    weights = model.weights
+    if weights is None and model.network == "nano":
+        weights = str(nano.CHECKPOINT)
+    if weights is not None and weights.startswith("random:"):
+        return weights, int(weights[7:]), folder_of(model, entry)
+    if weights is not None and model.extractor == "transformers":
+        raise InputError(
+            f"Networks of transformers take the weights in their folder, not {weights!r}. Leave it out."
+        )
+    if weights is None and model.extractor == "transformers":
+        folder = folder_of(model, entry)
+        found = sorted(folder.glob("*.safetensors")) if folder else []
+        if not found:
+            raise InputError(
+                f"There are no weights (*.safetensors) of {model.network!r} in {folder}. Fetch them, or use "
+                "'random:<seed>' for the untrained network."
+            )
+        return ", ".join(f"{f.name}:{sha256(f)}" for f in found), 0, folder
+    if weights is None and entry is not None:
+        weights = str(registry.stored(entry))
+    if weights is None:
+        raise InputError(
+            f"No weights named for {model.network!r}. Give a checkpoint file, or 'random:<seed>' "
+            "for the untrained network."
+        )
+    path = existing(weights, made_by="Fetch the checkpoint first, or use 'random:<seed>'.")
+    if not path.is_file():
+        raise InputError(f"Invalid value for 'weights': {weights!r} is no file. Name a checkpoint file.")
+    found_hash = sha256(path)
+    if model.sha256 not in (None, found_hash):
+        raise InputError(
+            f"The checkpoint {path} has sha256 {found_hash}, expected {model.sha256}. Fetch it again."
+        )
+    return f"{path.name}:{found_hash}", 0, path
 
 
 def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
@@ -29,52 +65,6 @@ def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
             )
         return folder
     return registry.stored(entry)
-
-
-def on_skeleton(model: Model, entry: registry.Entry | None, look: Callable[[Source], Any]) -> Any:
-    """Look at a network without numbers, or where it does not run so, at one with random ones."""
-    try:
-        return look(skeleton(model, entry))
-    except InputError:
-        return look(skeleton(model, entry, numbers=True))
-
-
-def skeleton(model: Model, entry: registry.Entry | None, *, numbers: bool = False) -> Source:
-    """Build a network without numbers, on torch's device "meta": the largest is described in a moment.
-
-    The few that look into numbers while they are built (regnet), or into masks (of text and pictures), are
-    built with random ones.
-    """
-    import torch
-
-    untrained = model.model_copy(update={"weights": "random:0"})
-    folder = folder_of(untrained, entry)
-    if not numbers:
-        try:
-            with torch.device("meta"):
-                source = build(untrained, folder)
-            numbers = "+" in source.reads
-        except (NotImplementedError, RuntimeError):
-            numbers = True
-    if numbers:
-        with torch.random.fork_rng(devices=[]):
-            source = build(untrained, folder)
-    source.module.eval()
-    return source
-
-
-def build(model: Model, path: Path | None = None) -> Source:
-    """Build a network with random weights, or from a folder of transformers with its own."""
-    builders: dict[str, Callable[[Model, Path | None], Source]] = {
-        "timm": vision.from_timm, "torchvision": vision.from_torchvision,
-        "open_clip": vision.from_open_clip, "open_clip_text": language.from_open_clip,
-        "transformers": language.from_transformers,
-    }  # fmt: skip
-    if model.extractor not in builders:
-        raise invalid("extractor", model.extractor, builders)
-    source = builders[model.extractor](model, path)
-    source.module.float()  # half-precision weights too: pictures and means are single
-    return source
 
 
 def load(module: Any, path: Path, *, prefix: str = "") -> None:
