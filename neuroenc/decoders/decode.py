@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
-from neuroenc.arrays import CONTRACT, average_repeats, check, join, select_layers
+from neuroenc.arrays import CONTRACT, average_repeats, check, select_layers
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
+from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.errors import InputError
-from neuroenc.real import deviation
 
 
 def make(
@@ -49,8 +50,8 @@ def make(
 
 def out_of_fold(
     options: config.Embedding,
-    X: NDArray[Any],
-    Y: NDArray[Any],
+    X: Design,
+    Y: Design,
     inner: NDArray[np.int64],
     target: Target,
     n_times: int | None = None,
@@ -60,7 +61,7 @@ def out_of_fold(
     Parameters
     ----------
     options : RidgeDecoding or NetworkDecoding
-    X, Y : arrays of shape (n, n_neuroids), (n, n_features)
+    X, Y : Designs of shape (n, n_neuroids), (n, n_features)
         Responses and embeddings of the training stimuli.
     inner : int array of shape (n,)
         Inner fold of each.
@@ -76,8 +77,10 @@ def out_of_fold(
     out = np.empty((len(X), len(target.basis)), np.float32)
     for k in np.unique(inner):
         held, kept = inner == k, inner[inner != k]
-        model = make(options, splits.inner_folds(kept), n_times=n_times).fit(X[~held], Y[~held])
-        out[held] = target.transform(model.predict(X[held]))
+        model = make(options, splits.inner_folds(kept), n_times=n_times).fit(X.take(~held), Y.take(~held))
+        found = model.predict_components(X.take(held))
+        parts = blocks(len(found), max(1, BLOCK_BYTES // (4 * Y.shape[1])))
+        out[held] = np.concatenate([target.transform(model.target_.inverse(found[p])) for p in parts])
     return out
 
 
@@ -87,7 +90,7 @@ class Samples(NamedTuple):
     ids: NDArray[np.str_]
     group: NDArray[np.str_]
     response: NDArray[np.float32]
-    """(n_stimuli, n_repetitions, n_features); one repetition, the mean, unless they are drawn at random"""
+    """(n_stimuli, n_features), the mean; (n_stimuli, n_repetitions, n_features) if one is to be drawn"""
     whole: NDArray[np.bool_]
     """(n_features,), without missing values"""
     n_times: int | None
@@ -145,8 +148,8 @@ def decode(
             "Stimuli share their categories, so that none can be retrieved by them. Use "
             "`neuroenc decode classify`."
         )
-    features = select_layers(features, options.layers)
-    embedding = join(features, samples.ids)
+    contract = select_layers(features, options.layers).attrs
+    embedding = design(features, samples.ids, options.layers).flattened()
     folds = [
         decode_fold(
             samples, embedding, split, fold, options, shuffle=shuffle,
@@ -154,7 +157,7 @@ def decode(
         )
         for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None)
     ]  # fmt: skip
-    attrs = {k: features.attrs[k] for k in CONTRACT} | {
+    attrs = {k: contract[k] for k in CONTRACT} | {
         "dataset": responses.attrs["dataset"], "decoder": options.name,
         "transductive": transductive(responses, split), "left_out": samples.left_out,
         "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
@@ -177,12 +180,15 @@ def sample(responses: xr.Dataset, options: config.Embedding) -> Samples:
     """
     ids, mean, group, without_any = by_stimulus(responses)
     kept, whole, incomplete = complete(mean.reshape(len(ids), -1))
-    ids, mean, group = ids[kept], mean[kept], group[kept]
+    if not kept.all():
+        ids, mean, group = ids[kept], mean[kept], group[kept]
     n_times = mean.shape[2] if mean.ndim == 3 else None
     if _option(options, "front") == "atm" and n_times is None:
         raise InputError("These responses have no time bins, which `front: atm` reads. Use `front: linear`.")
-    drawn = _option(options, "repeats") == "random"
-    response = repetitions(responses, ids) if drawn else mean.reshape(len(ids), 1, -1)
+    response: NDArray[np.float32] = mean.reshape(len(ids), -1)
+    if _option(options, "repeats") == "random":
+        every = repetitions(responses, ids)
+        response = every if every.shape[1] > 1 else every[:, 0]
     left_out = "; ".join(filter(None, (without_any, incomplete)))
     return Samples(ids, group, response, whole, n_times, left_out)
 
@@ -193,7 +199,7 @@ def _option(options: config.Embedding, name: str) -> Any:
 
 
 def decode_fold(
-    samples: Samples, embedding: NDArray[np.float32], split: xr.Dataset, fold: int,
+    samples: Samples, embedding: Design, split: xr.Dataset, fold: int,
     options: config.Embedding, *, shuffle: int | None = None, checkpoint: Any = None,
 ) -> DecodedFold:  # fmt: skip
     """Fit to the training stimuli of a fold and decode its test stimuli.
@@ -201,7 +207,7 @@ def decode_fold(
     Parameters
     ----------
     samples : Samples
-    embedding : array of shape (n_stimuli, n_features)
+    embedding : Design of shape (n_stimuli, n_features)
     split : Dataset
         Splits.
     fold : int
@@ -212,19 +218,19 @@ def decode_fold(
     side, inner = splits.sides(split, fold, samples.ids, samples.group)
     train, test = side == splits.TRAIN, side == splits.TEST
     X = standardise(samples, train, fold, keep_epochs=_option(options, "front") == "atm")
-    Y = embedding[train]
+    X_train, X_test, Y = X.take(train), X.take(test), embedding.take(train)
     if shuffle is not None:
-        Y = Y[np.random.default_rng((shuffle, fold)).permutation(len(Y))]
+        Y = Y.take(np.random.default_rng((shuffle, fold)).permutation(len(Y)))
     folds, n_times = splits.inner_folds(inner[train]), samples.n_times
-    model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X[train], Y)
-    target, found, sampled = model.target_, model.predict_components(X[test]), None
+    model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X_train, Y)
+    target, found, sampled = model.target_, model.predict_components(X_test), None
     if options.prior is not None:
-        given = out_of_fold(options, X[train], Y, inner[train], target, n_times)
+        given = out_of_fold(options, X_train, Y, inner[train], target, n_times)
         sampled = sample_prior(options.prior, given, target.transform(Y), folds, found)
-    return DecodedFold(samples.ids[test], found, sampled, target.transform(embedding[test]), target)
+    return DecodedFold(samples.ids[test], found, sampled, target.transform(embedding.take(test)), target)
 
 
-def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_epochs: bool) -> NDArray[Any]:
+def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_epochs: bool) -> Design:
     """Centre and scale responses by those to the training stimuli; leave out those that do not vary there.
 
     Parameters
@@ -237,27 +243,27 @@ def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_e
 
     Returns
     -------
-    array of shape (n_stimuli, n_features), or (n_stimuli, n_repetitions, n_features) if there are several
+    Design of the shape of the responses, without those that are left out
 
     Raises
     ------
     InputError
         None varies.
     """
-    response = samples.response
-    centre, scale = response[train].mean((0, 1)), deviation(response[train], (0, 1))
+    response = Design(samples.response)
+    centre, scale = (v.ravel() for v in moments(response.take(train), tokens=response.ndim == 3))
     usable = samples.whole & (scale > 0)
     if not usable.any():
         raise InputError(
-            f"None of {response.shape[2]} neuroids is finite and varies over the training stimuli of "
+            f"None of {response.shape[-1]} neuroids is finite and varies over the training stimuli of "
             f"fold {fold}. Check the responses."
         )
-    X: NDArray[Any]
     if keep_epochs:
-        X = np.where(usable, response - centre, 0) / np.where(usable, scale, 1)
-    else:
-        X = (response[..., usable] - centre[usable]) / scale[usable]
-    return X[:, 0] if X.shape[1] == 1 else X
+        kept = np.where(usable, samples.response - centre, 0) / np.where(usable, scale, 1)
+        return Design(kept)
+    return Design(
+        samples.response, columns=np.flatnonzero(usable), centre=centre[usable], scale=scale[usable]
+    )
 
 
 def sample_prior(

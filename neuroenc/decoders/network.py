@@ -21,8 +21,9 @@ from torch.nn.functional import normalize
 
 from neuroenc.decoders import losses
 from neuroenc.decoders.residual import ResidualNetwork
-from neuroenc.decoders.target import Target, embeddings_of
+from neuroenc.decoders.target import Target, embeddings_of, rows_of
 from neuroenc.encoders import training
+from neuroenc.encoders.design import Design, is_whole
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows, same_length
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
@@ -132,7 +133,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 f"{self.n_times} samples. Give channels times samples, flattened."
             )
         stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
-        truth = np.concatenate(list(embeddings.values()))
+        truth = joined(list(embeddings.values()))
         fitted, held, start = [], [], 0
         for v in responses.values():
             train, validation = folds_of(self.cv, len(v))[0]
@@ -272,7 +273,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
     def _batch(self, X: ArrayLike, subject: str) -> Floats:
         """Responses of a subject, as wide as the widest, with its number behind."""
-        X = as_numbers(X, "X", np.float32)
+        X = as_numbers(in_memory(X), "X", np.float32)
         if X.ndim not in (2, 3) or not X.size:
             raise InputError(
                 f"X has shape {X.shape}. Expected (n_samples, n_neuroids) or (n_samples, n_repetitions, "
@@ -313,7 +314,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
 def by_subject(
     X: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike | Mapping[str, ArrayLike]
-) -> tuple[dict[str, Floats], dict[str, Floats]]:
+) -> tuple[dict[str, Floats], dict[str, Any]]:
     """Return the responses and the embeddings of each subject, row by row; those of one are named "1".
 
     Raises
@@ -333,9 +334,20 @@ def by_subject(
         if s not in wanted:
             raise invalid("subject", s, wanted)
         rows, targets = join_rows(values, wanted[s])
-        responses[s], embeddings[s] = as_numbers(rows, "X", np.float32), embeddings_of(targets)
+        responses[s] = as_numbers(in_memory(rows), "X", np.float32)
+        embeddings[s] = embeddings_of(targets) if is_whole(targets) else rows_of(targets)
         same_length(responses[s], embeddings[s])
     return responses, embeddings
+
+
+def in_memory(values: Any) -> Any:
+    """Read what is read in parts."""
+    return values[:] if isinstance(values, Design) else values
+
+
+def joined(embeddings: list[Any]) -> Any:
+    """Stack the embeddings of subjects; those of one stay where they are."""
+    return embeddings[0] if len(embeddings) == 1 else np.concatenate([v[:] for v in embeddings])
 
 
 def _cosine(truth: Floats, predicted: Floats) -> float:

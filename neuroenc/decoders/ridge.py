@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.decoders.target import Target
-from neuroenc.encoders.inputs import check_features, check_fit
+from neuroenc.encoders.design import is_whole
+from neuroenc.encoders.inputs import check_features, check_fit, same_length
 from neuroenc.encoders.ridge import RidgeCV
 
 Floats = NDArray[Any]
@@ -44,32 +45,36 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.n_components = n_components
         self.cv = cv
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: Any) -> Self:
         """Fit.
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_neuroids)
+        X : array or Design of shape (n_samples, n_neuroids)
             Responses, standardised.
-        y : array of shape (n_samples, n_features)
-            Embeddings of the pictures, flattened.
+        y : array or Design of shape (n_samples, n_features)
+            Embeddings of the pictures, flattened. X and y may be read in parts, neither is then copied whole.
 
         Raises
         ------
         InputError
             As `RidgeCV`; values that are not finite.
         """
-        X, y = check_fit(self, X, y, y_ndim=3, dtype=np.float32)
+        if is_whole(y):
+            X, y = check_fit(self, X, y, y_ndim=3, dtype=np.float32)
+        else:
+            X = check_features(self, X, dtype=np.float32, reset=True)
+            same_length(X, y)
         self.target_ = Target.fit(y, self.n_components)
         self.ridge_ = RidgeCV(self.alphas, cv=self.cv).fit(X, self.target_.transform(y))
         self.alpha_, self.best_score_ = self.ridge_.alpha_, self.ridge_.best_score_
         return self
 
-    def predict_components(self, X: ArrayLike) -> Floats:
+    def predict_components(self, X: Any) -> Floats:
         """Predict in the space of components, (n_samples, n_components)."""
         check_is_fitted(self)
         return np.asarray(self.ridge_.predict(check_features(self, X, dtype=np.float32)))
 
-    def predict(self, X: ArrayLike) -> Floats:
+    def predict(self, X: Any) -> Floats:
         """Predict embeddings, (n_samples, n_features)."""
         return self.target_.inverse(self.predict_components(X))
