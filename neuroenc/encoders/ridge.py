@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders import missing
 from neuroenc.encoders.design import is_whole
-from neuroenc.encoders.factorise import ROUNDING, Factors, factorise, prepare, read
+from neuroenc.encoders.factorise import ROUNDING, Factors, Fold, factorise, prepare, read
 from neuroenc.encoders.inputs import (
     check_alphas,
     check_features,
@@ -34,7 +34,18 @@ from neuroenc.encoders.inputs import (
     same_columns,
     same_length,
 )
-from neuroenc.encoders.solvers import Fitted, Prepared, Solution, as_numpy, fit_block, fit_lacking, solve
+from neuroenc.encoders.solvers import (
+    LEAST_TARGETS,
+    Fitted,
+    Prepared,
+    Solution,
+    as_numpy,
+    fit_block,
+    fit_lacking,
+    folds_at_once,
+    solve,
+    threads,
+)  # fmt: skip
 from neuroenc.errors import InputError
 
 
@@ -161,11 +172,16 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
                 f"The smallest alpha, {alphas[0]:g}, is below the rounding of X'X, whose largest eigenvalue "
                 f"is {largest:.3g}: weights at it are not exact. Scale X or raise alpha.", stacklevel=3,
             )  # fmt: skip
-        operators = []
-        for fold in folds:
+
+        def operators(fold: Any) -> Fold:
             train, held = (xp.asarray(rows, device=device_of(first)) for rows in fold)
-            operators.append(prepare(factors, train, held, grid, fit_intercept=self.fit_intercept))
-        prepared = Prepared(factors, operators, grid)
+            return prepare(factors, train, held, grid, fit_intercept=self.fit_intercept)
+
+        rank = len(factors.singular)
+        most = folds_at_once(len(X), rank, min(rank, max(len(train) for train, _ in folds)))
+        with threads(1 if is_torch(first) else most) as n, ThreadPoolExecutor(n) as pool:
+            ready = list(pool.map(operators, folds))
+        prepared = Prepared(factors, ready, grid)
         return [prepared, *(_moved(prepared, like) for like in others)]
 
     def _solve(
@@ -175,11 +191,9 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         """Fit all targets in blocks, which the devices share; then those that lack values."""
         n_targets = y.shape[1]
         lacking = np.zeros(n_targets, bool)
-        cuts = blocks(n_targets, prepared[0].n_targets_at_once)
 
-        def work(number: int) -> None:
-            mine = prepared[number]
-            for cut in cuts[number :: len(prepared)]:
+        def work(cuts: list[slice], mine: Prepared) -> None:
+            for cut in cuts:
                 Y = read(y, (slice(None), cut), mine.factors.left)
                 lacking[cut] = lacks = _lacks(Y, cut)
                 if lacks.all():
@@ -190,8 +204,14 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
                 fitted = fit_block(*mine, Y, fit_intercept=self.fit_intercept)
                 solution.put(cut.start + np.flatnonzero(~lacks) if lacks.any() else cut, fitted, mine.factors)
 
-        with ThreadPoolExecutor(len(prepared)) as pool:
-            list(pool.map(work, range(len(prepared))))
+        # torch has threads of its own
+        most = 1 if is_torch(prepared[0].factors.left) else max(1, n_targets // LEAST_TARGETS)
+        with threads(most) as n:
+            cuts = blocks(n_targets, max(LEAST_TARGETS, prepared[0].n_targets_at_once // n))
+            workers = prepared if n == 1 else prepared * n
+            with ThreadPoolExecutor(len(workers)) as pool:
+                shares = [cuts[k :: len(workers)] for k in range(len(workers))]
+                list(pool.map(work, shares, workers))
         if lacking.any():
             ours = Factors(*(None if v is None else as_numpy(v) for v in prepared[0].factors))
             for targets, fitted in fit_lacking(
