@@ -17,7 +17,8 @@ from himalaya.ridge import GroupRidgeCV
 from himalaya.scoring import r2_score as himalaya_score
 from sklearn.model_selection import KFold
 
-from neuroenc.encoders.banded import BandedRidgeCV, candidates
+from neuroenc.encoders.banded import BandedRidgeCV
+from neuroenc.encoders.banded_search import candidates
 from neuroenc.evaluation.scores import r2_score
 from neuroenc.files import write_json
 from neuroenc.records import row

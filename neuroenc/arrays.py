@@ -421,8 +421,15 @@ def save(dataset: xr.Dataset, path: str | Path) -> None:
             ) from None
 
 
-def load(path: str | Path, kind: Kind) -> xr.Dataset:
+def load(path: str | Path, kind: Kind, *, in_parts: str = "") -> xr.Dataset:
     """Read one file into memory and check it.
+
+    Parameters
+    ----------
+    path : path
+    kind : str
+    in_parts : str
+        A variable that stays in the file and is read where it is indexed.
 
     Raises
     ------
@@ -432,7 +439,12 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
         It is of another kind or breaks its contract.
     """
     try:
-        dataset = xr.load_dataset(existing(path), engine="h5netcdf")
+        dataset = xr.open_dataset(existing(path), engine="h5netcdf", cache=False)
+        for name, variable in dataset.variables.items():
+            if name != in_parts:
+                variable.load()
+        if not in_parts:
+            dataset.close()
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -468,17 +480,17 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
     """
     ids, first, inverse = np.unique(responses["stimulus_id"].values, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))[inverse]
-    values = responses["response"].values
-    flat = values.reshape(len(values), -1)
-    mean = np.empty((len(ids), flat.shape[1]), np.float32)
-    for cut in columns(*flat.shape):
-        present = np.isfinite(flat[:, cut])
-        total, count = np.zeros((2, len(ids), present.shape[1]))
-        np.add.at(total, rank, np.where(present, flat[:, cut], 0))
+    values = responses["response"].variable
+    mean = np.empty((len(ids), *values.shape[1:]), np.float32)
+    for cut in columns(values.shape[0] * int(np.prod(values.shape[2:])), values.shape[1]):
+        part = values[:, cut].values
+        present = np.isfinite(part)
+        total, count = np.zeros((2, len(ids), *part.shape[1:]))
+        np.add.at(total, rank, np.where(present, part, 0))
         np.add.at(count, rank, present)
         with np.errstate(invalid="ignore"):
             mean[:, cut] = total / count
-    return ids[np.argsort(first)], mean.reshape(len(ids), *values.shape[1:])
+    return ids[np.argsort(first)], mean
 
 
 def positions(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.int64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,25 +31,36 @@ def encode_fit(
     An encoder trained by gradient leaves its state beside WEIGHTS after each epoch; a run that is
     killed goes on from there.
     """
+    from itertools import chain
+
     from neuroenc.arrays import load, save
-    from neuroenc.encoders.encode import encode as run
+    from neuroenc.encoders.encode import encode_in_blocks, join_blocks
     from neuroenc.encoders.store import save_fits
     from neuroenc.files import remove
 
     features_of, chosen = load(features, "features"), common.encoder(options)
+    recorded = load(responses, "responses", in_parts="response")
     resume = weights.with_name(f".{weights.stem}")
-    predictions, fits = run(
-        load(responses, "responses"), features_of, load(split, "splits"), chosen,
+    run = encode_in_blocks(
+        recorded, features_of, load(split, "splits"), chosen,
         checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
     )  # fmt: skip
+    parts: list[Any] = []
+
+    def fits() -> Iterator[Any]:
+        for predictions, found in chain([first], run):
+            parts.append(predictions)
+            yield from found
+
+    first = next(run)
     if not common.first_process():
         return
-    times = {str(k): c.values for k, c in predictions.coords.items() if c.dims == ("time_bin",)}
+    times = {str(k): c.values for k, c in recorded.coords.items() if c.dims == ("time_bin",)}
     save_fits(
-        fits, features_of.attrs, predictions["neuroid_id"].values, weights, predictions.attrs["queries"],
+        fits(), features_of.attrs, recorded["neuroid_id"].values, weights, first[0].attrs["queries"],
         times or None,
     )  # fmt: skip
-    save(predictions, out)
+    save(join_blocks(parts), out)
     remove(resume)
 
 

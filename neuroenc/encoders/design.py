@@ -127,7 +127,7 @@ class Design:
             if last - first == 1:
                 return self._scaled(stimuli, np.arange(first, last), channels)[:, 0]
             whole = self._scaled(stimuli, np.arange(first, last), np.arange(self._inner[1]))
-            whole = whole.reshape(len(stimuli), -1)
+            whole = whole.reshape(len(stimuli), whole.shape[1] * whole.shape[2])
             kept = inner[0] - first * self._inner[1]
             return whole if np.array_equal(kept, np.arange(whole.shape[1])) else whole[:, kept]
         return self._scaled(stimuli, *inner)
@@ -164,7 +164,7 @@ def read_rows(feature: Any, rows: NDArray[np.int64], *inner: NDArray[np.int64]) 
         Of the other axes.
     """
     spans = [slice(int(i.min(initial=0)), int(i.max(initial=-1)) + 1) for i in inner]
-    within = np.ix_(*(i - span.start for i, span in zip(inner, spans, strict=True)))
+    within: Any = np.ix_(*(i - span.start for i, span in zip(inner, spans, strict=True)))
     plain = all(
         len(i) == s.stop - s.start and (np.diff(i) > 0).all() for i, s in zip(inner, spans, strict=True)
     )
@@ -242,7 +242,9 @@ def moments(X: Design, *, tokens: bool) -> tuple[Floats, Floats]:
         values = X[:]
         centre = values.mean(over, keepdims=True)[0]
         return centre, deviation(values, over).reshape(centre.shape)
-    n, mean, power, low, high = 0, 0.0, 0.0, np.inf, -np.inf
+    n, low, high = 0, np.inf, -np.inf
+    mean: Any = 0.0
+    power: Any = 0.0
     for rows in blocks(len(X), max(1, BLOCK_BYTES // each)):
         values = X[rows]
         low = np.minimum(low, values.min(over, keepdims=True)[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +12,19 @@ from tqdm import tqdm
 
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
+from neuroenc.blocks import blocks
+from neuroenc.encoders.build import make
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
-from neuroenc.encoders.missing import Shown, by_stimulus, fittable
+from neuroenc.encoders.missing import ALL, Shown, by_stimulus, fittable
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
 TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
+ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
+BLOCK_OF_NEUROIDS = 768 * 2**20  # bytes of their averaged responses: 20,000 at 10,000 stimuli
 
 
 class Fit(NamedTuple):
@@ -87,71 +91,6 @@ class FoldResult(NamedTuple):
     fits: list[Fit]
 
 
-def make(
-    options: config.Encoder, folds: list[Any], *, bands: Any = None, membership: Any = None,
-    layer_channels: tuple[int, ...] | None = None, checkpoint: Any = None,
-) -> Any:  # fmt: skip
-    """Build the estimator an encoder's options describe.
-
-    Parameters
-    ----------
-    options : Encoder
-    folds : list of (train, validation)
-    bands : array of text, (n_features,), optional
-        For banded ridge.
-    membership : array of shape (n_targets, n_queries) or "each", optional
-        For attention routing.
-    layer_channels : tuple of int, optional
-        Channels of the layers that stand side by side; for attention routing.
-    checkpoint : path, optional
-        From which a run trained by gradient is resumed.
-    """
-    values = options.model_dump(exclude={"name", "models", "layers", "delays"})
-    if "alphas" in values:
-        low, high, number = values["alphas"]
-        values["alphas"] = np.logspace(low, high, number)
-    values["cv"] = folds
-    if values.get("device") == "cpu" and not isinstance(options, config.Trained):
-        values["device"] = None  # NumPy, without torch
-    elif "device" in values:
-        from neuroenc.devices import pick_device
-
-        values["device"] = pick_device(values["device"])
-    if isinstance(options, config.Trained):
-        values["checkpoint"] = checkpoint
-    match options.name:
-        case "ridge":
-            from neuroenc.encoders.ridge import RidgeCV
-
-            return RidgeCV(**values)
-        case "banded":
-            from neuroenc.encoders.banded import BandedRidgeCV
-
-            return BandedRidgeCV(bands=bands, **values)
-        case "pls":
-            from neuroenc.encoders.pls import PLS
-
-            return PLS(**values)
-        case "factorised":
-            from neuroenc.encoders.factorised import FactorisedCV
-
-            return FactorisedCV(**values)
-        case "gaussian":
-            from neuroenc.encoders.gaussian import GaussianFieldCV
-
-            return GaussianFieldCV(**values)
-        case "semantic_transformer":
-            from neuroenc.encoders.semantic_transformer import SemanticTransformer
-
-            return SemanticTransformer(**values)
-        case "attention":
-            from neuroenc.encoders.attention import AttentionRouting
-
-            for key in ("queries", "networks"):
-                values.pop(key)
-            return AttentionRouting(membership, layer_channels=layer_channels, **values)
-
-
 def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """Say which neuroids read which query.
 
@@ -185,7 +124,7 @@ def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[n
 
 def encode(
     responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Encoder,
-    *, checkpoint: Callable[[int, str], Any] | None = None,
+    *, checkpoint: Callable[[int, str], Any] | None = None, neuroids: slice = ALL,
 ) -> tuple[xr.Dataset, list[Fit]]:  # fmt: skip
     """Fit an encoder on the training stimuli of each fold and predict its test stimuli.
 
@@ -203,6 +142,8 @@ def encode(
     options : Encoder
     checkpoint : callable, optional
         From fold and layer to the file a training run is resumed from.
+    neuroids : slice
+        A block of them (`encode_in_blocks`).
 
     Returns
     -------
@@ -219,7 +160,8 @@ def encode(
     InputError
         No neuroid varies; a layer does not vary; features are no grid of tokens where one is needed.
     """
-    shown = by_stimulus(responses)
+    shown = by_stimulus(responses, neuroids)
+    responses = responses.isel(neuroid=neuroids)
     _check_layout(features, shown.mean, options)
     membership, names = queries(responses, options) if options.name == "attention" else (None, ["all"])
     layers = list(dict.fromkeys(features["layer"].values))
@@ -229,7 +171,11 @@ def encode(
     with tqdm(total=n_folds * len(members), desc=options.name, disable=None) as steps:
         for fold in range(n_folds):
             sides = _sides(split, fold, shown)
-            results.append(_fit_fold(shown, features, sides, options, members, membership, checkpoint, steps))
+            result = _fit_fold(
+                shown, features, sides, options, members, membership, checkpoint, steps,
+                needed=neuroids == ALL,
+            )  # fmt: skip
+            results.append(result)
     if options.name == "attention":
         used = _read_by(membership, results[0].target, len(names))
         names = [name for name, u in zip(names, used, strict=True) if u]
@@ -239,6 +185,57 @@ def encode(
         queries=", ".join(names), transductive=transductive(responses, split), left_out=shown.left_out,
     )  # fmt: skip
     return check(dataset, "predictions"), [fit for result in results for fit in result.fits]
+
+
+def encode_in_blocks(
+    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Encoder,
+    *, checkpoint: Callable[[int, str], Any] | None = None,
+) -> Iterator[tuple[xr.Dataset, list[Fit]]]:  # fmt: skip
+    """Fit an encoder to one block of neuroids after the other, so that memory is bounded.
+
+    A block has `BLOCK_OF_NEUROIDS` bytes of responses, averaged over repeats; what fits is one block, and so
+    are all neuroids of an encoder that learns from them together. A stack in blocks shares its common form
+    (`stack_weights`) within each.
+
+    Parameters
+    ----------
+    responses, features, split, options, checkpoint
+        As `encode` takes them; the responses may be read in parts.
+
+    Yields
+    ------
+    predictions, fits
+        As `encode` returns them; the targets of the fits are numbered over all neuroids.
+    """
+    response = responses["response"]
+    n_times = int(np.prod(response.shape[2:]))
+    each = 4 * n_times * len(np.unique(responses["stimulus_id"].values))
+    size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
+    for cut in blocks(response.shape[1], size):
+        neuroids = ALL if size >= response.shape[1] else cut
+        predictions, fits = encode(
+            responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids
+        )
+        yield predictions, [fit._replace(neuroid=fit.neuroid + cut.start * n_times) for fit in fits]
+
+
+def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Put predictions of blocks of neuroids together.
+
+    Raises
+    ------
+    InputError
+        In no block a neuroid could be fitted.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if all(np.isnan(part["validation_r2"]).all() for part in parts):
+        raise InputError("No neuroid varies and has values over the training stimuli. Check the responses.")
+    joined = xr.concat(
+        parts, "neuroid", data_vars="minimal", coords="minimal", compat="override", join="override",
+        combine_attrs="override",
+    )  # fmt: skip
+    return check(joined, "predictions")
 
 
 def _check_layout(features: xr.Dataset, mean: Floats, options: config.Encoder) -> None:
@@ -273,13 +270,15 @@ def _read_by(membership: Any, target: NDArray[np.int64], n_queries: int) -> NDAr
 
 def _fit_fold(
     shown: Shown, features: xr.Dataset, sides: Sides, options: config.Encoder, members: list[list[str]],
-    membership: Any, checkpoint: Callable[[int, str], Any] | None, steps: Any,
+    membership: Any, checkpoint: Callable[[int, str], Any] | None, steps: Any, *, needed: bool,
 ) -> FoldResult:  # fmt: skip
     """Fit each layer, or all together, and choose or mix them for each target."""
     Y = shown.mean.reshape(len(shown.mean), -1)[sides.train]
     n_targets = Y.shape[1]
-    target = np.flatnonzero(_usable(Y, sides.inner, sides.number, options.name))
-    Y = Y[:, target]
+    target = np.flatnonzero(_usable(Y, sides.inner, sides.number, options.name, needed=needed))
+    if not len(target):
+        return _nothing(sides, len(members), n_targets)
+    Y = Y[:, target] if len(target) < n_targets else Y
     if membership is not None:
         membership = membership[target][:, _read_by(membership, target, membership.shape[1])]
     found = []
@@ -315,6 +314,14 @@ def _fit_fold(
         [Fit(sides.number, m.layers, m.model, target, w, m.centre, m.scale, delays)
          for m, w in zip(found, weight, strict=True)],
     )  # fmt: skip
+
+
+def _nothing(sides: Sides, n_members: int, n_targets: int) -> FoldResult:
+    """Return what a fold gives where no target of a block can be fitted."""
+    sizes = (len(sides.test), len(sides.held), n_members)
+    none = [np.full((n, n_targets), np.nan, np.float32) for n in sizes]
+    chosen, alpha = np.zeros(n_targets, "U3"), np.full(n_targets, np.nan, np.float32)
+    return FoldResult(sides, np.zeros(0, np.int64), none[0], none[1], chosen, alpha, none[2], [])
 
 
 def _fit_member(
@@ -416,13 +423,13 @@ def _predictions(
     )
 
 
-def _usable(Y: Floats, folds: list[Any], fold: int, name: str) -> NDArray[np.bool_]:
+def _usable(Y: Floats, folds: list[Any], fold: int, name: str, *, needed: bool) -> NDArray[np.bool_]:
     """Say which neuroids can be fitted; tell how many lack values.
 
     Raises
     ------
     InputError
-        None can be.
+        None can be, and one is needed: these are all.
     """
     usable = fittable(Y, folds)
     lacks = usable & np.isnan(Y).any(0)
@@ -434,7 +441,7 @@ def _usable(Y: Floats, folds: list[Any], fold: int, name: str) -> NDArray[np.boo
     lacking = (
         f"{lacks.sum()} of {Y.shape[1]} neuroids lack values of {n_stimuli} training stimuli of fold {fold}"
     )
-    if not usable.any():
+    if needed and not usable.any():
         why = f"{lacking} and {fate}." if lacks.any() else "Check the responses."
         raise InputError(
             f"None of {Y.shape[1]} neuroids varies and has values over the training stimuli of fold {fold}. "

@@ -25,6 +25,7 @@ from neuroenc.real import varies
 
 Floats = NDArray[Any]
 TARGETS_AT_ONCE = 256
+ALL = slice(None)
 
 
 class Smoother(NamedTuple):
@@ -222,18 +223,29 @@ class Shown(NamedTuple):
     """Names the stimuli without any value, which are not among `ids`; empty if there are none"""
 
 
-def by_stimulus(responses: xr.Dataset) -> Shown:
+def by_stimulus(responses: xr.Dataset, neuroids: slice = ALL) -> Shown:
     """Average the presentations of each stimulus; leave out, and name, stimuli without any value.
+
+    Parameters
+    ----------
+    responses : Dataset
+        Responses, in memory or read in parts.
+    neuroids : slice
+        Which are averaged; a stimulus is left out if no neuroid at all has a value.
 
     Raises
     ------
     InputError
         No stimulus has one.
     """
-    ids, mean = average_repeats(responses)
+    ids, mean = average_repeats(responses.isel(neuroid=neuroids))
     first = {s: i for i, s in reversed(list(enumerate(responses["stimulus_id"].values)))}
     group = responses["group"].values[[first[s] for s in ids]]
     there = np.isfinite(mean).reshape(len(ids), -1).any(1)
+    if not there.all() and neuroids != ALL:
+        lost = responses.isel(presentation=np.isin(responses["stimulus_id"].values, ids[~there]))
+        names, others = average_repeats(lost)
+        there |= np.isin(ids, names[np.isfinite(others).reshape(len(names), -1).any(1)])
     if there.all():
         return Shown(ids, mean, group, "")
     if not there.any():

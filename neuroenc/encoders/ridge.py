@@ -7,7 +7,7 @@ The work is in `factorise` and `solvers`; here is the estimator. alpha is scikit
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any, Self
@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders import missing
 from neuroenc.encoders.design import is_whole
-from neuroenc.encoders.factorise import ROUNDING, Factors, factorise, prepare, read
+from neuroenc.encoders.factorise import ROUNDING, Factors, Fold, factorise, prepare, read
 from neuroenc.encoders.inputs import (
     check_alphas,
     check_features,
@@ -34,7 +34,18 @@ from neuroenc.encoders.inputs import (
     same_columns,
     same_length,
 )
-from neuroenc.encoders.solvers import Prepared, Solution, as_numpy, fit_block, fit_lacking, solve
+from neuroenc.encoders.solvers import (
+    LEAST_TARGETS,
+    Fitted,
+    Prepared,
+    Solution,
+    as_numpy,
+    fit_block,
+    fit_lacking,
+    folds_at_once,
+    solve,
+    threads,
+)  # fmt: skip
 from neuroenc.errors import InputError
 
 
@@ -122,9 +133,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         X, y, keep = self._checked(X, y)
         n, p = X.shape
         self._shape = tuple(y.shape[1:])
-        if len(self._shape) != 1:  # every (neuroid, time) is a target; a single one stands in a column
-            y = y.values if isinstance(y, xr.DataArray) else y
-            y = y.reshape(n, -1)
+        y = _targets(y)
         folds = folds_of(self.cv, n, groups, y if isinstance(y, np.ndarray) else None)
         prepared = self._prepare(X, folds, alphas)
         coef = np.empty((y.shape[1], min(n, p)), self._name(X)) if coef_out is None else coef_out
@@ -163,11 +172,16 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
                 f"The smallest alpha, {alphas[0]:g}, is below the rounding of X'X, whose largest eigenvalue "
                 f"is {largest:.3g}: weights at it are not exact. Scale X or raise alpha.", stacklevel=3,
             )  # fmt: skip
-        operators = []
-        for fold in folds:
+
+        def operators(fold: Any) -> Fold:
             train, held = (xp.asarray(rows, device=device_of(first)) for rows in fold)
-            operators.append(prepare(factors, train, held, grid, fit_intercept=self.fit_intercept))
-        prepared = Prepared(factors, operators, grid)
+            return prepare(factors, train, held, grid, fit_intercept=self.fit_intercept)
+
+        rank = len(factors.singular)
+        most = folds_at_once(len(X), rank, min(rank, max(len(train) for train, _ in folds)))
+        with threads(1 if is_torch(first) else most) as n, ThreadPoolExecutor(n) as pool:
+            ready = list(pool.map(operators, folds))
+        prepared = Prepared(factors, ready, grid)
         return [prepared, *(_moved(prepared, like) for like in others)]
 
     def _solve(
@@ -177,11 +191,9 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         """Fit all targets in blocks, which the devices share; then those that lack values."""
         n_targets = y.shape[1]
         lacking = np.zeros(n_targets, bool)
-        cuts = blocks(n_targets, prepared[0].n_targets_at_once)
 
-        def work(number: int) -> None:
-            mine = prepared[number]
-            for cut in cuts[number :: len(prepared)]:
+        def work(cuts: list[slice], mine: Prepared) -> None:
+            for cut in cuts:
                 Y = read(y, (slice(None), cut), mine.factors.left)
                 lacking[cut] = lacks = _lacks(Y, cut)
                 if lacks.all():
@@ -192,8 +204,14 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
                 fitted = fit_block(*mine, Y, fit_intercept=self.fit_intercept)
                 solution.put(cut.start + np.flatnonzero(~lacks) if lacks.any() else cut, fitted, mine.factors)
 
-        with ThreadPoolExecutor(len(prepared)) as pool:
-            list(pool.map(work, range(len(prepared))))
+        # torch has threads of its own
+        most = 1 if is_torch(prepared[0].factors.left) else max(1, n_targets // LEAST_TARGETS)
+        with threads(most) as n:
+            cuts = blocks(n_targets, max(LEAST_TARGETS, prepared[0].n_targets_at_once // n))
+            workers = prepared if n == 1 else prepared * n
+            with ThreadPoolExecutor(len(workers)) as pool:
+                shares = [cuts[k :: len(workers)] for k in range(len(workers))]
+                list(pool.map(work, shares, workers))
         if lacking.any():
             ours = Factors(*(None if v is None else as_numpy(v) for v in prepared[0].factors))
             for targets, fitted in fit_lacking(
@@ -215,26 +233,29 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         made = copy(self)
         like = self._like(X, self.device if isinstance(self.device, str) else None)
         xp = array_namespace(like)
-        Y = xp.reshape(read(y, slice(None), like), (len(y), -1))
+        y = _targets(y)
         factors = factorise(X, like, fit_intercept=self.fit_intercept)
-        if bool(xp.any(xp.isnan(Y))):
-            ours = missing.smoother(*map(as_numpy, factors[:2]), fit_intercept=self.fit_intercept)
-            Y = read(missing.fill(ours, as_numpy(self.alpha_).ravel(), as_numpy(Y)), slice(None), like)
-        exact = xp.astype(Y, xp.float64)
-        y_mean = xp.mean(exact, axis=0) if self.fit_intercept else xp.zeros_like(exact[0])
-        Y = xp.astype(exact - y_mean, Y.dtype)
-        alpha = xp.asarray(as_numpy(self.alpha_).ravel(), device=device_of(like))
-        coef = solve(factors, factors.left.T @ Y, alpha)
-        moved = factors.mean if factors.right is not None else factors.origin
-        intercept = as_numpy(y_mean) - as_numpy(coef @ read(moved, slice(None), like))
+        solution = Solution(np.empty((y.shape[1], min(X.shape)), str(like.dtype).split(".")[-1]), 0)
+        alphas = as_numpy(self.alpha_).ravel()
+        for cut in columns(*y.shape):
+            Y = read(y, (slice(None), cut), like)
+            if bool(xp.any(xp.isnan(Y))):
+                ours = missing.smoother(*map(as_numpy, factors[:2]), fit_intercept=self.fit_intercept)
+                Y = read(missing.fill(ours, alphas[cut], as_numpy(Y)), slice(None), like)
+            exact = xp.astype(Y, xp.float64)
+            y_mean = xp.mean(exact, axis=0) if self.fit_intercept else xp.zeros_like(exact[0])
+            alpha = xp.asarray(alphas[cut], device=device_of(like))
+            coef = solve(factors, factors.left.T @ xp.astype(exact - y_mean, Y.dtype), alpha)
+            solution.put(cut, Fitted(coef, y_mean, alpha, Y[:0]), factors)
         for name in ("dual_coef_", "X_fit_", "_coef"):
             made.__dict__.pop(name, None)
         if factors.right is None:
-            made.dual_coef_, made.X_fit_ = as_numpy(coef), X
+            made.dual_coef_, made.X_fit_ = solution.coef, X
         else:
-            made._coef = as_numpy(coef)
-        made._x_mean, made._y_mean = as_numpy(factors.mean), as_numpy(y_mean)
-        made.intercept_ = made._leave(intercept.astype(made._weights.dtype).reshape(self._shape))
+            made._coef = solution.coef
+        made._x_mean, made._y_mean = as_numpy(factors.mean), solution.y_mean
+        intercept = solution.intercept.astype(solution.coef.dtype)
+        made.intercept_ = made._leave(intercept.reshape(self._shape))
         return made
 
     @property
@@ -245,10 +266,26 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
             flat = len(self._shape) == 1  # weights on disk are left there
             return self._leave(self._coef if flat else self._coef.reshape(*self._shape, -1))
         coef = np.empty((self.dual_coef_.shape[0], self.n_features_in_), self.dual_coef_.dtype)
-        for columns in blocks(self.n_features_in_, max(1, BLOCK_BYTES // (8 * self.X_fit_.shape[0]))):
-            rows = read(self.X_fit_, (slice(None), columns), np.zeros(1)) - self._x_mean[columns]
-            coef[:, columns] = self.dual_coef_[:] @ rows.astype(coef.dtype)
+        for cut, block in self.coef_blocks(slice(None)):
+            coef[:, cut] = block
         return self._leave(coef.reshape(*self._shape, -1))
+
+    def coef_blocks(self, targets: Any) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Make weights of some targets from `dual_coef_`, in blocks of features.
+
+        Parameters
+        ----------
+        targets : slice or array of int
+
+        Yields
+        ------
+        columns, weights
+            (n_targets, n_columns) of them.
+        """
+        dual = self.dual_coef_[targets]
+        for cut in columns(max(self.X_fit_.shape[0], len(dual)), self.n_features_in_):
+            rows = read(self.X_fit_, (slice(None), cut), np.zeros(1)) - self._x_mean[cut]
+            yield cut, dual @ rows.astype(dual.dtype)
 
     def predict(self, X: Any) -> Any:
         """Predict, (n_samples, …) with the targets' own dimensions, of the kind of X."""
@@ -270,15 +307,22 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         def centred(source: Any, cut: Any) -> Any:  # before it is rounded
             return xp.astype(read(source, cut, exact) - mean[cut[1]], like.dtype)
 
+        weights, y_mean = self._weights, read(self._y_mean, slice(None), like)
         if hasattr(self, "X_fit_"):
-            design: Any = 0
-            for columns in blocks(p, max(1, BLOCK_BYTES // (8 * self.X_fit_.shape[0]))):
-                cut = (slice(None), columns)
-                design = design + centred(X, cut) @ centred(self.X_fit_, cut).T
-        else:
+            kernel: Any = 0
+            for part in columns(max(n, self.X_fit_.shape[0]), p):
+                cut = (slice(None), part)
+                kernel = kernel + centred(X, cut) @ centred(self.X_fit_, cut).T
+            out = kernel @ read(weights, slice(None), like).T + y_mean
+        elif is_whole(weights):
+            weights = read(weights, slice(None), like).T
             rows = blocks(n, max(1, BLOCK_BYTES // (8 * p)))
-            design = xp.concat([centred(X, (cut, slice(None))) for cut in rows])
-        out = design @ read(self._weights, slice(None), like).T + read(self._y_mean, slice(None), like)
+            out = xp.concat([centred(X, (part, slice(None))) @ weights + y_mean for part in rows])
+        else:
+            out = y_mean
+            for part in columns(max(n, len(weights)), p):
+                cut = (slice(None), part)
+                out = out + centred(X, cut) @ read(weights, cut, like).T
         out = xp.reshape(out, (n, *self._shape))
         if isinstance(source, xr.DataArray):
             template = self._template or {
@@ -338,6 +382,13 @@ def _check_shape(X: Any, n_features: int | None = None) -> None:
         raise InputError(
             f"X has {X.shape[1]} features, but RidgeCV is expecting {n_features} features as input."
         )
+
+
+def _targets(y: Any) -> Any:
+    """Return y as (n, n_targets): every (neuroid, time) is a target, a single one stands in a column."""
+    if len(y.shape) == 2:
+        return y
+    return (y.values if isinstance(y, xr.DataArray) else y).reshape(len(y), -1)
 
 
 def _template(y: Any) -> dict[str, Any] | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders import missing
@@ -25,6 +27,8 @@ from neuroenc.encoders.factorise import (
 from neuroenc.encoders.inputs import is_torch
 
 BLAS_BYTES = 32 * 2**20  # what the matrix library keeps for itself
+LEAST_TARGETS = 64  # at a time
+SIDE_BY_SIDE = 2**28  # bytes of the folds that are prepared side by side
 
 
 class Prepared(NamedTuple):
@@ -41,6 +45,26 @@ class Prepared(NamedTuple):
         n_held = max(fold.validation.shape[0] for fold in self.folds)
         n_parts = max(fold.mixing.shape[1] for fold in self.folds)
         return target_block(n_held, n_parts, self.factors.left.itemsize)
+
+
+@contextmanager
+def threads(most: int) -> Iterator[int]:
+    """Share the cores between threads of one matrix product each, which does more than all on one product.
+
+    Parameters
+    ----------
+    most : int
+        Threads that are wanted at most.
+
+    Yields
+    ------
+    int
+        How many there are: those that the matrix library has, which has one in each of them meanwhile.
+    """
+    blas = ThreadpoolController().select(user_api="blas")
+    n = min(most, max((library.num_threads for library in blas.lib_controllers), default=1))
+    with blas.limit(limits=1) if n > 1 else nullcontext():
+        yield max(1, n)
 
 
 class Fitted(NamedTuple):
@@ -68,16 +92,15 @@ def fit_block(
     fit_intercept : bool
     """
     xp = array_namespace(Y)
-    exact = xp.astype(Y, xp.float64)
-    y_mean = xp.mean(exact, axis=0) if fit_intercept else xp.zeros_like(exact[0])
-    exact = exact - y_mean
-    size = xp.max(xp.abs(exact), axis=0)
+    y_mean = xp.sum(Y, axis=0, dtype=xp.float64) / Y.shape[0]
+    y_mean = y_mean if fit_intercept else xp.zeros_like(y_mean)
+    highest, lowest = (xp.astype(v, xp.float64) - y_mean for v in (xp.max(Y, axis=0), xp.min(Y, axis=0)))
+    size = xp.where(highest > -lowest, highest, -lowest)
     if fit_intercept:  # what rounding leaves of a constant is no variation
         size = xp.where(varies(Y), size, xp.zeros_like(size))
-        exact = xp.where(size > 0, exact, xp.zeros_like(exact))
     # near one, so that squares of single precision neither vanish nor overflow; by powers of two: exactly
     unit = 2.0 ** xp.floor(xp.log2(xp.where(size > 0, size, xp.ones_like(size))))
-    Y = xp.astype(exact / unit, Y.dtype)
+    Y = xp.astype((Y - y_mean) * xp.where(size > 0, 1 / unit, xp.zeros_like(unit)), Y.dtype)
     projected, held = project([f.validation for f in folds], factors.left, Y)
     total: Any = 0.0
     for fold, rows in zip(folds, held, strict=True):
@@ -230,6 +253,11 @@ def forecast(
     return BLAS_BYTES + max(factorising, projecting, preparing, scoring)
 
 
+def folds_at_once(n: int, rank: int, k: int) -> int:
+    """Folds that are prepared side by side: in `SIDE_BY_SIDE` bytes, of (n, rank) factors and rank k each."""
+    return max(1, SIDE_BY_SIDE // (8 * (n * rank + 5 * k**2)))
+
+
 def target_block(n_held: int, n_parts: int, itemsize: int) -> int:
     """Targets done at a time, so that the parts of their predictions stay in a few megabytes."""
-    return int(np.clip(BLOCK_BYTES // (itemsize * n_held * n_parts), 64, 2048))
+    return int(np.clip(BLOCK_BYTES // (itemsize * n_held * n_parts), LEAST_TARGETS, 2048))

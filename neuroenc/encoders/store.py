@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import same_contract
+from neuroenc.blocks import BLOCK_BYTES
 from neuroenc.documents import read_json
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.encode import Fit
@@ -41,7 +44,37 @@ OF_TARGETS = {
 }  # fmt: skip
 
 
-def pack(model: Any, keep: NDArray[Any] | None = None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+class Parts(NamedTuple):
+    """An array that is made in blocks of columns as it is written."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    blocks: Iterator[tuple[slice, NDArray[Any]]]
+
+
+class Stored:
+    """An array of a .safetensors file, read where it is indexed.
+
+    Parameters
+    ----------
+    file : binary file
+        Held open, so that a file that replaces it is not taken for it.
+    offset : int
+    shape : tuple of int
+    dtype : dtype
+    """
+
+    def __init__(self, file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.file, self.offset, self.shape, self.dtype = file, offset, shape, dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return np.array(np.memmap(self.file, self.dtype, "r", self.offset, self.shape)[index])
+
+
+def pack(model: Any, keep: NDArray[Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take a fitted encoder apart.
 
     Parameters
@@ -54,25 +87,27 @@ def pack(model: Any, keep: NDArray[Any] | None = None) -> tuple[dict[str, Any], 
     -------
     description : dict
         JSON: class, parameters, fitted attributes that are no arrays.
-    arrays : dict of ndarray
+    arrays : dict of ndarray or Parts
     """
     values = model.get_params(deep=False) | vars(model)
-    if hasattr(model, "dual_coef_"):
-        values["_coef"] = model.coef_.reshape(-1, model.n_features_in_)
     plain: dict[str, Any] = {}
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     network = getattr(model, "module_", None)
     for name, value in values.items():
         if name in NOT_STORED or value is None:
             continue
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            if keep is not None and network is None and name in OF_TARGETS:
+            if keep is not None and not keep.all() and network is None and name in OF_TARGETS:
                 value = value[keep]
             arrays[name] = np.ascontiguousarray(value)
         elif isinstance(value, np.ndarray):
             plain[name] = value.tolist()
         elif isinstance(value, (str, int, float, bool, list, tuple)):
             plain[name] = value
+    if hasattr(model, "dual_coef_"):
+        targets = np.arange(model.dual_coef_.shape[0]) if keep is None else np.flatnonzero(keep)
+        shape = (len(targets), model.n_features_in_)
+        arrays["_coef"] = Parts(shape, model.dual_coef_.dtype, model.coef_blocks(targets))
     if network is not None:
         arrays |= {f"module_/{k}": v.detach().cpu().numpy() for k, v in network.state_dict().items()}
     if keep is not None and "_shape" in plain:
@@ -113,18 +148,82 @@ def unpack(description: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Any:
     return model
 
 
-def _write(path: str | Path, arrays: dict[str, NDArray[Any]], described: dict[str, Any]) -> None:
-    """Write `path` and the JSON of the same name; the hash of the arrays, in both, ties them."""
-    from safetensors.numpy import save
+class Writer:
+    """A .safetensors file on its way: arrays one after the other, what they are at the end.
 
-    digest = hashlib.sha256()
-    for name, values in sorted(arrays.items()):
-        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
-        digest.update(np.ascontiguousarray(values).data)
-    described = {"neuroenc_version": __version__, "arrays_sha256": digest.hexdigest(), **described}
-    with atomic(path, size=sum(v.nbytes + 512 for v in arrays.values())) as partial:
-        # save_file has a temporary name of its own
-        partial.write_bytes(save(arrays, {"arrays_sha256": digest.hexdigest()}))
+    Parameters
+    ----------
+    path : path
+        Of the arrays alone, until `finish` puts the header before them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("w+b")
+        self.header: dict[str, Any] = {}
+        self.end = 0
+
+    def add(self, name: str, values: NDArray[Any] | Parts) -> None:
+        """Write one array."""
+        dtype, start = values.dtype, self.end
+        size = dtype.itemsize * int(np.prod(values.shape))
+        self.end += size
+        code = "BOOL" if dtype.kind == "b" else f"{dtype.kind.upper()}{8 * dtype.itemsize}"
+        offsets = [start, self.end]
+        self.header[name] = {"dtype": code, "shape": list(values.shape), "data_offsets": offsets}
+        if isinstance(values, np.ndarray):
+            self.file.seek(start)
+            self.file.write(np.ascontiguousarray(values).data)
+            return
+        for columns, block in values.blocks:
+            for row, strip in enumerate(np.ascontiguousarray(block, dtype)):
+                at = start + (row * values.shape[1] + columns.start) * dtype.itemsize
+                os.pwrite(self.file.fileno(), strip.data, at)
+
+    def finish(self, path: Path) -> str:
+        """Write the whole file; return the hash of header and arrays, which it holds too."""
+
+        def head(digest: str) -> bytes:
+            text = json.dumps({"__metadata__": {"arrays_sha256": digest}} | self.header).encode()
+            text += b" " * (-len(text) % 8)
+            return len(text).to_bytes(8, "little") + text
+
+        digest = hashlib.sha256(json.dumps(self.header).encode())
+        with path.open("wb") as out:
+            out.write(head(digest.hexdigest()))
+            self.file.seek(0)
+            while part := self.file.read(BLOCK_BYTES):
+                digest.update(part)
+                out.write(part)
+            out.seek(0)
+            out.write(head(digest.hexdigest()))
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Remove the arrays without a header."""
+        self.file.close()
+        Path(self.file.name).unlink()
+
+
+def _write(path: str | Path, arrays: Iterable[tuple[str, Any]], described: dict[str, Any]) -> None:
+    """Write `path` and the JSON of the same name; the hash of the arrays, in both, ties them.
+
+    Parameters
+    ----------
+    path : path
+    arrays : iterable of (name, array or Parts)
+        Taken one after the other.
+    described : dict
+        May grow while they are.
+    """
+    with atomic(path) as partial:
+        writer = Writer(partial.with_name(f"{partial.name}.arrays"))
+        try:
+            for name, values in arrays:
+                writer.add(name, values)
+            digest = writer.finish(partial)
+        finally:
+            writer.close()
+    described = {"neuroenc_version": __version__, "arrays_sha256": digest, **described}
     write_json(described, Path(path).with_suffix(".json"))
 
 
@@ -153,10 +252,24 @@ def _read(path: str | Path, *needed: str) -> tuple[Any, dict[str, Any]]:
     return file, described
 
 
+def _large(path: str | Path) -> dict[str, Stored]:
+    """Find the weights of ridge that are read in parts."""
+    file = Path(path).open("rb")  # noqa: SIM115 (what is read from it holds it)
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+    found = {}
+    for name, about in header.items():
+        start, stop = about.get("data_offsets", (0, 0))
+        if name.endswith("/_coef") and stop - start > 2 * BLOCK_BYTES:
+            dtype = np.dtype(f"f{int(about['dtype'][1:]) // 8}")
+            found[name] = Stored(file, 8 + size + start, tuple(about["shape"]), dtype)
+    return found
+
+
 def save_model(model: Any, path: str | Path) -> None:
     """Write one fitted encoder: `path`, a .safetensors, and the JSON of the same name."""
     description, arrays = pack(model)
-    _write(path, arrays, description)
+    _write(path, arrays.items(), description)
 
 
 def load_model(path: str | Path) -> Any:
@@ -172,7 +285,7 @@ def load_model(path: str | Path) -> Any:
 
 
 def save_fits(
-    fits: list[Fit],
+    fits: Iterable[Fit],
     contract: dict[str, Any],
     neuroid_id: NDArray[np.str_],
     path: str | Path,
@@ -183,8 +296,8 @@ def save_fits(
 
     Parameters
     ----------
-    fits : list of Fit
-        As `encode` returns them.
+    fits : iterable of Fit
+        As `encode` returns them; one at a time is in memory if they are made one at a time.
     contract : dict
         The embedding contract of the features they read.
     neuroid_id : array of text, (n_neuroids,)
@@ -195,8 +308,17 @@ def save_fits(
     time_bin : mapping, optional
         Coordinates of the time bins, for responses that have some.
     """
-    arrays: dict[str, NDArray[Any]] = {}
-    described = []
+    described: list[dict[str, Any]] = []
+    _write(path, _arrays_of(fits, described), {
+        "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
+        "neuroid_id": neuroid_id.tolist(), "models": described, "queries": queries,
+        "time_bin": None if time_bin is None else {k: np.asarray(v).tolist() for k, v in time_bin.items()},
+        "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight",
+    })  # fmt: skip
+
+
+def _arrays_of(fits: Iterable[Fit], described: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Take the fits apart one by one, and describe each."""
     for number, fit in enumerate(fits):
         used = fit.weight > 0
         if not used.any():
@@ -208,16 +330,10 @@ def save_fits(
             "weight": fit.weight if whole else fit.weight[used],
             "centre": fit.centre, "scale": fit.scale,
         }  # fmt: skip
-        arrays |= {f"{number}/{k}": np.ascontiguousarray(v) for k, v in parts.items()}
+        yield from ((f"{number}/{name}", values) for name, values in parts.items())
         described.append(
             {"number": number, "fold": fit.fold, "layers": fit.layers, "delays": fit.delays, **description}
         )
-    _write(path, arrays, {
-        "contract": {k: v for k, v in contract.items() if isinstance(v, (str, int, float))},
-        "neuroid_id": neuroid_id.tolist(), "models": described, "queries": queries,
-        "time_bin": None if time_bin is None else {k: np.asarray(v).tolist() for k, v in time_bin.items()},
-        "standardise": "(feature - centre) / scale; predictions of the models of a fold add up by weight",
-    })  # fmt: skip
 
 
 def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], dict[str, Any]]:
@@ -236,10 +352,13 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     if not models:
         folds = sorted({m["fold"] for m in described["models"]})
         raise InputError(f"No models of fold {fold} in {path}. Folds: {', '.join(map(str, folds))}.")
-    fits, names = [], list(file.keys())
+    fits, large = [], _large(path)
     for m in models:
         prefix = f"{m['number']}/"
-        arrays = {k.removeprefix(prefix): file.get_tensor(k) for k in names if k.startswith(prefix)}
+        arrays: dict[str, Any] = {
+            k.removeprefix(prefix): large.get(k) or file.get_tensor(k)
+            for k in file.keys() if k.startswith(prefix)  # noqa: SIM118
+        }  # fmt: skip
         neuroid, weight, centre, scale = (arrays.pop(k) for k in ("neuroid", "weight", "centre", "scale"))
         fits.append(Fit(fold, m["layers"], unpack(m, arrays), neuroid, weight, centre, scale, m["delays"]))
     return fits, described

@@ -5,7 +5,8 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from neuroenc.encoders.banded import BandedRidgeCV, candidates
+from neuroenc.encoders.banded import BandedRidgeCV
+from neuroenc.encoders.banded_search import candidates
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 

@@ -1,0 +1,74 @@
+"""From the options of an encoder to its estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neuroenc import config
+
+
+def make(
+    options: config.Encoder, folds: list[Any], *, bands: Any = None, membership: Any = None,
+    layer_channels: tuple[int, ...] | None = None, checkpoint: Any = None,
+) -> Any:  # fmt: skip
+    """Build the estimator an encoder's options describe.
+
+    Parameters
+    ----------
+    options : Encoder
+    folds : list of (train, validation)
+    bands : array of text, (n_features,), optional
+        For banded ridge.
+    membership : array of shape (n_targets, n_queries) or "each", optional
+        For attention routing.
+    layer_channels : tuple of int, optional
+        Channels of the layers that stand side by side; for attention routing.
+    checkpoint : path, optional
+        From which a run trained by gradient is resumed.
+    """
+    values = options.model_dump(exclude={"name", "models", "layers", "delays"})
+    if "alphas" in values:
+        low, high, number = values["alphas"]
+        values["alphas"] = np.logspace(low, high, number)
+    values["cv"] = folds
+    if values.get("device") == "cpu" and not isinstance(options, config.Trained):
+        values["device"] = None  # NumPy, without torch
+    elif "device" in values:
+        from neuroenc.devices import pick_device
+
+        values["device"] = pick_device(values["device"])
+    if isinstance(options, config.Trained):
+        values["checkpoint"] = checkpoint
+    match options.name:
+        case "ridge":
+            from neuroenc.encoders.ridge import RidgeCV
+
+            return RidgeCV(**values)
+        case "banded":
+            from neuroenc.encoders.banded import BandedRidgeCV
+
+            return BandedRidgeCV(bands=bands, **values)
+        case "pls":
+            from neuroenc.encoders.pls import PLS
+
+            return PLS(**values)
+        case "factorised":
+            from neuroenc.encoders.factorised import FactorisedCV
+
+            return FactorisedCV(**values)
+        case "gaussian":
+            from neuroenc.encoders.gaussian import GaussianFieldCV
+
+            return GaussianFieldCV(**values)
+        case "semantic_transformer":
+            from neuroenc.encoders.semantic_transformer import SemanticTransformer
+
+            return SemanticTransformer(**values)
+        case "attention":
+            from neuroenc.encoders.attention import AttentionRouting
+
+            for key in ("queries", "networks"):
+                values.pop(key)
+            return AttentionRouting(membership, layer_channels=layer_channels, **values)
