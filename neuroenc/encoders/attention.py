@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from neuroenc.blocks import blocks
+from neuroenc.encoders.memory import ROUTED_BYTES
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.readout import TrainedReadout
 from neuroenc.encoders.ridge import RidgeCV
@@ -29,7 +30,6 @@ from neuroenc.encoders.training import predict
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
-BLOCK_BYTES = 256 * 2**20  # of routed tokens held while the readout is solved
 
 
 def positions(side: int, n_dimensions: int) -> Floats:
@@ -334,18 +334,6 @@ class AttentionRouting(TrainedReadout):
             self.module_.bias.copy_(torch.from_numpy(intercept))
         return solved
 
-    def forecast(self, n_tokens: int, n_channels: int, n_targets: int) -> int:
-        """Forecast the bytes a training step takes, over what X and y occupy.
-
-        Measured shares: weights stand 3.6 times (their gradient, two moments, what is clipped), keys and
-        values of a batch four times, its features once, its responses 3.5 times.
-        """
-        weights = sum(p.numel() for p in self._module(n_tokens, n_channels, n_targets).parameters())
-        tokens = self.batch_size * n_tokens * len(self.layer_channels or [0])
-        channels = max(self.layer_channels or [n_channels])
-        held = 3.6 * weights + tokens * (4 * self.n_dimensions + channels) + 3.5 * self.batch_size * n_targets
-        return round(4 * held + 20 * 2**20)
-
     def _module(self, n_tokens: int, n_channels: int, n_targets: int) -> Routing:
         side_of(n_tokens)
         regions: NDArray[np.bool_] | int = n_targets
@@ -385,7 +373,7 @@ class AttentionRouting(TrainedReadout):
         module = self.module_
 
         def tokens() -> Iterator[Floats]:
-            for some in blocks(len(module.groups), max(1, BLOCK_BYTES // (4 * len(X) * self.n_dimensions))):
+            for some in blocks(len(module.groups), max(1, ROUTED_BYTES // (4 * len(X) * self.n_dimensions))):
 
                 def routed(x: torch.Tensor, some: slice = some) -> torch.Tensor:
                     return module.route(x, some) if module.single else module.gather(module.route(x))[:, some]

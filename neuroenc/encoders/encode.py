@@ -336,15 +336,14 @@ def _fit_member(
         bands=np.tile(layer_of, int(np.prod(X.shape[1:])) // len(layer_of)),
         layer_channels=tuple(int((layer_of == name).sum()) for name in layers),
     )  # fmt: skip
-    part: Any = X.__getitem__ if options.name in TOKENS else X.take
-    model.fit(part(sides.train), Y)
+    model.fit(X.take(sides.train), Y)
     if hasattr(model, "validation_"):
         validation = model.validation_[np.argsort(model.validation_rows_)]
     else:
         rows, held = sides.inner[0]
-        again = model.refit(part(sides.train[rows]), Y[rows])
-        validation = again.predict(part(sides.train[held]))
-    return Member(layers, model, model.predict(part(sides.test)), validation, centre, scale)
+        again = model.refit(X.take(sides.train[rows]), Y[rows])
+        validation = again.predict(X.take(sides.train[held]))
+    return Member(layers, model, model.predict(X.take(sides.test)), validation, centre, scale)
 
 
 def _standardised(

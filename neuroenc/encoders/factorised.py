@@ -23,15 +23,12 @@ from neuroenc.blocks import blocks
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorise import Factors, factorise
 from neuroenc.encoders.inputs import check_alphas, check_enough, check_fit, folds_of, in_parts
+from neuroenc.encoders.memory import ROWS_BYTES, TARGETS_BYTES
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.tokens import check_tokens
 
 Floats = NDArray[Any]
-BLOCK_BYTES = (
-    512 * 2**20
-)  # of what targets have of their own, held at a time: X is read once for each such block
-ROWS_BYTES = 32 * 2**20  # of rows of X held at a time
 
 
 class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -148,7 +145,7 @@ def first_masks(X: Design, Y: Floats, rows: NDArray[np.int64], factors: Factors)
     ridge = RidgeCV(np.logspace(2, 7, 6), cv=2, dtype="float32").fit(rotated[rows], Y[rows])
     own = X.take(rows)
     masks = np.empty((Y.shape[1], n_tokens), np.float32)
-    for t in blocks(Y.shape[1], max(1, BLOCK_BYTES // (8 * n_tokens * n_channels))):
+    for t in blocks(Y.shape[1], max(1, TARGETS_BYTES // (8 * n_tokens * n_channels))):
         if hasattr(ridge, "dual_coef_"):  # weights of the centred rows
             share = ridge.dual_coef_[t] - ridge.dual_coef_[t].mean(1, keepdims=True)
             coef = np.zeros((len(share), n_tokens * n_channels), np.float32)
@@ -215,7 +212,7 @@ def alternate(
         np.empty((n_targets, n_tokens), np.float32),
         np.empty((n_targets, n_channels), np.float32),
     )
-    size = max(1, BLOCK_BYTES // (4 * n * (n_tokens + n_channels)))
+    size = max(1, TARGETS_BYTES // (4 * n * (n_tokens + n_channels)))
     pooled = np.empty((min(size, n_targets), n, n_channels), np.float32)
     read = np.empty((min(size, n_targets), n, n_tokens), np.float32)
     for t in blocks(n_targets, size):

@@ -20,13 +20,13 @@ from tqdm import tqdm
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.factorise import factorise
 from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
+from neuroenc.encoders.memory import POOLED_BYTES
 from neuroenc.encoders.missing import fill, smoother
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import solve
 from neuroenc.encoders.tokens import check_tokens, side_of
 
 Floats = NDArray[Any]
-POOLED_BYTES = 256 * 2**20  # pooled features held at a time
 
 
 def fields(n_positions: int, sizes: Sequence[float]) -> Floats:

@@ -18,7 +18,7 @@ from neuroenc import __version__
 from neuroenc.arrays import same_contract
 from neuroenc.blocks import BLOCK_BYTES
 from neuroenc.documents import read_json
-from neuroenc.encoders.design import design
+from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.encode import Fit
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
@@ -364,11 +364,11 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     return fits, described
 
 
-def design_of(fit: Fit, features: xr.Dataset) -> Any:
-    """Return the features of all stimuli as a stored model reads them: tokens as an array, else a Design."""
+def design_of(fit: Fit, features: xr.Dataset) -> Design:
+    """Return the features of all stimuli as a stored model reads them; nothing is read."""
     X = design(features, features["stimulus_id"].values, fit.layers, fit.delays)
     X = X.standardised(fit.centre, fit.scale)
-    return X[:] if hasattr(fit.model, "n_tokens_") else X.flattened()
+    return X if hasattr(fit.model, "n_tokens_") else X.flattened()
 
 
 def predict_fits(path: str | Path, features: Any, fold: int) -> xr.DataArray:

@@ -1,9 +1,5 @@
 """Readouts on a grid of tokens, held against simulations with a known answer."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -339,39 +335,6 @@ def test_out_of_memory_halves_the_batch_once(monkeypatch, fails):
     else:
         model.fit(X, Y)
         assert sizes[:3] == [16, 8, 8]
-
-
-STEP = """
-import json, sys, numpy as np, torch
-from pathlib import Path
-from neuroenc.encoders import training
-from neuroenc.encoders.attention import AttentionRouting
-batch, tokens, channels, d, targets = map(int, sys.argv[1:])
-regions = np.eye(20, dtype=bool)[np.arange(targets) % 20]
-model = AttentionRouting(regions, n_dimensions=d, n_heads=8, n_hidden=2 * d, batch_size=batch)
-forecast = model.forecast(tokens, channels, targets)
-module = model._module(tokens, channels, targets)
-x, y = torch.randn(batch, tokens, channels), torch.randn(batch, targets)
-optimiser = torch.optim.AdamW(module.parameters(), 1e-3, fused=True)
-def high():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) * 1024
-Path("/proc/self/clear_refs").write_text("5")
-before = high()
-rows = torch.arange(batch)
-for _ in range(3):
-    training._step(module, x[rows], y[rows], batch, optimiser, 1.0, training.Processes.here("cpu"))
-print(json.dumps([high() - before, forecast]))
-"""
-
-
-@pytest.mark.parametrize(
-    "shape", [(16, 961, 768, 256, 5000), (16, 961, 256, 768, 500), (32, 64, 128, 512, 20000)]
-)
-def test_memory_of_a_training_step_is_forecast(shape):
-    out = subprocess.check_output([sys.executable, "-c", STEP, *map(str, shape)])
-    measured, forecast = json.loads(out)
-    assert forecast == pytest.approx(measured, rel=0.25)
 
 
 @parametrize_with_checks([PLS(2)])

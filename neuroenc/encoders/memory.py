@@ -1,0 +1,111 @@
+"""Forecasts of the memory that readouts of tokens take, from shapes alone: bytes, over what y occupies.
+
+X is on disk; of an X in memory nothing is copied but what is read of it at a time.
+"""
+
+from __future__ import annotations
+
+from neuroenc.blocks import BLOCK_BYTES
+from neuroenc.encoders.design import WHOLE_BYTES
+from neuroenc.encoders.solvers import forecast as ridge
+
+LIBRARIES = 24 * 2**20  # what matrix libraries and threads keep for themselves
+ROUTED_BYTES = 256 * 2**20  # of routed tokens held while the readout is solved
+TARGETS_BYTES = 512 * 2**20  # of what targets of a factorised readout have of their own, held at a time
+ROWS_BYTES = 32 * 2**20  # of rows of X that a factorised readout holds at a time
+POOLED_BYTES = 256 * 2**20  # of features under fields held at a time
+
+
+def attention(
+    n: int, n_tokens: int, n_channels: int, n_targets: int, n_queries: int, *, n_patterns: int | None = None,
+    n_layers: int = 1, n_folds: int = 5, n_dimensions: int = 128, n_hidden: int = 256, batch_size: int = 32,
+    solved: bool = True,
+) -> int:  # fmt: skip
+    """Forecast `AttentionRouting`.
+
+    Parameters
+    ----------
+    n, n_tokens, n_channels, n_targets, n_queries : int
+        n_channels of all layers together.
+    n_patterns : int, optional
+        Combinations of regions; None: a query for each target.
+    n_layers, n_folds, n_dimensions, n_hidden, batch_size : int
+    solved : bool
+        Whether the readout is solved by ridge too.
+    """
+    d = n_dimensions
+    groups = n_targets if n_patterns is None else n_patterns
+    weights = d * (n_queries + 4 * d + 2 * n_channels + 2 * n_hidden + n_targets) + n_targets
+    tokens = batch_size * n_tokens * n_layers
+    seen = batch_size * n_queries * (16 * d + 5 * n_hidden)
+    step = 4 * (4.6 * weights + tokens * 4 * d + seen + 3.5 * batch_size * n_targets)
+    kept = min(max(ROUTED_BYTES, 4 * n * d), 4 * n * d * groups)
+    batches = _batches(batch_size * n_tokens * n_channels)
+    routing = 4 * (2 * weights + tokens * 3 * d) + batches
+    solving = kept + max(routing, 8 * n * d + ridge(n, d, -(-n_targets // groups), 13, n_folds))
+    after = solving if solved else 0
+    return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step + batches, after)
+
+
+def semantic_transformer(
+    n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_folds: int = 5, n_hidden: int = 32,
+    batch_size: int = 32,
+) -> int:  # fmt: skip
+    """Forecast `SemanticTransformer`."""
+    at_once = min(256, n_targets)
+    weights = n_targets * (6 * n_hidden + 7 + n_tokens + n_channels) + 6 * n_channels * n_hidden
+    warped = batch_size * n_tokens * (6 * n_channels + 6 * n_targets)
+    step = 4.5 * (4.6 * weights + warped + batch_size * at_once * n_tokens * 4)
+    step += _batches(batch_size * n_tokens * n_channels)
+    return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step, 0)
+
+
+def _batches(size: int) -> int:
+    """Bytes of the batch of a step, and of the next as it is read, converted and scaled."""
+    return 14 * size
+
+
+def _trained(
+    n: int, n_tokens: int, n_channels: int, n_targets: int, n_folds: int, weights: int, step: float,
+    after: float,
+) -> int:  # fmt: skip
+    """Add to a training step what stands around it: scaling, validation rows, scores."""
+    held = -(-n // n_folds)
+    whole = 4 * (n - held) * n_tokens * n_channels
+    scaling = 2 * whole if whole <= WHOLE_BYTES else 6 * BLOCK_BYTES
+    standardising = 5 * min(BLOCK_BYTES, 8 * n * n_targets)
+    shown = 4 * held * n_targets
+    scoring = 4 * 4.6 * weights + 4 * shown + 5 * min(BLOCK_BYTES, 2 * shown)
+    peak = max(scaling, standardising, step, after + 2 * shown, scoring)
+    return round(LIBRARIES + 4 * n * n_targets + peak)
+
+
+def factorised(n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_folds: int = 5) -> int:
+    """Forecast `FactorisedCV`."""
+    p, n_train = n_tokens * n_channels, n - n // n_folds
+    rank = min(n, p)
+    rows = 3 * min(ROWS_BYTES, 4 * n * p)  # read, converted, centred
+    factors = 4 * n * rank + 8 * (rank * p if p < n else 0)
+    decomposing = 5 * 8 * rank**2 + 3 * min(BLOCK_BYTES, 8 * n * p)
+    starting = 4 * n * rank + ridge(n, rank, n_targets, 6, 2)
+    coef = min(max(TARGETS_BYTES // 2, 4 * p), 4 * n_targets * p)
+    spreading = 4 * n_targets * n_train + 2 * coef + rows
+    each = min(
+        max(TARGETS_BYTES, 4 * n * (n_tokens + n_channels)), 4 * n_targets * n * (n_tokens + n_channels)
+    )
+    alternating = each + rows + 12 * n * n_targets + 8 * n_targets * (n_tokens + n_channels)
+    return round(LIBRARIES + factors + max(decomposing, starting, spreading, alternating))
+
+
+def gaussian(
+    n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fields: int = 193, n_alphas: int = 7,
+    n_folds: int = 5, itemsize: int = 4,
+) -> int:  # fmt: skip
+    """Forecast `GaussianFieldCV`."""
+    one = itemsize * n * n_channels
+    pooled = min(max(POOLED_BYTES, one), n_fields * one)
+    pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels)
+    weights = 4 * itemsize * n_targets * n_channels
+    return round(
+        LIBRARIES + pooled + weights + max(pooling, 1.1 * ridge(n, n_channels, n_targets, n_alphas, n_folds))
+    )
