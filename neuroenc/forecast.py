@@ -1,12 +1,68 @@
-"""Forecasts of the memory of a stage, from what lies in its inputs: for jobs on a cluster."""
+"""Forecasts of the memory of stages, from the shapes of what they read: what jobs ask a cluster for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
+START = 250  # MB of Python with the libraries of a stage without torch
+START_TORCH = 700
+READ = 350  # MB of the blocks that are read and computed of at a time
+TRAINED = ("attention", "semantic_transformer", "network")
 
-def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any]) -> float:  # noqa: ARG001
-    """Forecast the memory a stage takes at its peak, MB."""
-    return 1000 + 10 * sum(Path(p).stat().st_size for p in inputs) / 1e6
+
+def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any]) -> float:
+    """Forecast the memory a stage takes at its peak, MB.
+
+    Parameters
+    ----------
+    stage : str
+        'encode fit', 'evaluate score', …; more may follow.
+    inputs : sequence of path
+        Responses, features, predictions, as the stage is given them.
+    options : mapping
+        Of its encoder or decoder.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in inputs:
+        if Path(path).suffix == ".nc":
+            shapes |= shapes_in(path)
+    if stage.startswith("encode fit"):
+        return encode_fit(shapes, options)
+    if stage.startswith(("evaluate score", "decode match")):
+        return evaluate(shapes)
+    size = sum(Path(p).stat().st_size for p in inputs if Path(p).suffix != ".nc" or "feature" not in shapes)
+    return START + READ + 8 * size / 1e6
+
+
+def shapes_in(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the variables of a netCDF file, none of which is read."""
+    import h5py
+
+    with h5py.File(path) as file:
+        return {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+
+
+def encode_fit(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) -> float:
+    """Forecast a fit: the mean responses and predictions, and what the encoder holds."""
+    n, n_targets = shapes["feature"][0], prod(shapes["response"][1:])
+    features = prod(shapes["feature"][1:])
+    held = 4 * n * n_targets * 3
+    name = options.get("name", "ridge")
+    if name in TRAINED:
+        return START_TORCH + READ + held / 1e6
+    rank = min(n, features)
+    solving = 8 * (5 * rank**2) + 4 * n * rank * 2
+    return START + READ + (held + solving) / 1e6
+
+
+def evaluate(shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Forecast scoring: mean responses of all stimuli, and the test rows beside their predictions."""
+    n_targets = prod(shapes["response"][1:])
+    n_stimuli = shapes["training_stimulus_id"][0]
+    n_tested = shapes["prediction"][0]
+    held = 4 * (n_stimuli + n_tested) * n_targets + 4 * 3 * n_tested * n_targets + 2 * n_tested * n_targets
+    chunk = 2 * 4 * shapes["response"][0] * min(1024, n_targets)
+    return START + READ + (held + chunk) / 1e6
