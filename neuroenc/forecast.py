@@ -7,9 +7,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-START = 250  # MB of Python with the libraries of a stage without torch
+from neuroenc.blocks import BLOCK_BYTES
+
+CHUNK = 1024  # neuroids that lie together in a file
+START = 170  # MB of Python with the libraries of a stage without torch
 START_TORCH = 700
-READ = 350  # MB of the blocks that are read and computed of at a time
+READ = 350  # MB of the blocks that a fit reads and computes of at a time
 TRAINED = ("attention", "semantic_transformer", "network")
 
 
@@ -31,8 +34,10 @@ def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, An
             shapes |= shapes_in(path)
     if stage.startswith("encode fit"):
         return encode_fit(shapes, options)
-    if stage.startswith(("evaluate score", "decode match")):
-        return evaluate(shapes)
+    if stage.startswith("evaluate score"):
+        return score(shapes)
+    if stage.startswith("decode match"):
+        return match(shapes)
     size = sum(Path(p).stat().st_size for p in inputs if Path(p).suffix != ".nc" or "feature" not in shapes)
     return START + READ + 8 * size / 1e6
 
@@ -58,11 +63,22 @@ def encode_fit(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]
     return START + READ + (held + solving) / 1e6
 
 
-def evaluate(shapes: Mapping[str, tuple[int, ...]]) -> float:
-    """Forecast scoring: mean responses of all stimuli, and the test rows beside their predictions."""
-    n_targets = prod(shapes["response"][1:])
-    n_stimuli = shapes["training_stimulus_id"][0]
-    n_tested = shapes["prediction"][0]
-    held = 4 * (n_stimuli + n_tested) * n_targets + 4 * 3 * n_tested * n_targets + 2 * n_tested * n_targets
-    chunk = 2 * 4 * shapes["response"][0] * min(1024, n_targets)
-    return START + READ + (held + chunk) / 1e6
+def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Forecast scoring: the mean response to each stimulus, the test rows beside their predictions.
+
+    A bootstrap of 1,000 samples holds some eight arrays of a block.
+    """
+    n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
+    n_stimuli = shapes["training_stimulus_id"][0] + n_tested
+    held = 4 * (n_stimuli + 2 * n_tested) * n_targets + 2 * n_tested * n_targets
+    chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
+    block = 8 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
+    return START + (held + chunk + block) / 1e6
+
+
+def match(shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Forecast identification by likelihood: validation rows and their predictions, in double precision."""
+    n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
+    n_training, n_held = shapes["training_stimulus_id"][0], shapes["validation"][0]
+    single = 4 * (3 * n_training + 2 * n_tested + n_held) * n_targets
+    return START + (single + 8 * (3 * n_held + 2 * n_tested) * n_targets) / 1e6

@@ -98,7 +98,7 @@ def memory(factor, base=1000):
     return forecast
 
 
-def forecast(stage, part="", wildcard=""):
+def forecast(*stages, part="", wildcard=""):
     """Forecast of a job's memory in MB from the shapes in its inputs; of their size where neuroenc is not here."""
 
     def asked(wildcards, input):
@@ -107,7 +107,7 @@ def forecast(stage, part="", wildcard=""):
         except ImportError:
             return memory(10)(wildcards, input)
         options = config[part][getattr(wildcards, wildcard)] if part else {}
-        return int(megabytes(stage, input, options))
+        return int(max(megabytes(stage, input, options) for stage in stages))
 
     return asked
 
