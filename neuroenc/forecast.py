@@ -7,9 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from neuroenc.blocks import BLOCK_BYTES
+from neuroenc.blocks import BLOCK_BYTES, CHUNK
 
-CHUNK = 1024  # neuroids that lie together in a file
 START = 170  # MB of Python with the libraries of a stage without torch
 START_TORCH = 700
 READ = 350  # MB of the blocks that a fit reads and computes of at a time
