@@ -11,7 +11,7 @@ from neuroenc.blocks import BLOCK_BYTES, CHUNK
 
 START = 170  # MB of Python with the libraries of a stage without torch
 START_TORCH = 700
-READ = 350  # MB of the blocks that a fit reads and computes of at a time
+READ = 200  # MB of the blocks that a fit reads and computes of at a time
 TRAINED = ("attention", "semantic_transformer", "network")
 
 
@@ -28,11 +28,14 @@ def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, An
         Of its encoder or decoder.
     """
     shapes: dict[str, tuple[int, ...]] = {}
+    n_layers = 1
     for path in inputs:
         if Path(path).suffix == ".nc":
-            shapes |= shapes_in(path)
+            found, layers = look(path)
+            shapes |= found
+            n_layers = max(n_layers, len(layers))
     if stage.startswith("encode fit"):
-        return encode_fit(shapes, options)
+        return encode_fit(shapes, n_layers, options)
     if stage.startswith("evaluate score"):
         return score(shapes)
     if stage.startswith("decode match"):
@@ -41,25 +44,30 @@ def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, An
     return START + READ + 8 * size / 1e6
 
 
-def shapes_in(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the variables of a netCDF file, none of which is read."""
+def look(path: str | Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Return the shapes of the variables of a netCDF file, and its layers where it holds Features."""
     import h5py
 
     with h5py.File(path) as file:
-        return {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+        shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+        return shapes, str(file.attrs["layer"]).split(",") if "feature" in shapes else []
 
 
-def encode_fit(shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, Any]) -> float:
-    """Forecast a fit: the mean responses and predictions, and what the encoder holds."""
+def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Mapping[str, Any]) -> float:
+    """Forecast a fit: mean responses and predictions, the weights of all layers, and what solving takes."""
     n, n_targets = shapes["feature"][0], prod(shapes["response"][1:])
-    features = prod(shapes["feature"][1:])
-    held = 4 * n * n_targets * 3
     name = options.get("name", "ridge")
+    width = prod(shapes["feature"][1:]) // (1 if name == "banded" else n_layers)
+    chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
+    held = 3 * 4 * n * n_targets + chunk
     if name in TRAINED:
         return START_TORCH + READ + held / 1e6
-    rank = min(n, features)
-    solving = 8 * (5 * rank**2) + 4 * n * rank * 2
-    return START + READ + (held + solving) / 1e6
+    if len(shapes["feature"]) == 2:
+        from neuroenc.encoders.ridge import forecast
+
+        held += 4 * n_layers * width * n_targets
+        held += forecast(n, width, n_targets, n_alphas=15, n_folds=5, coef_in_memory=False)
+    return START + READ + held / 1e6
 
 
 def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
