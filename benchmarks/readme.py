@@ -238,6 +238,27 @@ def bench() -> str:
     return "\n".join(lines)
 
 
+def pipeline() -> str:
+    """Write what each stage takes of the largest subject that was run."""
+    rows = [r for r in rows_of("pipeline") if "scale" in r]
+    scale = max(r["scale"] for r in rows)
+    lines = [
+        f"One subject of NSD's shape (10,000 pictures, 30,000 trials, 15,724 voxels; `wide`: 200,000 voxels), times "
+        f"{scale:g}, on {rows[0]['machine']} (`python benchmarks/pipeline.py`); trained by gradient for one epoch:",
+        "",
+        "| stage | s | memory, MB | forecast, MB | with pages of files, MB | written, MB | start and imports |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        if r["scale"] == scale:
+            outside = "" if "failed" in r else f"{100 * r['outside'] / r['processor']:.0f} %"
+            lines.append(
+                f"| {r['name']} | {'failed' if 'failed' in r else r['seconds']} | {r['anonymous']:.0f} | "
+                f"{r['forecast']:.0f} | {r['resident']:.0f} | {r['disk']:.0f} | {outside} |"
+            )
+    return "\n".join(lines)
+
+
 def readouts() -> str:
     rows = rows_of("readouts")
     lines = [
@@ -339,7 +360,7 @@ def main() -> None:
                 "docs/demo_reconstructions.jpg", quality=85
             )
     for file, names in (
-        ("README.md", ("demo", "graded", "drawn", "real", "bench", "readouts", "faults")),
+        ("README.md", ("demo", "graded", "drawn", "real", "bench", "pipeline", "readouts", "faults")),
         ("docs/networks.md", ("layers", "networks")),
     ):
         text = Path(file).read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 BLOCK_BYTES = 32 * 2**20  # of an array held at a time
+CHUNK = 1024  # neuroids that lie together in a file
 
 
 def blocks(n: int, size: int) -> list[slice]:

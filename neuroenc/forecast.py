@@ -1,12 +1,91 @@
-"""Forecasts of the memory of a stage, from what lies in its inputs: for jobs on a cluster."""
+"""Forecasts of the memory of stages, from the shapes of what they read: what jobs ask a cluster for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from neuroenc.blocks import BLOCK_BYTES, CHUNK
 
-def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any]) -> float:  # noqa: ARG001
-    """Forecast the memory a stage takes at its peak, MB."""
-    return 1000 + 10 * sum(Path(p).stat().st_size for p in inputs) / 1e6
+START = 170  # MB of Python with the libraries of a stage without torch
+START_TORCH = 700
+READ = 200  # MB of the blocks that a fit reads and computes of at a time
+TRAINED = ("attention", "semantic_transformer", "network")
+
+
+def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any]) -> float:
+    """Forecast the memory a stage takes at its peak, MB.
+
+    Parameters
+    ----------
+    stage : str
+        'encode fit', 'evaluate score', …; more may follow.
+    inputs : sequence of path
+        Responses, features, predictions, as the stage is given them.
+    options : mapping
+        Of its encoder or decoder.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    n_layers = 1
+    for path in inputs:
+        if Path(path).suffix == ".nc":
+            found, layers = look(path)
+            shapes |= found
+            n_layers = max(n_layers, len(layers))
+    if stage.startswith("encode fit"):
+        return encode_fit(shapes, n_layers, options)
+    if stage.startswith("evaluate score"):
+        return score(shapes)
+    if stage.startswith("decode match"):
+        return match(shapes)
+    size = sum(Path(p).stat().st_size for p in inputs if Path(p).suffix != ".nc" or "feature" not in shapes)
+    return START + READ + 8 * size / 1e6
+
+
+def look(path: str | Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Return the shapes of the variables of a netCDF file, and its layers where it holds Features."""
+    import h5py
+
+    with h5py.File(path) as file:
+        shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+        return shapes, str(file.attrs["layer"]).split(",") if "feature" in shapes else []
+
+
+def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Mapping[str, Any]) -> float:
+    """Forecast a fit: mean responses and predictions, the weights of all layers, and what solving takes."""
+    n, n_targets = shapes["feature"][0], prod(shapes["response"][1:])
+    name = options.get("name", "ridge")
+    width = prod(shapes["feature"][1:]) // (1 if name == "banded" else n_layers)
+    chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
+    held = 3 * 4 * n * n_targets + chunk
+    if name in TRAINED:
+        return START_TORCH + READ + held / 1e6
+    if len(shapes["feature"]) == 2:
+        from neuroenc.encoders.ridge import forecast
+
+        held += 4 * n_layers * width * n_targets
+        held += forecast(n, width, n_targets, n_alphas=15, n_folds=5, coef_in_memory=False)
+    return START + READ + held / 1e6
+
+
+def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Forecast scoring: the mean response to each stimulus, the test rows beside their predictions.
+
+    A bootstrap of 1,000 samples holds some eight arrays of a block.
+    """
+    n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
+    n_stimuli = shapes["training_stimulus_id"][0] + n_tested
+    held = 4 * (n_stimuli + 2 * n_tested) * n_targets + 2 * n_tested * n_targets
+    chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
+    block = 8 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
+    return START + (held + chunk + block) / 1e6
+
+
+def match(shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Forecast identification by likelihood: validation rows and their predictions, in double precision."""
+    n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
+    n_training, n_held = shapes["training_stimulus_id"][0], shapes["validation"][0]
+    single = 4 * (3 * n_training + 2 * n_tested + n_held) * n_targets
+    return START + (single + 8 * (3 * n_held + 2 * n_tested) * n_targets) / 1e6

@@ -8,12 +8,12 @@ from typing import Any
 import xarray as xr
 
 from neuroenc.arrays.contracts import Kind, check
+from neuroenc.blocks import CHUNK
 from neuroenc.errors import ContractError, InputError
 from neuroenc.files import atomic, existing
 
 # variables that are read where they are indexed
 LARGE = {"feature", "response", "prediction", "validation"}
-CHUNK = 1024  # neuroids that lie together in a file
 
 
 def save(dataset: xr.Dataset, path: str | Path) -> None:

@@ -10,8 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays.contracts import CONTRACT, REGION_PREFIX
-from neuroenc.arrays.files import CHUNK
-from neuroenc.blocks import blocks, columns
+from neuroenc.blocks import CHUNK, blocks, columns
 from neuroenc.errors import ContractError, invalid
 
 

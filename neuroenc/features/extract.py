@@ -33,6 +33,7 @@ from neuroenc.features.layers import (
 from neuroenc.features.project import PrincipalComponents, RandomProjection, cut, projection
 from neuroenc.features.registry import resolve
 from neuroenc.features.writing import Unfinished, unfinished
+from neuroenc.files import remove
 
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
@@ -182,6 +183,7 @@ def _fill(
 
 def _project(made: Unfinished, projected: PrincipalComponents, final: Unfinished, out: Path) -> None:
     """Project features that are all there, read again from their file."""
+    remove(final.folder)  # of a run that was killed here, perhaps with another split
     layers = stored_layers(made.path)
     for name, layer in layers.items():
         projected.fit(name, layer)

@@ -164,19 +164,7 @@ class Unfinished:
         return with_time(features_of(nothing, self.ids, values, self.contract), self.stimuli)
 
     def publish(self, out: Path) -> None:
-        """Give the finished file its name.
-
-        Raises
-        ------
-        InputError
-            Blocks are lacking.
-        """
-        lacking = self.lacking()
-        if lacking:
-            raise InputError(
-                f"{len(lacking)} blocks of {out} are not done, first that of stimulus "
-                f"{str(self.ids[lacking[0].start])!r}. Run the other shards first."
-            )
+        """Give the finished file its name."""
         try:
             self.forget()
             self.path.replace(out)

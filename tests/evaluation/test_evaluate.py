@@ -225,3 +225,28 @@ def test_blocks_change_no_score(scored, monkeypatch):
     assert parts.attrs == whole.attrs
     for name in ("p", "q", "score", "fold_score", "ceiling", "chosen_layer"):
         np.testing.assert_array_equal(parts[name], whole[name])
+
+
+def test_responses_in_a_file_are_scored_in_blocks_as_those_in_memory(toy, tmp_path, monkeypatch):
+    stimuli, features, responses = toy
+    values = responses["response"].values
+    timed = toy_responses(
+        np.random.default_rng(0), stimuli["stimulus_id"].values, np.stack([values, values[::-1], values], 2)
+    )
+    timed = xr.concat(
+        [timed, timed.assign_coords(repetition=timed["repetition"] + 1)], "presentation", data_vars="minimal"
+    )
+    split = splits.make(stimuli, Split(kind="stimulus"))
+    predictions, _ = encode(timed, features, split, Ridge(alphas=(-1, 4, 8)))
+    options = OPTIONS.model_copy(update={"ceiling": "split_half"})
+    whole = evaluate(timed, predictions, options)
+    save(timed, tmp_path / "r.nc")
+    save(predictions, tmp_path / "p.nc")
+    monkeypatch.setattr("neuroenc.arrays.labels.CHUNK", 4)
+    monkeypatch.setattr(
+        "neuroenc.blocks.BLOCK_BYTES", 8 * 240 * 5
+    )  # five of eighteen columns: bins are parted
+    parts = evaluate(load(tmp_path / "r.nc", "responses"), load(tmp_path / "p.nc", "predictions"), options)
+    assert np.isfinite(whole["ceiling"]).all()
+    xr.testing.assert_allclose(parts, whole, rtol=1e-12)
+    assert parts.attrs == whole.attrs

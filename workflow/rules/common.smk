@@ -111,6 +111,20 @@ def memory(factor, base=1000):
     return forecast
 
 
+def forecast(*stages, part="", wildcard=""):
+    """Forecast of a job's memory in MB from the shapes in its inputs; of their size where neuroenc is not here."""
+
+    def asked(wildcards, input):
+        try:
+            from neuroenc.forecast import megabytes
+        except ImportError:
+            return memory(10)(wildcards, input)
+        options = config[part][getattr(wildcards, wildcard)] if part else {}
+        return int(max(megabytes(stage, input, options) for stage in stages))
+
+    return asked
+
+
 def command(*words, **options):
     """List the words of one command; an option given as a list comes as often as it has values.
 

@@ -14,7 +14,7 @@ rule encode_fit:
         f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(10),
+        mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
         runtime=240,
     params:
         # a longer list of models refits nothing
@@ -45,7 +45,7 @@ rule evaluate:
         f"{BENCHMARKS}/evaluate/sub-{{subject}}.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(10),
+        mem_mb=forecast("evaluate score", "decode match"),
         runtime=120,
     params:
         run=evaluation,

@@ -11,7 +11,7 @@ rule features:
         f"{BENCHMARKS}/features/{{model}}.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(20, base=4000),
+        mem_mb=memory(1, base=4000),
         runtime=120,
     params:
         run=lambda wildcards, input, output: command(
