@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from neuroenc.arrays import CONTRACT
-from neuroenc.decoders.index import BLOCK, Index, unit
+from neuroenc.decoders.index import Index, unit
 from neuroenc.files import write_json
 from neuroenc.records import row
 
+BLOCK = 65_536  # pictures drawn at a time
 COMMAND = "python benchmarks/retrieval.py"
 N, WIDTH, CLUSTERS, DIRECTIONS, QUERIES, K = 1_000_000, 512, 5000, 60, 300, 10
 

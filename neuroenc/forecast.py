@@ -63,7 +63,7 @@ def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Ma
     if name in TRAINED:
         return START_TORCH + READ + held / 1e6
     if len(shapes["feature"]) == 2:
-        from neuroenc.encoders.ridge import forecast
+        from neuroenc.encoders.solvers import forecast
 
         held += 4 * n_layers * width * n_targets
         held += forecast(n, width, n_targets, n_alphas=15, n_folds=5, coef_in_memory=False)

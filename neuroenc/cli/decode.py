@@ -117,16 +117,16 @@ def decode_index(
 
     from neuroenc.arrays import load, select_layers
     from neuroenc.decoders.index import Index
+    from neuroenc.encoders.design import design
     from neuroenc.splits import TEST
 
-    found = select_layers(load(features, "features"), layer or [])
-    keep = np.ones(found.sizes["stimulus"], bool)
+    found = load(features, "features")
+    ids = found["stimulus_id"].values
     if without is not None:
         split = load(without, "splits")
-        tested = split["stimulus_id"].values[(split["side"].values == TEST).any(0)]
-        keep = ~np.isin(found["stimulus_id"].values, tested)
-    pool = found["feature"].values[keep].reshape(keep.sum(), -1)
-    index = Index.build(pool, found["stimulus_id"].values[keep], found.attrs, recall=recall)
+        ids = ids[~np.isin(ids, split["stimulus_id"].values[(split["side"].values == TEST).any(0)])]
+    contract = select_layers(found, layer or []).attrs
+    index = Index.build(design(found, ids, layer or []).flattened(), ids, contract, recall=recall)
     index.save(out)
     typer.echo(f"{len(index.ids)} pictures, recall of the ten nearest {index.recall:.3f}")
 

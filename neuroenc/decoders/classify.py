@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import average_repeats, check
+from neuroenc.blocks import columns
+from neuroenc.encoders.design import Design
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError, invalid
@@ -129,13 +131,13 @@ def windows(responses: xr.Dataset, options: config.Classifying) -> tuple[Floats,
 
 
 def fit_predict(
-    X: Floats, label: Ints, new: Floats, n_classes: int, folds: list[Any], options: config.Classifying
+    X: Any, label: Ints, new: Floats, n_classes: int, folds: list[Any], options: config.Classifying
 ) -> Floats:
     """Fit to training responses and score the classes of new ones.
 
     Parameters
     ----------
-    X, new : arrays of shape (n, n_features), (m, n_features)
+    X, new : array or Design of shape (n, n_features), array of shape (m, n_features)
         Standardised.
     label : int array of shape (n_labellings, n)
         Several labellings of the same rows, each fitted by itself.
@@ -169,12 +171,15 @@ def fit_predict(
     out = np.full(
         (len(label), len(new), n_classes), -np.inf
     )  # a class that labels dealt anew lack is not chosen
+    rows = X[:]
     for k, one in enumerate(label):
         there = np.unique(one)
         if len(there) == 1:
             out[k][:, there] = 0
             continue
-        found = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(X, one).decision_function(new)
+        found = (
+            LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, one).decision_function(new)
+        )
         out[k][:, there] = np.stack([-found / 2, found / 2], 1) if len(there) == 2 else found
     return out
 
@@ -301,7 +306,7 @@ def classify(
             choosable(table.label[train], folds, fold)
         each = []
         for X in np.moveaxis(table.X, 2, 0):
-            A, B, missing = standardised(X[train], X[test], fold)
+            A, B, missing = standardised(X, train, test, fold)
             score = fit_predict(A, labelling[:, train], B, len(table.classes), folds, options)
             score[:, missing] = np.nan
             each.append(score)
@@ -354,24 +359,35 @@ def within_runs(values: Floats, run: Ints) -> Floats:
     return out
 
 
-def standardised(train: Floats, test: Floats, fold: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Scale neuroids by the training rows; leave out those that are not finite or do not vary there.
+def standardised(X: Floats, train: Ints, test: Ints, fold: int) -> tuple[Design, Floats, NDArray[np.bool_]]:
+    """Scale features by the training rows; leave out those that are not finite or do not vary there.
+
+    Parameters
+    ----------
+    X : array of shape (n_rows, n_features)
+        Read in blocks of features; the training rows that come back are read where they are indexed.
+    train, test : int arrays
+        Rows.
+    fold : int
 
     Returns
     -------
-    train, test : arrays
-        A missing test response is 0, the mean.
+    train : Design of shape (n_train, n_usable)
+    test : array of shape (n_test, n_usable)
+        A missing response is 0, the mean.
     missing : bool array of shape (n_test,)
         Test rows without any response.
 
     Raises
     ------
     InputError
-        No neuroid is left.
+        No feature is left.
     """
-    train, test = train.astype(np.float64), test.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        centre, scale = train.mean(0), deviation(train)
+    centre, scale = np.empty((2, X.shape[1]))
+    for cut in columns(len(train), X.shape[1]):
+        part = X[train, cut].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            centre[cut], scale[cut] = part.mean(0), deviation(part)
     usable = np.isfinite(scale) & (scale > 0)
     if lacking := int((~np.isfinite(scale)).sum()):
         tqdm.write(
@@ -379,12 +395,16 @@ def standardised(train: Floats, test: Floats, fold: int) -> tuple[Floats, Floats
         )
     if not usable.any():
         raise InputError(
-            f"None of {train.shape[1]} responses is finite and varies over the training stimuli of fold "
+            f"None of {X.shape[1]} responses is finite and varies over the training stimuli of fold "
             f"{fold}. Check the responses."
         )
-    A, B = ((v[:, usable] - centre[usable]) / scale[usable] for v in (train, test))
-    known = np.isfinite(B)
-    return A, np.where(known, B, 0), ~known.any(1)
+    kept = np.flatnonzero(usable)
+    given, new = (
+        Design(X, rows=rows, columns=kept, centre=centre[kept], scale=scale[kept]) for rows in (train, test)
+    )
+    values = new[:]
+    known = np.isfinite(values)
+    return given, np.where(known, values, 0), np.asarray(~known.any(1))
 
 
 def choosable(label: Ints, folds: list[Any], fold: int) -> None:

@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
 from neuroenc.arrays import CONTRACT, same_contract
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.decoders.target import embeddings_of, restore
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
 
 EXACT_BELOW = 50_000  # pictures; up to here every one is compared
-BLOCK = 65_536  # pictures added at a time
 N_PROBES = 200  # pictures that are taken out of training, to measure recall
 Floats = NDArray[np.float32]
 
@@ -37,14 +37,14 @@ def parts(pool: Any, names: NDArray[np.str_]) -> Iterator[tuple[int, Floats]]:
     InputError
         Embeddings that are not finite; the first picture is named.
     """
-    for start in range(0, len(names), BLOCK):
-        block = unit(pool[start : start + BLOCK])
+    for cut in blocks(len(names), max(1, BLOCK_BYTES // (4 * pool.shape[1]))):
+        block = unit(pool[cut])
         bad = np.flatnonzero(~np.isfinite(block).all(1))
         if len(bad):
             raise InputError(
-                f"The embedding of {str(names[start + bad[0]])!r} is not finite. Extract it again."
+                f"The embedding of {str(names[cut.start + bad[0]])!r} is not finite. Extract it again."
             )
-        yield start, block
+        yield cut.start, block
 
 
 def inverted_lists(pool: Any, seed: int) -> Any:
@@ -134,7 +134,7 @@ class Index(NamedTuple):
 
     @classmethod
     def build(
-        cls, embedding: ArrayLike, ids: ArrayLike, contract: Mapping[str, Any], *, recall: float = 0.95,
+        cls, embedding: Any, ids: ArrayLike, contract: Mapping[str, Any], *, recall: float = 0.95,
         exact_below: int = EXACT_BELOW, seed: int = 0,
     ) -> Self:  # fmt: skip
         """Build an index.
@@ -142,7 +142,8 @@ class Index(NamedTuple):
         Parameters
         ----------
         embedding : array of shape (n_pictures, n_features)
-            May be mapped from disk: it is read in blocks; compared by cosine, in large pools as float16.
+            In memory, mapped from disk or a Design: it is read in blocks; compared by cosine, in large pools
+            as float16.
         ids : array of text, (n_pictures,)
         contract : mapping
             `CONTRACT` of the embeddings.

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, ranking, splits
-from neuroenc.arrays import CONTRACT, check, join, same_contract, select_layers
+from neuroenc.arrays import CONTRACT, check, same_contract, select_layers
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.config import Reconstruction
 from neuroenc.datasets.pixels import read_pixels
-from neuroenc.decoders.pipelines import ImageDecoder, check_takes
-from neuroenc.decoders.target import restore, target_of
+from neuroenc.decoders.nano import describe, resize
+from neuroenc.decoders.pipelines import ImageDecoder, Nano, check_takes
+from neuroenc.decoders.target import Target, restore, target_of
+from neuroenc.encoders.design import design
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.identification import cosine
 
@@ -38,10 +41,28 @@ CONDITIONS = {
 Floats = NDArray[np.float32]
 
 
+class Restored:
+    """Embeddings of decoded components, (n_pictures, n_features), made where they are indexed.
+
+    Parameters
+    ----------
+    component : array of shape (n_pictures, n_components)
+    target : Target
+        Their space.
+    """
+
+    def __init__(self, component: Floats, target: Target) -> None:
+        self.component, self.target = component, target
+        self.shape = (len(component), len(target.mean))
+
+    def __getitem__(self, rows: slice) -> Floats:
+        return self.target.inverse(self.component[rows])
+
+
 def given_embeddings(
     embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, fold: int
-) -> dict[str, Floats]:
-    """Collect the embeddings of the conditions of a fold, each (n_pictures, n_features).
+) -> dict[str, Any]:
+    """Collect the embeddings of the conditions of a fold, each (n_pictures, n_features), read by slices.
 
     Parameters
     ----------
@@ -56,19 +77,24 @@ def given_embeddings(
     ContractError
         The arrays disagree about what is embedded, or about the pictures.
     """
-    features = select_layers(features, str(embeddings.attrs["layer"]).split(","))
-    same_contract(features.attrs, embeddings.attrs)
+    layers = str(embeddings.attrs["layer"]).split(",")
+    same_contract(select_layers(features, layers).attrs, embeddings.attrs)
     same_contract(null.attrs, embeddings.attrs)
-    ids = embeddings["stimulus_id"].values[embeddings["fold"].values == fold]
+    mine = embeddings["fold"].values == fold
+    ids = embeddings["stimulus_id"].values[mine]
     if not np.array_equal(ids, null["stimulus_id"].values[null["fold"].values == fold]):
         raise ContractError("The decoded and the shuffled embeddings are of other pictures. Fit both anew.")
-    best = "sampled" if "sampled" in embeddings else "embedding"
-    out = {"brain": restore(embeddings, fold, best)}
-    if best == "sampled":
-        out["plain"] = restore(embeddings, fold)
-    out["shuffled"] = restore(null, fold, "sampled" if "sampled" in null else "embedding")
-    out["mean"] = np.repeat(target_of(embeddings, fold).mean[None], len(ids), 0)
-    out["true"] = join(features, ids)
+    target = target_of(embeddings, fold)
+    out: dict[str, Any] = {}
+    if "sampled" in embeddings:
+        out["brain"] = Restored(embeddings["sampled"].values[mine], target)
+        out["plain"] = Restored(embeddings["embedding"].values[mine], target)
+    else:
+        out["brain"] = Restored(embeddings["embedding"].values[mine], target)
+    shuffled = null["sampled" if "sampled" in null else "embedding"].values[null["fold"].values == fold]
+    out["shuffled"] = Restored(shuffled, target_of(null, fold))
+    out["mean"] = np.broadcast_to(target.mean, (len(ids), len(target.mean)))
+    out["true"] = design(features, ids, layers).flattened()
     return out
 
 
@@ -83,12 +109,12 @@ def nearest_training(
         Embeddings, Features, Splits.
     fold : int
     """
-    features = select_layers(features, str(embeddings.attrs["layer"]).split(","))
     pool = split["stimulus_id"].values[split["side"].values[fold] == splits.TRAIN]
     pool = pool[np.isin(pool, features["stimulus_id"].values)]
-    known = target_of(embeddings, fold).transform(join(features, pool))
+    known = design(features, pool, str(embeddings.attrs["layer"]).split(",")).flattened()
     decoded = embeddings["embedding"].values[embeddings["fold"].values == fold]
-    return np.asarray(pool[ranking.best(cosine(decoded, known), 1)])
+    similarity = cosine(decoded, target_of(embeddings, fold).transform(known))
+    return np.asarray(pool[ranking.best(similarity, 1)])
 
 
 def low_level_pictures(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArray[np.uint8]:
@@ -144,30 +170,21 @@ def reconstruct(
     out: dict[str, list[Any]] = {}
     ids, folds, retrieved = [], [], []
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
-    numbers = np.unique(embeddings["fold"].values).tolist()
-    for fold in numbers:
+    for fold in np.unique(embeddings["fold"].values).tolist():
         given = given_embeddings(embeddings, null, features, fold)
         check_takes(decoder, embeddings.attrs, given["true"].shape[1])
-        n = len(given["true"])
-        starts: dict[str, NDArray[np.uint8]] = {}
-        if low_level is not None:
-            blurred = low_level_pictures(low_level[0], fold)
-            average = target_of(low_level[0], fold).mean.reshape(1, *blurred.shape[1:])
-            mean = np.repeat((average.clip(0, 1) * 255).round().astype(np.uint8), n, 0)
-            starts = {
-                "brain": blurred, "plain": blurred, "shuffled": low_level_pictures(low_level[1], fold),
-                "mean": mean, "true": low_level_pictures(low_level[0], fold, "true"),
-            }  # fmt: skip
-            out.setdefault("low_level", []).append(_resized(blurred, options.side))
+        starts = low_level_starts(*low_level, fold) if low_level is not None else {}
         near = nearest_training(embeddings, features, split, fold)
-        pixels = read_pixels(stimuli, np.array([row[s] for s in near]))
-        out.setdefault("retrieved", []).append(_resized(pixels, options.side))
-        retrieved.append(near)
+        shown: dict[str, Any] = {"retrieved": read_pixels(stimuli, np.array([row[s] for s in near]))}
+        if starts:
+            shown["low_level"] = starts["brain"]
         for name in tqdm([*given, "sample"], "reconstruct", disable=None):
-            made = decoder(given.get(name), n=n, init=starts.get(name), **how)
-            out.setdefault(name, []).append(_resized(made, options.side))
+            shown[name] = draw(decoder, given.get(name), len(near), starts.get(name), how)
+        for name, made in shown.items():
+            out.setdefault(name, []).append(np.stack([resize(p, options.side) for p in made]))
+        retrieved.append(near)
         ids.append(embeddings["stimulus_id"].values[embeddings["fold"].values == fold])
-        folds.append(np.full(n, fold))
+        folds.append(np.full(len(near), fold))
     names = [c for c in CONDITIONS if c in out]
     picture = np.stack([np.concatenate(out[c]) for c in names])
     return _finish(
@@ -178,6 +195,49 @@ def reconstruct(
          "notice": "Generated: a guess by a generator, not what the brain saw."},
         {"retrieved": ("presentation", np.concatenate(retrieved))},
     )  # fmt: skip
+
+
+def low_level_starts(low_level: xr.Dataset, null: xr.Dataset, fold: int) -> dict[str, NDArray[np.uint8]]:
+    """Return the small pictures from which each condition of a fold is drawn, (n, side, side, 3).
+
+    Parameters
+    ----------
+    low_level, null : Dataset
+        Embeddings of small pictures, decoded and decoded after shuffling.
+    fold : int
+    """
+    decoded = low_level_pictures(low_level, fold)
+    average = target_of(low_level, fold).mean.reshape(1, *decoded.shape[1:])
+    mean = np.repeat((average.clip(0, 1) * 255).round().astype(np.uint8), len(decoded), 0)
+    return {
+        "brain": decoded, "plain": decoded, "shuffled": low_level_pictures(null, fold), "mean": mean,
+        "true": low_level_pictures(low_level, fold, "true"),
+    }  # fmt: skip
+
+
+def draw(
+    decoder: ImageDecoder, embedding: Any, n: int, init: NDArray[np.uint8] | None, how: Mapping[str, Any]
+) -> NDArray[np.uint8]:
+    """Draw n pictures, embeddings of `BLOCK_BYTES` at a time.
+
+    Parameters
+    ----------
+    decoder : ImageDecoder
+    embedding : array of shape (n, n_features), read by slices, or None
+    n : int
+    init : uint8 array of shape (n, height, width, 3), optional
+    how : mapping
+        strength, guidance, n_steps and seed, that of the first picture.
+    """
+    width = 1 if embedding is None else embedding.shape[1]
+    made = [
+        decoder(
+            None if embedding is None else np.asarray(embedding[rows]), n=rows.stop - rows.start,
+            init=None if init is None else init[rows], **{**how, "seed": how["seed"] + rows.start},
+        )
+        for rows in blocks(n, max(1, BLOCK_BYTES // (4 * width)))
+    ]  # fmt: skip
+    return np.concatenate(made)
 
 
 def caption(
@@ -200,9 +260,6 @@ def caption(
     InputError
         The stimuli carry no captions.
     """
-    from neuroenc.decoders.nano import describe
-    from neuroenc.decoders.pipelines import Nano
-
     if "caption" not in stimuli:
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
@@ -214,7 +271,7 @@ def caption(
         near = nearest_training(embeddings, features, split, fold)
         out.setdefault("retrieved", []).extend(str(stimuli["caption"].values[row[s], 0]) for s in near)
         for name, values in given.items():
-            out.setdefault(name, []).extend(describe(values))
+            out.setdefault(name, []).extend(describe(np.asarray(values[:])))
         out.setdefault("sample", []).extend(describe(None, n=len(near), seed=seed))
         ids.append(embeddings["stimulus_id"].values[embeddings["fold"].values == fold])
         folds.append(np.full(len(near), fold))
@@ -239,9 +296,3 @@ def _finish(
         | dict(about),
     )
     return check(dataset, kind)
-
-
-def _resized(pictures: Any, side: int) -> NDArray[np.uint8]:
-    from neuroenc.decoders.nano import resize
-
-    return np.stack([resize(p, side) for p in pictures])

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from scipy.stats import rankdata
 
 from neuroenc import ranking, splits
 from neuroenc.arrays import join, regions, select_layers
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
@@ -29,6 +31,12 @@ from neuroenc.words import content_words
 
 Floats = NDArray[np.float64]
 TEMPERATURE = 0.05  # of the softmax over cosines with the bank, its mean taken off
+NEUROIDS_AT_ONCE = 2048
+COLUMNS = (
+    "caption", "words", "confident", "test_r", "q", "spearman", "spearman_null", "generated",
+    "spearman_generated",
+)  # fmt: skip
+NUMBERS = ("test_r", "q", "spearman", "spearman_null", "spearman_generated")
 CHUNK = 65_536  # pictures of the bank at a time
 # what the literature asks of regions: are their words about people, places, food?
 TOPICS = {
@@ -152,15 +160,25 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
     """
     column = {w: i for i, w in enumerate(names)}
     texts = sorted(dict.fromkeys(t for t in candidates if content_words(t)), key=len)
-    table = np.zeros((len(texts), len(names)))
-    for i, text in enumerate(texts):
-        inside = [column[w] for w in dict.fromkeys(content_words(text)) if w in column]
-        table[i, inside] = 1 / max(1, len(inside))
-    known = np.isfinite(score)
-    value = np.where(known, score, 0) @ table.T
-    value[(~known).astype(float) @ table.T > 0] = np.nan
-    best = ranking.best(value, 1)
-    return [texts[i] if np.isfinite(row[i]) else "" for i, row in zip(best, value, strict=True)]
+    if not texts:
+        return [""] * len(np.asarray(score))
+    inside = [[column[w] for w in dict.fromkeys(content_words(t)) if w in column] for t in texts]
+    number = [len(words) for words in inside]
+    share = np.repeat([1 / max(1, n) for n in number], number)
+    table = sparse.csr_array(  # a text has few of the words
+        (share, np.concatenate([np.array(w, int) for w in inside]), np.cumsum([0, *number])),
+        shape=(len(texts), len(names)),
+    )
+    score = np.asarray(score)
+    said: list[str] = []
+    for rows in blocks(len(score), max(1, BLOCK_BYTES // (8 * len(texts)))):
+        known = np.isfinite(score[rows])
+        value = (table @ np.where(known, score[rows], 0).T).T
+        if not known.all():
+            value[(table @ (~known).T.astype(float)).T > 0] = np.nan
+        best = ranking.best(value, 1)
+        said += [texts[i] if np.isfinite(v[i]) else "" for i, v in zip(best, value, strict=True)]
+    return said
 
 
 def caption_voxels(
@@ -217,10 +235,50 @@ def caption_voxels(
         check_takes(Nano(), chosen.attrs, embedding.shape[1])
     length = np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     embedding /= length
-    encoder = fit_encoder(responses, embedding, every, split, fold, seed=seed)
     bank = make_bank(stimuli, split, every, embedding, length)
     texts = dict(zip(stimuli["stimulus_id"].values, stimuli["caption"].values, strict=True))
-    shown = count_words(np.array([texts[s] for s in encoder.test_ids]), bank.words.names).present
+    rng = np.random.default_rng(seed)
+    usable, found = [], []
+    for neuroids in blocks(responses.sizes["neuroid"], NEUROIDS_AT_ONCE):
+        encoder = fit_encoder(responses, embedding, every, split, fold, neuroids=neuroids, seed=seed)
+        usable.append(encoder.usable)
+        if encoder.usable.any():
+            captions = np.array([texts[s] for s in encoder.test_ids])
+            found.append(caption_block(encoder, bank, captions, rng, temperature, n_words, generate=generate))
+    if not found:
+        raise InputError(
+            f"None of {responses.sizes['neuroid']} voxels varies over the training stimuli of fold {fold}. "
+            "Check the responses."
+        )
+    columns = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+    columns["q"] = fdr(columns.pop("p"))
+    columns["confident"] = columns["q"] < level
+    return voxel_table(responses["neuroid_id"].values, np.concatenate(usable), columns)
+
+
+def caption_block(
+    encoder: VoxelEncoder, bank: Bank, captions: NDArray[np.str_], rng: np.random.Generator,
+    temperature: float, n_words: int, *, generate: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Caption some voxels.
+
+    Parameters
+    ----------
+    encoder : VoxelEncoder
+    bank : Bank
+    captions : array of text, (n_test, n_captions)
+        Of the test pictures.
+    rng : Generator
+        Of the null.
+    temperature, n_words, generate
+        As in `caption_voxels`.
+
+    Returns
+    -------
+    dict
+        Columns of the table of those that are usable, with `p` in place of `q` and `confident`.
+    """
+    shown = count_words(captions, bank.words.names).present
     centred = bank.embedding - encoder.centre
 
     def describe(weight: NDArray[Any]) -> tuple[Floats, list[str]]:
@@ -231,18 +289,20 @@ def caption_voxels(
         return caption_agreement(said, shown, bank.words, encoder.measured)
 
     score, said = describe(encoder.weight)
-    null = describe(np.random.default_rng(seed).permuted(encoder.weight, axis=1))[1]
+    null = describe(rng.permuted(encoder.weight, axis=1))[1]
     top = np.argsort(-score, axis=1)[:, :n_words]
     known = np.isfinite(encoder.measured)
     columns: dict[str, Any] = {
-        "caption": said, "words": [" ".join(bank.words.names[j] for j in t) for t in top],
-        "confident": encoder.q < level, "test_r": pearson_r(encoder.measured, encoder.predicted, known),
-        "q": encoder.q, "spearman": agreement(said), "spearman_null": agreement(null),
+        "caption": np.array(said, object),
+        "words": np.array([" ".join(bank.words.names[j] for j in t) for t in top], object),
+        "test_r": pearson_r(encoder.measured, encoder.predicted, known),
+        "p": encoder.p,
+        "spearman": agreement(said), "spearman_null": agreement(null),
     }  # fmt: skip
     if generate:
         written = write_captions(encoder.weight, centred, bank, temperature)
-        columns |= {"generated": written, "spearman_generated": agreement(written)}
-    return voxel_table(responses["neuroid_id"].values, encoder.usable, columns)
+        columns |= {"generated": np.array(written, object), "spearman_generated": agreement(written)}
+    return columns
 
 
 class VoxelEncoder(NamedTuple):
@@ -258,13 +318,13 @@ class VoxelEncoder(NamedTuple):
     measured: NDArray[np.float32]
     """(n_test, n_usable), as `predicted`"""
     predicted: NDArray[Any]
-    q: Floats
+    p: Floats
     """(n_usable,), of the correlation of both over the test pictures"""
 
 
 def fit_encoder(
     responses: xr.Dataset, embedding: NDArray[np.float32], ids: NDArray[np.str_], split: xr.Dataset,
-    fold: int, *, seed: int,
+    fold: int, *, neuroids: slice, seed: int,
 ) -> VoxelEncoder:  # fmt: skip
     """Fit ridge, one alpha per voxel, to the training pictures of a fold and test it on the others.
 
@@ -277,10 +337,12 @@ def fit_encoder(
     split : Dataset
         Splits.
     fold : int
+    neuroids : slice
+        Which voxels.
     seed : int
         Of permutations.
     """
-    shown = by_stimulus(responses)
+    shown = by_stimulus(responses, neuroids)
     side, inner = splits.sides(split, fold, shown.ids, shown.group)
     train, test = side == splits.TRAIN, side == splits.TEST
     row = {s: i for i, s in enumerate(ids)}
@@ -289,10 +351,14 @@ def fit_encoder(
     folds = splits.inner_folds(inner[train])
     response = shown.mean.reshape(len(shown.ids), -1)
     usable = fittable(response[train], folds)
+    measured = response[test][:, usable]
+    if not usable.any():
+        none = np.empty((0, seen.shape[1]), np.float32)
+        return VoxelEncoder(usable, none, centre, shown.ids[test], measured, measured, np.empty(0))
     model = RidgeCV(np.logspace(-3, 4, 15), cv=folds).fit(seen[train] - centre, response[train][:, usable])
-    measured, predicted = response[test][:, usable], model.predict(seen[test] - centre)
+    predicted = model.predict(seen[test] - centre)
     p = permutation_p(measured, predicted, shown.ids[test], np.zeros(test.sum()), seed=seed)
-    return VoxelEncoder(usable, np.asarray(model.coef_), centre, shown.ids[test], measured, predicted, fdr(p))
+    return VoxelEncoder(usable, np.asarray(model.coef_), centre, shown.ids[test], measured, predicted, p)
 
 
 class Bank(NamedTuple):
@@ -376,14 +442,13 @@ def voxel_table(
 ) -> pd.DataFrame:
     """Lay out a row a neuroid; those that are not usable are empty and not confident."""
     table = pd.DataFrame({"neuroid_id": neuroid_id})
-    for name, values in columns.items():
+    for name in (k for k in COLUMNS if k in columns):
         column = pd.Series([None] * len(usable), dtype=object)
-        column[usable] = list(values)
+        column[usable] = list(columns[name])
         table[name] = column
+        if name in NUMBERS:
+            table[name] = column.astype(float).round(5)
     table["confident"] = table["confident"].fillna(value=False).astype(bool)
-    for name in ("test_r", "q", "spearman", "spearman_null", "spearman_generated"):
-        if name in columns:
-            table[name] = table[name].astype(float).round(5)
     return table
 
 
@@ -418,7 +483,8 @@ def region_words(
         if mine.empty:
             continue
         listed = [set(w.split()) for w in mine["words"]]
-        count = pd.Series([w for words in listed for w in words]).value_counts().head(n_words)
+        number_of = pd.Series([w for words in listed for w in words]).value_counts().sort_index()
+        count = number_of.sort_values(ascending=False, kind="stable").head(n_words)
         found = [("word", str(word), int(number)) for word, number in count.items()]
         found += [("topic", t, sum(bool(w & known) for w in listed)) for t, known in topics.items()]
         for kind, word, number in found:

@@ -163,7 +163,7 @@ def read_rows(feature: Any, rows: NDArray[np.int64], *inner: NDArray[np.int64]) 
     *inner : arrays of int
         Of the other axes.
     """
-    spans = [slice(int(i.min(initial=0)), int(i.max(initial=-1)) + 1) for i in inner]
+    spans = [slice(int(i.min()), int(i.max()) + 1) if len(i) else slice(0) for i in inner]
     within: Any = np.ix_(*(i - span.start for i, span in zip(inner, spans, strict=True)))
     plain = all(
         len(i) == s.stop - s.start and (np.diff(i) > 0).all() for i, s in zip(inner, spans, strict=True)

@@ -1,15 +1,20 @@
 import copy
 import json
+import tracemalloc
 
+import h5py
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from sklearn.decomposition import PCA
 
+from neuroenc import blocks as blocks_module
 from neuroenc import config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, load, make_features, save
 from neuroenc.config import Split
 from neuroenc.decoders import BrainNetwork, RidgeDecoder, losses
+from neuroenc.decoders import target as target_module
 from neuroenc.decoders.decode import decode
 from neuroenc.decoders.scores import match, score
 from neuroenc.decoders.target import Target, restore
@@ -70,6 +75,54 @@ def test_components_are_whitened_and_lead_back():
     assert len(Target.fit(embedding[:, :5]).basis) == 5
     with pytest.raises(InputError, match="are all the same"):
         Target.fit(np.ones((9, 4)))
+
+
+@pytest.mark.parametrize("width", [EMBEDDING, 400])
+def test_components_are_the_same_when_embeddings_are_read_in_blocks(width, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    embedding = (world()[0] @ rng.normal(size=(EMBEDDING, width)) + rng.normal(size=(N, width))).astype("f4")
+    with h5py.File(tmp_path / "embedding.h5", "w") as file:
+        file["x"] = embedding.reshape(N, 4, -1)
+    whole = Target.fit(embedding, 6)
+    monkeypatch.setattr(target_module, "WHOLE_BYTES", 0)
+    for module in (target_module, blocks_module):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 5000)
+    with h5py.File(tmp_path / "embedding.h5") as file:
+        parts = Target.fit(file["x"], 6)
+        component = parts.transform(file["x"])
+    sign = np.sign((parts.basis * whole.basis).sum(1))
+    np.testing.assert_allclose(sign[:, None] * parts.basis, whole.basis, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(sign * component, whole.transform(embedding), atol=1e-4)
+    assert len(Target.fit(embedding).basis) == min(N - 1, width)
+    embedding[7, 3] = np.nan
+    np.save(tmp_path / "bad.npy", embedding)
+    with pytest.raises(InputError, match="first row 7"):
+        Target.fit(np.load(tmp_path / "bad.npy", "r"))
+
+
+@pytest.mark.parametrize("name", ["ridge", "network"])
+def test_tokens_are_decoded_without_a_copy_of_the_file(arrays, name, tmp_path, monkeypatch):
+    responses, features, split = arrays
+    tokens = np.repeat(features["feature"].values[:, None], 700, 1).astype("f2")
+    tokens += np.random.default_rng(0).normal(size=tokens.shape).astype("f2")
+    ids = features["stimulus_id"].values
+    made = make_features(tokens, stimulus_id=ids, layer=np.repeat(["a"], EMBEDDING), attrs=features.attrs)
+    save(made.assign_attrs(layer="a"), tmp_path / "f.nc")
+    options = config.RidgeDecoding(n_components=8) if name == "ridge" else config.NetworkDecoding(**FAST)
+    whole = decode(responses, load(tmp_path / "f.nc", "features"), split, options)
+    monkeypatch.setattr(target_module, "WHOLE_BYTES", 0)
+    for module in (target_module, blocks_module):
+        monkeypatch.setattr(module, "BLOCK_BYTES", 2**20)
+    with xr.open_dataset(tmp_path / "f.nc", engine="h5netcdf", cache=False) as lazy:
+        tracemalloc.start()
+        parts = decode(responses, lazy, split, options)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < tokens.nbytes  # 8 MB; one float32 copy takes twice, the components and axes a tenth
+    if name == "ridge":
+        for fold in (0, 1):
+            np.testing.assert_allclose(restore(parts, fold), restore(whole, fold), atol=1e-3)
+    assert score(parts)["brain_to_image_top1"]["value"] > 0.4
 
 
 @pytest.mark.parametrize("options", [config.RidgeDecoding(n_components=8), config.NetworkDecoding(**FAST)])

@@ -9,6 +9,7 @@ from neuroenc.decoders.decode import decode, out_of_fold
 from neuroenc.decoders.prior import DiffusionPrior
 from neuroenc.decoders.scores import prior_gain
 from neuroenc.decoders.target import Target
+from neuroenc.encoders.design import Design
 from neuroenc.errors import InputError
 from tests.decoders.test_decode import arrays, world  # noqa: F401
 
@@ -109,11 +110,11 @@ def test_what_it_learns_from_was_not_fitted():
     inner = np.arange(len(response)) % 4
     target = Target.fit(embedding, 8)
     options = config.RidgeDecoding(n_components=8, alphas=(-3, -3, 1))
-    found = out_of_fold(options, response, embedding, inner, target)
+    found = out_of_fold(options, Design(response), Design(embedding), inner, target)
     true = target.transform(embedding)
     r = np.corrcoef(found.ravel(), true.ravel())[0, 1]
     dealt = embedding[np.random.default_rng(0).permutation(len(embedding))]
-    null = out_of_fold(options, response, dealt, inner, target)
+    null = out_of_fold(options, Design(response), Design(dealt), inner, target)
     assert r > 0.3 > abs(np.corrcoef(null.ravel(), target.transform(dealt).ravel())[0, 1])
 
 

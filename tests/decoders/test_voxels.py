@@ -126,3 +126,26 @@ def test_a_missing_response_costs_a_voxel_that_picture_alone(arrays):
     assert table["test_r"][1] == pytest.approx(alone["test_r"], abs=0.01)
     assert table["spearman"][1] == pytest.approx(alone["spearman"], abs=0.03)
     assert table["confident"][1]
+
+
+def test_blocks_of_voxels_are_captioned_as_all_are(arrays, monkeypatch):
+    responses, features, stimuli, split = arrays
+    lost = responses.copy(deep=True)
+    lost["response"].values[:, 3:6] = 0.1  # a block without any voxel that varies
+    whole = voxels.caption_voxels(lost, features, stimuli, split)
+    monkeypatch.setattr(voxels, "NEUROIDS_AT_ONCE", 3)
+    monkeypatch.setattr(voxels, "BLOCK_BYTES", 1)
+    parts = voxels.caption_voxels(lost, features, stimuli, split)
+    pd.testing.assert_frame_equal(parts, whole, atol=1e-4)
+    assert whole["caption"].isna().tolist() == [False] * 3 + [True] * 3 + [False] * 3
+    lost["response"].values[:] = 0.1
+    with pytest.raises(InputError, match="None of 9 voxels varies"):
+        voxels.caption_voxels(lost, features, stimuli, split)
+
+
+def test_words_that_are_as_frequent_stand_in_their_alphabetical_order(arrays):
+    responses = arrays[0]
+    table = pd.DataFrame({"confident": True, "words": ["zebra ant dog", "ant bee zebra", "cow"] * 3})
+    found = voxels.region_words(table, responses)
+    found = found[(found["region"] == "all") & (found["kind"] == "word")]
+    assert found["word"].tolist() == ["ant", "zebra", "bee", "cow", "dog"]

@@ -244,3 +244,22 @@ def test_responses_of_time_bins_are_averaged_in_parts(toy, tmp_path):
     expected, _ = encode(timed, features, split, RIDGE)
     found, _ = encode(load(tmp_path / "r.nc", "responses", in_parts="response"), features, split, RIDGE)
     assert found.equals(expected)
+
+
+class Recorded:
+    """An array that says what was read of it."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.read = values, values.shape, values.dtype, []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.values[index]
+
+
+def test_what_stands_before_the_wanted_columns_is_not_read():
+    values = np.random.default_rng(0).normal(size=(6, 5, 8)).astype("f4")
+    source = Recorded(values)
+    np.testing.assert_array_equal(Design(source, flat=True)[:, 33:38], values.reshape(6, -1)[:, 33:38])
+    ((_, tokens, channels),) = source.read
+    assert (tokens, channels) == (slice(4, 5), slice(1, 6))
