@@ -21,6 +21,7 @@ from neuroenc.encoders.factorise import (
     Fold,
     project,
     read,
+    runs,
     score,
     varies,
 )  # fmt: skip
@@ -235,9 +236,9 @@ def forecast(
     n_held = -(-n // n_folds)
     n_train = n - n_held
     k = min(rank, n_train)
-    runs = max(1, min(6, k // 200))
-    per_run = min(n_alphas, 14 if runs == 1 else 9 if runs < 4 else 6)
-    block = min(n_targets, target_block(n_held, min(n_alphas, per_run) * runs, itemsize))
+    n_runs = len(runs(k))
+    per_run = min(n_alphas, 14 if n_runs == 1 else 5)
+    block = min(n_targets, target_block(n_held, per_run * n_runs, itemsize))
     source = min(BLOCK_BYTES, 8 * n * p)
     gram = 8 * rank**2
     left = itemsize * n * rank
@@ -247,8 +248,8 @@ def forecast(
     projecting = left + 3 * gram + 3 * source
     preparing = left + right + (n_folds - 1) * fold + 8 * (n * rank + 5 * k**2)
     out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
-    parts = itemsize * block * (per_run * runs + 1) * n_held
-    each = parts + itemsize * block * (3 * n + (n_folds + 3) * rank) + 16 * block * (per_run * runs) ** 2
+    parts = itemsize * block * (per_run * n_runs + 1) * n_held
+    each = parts + itemsize * block * (3 * n + (n_folds + 3) * rank) + 16 * block * (per_run * n_runs) ** 2
     scoring = left + right + n_folds * fold + each + out
     return BLAS_BYTES + max(factorising, projecting, preparing, scoring)
 
