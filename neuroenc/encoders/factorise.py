@@ -18,6 +18,8 @@ from neuroenc.encoders.inputs import not_finite
 from neuroenc.errors import InputError
 
 Array = Any  # numpy.ndarray or torch.Tensor
+RUNS = (0.1, 0.25, 0.45, 0.65, 0.85, 0.96, 1.0)  # eigenvalues fall fast at both ends
+LEAST_TO_CUT = 400  # directions
 ROUNDING = float(np.finfo(np.float64).eps)
 
 
@@ -217,7 +219,7 @@ def operators(fold: Fold, values: Array, alphas: Array, dtype: Any, tolerance: f
     least = tolerance * float(xp.linalg.vector_norm(weighted))
     towards, away = xp.astype(towards, dtype), xp.astype(away, dtype)
     made, mixings = [], []
-    for run in blocks(n, max(1, -(-n // max(1, min(6, n // 200))))):
+    for run in runs(n):
         _, size, mixing = xp.linalg.svd(weighted[run], full_matrices=False)
         mixing = mixing[: max(1, int(xp.sum(size > least)))].T
         parts = xp.astype(shrink[run] @ mixing, dtype)
@@ -225,6 +227,14 @@ def operators(fold: Fold, values: Array, alphas: Array, dtype: Any, tolerance: f
         mixings.append(mixing)
     mixing = xp.concat([*mixings, -xp.ones_like(alphas)[:, None]], axis=1)
     return fold._replace(towards=towards, operators=made, mixing=mixing)
+
+
+def runs(n: int) -> list[slice]:
+    """Cut n directions, weakest first, into runs of eigenvalues that lie close together."""
+    if n < LEAST_TO_CUT:
+        return [slice(0, n)]
+    ends = [round(n * end) for end in RUNS]
+    return [slice(*pair) for pair in zip([0, *ends], ends, strict=False)]
 
 
 def project(validation: list[Array], left: Array, Y: Array) -> tuple[Array, list[Array]]:
@@ -299,10 +309,14 @@ def score(
         xp.matmul(rotated[:, row : row + operator.shape[0]], operator, out=parts[:, there])
         row, column = row + operator.shape[0], there.stop
     parts = xp.reshape(parts, (n_targets, n_parts, n_held))
-    products = xp.reshape(parts @ xp.matrix_transpose(parts), (n_targets, -1))
     mixing = fold.mixing
-    pairs = xp.reshape(mixing[:, :, None] * mixing[:, None, :], (mixing.shape[0], -1))
-    residual = pairs @ xp.astype(products, xp.float64).T
+    if mixing.shape[0] < n_parts:
+        left_over = xp.astype(mixing, parts.dtype) @ parts
+        residual = xp.astype(xp.vecdot(left_over, left_over).T, xp.float64)
+    else:  # many alphas: of the products of the parts with each other
+        products = xp.reshape(parts @ xp.matrix_transpose(parts), (n_targets, -1))
+        pairs = xp.reshape(mixing[:, :, None] * mixing[:, None, :], (mixing.shape[0], -1))
+        residual = pairs @ xp.astype(products, xp.float64).T
     safe = xp.where(vary, spread, xp.ones_like(spread))
     return xp.where(vary, 1 - residual / safe, xp.zeros_like(residual))
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders import missing
@@ -21,12 +21,14 @@ from neuroenc.encoders.factorise import (
     Fold,
     project,
     read,
+    runs,
     score,
     varies,
 )  # fmt: skip
 from neuroenc.encoders.inputs import is_torch
 
 BLAS_BYTES = 32 * 2**20  # what the matrix library keeps for itself
+ALLOCATED = 1.12  # what the allocator keeps, over what is in use
 LEAST_TARGETS = 64  # at a time
 SIDE_BY_SIDE = 2**28  # bytes of the folds that are prepared side by side
 
@@ -100,7 +102,10 @@ def fit_block(
         size = xp.where(varies(Y), size, xp.zeros_like(size))
     # near one, so that squares of single precision neither vanish nor overflow; by powers of two: exactly
     unit = 2.0 ** xp.floor(xp.log2(xp.where(size > 0, size, xp.ones_like(size))))
-    Y = xp.astype((Y - y_mean) * xp.where(size > 0, 1 / unit, xp.zeros_like(unit)), Y.dtype)
+    exact = Y - y_mean
+    exact *= xp.where(size > 0, 1 / unit, xp.zeros_like(unit))
+    Y = xp.astype(exact, Y.dtype)
+    del exact
     projected, held = project([f.validation for f in folds], factors.left, Y)
     total: Any = 0.0
     for fold, rows in zip(folds, held, strict=True):
@@ -218,7 +223,7 @@ def as_numpy(values: Any) -> NDArray[Any]:
 
 def forecast(
     n: int, p: int, n_targets: int, n_alphas: int, n_folds: int, *, itemsize: int = 4,
-    coef_in_memory: bool = True,
+    coef_in_memory: bool = True, n_threads: int = 1,
 ) -> int:  # fmt: skip
     """Forecast the bytes `RidgeCV` takes at its peak, over what X and y occupy if in memory.
 
@@ -230,14 +235,16 @@ def forecast(
         4 for float32, 8 for float64.
     coef_in_memory : bool
         False where the weights are written to `coef_out` on disk.
+    n_threads : int
+        Of the matrix library, which prepare folds side by side.
     """
     rank = min(n, p)
     n_held = -(-n // n_folds)
     n_train = n - n_held
     k = min(rank, n_train)
-    runs = max(1, min(6, k // 200))
-    per_run = min(n_alphas, 14 if runs == 1 else 9 if runs < 4 else 6)
-    block = min(n_targets, target_block(n_held, min(n_alphas, per_run) * runs, itemsize))
+    n_runs = len(runs(k))
+    per_run = min(n_alphas, 14 if n_runs == 1 else 5)
+    block = min(n_targets, target_block(n_held, per_run * n_runs, itemsize))
     source = min(BLOCK_BYTES, 8 * n * p)
     gram = 8 * rank**2
     left = itemsize * n * rank
@@ -245,12 +252,16 @@ def forecast(
     fold = itemsize * (min(rank, n_train) * k + k * per_run * n_held)
     factorising = max(2 * gram + 5 * source // 2, 5 * gram)
     projecting = left + 3 * gram + 3 * source
-    preparing = left + right + (n_folds - 1) * fold + 8 * (n * rank + 5 * k**2)
+    side_by_side = min(n_threads, n_folds, folds_at_once(n, rank, k))
+    # a dual fold has its kernel beside the vectors, and both once more in the solver's own memory
+    one = 8 * (n * rank + (8 if k < rank or p >= n else 5) * k**2)
+    preparing = left + right + (n_folds - side_by_side) * fold + side_by_side * one
     out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
-    parts = itemsize * block * (per_run * runs + 1) * n_held
-    each = parts + itemsize * block * (3 * n + (n_folds + 3) * rank) + 16 * block * (per_run * runs) ** 2
+    n_parts = per_run * n_runs + 1
+    parts = itemsize * block * (n_parts + (n_alphas if n_alphas < n_parts else 0)) * n_held
+    each = parts + block * (n * (2 * itemsize + 8) + itemsize * (n_folds + 3) * rank + 16 * n_parts**2)
     scoring = left + right + n_folds * fold + each + out
-    return BLAS_BYTES + max(factorising, projecting, preparing, scoring)
+    return int(ALLOCATED * (BLAS_BYTES + max(factorising, projecting, preparing, scoring)))
 
 
 def folds_at_once(n: int, rank: int, k: int) -> int:

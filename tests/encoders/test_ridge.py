@@ -300,11 +300,13 @@ with h5py.File(sys.argv[1], "w") as file:
 """
 
 
-@pytest.mark.parametrize("shape", [(6000, 1500, 3000, 20, 4), (2000, 20000, 3000, 20, 4)])
-def test_memory_is_forecast_within_a_fifth(tmp_path, shape):
+@pytest.mark.parametrize(
+    "shape", [(6000, 1500, 3000, 20, 4), (2000, 20000, 3000, 20, 4), (1500, 3000, 2000, 10, 5)]
+)
+def test_memory_is_forecast_within_a_fifth_and_never_below(tmp_path, shape):
     command = [sys.executable, "-c", PEAK, str(tmp_path / "d.h5"), *map(str, shape)]
     measured, forecast = json.loads(subprocess.check_output(command))
-    assert forecast == pytest.approx(measured, rel=0.2)
+    assert measured <= forecast <= 1.2 * measured
 
 
 def test_bad_input_is_named():
