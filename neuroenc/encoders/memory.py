@@ -107,5 +107,5 @@ def gaussian(
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels)
     weights = 4 * itemsize * n_targets * n_channels
     return round(
-        LIBRARIES + pooled + weights + max(pooling, 1.1 * ridge(n, n_channels, n_targets, n_alphas, n_folds))
+        LIBRARIES + pooled + weights + max(pooling, 1.2 * ridge(n, n_channels, n_targets, n_alphas, n_folds))
     )
