@@ -246,11 +246,10 @@ def measure(arguments: list[str]) -> dict[str, float | str]:
             "resident": resident / 1e3}  # fmt: skip
 
 
-def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> list[dict]:
+def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "wide_responses.nc").exists():
         make_subject(folder, scale)
-    rows = []
     for name, arguments, inputs, outputs, options in stages(folder, epochs):
         lacking = [p.name for p in inputs if not p.exists()]
         wanted = any(word in name for word in only) if only else True
@@ -264,12 +263,12 @@ def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> lis
         forecast = megabytes(name, inputs, options)
         disk = sum(p.stat().st_size for p in outputs if p.exists()) / 1e6
         about = {"scale": scale, "forecast": forecast, "disk": disk, **found}
-        rows.append(row(name, found["seconds"], unit="s", n=1, command="python benchmarks/pipeline.py subject",
-                        seed=0, **{k: round(v, 1) if isinstance(v, float) else v for k, v in about.items()}))  # fmt: skip
+        rounded = {k: round(v, 1) if isinstance(v, float) and k != "scale" else v for k, v in about.items()}
+        command = "python benchmarks/pipeline.py subject"
+        store([row(name, found["seconds"], unit="s", n=1, command=command, seed=0, **rounded)])
         print(f"{name:38s}{found['seconds']:9.1f} s {found['anonymous']:8.0f} MB anonymous, {found['resident']:8.0f} "
               f"in all, {forecast:8.0f} forecast, {disk:8.0f} on disk, "
               f"{100 * found.get('outside', 0) / found.get('processor', np.inf):3.0f} % outside", flush=True)  # fmt: skip
-    return rows
 
 
 def run_demo(folder: Path) -> list[dict]:
@@ -304,15 +303,18 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="Empty the folder first.")
     given = parser.parse_args()
     if given.what == "demo":
-        rows = run_demo(given.folder)
+        store(run_demo(given.folder))
     else:
         if given.fresh:
             shutil.rmtree(given.folder, ignore_errors=True)
-        rows = run_subject(given.folder, given.scale, given.only, given.epochs)
+        run_subject(given.folder, given.scale, given.only, given.epochs)
+
+
+def store(rows: list[dict]) -> None:
+    """Keep rows beside those of other stages, in place of older ones."""
     known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    new = {(r["name"], r.get("scale")) for r in rows}
-    kept = [r for r in known if (r["name"], r.get("scale")) not in new]
-    write_json({"label": "pipeline", "rows": kept + rows}, RESULTS)
+    table = {(r["name"], r.get("scale")): r for r in known + rows}
+    write_json({"label": "pipeline", "rows": list(table.values())}, RESULTS)
 
 
 if __name__ == "__main__":

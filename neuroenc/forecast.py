@@ -40,8 +40,9 @@ def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, An
         return score(shapes)
     if stage.startswith("decode match"):
         return match(shapes)
-    size = sum(Path(p).stat().st_size for p in inputs if Path(p).suffix != ".nc" or "feature" not in shapes)
-    return START + READ + 8 * size / 1e6
+    if stage.startswith("features"):  # network, activations of a batch and its layers
+        return 4000.0
+    return 1000 + 8 * sum(Path(p).stat().st_size for p in inputs) / 1e6
 
 
 def look(path: str | Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
@@ -73,13 +74,14 @@ def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Ma
 def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
     """Forecast scoring: the mean response to each stimulus, the test rows beside their predictions.
 
-    A bootstrap of 1,000 samples holds some eight arrays of a block.
+    A bootstrap of 1,000 samples holds some nine arrays of a block.
     """
     n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
     n_stimuli = shapes["training_stimulus_id"][0] + n_tested
-    held = 4 * (n_stimuli + 2 * n_tested) * n_targets + 2 * n_tested * n_targets
+    labels = 1600 * n_targets  # coordinates, and what there is one of per neuroid
+    held = labels + 4 * (n_stimuli + 2 * n_tested) * n_targets + 2 * n_tested * n_targets
     chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
-    block = 8 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
+    block = 9 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
     return START + (held + chunk + block) / 1e6
 
 
