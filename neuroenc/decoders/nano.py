@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from neuroenc.decoders.diffusion import Schedule
 from neuroenc.decoders.unet import PictureUNet
 from neuroenc.features import nano
 from neuroenc.files import existing
+
+if TYPE_CHECKING:
+    from neuroenc.decoders.captioner import Captioner
 
 WEIGHTS = Path(__file__).parent / "weights"
 PICTURES, CAPTIONS = WEIGHTS / "nano_pictures.safetensors", WEIGHTS / "nano_captions.safetensors"
@@ -64,21 +67,12 @@ def picture_model(n_features: int = 64) -> PictureUNet:
     return PictureUNet(3 * PATCH**2 + 4, 3 * PATCH**2, n_features + 1)
 
 
-def caption_model(n_features: int = 64) -> Any:
+def caption_model(n_features: int = 64) -> Captioner:
     """Build GPT-2 with the map from an embedding, given as to the U-Net, to the places before its words."""
-    from torch import nn
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from neuroenc.decoders.captioner import Captioner
 
     text = json.loads(nano.CONFIG.read_text())["text_cfg"]
-    end, width = text["vocab_size"] - 1, 96
-    language = GPT2LMHeadModel(GPT2Config(
-        vocab_size=text["vocab_size"], n_positions=N_PREFIX + text["context_length"], n_embd=width, n_layer=3,
-        n_head=4, bos_token_id=end, eos_token_id=end, pad_token_id=0,
-    ))  # fmt: skip
-    prefix = nn.Sequential(
-        nn.Linear(n_features + 1, 2 * width), nn.Tanh(), nn.Linear(2 * width, N_PREFIX * width)
-    )
-    return nn.ModuleDict({"language": language, "prefix": prefix})
+    return Captioner(n_features + 1, N_PREFIX, text["vocab_size"], text["context_length"])
 
 
 def to_patches(pictures: NDArray[np.uint8]) -> torch.Tensor:
@@ -242,22 +236,25 @@ def describe(
     path : Path
     """
     model, mean, scale = captions_loaded(path)
+    how: dict[str, Any] = {"num_beams": 1, "do_sample": True, "top_k": 0}
+    same = np.arange(n)
+    if embedding is not None:
+        how = {"num_beams": n_beams, "do_sample": False}
+        # the same embedding has the same caption
+        _, first, same = np.unique(embedding, axis=0, return_index=True, return_inverse=True)
+        embedding = embedding[first]
     given = _condition(embedding, n, mean, scale)
-    how: dict[str, Any] = {"num_beams": n_beams, "do_sample": False}
-    if embedding is None:
-        how = {"num_beams": 1, "do_sample": True, "top_k": 0}
     words = ["", *nano.words()]
-    language = model["language"]
     texts = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for rows in given.split(256):
-            prefix = model["prefix"](rows).reshape(len(rows), N_PREFIX, -1)
-            ids = language.generate(
-                inputs_embeds=prefix, attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
-                max_new_tokens=language.config.n_positions - N_PREFIX, **how,
+            start = model.start(rows)
+            ids = model.language.generate(
+                inputs_embeds=start, attention_mask=torch.ones(start.shape[:2], dtype=torch.long),
+                max_new_tokens=model.language.config.n_positions - N_PREFIX, **how,
             )  # fmt: skip
             for row in ids.tolist():
                 text = " ".join(words[i] for i in row if 0 < i < len(words))
                 texts.append(f"{text[:1].upper()}{text[1:]}.")
-    return texts
+    return [texts[i] for i in same.ravel()]

@@ -270,8 +270,9 @@ def caption(
         check_takes(Nano(), embeddings.attrs, given["true"].shape[1])
         near = nearest_training(embeddings, features, split, fold)
         out.setdefault("retrieved", []).extend(str(stimuli["caption"].values[row[s], 0]) for s in near)
-        for name, values in given.items():
-            out.setdefault(name, []).extend(describe(np.asarray(values[:])))
+        said = iter(describe(np.concatenate([v[:] for v in given.values()])))
+        for name in given:
+            out.setdefault(name, []).extend(next(said) for _ in near)
         out.setdefault("sample", []).extend(describe(None, n=len(near), seed=seed))
         ids.append(embeddings["stimulus_id"].values[embeddings["fold"].values == fold])
         folds.append(np.full(len(near), fold))

@@ -144,9 +144,7 @@ def train_captions(
         given = _given(condition[rows])
         words = tokens[rows, torch.randint(tokens.shape[1], (n,))]
         with torch.autocast("cpu", torch.bfloat16):
-            prefix = model["prefix"](given).reshape(n, N_PREFIX, -1)
-            inside = model["language"].transformer.wte(words)
-            logits = model["language"](inputs_embeds=torch.cat([prefix, inside], 1)).logits
+            logits = model(given, words)
         # the place before a word predicts it; padding (0) follows the end and is no target
         return torch.nn.functional.cross_entropy(
             logits[:, N_PREFIX - 1 : -1].float().transpose(1, 2), words, ignore_index=0

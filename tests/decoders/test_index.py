@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from neuroenc import config
 from neuroenc.arrays import CONTRACT, save, select_layers
 from neuroenc.decoders import Index
 from neuroenc.decoders.decode import decode
+from neuroenc.encoders.design import Design
 from neuroenc.errors import ContractError, InputError
 from tests.decoders.test_decode import arrays  # noqa: F401  a fixture
 
@@ -135,3 +137,23 @@ def test_a_search_of_few_lists_still_finds_k_pictures():
         np.testing.assert_allclose(similarity[i], exact[i][ids[i].astype(int)], atol=5e-3)
     with pytest.raises(InputError, match="not finite"):
         index.search(np.full((1, X.shape[1]), np.nan), 3)
+
+
+def test_a_pool_in_a_file_is_indexed_in_blocks(tmp_path, monkeypatch):
+    from neuroenc.decoders import index as index_module
+
+    X = pool().astype("f2")
+    np.save(tmp_path / "pool.npy", X)
+    ids = np.arange(len(X)).astype(str)
+    whole = Index.build(X, ids, SAME, exact_below=1000)
+    monkeypatch.setattr(index_module, "BLOCK_BYTES", 4 * 32 * 700)
+    mapped = Design(np.load(tmp_path / "pool.npy", "r"), rows=np.arange(len(X)))
+    parts = Index.build(mapped, ids, SAME, exact_below=1000)
+    assert parts.recall == whole.recall
+    for one, other in zip(parts.search(X[:9], 5), whole.search(X[:9], 5), strict=True):
+        np.testing.assert_array_equal(one, other)
+    tracemalloc.start()
+    Index.build(mapped, ids, SAME)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * X.nbytes  # less than one copy in single precision; faiss keeps its own

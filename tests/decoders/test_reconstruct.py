@@ -11,10 +11,12 @@ from neuroenc import config
 from neuroenc.arrays import load, save
 from neuroenc.config import Model, Reconstruction
 from neuroenc.decoders import nano as small
+from neuroenc.decoders import reconstruct as reconstruct_module
 from neuroenc.decoders.decode import decode
 from neuroenc.decoders.generator import make
-from neuroenc.decoders.reconstruct import caption, nearest_training, reconstruct
+from neuroenc.decoders.reconstruct import Restored, caption, draw, nearest_training, reconstruct
 from neuroenc.decoders.synthesise import mean_drive, synthesise
+from neuroenc.decoders.target import Target
 from neuroenc.decoders.voxels import caption_voxels, region_words
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation import decoded as score
@@ -223,3 +225,41 @@ def test_the_drive_of_a_region_is_the_mean_of_what_its_voxels_have():
     rng = np.random.default_rng(0)
     whole = rng.normal(size=(50, 4))
     np.testing.assert_allclose(mean_drive(whole), zscore(whole).mean(1), atol=1e-12)
+
+
+class Painter:
+    """Paints each embedding and seed as one pixel, and counts its calls."""
+
+    calls = 0
+
+    def __call__(self, embedding, *, n, init, strength, guidance, n_steps, seed):
+        self.calls += 1
+        first = np.zeros(n) if embedding is None else embedding[:, 0]
+        drawn = np.stack([first, seed + np.arange(n), [0] * n if init is None else init[:, 0, 0, 0]], 1)
+        return drawn.astype(np.uint8)[:, None, None]
+
+
+def test_pictures_are_drawn_from_blocks_of_embeddings_as_from_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    embedding, start = (
+        rng.integers(0, 99, (10, 4)).astype("f4"),
+        rng.integers(0, 99, (10, 2, 2, 3)).astype("u1"),
+    )
+    how = {"guidance": 1.0, "n_steps": 2, "strength": 1.0, "seed": 3}
+    whole, parts = Painter(), Painter()
+    one = draw(whole, embedding, 10, start, how)
+    monkeypatch.setattr(reconstruct_module, "BLOCK_BYTES", 4 * 4 * 3)
+    np.testing.assert_array_equal(draw(parts, embedding, 10, start, how), one)
+    assert (whole.calls, parts.calls) == (1, 4)
+    np.testing.assert_array_equal(one[:, 0, 0, 1], 3 + np.arange(10))
+    component = rng.normal(size=(10, 2)).astype("f4")
+    target = Target.fit(rng.normal(size=(30, 4)), 2)
+    np.testing.assert_allclose(Restored(component, target)[2:5], target.inverse(component)[2:5])
+
+
+def test_a_batch_of_the_small_decoder_does_not_change_a_picture(monkeypatch):
+    embedding = np.random.default_rng(0).normal(size=(5, 64)).astype("f4") / 3
+    whole = small.generate(embedding, seed=2, steps=4)
+    monkeypatch.setattr(small, "BATCH", 2)
+    parts = small.generate(embedding, seed=2, steps=4)
+    assert np.abs(parts.astype(int) - whole.astype(int)).max() <= 1  # rounding to whole numbers
