@@ -7,12 +7,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from neuroenc.arrays.contracts import REGION_PREFIX
 from neuroenc.blocks import BLOCK_BYTES, CHUNK
 
 START = 170  # MB of Python with the libraries of a stage without torch
 START_TORCH = 700
 READ = 200  # MB of the blocks that a fit reads and computes of at a time
-TRAINED = ("attention", "semantic_transformer", "network")
+TRAINED = ("attention", "semantic_transformer")
+TOKENS = ("factorised", "gaussian", *TRAINED)
 
 
 def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any]) -> float:
@@ -58,17 +60,44 @@ def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Ma
     """Forecast a fit: mean responses and predictions, the weights of all layers, and what solving takes."""
     n, n_targets = shapes["feature"][0], prod(shapes["response"][1:])
     name = options.get("name", "ridge")
-    width = prod(shapes["feature"][1:]) // (1 if name == "banded" else n_layers)
     chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
     held = 3 * 4 * n * n_targets + chunk
-    if name in TRAINED:
-        return START_TORCH + READ + held / 1e6
-    if len(shapes["feature"]) == 2:
+    if name in TOKENS:
+        held += _readout(shapes, n_layers, options)
+        return (START_TORCH if name in TRAINED else START) + READ + held / 1e6
+    width = prod(shapes["feature"][1:]) // (1 if name == "banded" else n_layers)
+    if width < n:
+        held += 4 * n_layers * width * n_targets
+    if name == "ridge":
         from neuroenc.encoders.solvers import forecast
 
-        held += 4 * n_layers * width * n_targets
         held += forecast(n, width, n_targets, n_alphas=15, n_folds=5, coef_in_memory=False)
+    else:  # decompose features, or their kernels, whole in double precision
+        held += 8 * n * (3 * width if name == "pls" else n * (n_layers + 2)) + 3 * 8 * n * n_targets
     return START + READ + held / 1e6
+
+
+def _readout(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Mapping[str, Any]) -> int:
+    """Forecast a readout of tokens, bytes."""
+    from neuroenc.encoders import memory
+
+    n, n_tokens, n_channels = shapes["feature"]
+    n_targets = prod(shapes["response"][1:])
+    if options["name"] != "attention":
+        readouts = {
+            "factorised": memory.factorised, "gaussian": memory.gaussian,
+            "semantic_transformer": memory.semantic_transformer,
+        }  # fmt: skip
+        return readouts[options["name"]](n, n_tokens, n_channels // n_layers, n_targets)
+    regions = sum(name.startswith(REGION_PREFIX) for name in shapes)
+    asking = {"all": 1, "voxel": n_targets, "hemisphere": 2 * regions + 1}
+    n_queries = asking.get(options.get("queries", "region"), regions + 1)
+    given = {k: options[k] for k in ("n_dimensions", "n_hidden", "batch_size") if k in options}
+    return memory.attention(
+        n, n_tokens, n_channels, n_targets, n_queries, n_layers=n_layers, **given,
+        n_patterns=None if options.get("queries") == "voxel" else 2 * n_queries,
+        solved=options.get("readout") != "gradient",
+    )  # fmt: skip
 
 
 def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
