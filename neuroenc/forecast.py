@@ -9,6 +9,7 @@ from typing import Any
 
 from neuroenc.arrays.contracts import REGION_PREFIX
 from neuroenc.blocks import BLOCK_BYTES, CHUNK
+from neuroenc.errors import InputError
 
 START = 170  # MB of Python with the libraries of a stage without torch
 START_TORCH = 700
@@ -48,12 +49,25 @@ def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, An
 
 
 def look(path: str | Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """Return the shapes of the variables of a netCDF file, and its layers where it holds Features."""
+    """Return the shapes of the variables of a netCDF file, and its layers where it holds Features.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is still to be made.
+    InputError
+        It is no netCDF.
+    """
     import h5py
 
-    with h5py.File(path) as file:
-        shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
-        return shapes, str(file.attrs["layer"]).split(",") if "feature" in shapes else []
+    try:
+        with h5py.File(path) as file:
+            shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+            return shapes, str(file.attrs["layer"]).split(",") if "feature" in shapes else []
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error}. Delete it and make it again.") from None
 
 
 def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Mapping[str, Any]) -> float:

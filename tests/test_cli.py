@@ -113,7 +113,7 @@ def test_stimuli_of_another_dataset_and_leaks(run, toy, tmp_path):
         )  # fmt: skip
 
     status, _, err = fit("other")
-    assert status == 2 and "have no features of 'toy', first 'q0'" in err
+    assert status == 2 and "120 stimuli of the responses are not in the split, first 'q0'" in err
     from neuroenc.arrays import load
 
     leaky = load(tmp_path / "split.nc", "splits")

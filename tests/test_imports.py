@@ -18,7 +18,8 @@ HEAVY = NETWORKS | {"sklearn", "matplotlib", "nilearn", "scipy.stats"}
 # commands whose modules hold estimators, or draw
 HEAVIER = {
     "encode_partition", "evaluate_grade", "evaluate_pictures", "evaluate_captions", "decode_synthesise",
-    "decode_classify", "caption_voxels", "results_attention", "results_reconstructions", "nano_train",
+    "decode_classify", "decode_reconstruct", "decode_caption", "caption_voxels", "results_attention",
+    "results_reconstructions", "nano_train",
 }  # fmt: skip
 # each in a child of a process that has numpy and xarray
 RUNNER = """

@@ -98,6 +98,11 @@ def open_film(path: Path) -> Film:
     return _open(path, os.getpid())
 
 
+def close_films() -> None:
+    """Close those that are open: the threads of their decoders do not live on in a process that is forked."""
+    _open.cache_clear()
+
+
 @lru_cache(maxsize=4)
 def _open(path: Path, process: int) -> Film:  # noqa: ARG001  a fork must not share the position
     return Film(path)

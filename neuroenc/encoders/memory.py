@@ -106,5 +106,5 @@ def gaussian(
     pooled = min(max(POOLED_BYTES, one), n_fields * one)
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels)
     weights = 4 * itemsize * n_targets * n_channels
-    solving = 1.45 * ridge(n, n_channels, n_targets, n_alphas, n_folds)  # two threads hold a block each
-    return round(LIBRARIES + pooled + weights + max(pooling, solving))
+    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds)
+    return round(pooled + weights + max(LIBRARIES + pooling, solving))

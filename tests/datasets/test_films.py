@@ -133,3 +133,13 @@ def test_mistakes_are_one_helpful_line(folder):
         open_film(broken)
     with h5py.File(folder / "x.mp4", "w"), pytest.raises(InputError, match="Cannot read the film"):
         open_film(folder / "x.mp4")
+
+
+def test_no_film_is_open_when_readers_are_forked(folder, tmp_path):
+    stimuli = custom.load_stimuli(options(folder), ["a"])
+    extract(stimuli, Model(extractor="luminance", pooling="grid:1"), tmp_path / "one.nc", workers=0)
+    first = open_film(folder / str(stimuli["file"].values[0]))
+    extract(stimuli, Model(extractor="luminance", pooling="grid:1"), tmp_path / "two.nc", workers=1)
+    assert open_film(folder / str(stimuli["file"].values[0])) is not first
+    one, two = (load(tmp_path / f"{name}.nc", "features")["feature"].values for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)

@@ -169,7 +169,7 @@ def test_encoding_from_a_file_is_encoding_from_memory(toy, tmp_path, options, to
     split = splits.make(stimuli, Split(kind="stimulus", n_folds=2))
     features = wide(toy, tokens)
     save(responses, tmp_path / "r.nc")
-    on_disk = load(tmp_path / "r.nc", "responses", in_parts="response")
+    on_disk = load(tmp_path / "r.nc", "responses")
     expected, fits = encode(responses, features, split, options)
     lazy = lazily(features, tmp_path / "f.nc")
     found, lazy_fits = encode(on_disk, lazy, split, options)
@@ -242,7 +242,7 @@ def test_responses_of_time_bins_are_averaged_in_parts(toy, tmp_path):
     split = splits.make(stimuli, Split(kind="stimulus", n_folds=1))
     features = wide(toy, False)
     expected, _ = encode(timed, features, split, RIDGE)
-    found, _ = encode(load(tmp_path / "r.nc", "responses", in_parts="response"), features, split, RIDGE)
+    found, _ = encode(load(tmp_path / "r.nc", "responses"), features, split, RIDGE)
     assert found.equals(expected)
 
 

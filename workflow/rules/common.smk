@@ -116,11 +116,15 @@ def forecast(*stages, part="", wildcard=""):
 
     def asked(wildcards, input):
         try:
+            from neuroenc.errors import InputError
             from neuroenc.forecast import megabytes
         except ImportError:
             return memory(10)(wildcards, input)
         options = config[part][getattr(wildcards, wildcard)] if part else {}
-        return int(max(megabytes(stage, input, options) for stage in stages))
+        try:
+            return int(max(megabytes(stage, input, options) for stage in stages))
+        except InputError:  # the job says in one line what is wrong with its input
+            return memory(10)(wildcards, input)
 
     return asked
 
