@@ -61,7 +61,7 @@ def look(path: str | Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     import h5py
 
     try:
-        with h5py.File(path) as file:
+        with Path(path).open("rb") as raw, h5py.File(raw) as file:
             shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
             return shapes, str(file.attrs["layer"]).split(",") if "feature" in shapes else []
     except FileNotFoundError:

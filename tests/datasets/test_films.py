@@ -2,12 +2,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from neuroenc import config, splits
 from neuroenc.arrays import load
 from neuroenc.config import Dataset, Model, Split
-from neuroenc.datasets import custom
+from neuroenc.datasets import custom, films
 from neuroenc.datasets.films import Film, open_film
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.encoders.encode import encode
@@ -135,11 +136,18 @@ def test_mistakes_are_one_helpful_line(folder):
         open_film(folder / "x.mp4")
 
 
-def test_no_film_is_open_when_readers_are_forked(folder, tmp_path):
+def test_no_film_is_open_when_readers_are_forked(folder, tmp_path, monkeypatch):
     stimuli = custom.load_stimuli(options(folder), ["a"])
-    extract(stimuli, Model(extractor="luminance", pooling="grid:1"), tmp_path / "one.nc", workers=0)
-    first = open_film(folder / str(stimuli["file"].values[0]))
-    extract(stimuli, Model(extractor="luminance", pooling="grid:1"), tmp_path / "two.nc", workers=1)
-    assert open_film(folder / str(stimuli["file"].values[0])) is not first
+    model, n_open, loader = Model(extractor="luminance", pooling="grid:1"), [], torch.utils.data.DataLoader
+
+    def watched(*args, **kwargs):
+        n_open.append(films._open.cache_info().currsize)
+        return loader(*args, **kwargs)
+
+    extract(stimuli, model, tmp_path / "one.nc", workers=0)
+    assert films._open.cache_info().currsize
+    monkeypatch.setattr(torch.utils.data, "DataLoader", watched)
+    extract(stimuli, model, tmp_path / "two.nc", workers=1)
+    assert n_open == [0]
     one, two = (load(tmp_path / f"{name}.nc", "features")["feature"].values for name in ("one", "two"))
     np.testing.assert_array_equal(one, two)
