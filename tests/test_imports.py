@@ -17,10 +17,11 @@ NETWORKS = {"torch", "torchvision", "timm", "open_clip", "transformers", "diffus
 HEAVY = NETWORKS | {"sklearn", "matplotlib", "nilearn", "scipy.stats"}
 # commands whose modules hold estimators, or draw
 HEAVIER = {
-    "encode_partition", "evaluate_grade", "evaluate_pictures", "evaluate_captions", "decode_synthesise",
-    "decode_classify", "caption_voxels", "results_attention", "results_reconstructions", "nano_train",
+    "encode_partition", "evaluate_pictures", "evaluate_captions", "decode_classify", "caption_voxels",
+    "results_attention", "results_reconstructions",
 }  # fmt: skip
-DRAWING = {"decode_reconstruct", "decode_caption"}  # run a network of their own
+# those whose modules hold the small networks that come along
+DRAWING = {"decode_reconstruct", "decode_caption", "decode_synthesise", "evaluate_grade", "nano_train"}
 # each in a child of a process that has numpy and xarray
 RUNNER = """
 import json, os, sys

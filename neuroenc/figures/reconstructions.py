@@ -5,16 +5,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroenc.decoders.synthesise import Synthesis
 from neuroenc.errors import InputError
 from neuroenc.evaluation.decoded import seen_pictures
 from neuroenc.figures import style
+
+if TYPE_CHECKING:
+    from neuroenc.decoders.synthesise import Synthesis
 
 ROWS = {
     "retrieved": "nearest\ntraining picture", "low_level": "low-level,\ndecoded",
