@@ -119,8 +119,8 @@ def match(
         test, inner = fold == f, held_fold == f
         y, predicted, seen, foreseen = standardise_by(
             measured[fitted[f]], measured[tested[test]],
-            predictions["prediction"].values[test].reshape(test.sum(), -1), measured[held[inner]],
-            predictions["validation"].values[inner].reshape(inner.sum(), -1),
+            predictions["prediction"][test].values.reshape(test.sum(), -1), measured[held[inner]],
+            predictions["validation"][inner].values.reshape(inner.sum(), -1),
         )  # fmt: skip
         similarity = likelihood(y, predicted, seen - foreseen)
         tables.append(retrieval(similarity, n_way=n_way, n_bootstraps=n_bootstraps, seed=seed))
