@@ -84,7 +84,7 @@ def note_time():
 atexit.register(show_errors)
 if RUNS:
     atexit.register(note_time)
-os.environ["NEUROENC_TIMES"] = "1"  # each job says what it took
+os.environ.update(NEUROENC_TIMES="1")  # each job says what it took
 
 
 def section(*keys, without=()):
