@@ -240,7 +240,7 @@ def moments(X: Design, *, tokens: bool) -> tuple[Floats, Floats]:
     each = X.dtype.itemsize * int(np.prod(X.shape[1:]))
     if len(X) * each <= WHOLE_BYTES:
         values = X[:]
-        if tokens:  # numbers that lie together are summed in pairs, with less rounding than one after the other
+        if tokens:  # numbers that lie together are summed in pairs: less rounding than one after another
             values = np.ascontiguousarray(values.swapaxes(1, 2)).swapaxes(1, 2)
         centre = values.mean(over, keepdims=True)[0]
         return centre, deviation(values, over).reshape(centre.shape)
