@@ -10,11 +10,12 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
-from neuroenc.encoders.design import WHOLE_BYTES, Design, is_whole
+from neuroenc.encoders.design import Design, is_whole
 from neuroenc.encoders.inputs import as_numbers
 from neuroenc.errors import InputError
 
 Floats = NDArray[np.float32]
+WHOLE_BYTES = 2**28  # of embeddings that are decomposed at once, which keeps small components exact
 
 
 class Target(NamedTuple):

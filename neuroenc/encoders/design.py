@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc.arrays import positions
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.delay import sources
-from neuroenc.real import deviation, varies
+from neuroenc.real import varies
 
 Floats = NDArray[Any]
 BRIDGED_BYTES = 2**18  # read and thrown away where rows lie apart: quicker than to read once more
-WHOLE_BYTES = 2**28  # of rows whose mean and deviation are taken at once
 
 
 def is_whole(values: Any) -> bool:
@@ -221,8 +220,8 @@ def design(
 def moments(X: Design, *, tokens: bool) -> tuple[Floats, Floats]:
     """Mean and standard deviation of the columns, in one pass.
 
-    What fits `WHOLE_BYTES` is taken at once; more of it in blocks of rows whose means and sums of squares are
-    merged in double precision (Chan, Golub and LeVeque 1983).
+    In blocks of rows whose means and sums of squares are merged in double precision (Chan, Golub and LeVeque
+    1983), so that neither many rows nor a large mean cost digits.
 
     Parameters
     ----------
@@ -238,12 +237,6 @@ def moments(X: Design, *, tokens: bool) -> tuple[Floats, Floats]:
     """
     over = (0, 1) if tokens else (0,)
     each = X.dtype.itemsize * int(np.prod(X.shape[1:]))
-    if len(X) * each <= WHOLE_BYTES:
-        values = X[:]
-        if tokens:  # numbers that lie together are summed in pairs: less rounding than one after another
-            values = np.ascontiguousarray(values.swapaxes(1, 2)).swapaxes(1, 2)
-        centre = values.mean(over, keepdims=True)[0]
-        return centre, deviation(values, over).reshape(centre.shape)
     n, low, high = 0, np.inf, -np.inf
     mean: Any = 0.0
     power: Any = 0.0

@@ -6,7 +6,6 @@ X is on disk; of an X in memory nothing is copied but what is read of it at a ti
 from __future__ import annotations
 
 from neuroenc.blocks import BLOCK_BYTES
-from neuroenc.encoders.design import WHOLE_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
 
 LIBRARIES = 24 * 2**20  # what matrix libraries and threads keep for themselves
@@ -71,8 +70,7 @@ def _trained(
 ) -> int:  # fmt: skip
     """Add to a training step what stands around it: scaling, validation rows, scores."""
     held = -(-n // n_folds)
-    whole = 4 * (n - held) * n_tokens * n_channels
-    scaling = 2 * whole if whole <= WHOLE_BYTES else 6 * BLOCK_BYTES
+    scaling = 6 * min(BLOCK_BYTES, 4 * (n - held) * n_tokens * n_channels)
     standardising = 5 * min(BLOCK_BYTES, 8 * n * n_targets)
     shown = 4 * held * n_targets
     scoring = 4 * 4.6 * weights + 4 * shown + 5 * min(BLOCK_BYTES, 2 * shown)
