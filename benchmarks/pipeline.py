@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ import numpy as np
 
 from neuroenc.arrays import CONTRACT, make_responses, make_stimuli, save
 from neuroenc.blocks import blocks
+from neuroenc.cli.loading import Loading
+from neuroenc.figures.times import TOOK
 from neuroenc.files import write_json
 from neuroenc.forecast import megabytes
 from neuroenc.records import row
@@ -165,33 +168,6 @@ def stages(folder: Path, epochs: int) -> Iterator[tuple[str, list[str], list[Pat
            [f / "dec_ridge.nc"], [out], {})  # fmt: skip
 
 
-# what a stage is run by: Python's start and imports are timed apart, in processor time
-RUNNER = """
-import atexit, builtins, sys, time
-real, depth, spent = builtins.__import__, 0, time.process_time()
-def timed(*args, **options):
-    global depth, spent
-    depth += 1
-    start = time.process_time()
-    try:
-        return real(*args, **options)
-    finally:
-        depth -= 1
-        if not depth:
-            spent += time.process_time() - start
-builtins.__import__ = timed
-record = sys.argv.pop()
-atexit.register(lambda: open(record, "w").write(str(spent)))
-import runpy
-if sys.argv[1].endswith(".py"):
-    sys.argv = sys.argv[1:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-else:
-    from neuroenc.cli import main
-    main()
-"""
-
-
 def tree(pid: int) -> Iterator[int]:
     """List a process and those it started."""
     yield pid
@@ -219,31 +195,30 @@ def memory(pid: int) -> tuple[int, int]:
 
 def measure(arguments: list[str]) -> dict[str, float | str]:
     """Run a stage in a process of its own."""
-    with tempfile.NamedTemporaryFile("r") as record:
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        command = [sys.executable, "-c", RUNNER, *arguments, record.name]
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    own = [] if arguments[0] == __file__ else ["-m", "neuroenc"]
+    with tempfile.TemporaryFile("w+") as said:
+        command = [sys.executable, *own, *arguments]
         with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command, stdout=subprocess.DEVNULL, stderr=said, env=os.environ | {"NEUROENC_TIMES": "1"}
         ) as process:
             anonymous = resident = 0
             while process.poll() is None:
                 anonymous, resident = map(max, (anonymous, resident), memory(process.pid))
                 time.sleep(0.05)
-            said = process.stderr.read()
-        after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-        outside = float(record.read() or 0)
+        said.seek(0)
+        lines = said.read().splitlines()
+    after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    peak = {"seconds": seconds, "anonymous": anonymous / 1e3, "resident": resident / 1e3}
     if process.returncode:
-        last = (said.strip().splitlines() or [f"ended with {process.returncode}"])[-1]
+        last = next(
+            (line for line in reversed(lines) if not TOOK.search(line)), f"status {process.returncode}"
+        )
         print(last, file=sys.stderr)
-        return {
-            "failed": last[:200],
-            "seconds": seconds,
-            "anonymous": anonymous / 1e3,
-            "resident": resident / 1e3,
-        }
-    return {"seconds": seconds, "processor": processor, "outside": outside, "anonymous": anonymous / 1e3,
-            "resident": resident / 1e3}  # fmt: skip
+        return {"failed": last[:200], **peak}
+    outside = float(TOOK.search(lines[-1])[2])
+    return {"processor": processor, "outside": outside, **peak}
 
 
 def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> None:
@@ -319,6 +294,8 @@ def store(rows: list[dict]) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3 and sys.argv[2] in FEATURES:
+        counted = Loading()
         write_features(Path(sys.argv[1]), sys.argv[2])
+        print(counted.report(), file=sys.stderr)
     else:
         main()

@@ -70,7 +70,7 @@ def _trained(
 ) -> int:  # fmt: skip
     """Add to a training step what stands around it: scaling, validation rows, scores."""
     held = -(-n // n_folds)
-    scaling = 6 * min(BLOCK_BYTES, 4 * (n - held) * n_tokens * n_channels)
+    scaling = 5 * min(BLOCK_BYTES, 4 * (n - held) * n_tokens * n_channels)
     standardising = 5 * min(BLOCK_BYTES, 8 * n * n_targets)
     shown = 4 * held * n_targets
     scoring = 4 * 4.6 * weights + 4 * shown + 5 * min(BLOCK_BYTES, 2 * shown)
@@ -105,4 +105,4 @@ def gaussian(
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels)
     weights = 4 * itemsize * n_targets * n_channels
     solving = ridge(n, n_channels, n_targets, n_alphas, n_folds)
-    return round(pooled + weights + max(LIBRARIES + pooling, solving))
+    return round(LIBRARIES / 2 + pooled + weights + max(pooling, solving))

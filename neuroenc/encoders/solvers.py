@@ -27,7 +27,7 @@ from neuroenc.encoders.factorise import (
 )  # fmt: skip
 from neuroenc.encoders.inputs import is_torch
 
-BLAS_BYTES = 36 * 2**20  # what the matrix library keeps for itself
+BLAS_BYTES = 40 * 2**20  # what the matrix library keeps for itself
 ALLOCATED = 1.12  # what the allocator keeps, over what is in use
 LEAST_TARGETS = 64  # at a time
 SIDE_BY_SIDE = 2**28  # bytes of the folds that are prepared side by side
