@@ -70,8 +70,9 @@ lock: .venv/.ready
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'neuroenc needs python 3.11 or newer')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/uv.txt
-	$(BIN)/uv pip install --quiet --require-hashes -r envs/requirements.txt
+	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode -r envs/requirements.txt
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q neuroenc
 	touch $@
 
 clean:

@@ -41,7 +41,8 @@ class Film:
             self.stream: Any = self.container.streams.video[0]
         except (av.FFmpegError, IndexError) as error:
             raise InputError(f"Cannot read the film {path}: {error}. Is it whole?") from None
-        self.stream.thread_type = "AUTO"
+        # readers work side by side; a decoder's own threads would be missing where it is freed after a fork
+        self.stream.codec_context.thread_count = 1
         self.start = float((self.stream.start_time or 0) * (self.stream.time_base or 0))
         self.frames: Any = iter(())
         self.now: Any = None
@@ -90,17 +91,12 @@ class Film:
                 f"{self.path} ends at {end:.2f} s, a stimulus asks for {time:.2f} s. Is it the film that was "
                 "shown?"
             )
-        return np.asarray(self.now.to_ndarray(format="rgb24"))
+        return np.asarray(self.now.to_ndarray(format="rgb24", threads=1))
 
 
 def open_film(path: Path) -> Film:
     """Open a film, or return the one that is open; each process has its own."""
     return _open(path, os.getpid())
-
-
-def close_films() -> None:
-    """Close those that are open: the threads of their decoders do not live on in a process that is forked."""
-    _open.cache_clear()
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.config import Model
-from neuroenc.datasets.films import close_films
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.datasets.reading import open_hdf5
 from neuroenc.errors import ContractError, InputError
@@ -41,7 +40,6 @@ def batches(jobs: Jobs, workers: int, *, pin: bool) -> Iterator[Any]:
         return (jobs[i] for i in range(len(jobs)))
     from torch.utils.data import DataLoader
 
-    close_films()
     loader: Any = DataLoader(
         jobs,  # type: ignore[arg-type]
         batch_size=None, num_workers=workers, prefetch_factor=2, pin_memory=pin, collate_fn=list,
