@@ -6,6 +6,7 @@ X is on disk; of an X in memory nothing is copied but what is read of it at a ti
 from __future__ import annotations
 
 from neuroenc.blocks import BLOCK_BYTES
+from neuroenc.encoders.solvers import ALLOCATED, BLAS_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
 
 LIBRARIES = 24 * 2**20  # what matrix libraries and threads keep for themselves
@@ -104,5 +105,6 @@ def gaussian(
     pooled = min(max(POOLED_BYTES, one), n_fields * one)
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels)
     weights = 4 * itemsize * n_targets * n_channels
-    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds)
-    return round(LIBRARIES / 2 + pooled + weights + max(pooling, solving))
+    # the matrix library has its own by then
+    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds) - ALLOCATED * BLAS_BYTES
+    return round(pooled + weights + max(pooling, solving))
