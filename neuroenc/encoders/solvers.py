@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,10 +64,16 @@ def threads(most: int) -> Iterator[int]:
     int
         How many there are: those that the matrix library has, which has one in each of them meanwhile.
     """
-    blas = ThreadpoolController().select(user_api="blas")
+    blas = _libraries().select(user_api="blas")
     n = min(most, max((library.num_threads for library in blas.lib_controllers), default=1))
     with blas.limit(limits=1) if n > 1 else nullcontext():
         yield max(1, n)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Find the matrix libraries once: the search takes longer than a small fit."""
+    return ThreadpoolController()
 
 
 class Fitted(NamedTuple):

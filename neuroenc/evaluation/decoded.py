@@ -56,9 +56,9 @@ def score_pictures(
     conditions = pictures["condition"].values.tolist()
     made = {c: pictures["picture"].values[k] for k, c in enumerate(conditions)}
     square = np.stack([_fit(p, made[conditions[0]].shape[1]) for p in seen])
-    for c, values in made.items():
-        for metric, of in (("pixcorr", images.pixcorr), ("ssim", images.ssim)):
-            rows.append(_row(metric, c, of(square, values), n_bootstraps, seed))
+    of_pixels = {f.__name__: f(square, pictures["picture"].values) for f in (images.pixcorr, images.ssim)}
+    for k, c in enumerate(conditions):
+        rows += [_row(metric, c, each[k], n_bootstraps, seed) for metric, each in of_pixels.items()]
     for name, model in judges.items():
         described = describer(model)
         truth = _layers(described(list(square)))

@@ -8,14 +8,14 @@ Report pixels and features together: a blurred mean wins the first and loses the
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from neuroenc.encoders.missing import correlation
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine
 from neuroenc.ranking import ahead
@@ -33,14 +33,30 @@ DEFINITIONS = {
 
 def _pairs(seen: ArrayLike, made: ArrayLike) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     a, b = np.asarray(seen), np.asarray(made)
-    for name, v in (("seen", a), ("reconstructed", b)):
-        if v.ndim != 4 or v.shape[-1] != 3 or v.dtype != np.uint8:
+    for name, v, dims in (("seen", a, (4,)), ("reconstructed", b, (4, 5))):
+        if v.ndim not in dims or v.shape[-1] != 3 or v.dtype != np.uint8:
             raise InputError(
                 f"The {name} pictures are {v.dtype} of shape {v.shape}, expected uint8 (n, height, width, 3)."
             )
-    if len(a) != len(b):
-        raise InputError(f"{len(a)} pictures were seen, {len(b)} reconstructed. They must match one to one.")
+    if len(a) != b.shape[-4]:
+        raise InputError(
+            f"{len(a)} pictures were seen, {b.shape[-4]} reconstructed. They must match one to one."
+        )
     return a, b
+
+
+def _by_pair(
+    seen: ArrayLike, made: ArrayLike, mode: str, describe: Callable[[Floats], Any],
+    compare: Callable[[Any, Any], float],
+) -> Floats:  # fmt: skip
+    """Compare each picture that was seen with those made of it; it is resized and described once."""
+    a, b = _pairs(seen, made)
+    conditions = b.reshape(-1, *b.shape[-4:])
+    out = np.empty(conditions.shape[:2])
+    for i, picture in enumerate(a):
+        known = describe(_resized(picture, mode))
+        out[:, i] = [compare(known, describe(_resized(v, mode))) for v in conditions[:, i]]
+    return out.reshape(b.shape[:-3])
 
 
 def _resized(picture: NDArray[np.uint8], mode: str) -> Floats:
@@ -54,11 +70,11 @@ def pixcorr(seen: ArrayLike, made: ArrayLike) -> Floats:
     Parameters
     ----------
     seen, made : uint8 arrays of shape (n, height, width, 3)
-        Sizes may differ between the two.
+        Sizes may differ between the two; `made` may have an axis of conditions before.
 
     Returns
     -------
-    array of shape (n,)
+    array of shape (n,) or (n_conditions, n)
         Pearson's r; 0 where a picture has one colour.
 
     Raises
@@ -66,10 +82,13 @@ def pixcorr(seen: ArrayLike, made: ArrayLike) -> Floats:
     InputError
         Not uint8 RGB, or not as many.
     """
-    a, b = _pairs(seen, made)
-    return np.array([
-        correlation(*(_resized(v, "RGB").reshape(-1, 1) for v in pair))[0] for pair in zip(a, b, strict=True)
-    ])  # fmt: skip
+
+    def unit(v: Floats) -> Floats:
+        flat = v.ravel()
+        centred = flat - flat.mean()
+        return centred / np.sqrt(centred @ centred) if varies(flat) else np.zeros_like(flat)
+
+    return _by_pair(seen, made, "RGB", unit, lambda x, y: float(x @ y))
 
 
 def ssim(seen: ArrayLike, made: ArrayLike) -> Floats:
@@ -78,28 +97,35 @@ def ssim(seen: ArrayLike, made: ArrayLike) -> Floats:
     Parameters
     ----------
     seen, made : uint8 arrays of shape (n, height, width, 3)
+        `made` may have an axis of conditions before.
 
     Returns
     -------
-    array of shape (n,)
+    array of shape (n,) or (n_conditions, n)
 
     Raises
     ------
     InputError
         Not uint8 RGB, or not as many.
     """
-    a, b = _pairs(seen, made)
-    return np.array([_similar(*(_resized(v, "L") for v in pair)) for pair in zip(a, b, strict=True)])
+
+    def local(v: Floats) -> tuple[Floats, Floats, Floats]:
+        mean = _blur(v)
+        return v, mean, _blur(v * v) - mean**2
+
+    return _by_pair(seen, made, "L", local, _similar)
 
 
-def _similar(x: Floats, y: Floats) -> float:
-    def blur(v: Floats) -> Floats:
-        return np.asarray(gaussian_filter(v, 1.5, truncate=3.5))
+def _blur(v: Floats) -> Floats:
+    return np.asarray(gaussian_filter(v, 1.5, truncate=3.5))
 
-    mx, my = blur(x), blur(y)
-    vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
+
+def _similar(x: tuple[Floats, Floats, Floats], y: tuple[Floats, Floats, Floats]) -> float:
+    """Compare two pictures, each with its local mean and variance."""
+    (a, ma, va), (b, mb, vb) = x, y
+    cov = _blur(a * b) - ma * mb
     c1, c2 = 0.01**2, 0.03**2
-    similar = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    similar = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))
     return float(similar[5:-5, 5:-5].mean())
 
 

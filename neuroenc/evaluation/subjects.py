@@ -37,13 +37,12 @@ def over_subjects(
         if r["each"] is None or len(found) < len(tables):
             continue
         each = [np.array(f["each"], float) for f in found]
-        drawn = [
-            np.mean(
-                [rng.choice(each[s], len(each[s])).mean() for s in rng.integers(len(each), size=len(each))]
-            )
-            for _ in range(n_bootstraps)
-        ]
-        low, high = np.quantile(drawn, [0.025, 0.975])
+        drawn = np.zeros(n_bootstraps)
+        for who in rng.integers(len(each), size=(len(each), n_bootstraps)):  # a subject, and its pictures
+            for s, e in enumerate(each):
+                mine = who == s
+                drawn[mine] += e[rng.integers(len(e), size=(mine.sum(), len(e)))].mean(1)
+        low, high = np.quantile(drawn / len(each), [0.025, 0.975])
         rows.append({
             **r, "value": float(np.mean([e.mean() for e in each])), "low": float(low), "high": float(high),
             "n": len(each), "each": None,

@@ -17,6 +17,7 @@ from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
 from neuroenc.datasets import nsd
+from neuroenc.datasets.reading import open_hdf5
 from neuroenc.decoders import nano as small
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
@@ -70,7 +71,9 @@ def grade(
     """
     root, options = nsd.root_of(config.dataset), config.simulate
     n_pictures = options.n_shared + options.n_subjects * options.n_unique
-    pictures = simulate.make_pictures(n_pictures, options.seed, options.picture_size)
+    with open_hdf5(root / nsd.STIMULI) as file:
+        pixels = file[nsd.BRICK][:]
+    pictures = simulate.caption(simulate.subject_scenes(n_pictures, options.seed), pixels, options.seed)
     energy = cortex.oriented_energy(pictures.pixels)
     ridge = next(e for e in config.encoders.values() if e.name == "ridge")
     rows = [_shared_pictures(pictures, options.seed)]

@@ -73,8 +73,13 @@ def subject_scenes(n: int, seed: int) -> list[grammar.Scene]:
 def make_pictures(n: int, seed: int, size: int) -> Pictures:
     """Draw `n` pictures of `size` pixels and write five captions of each."""
     scenes = subject_scenes(n, seed)
-    rng = np.random.default_rng([seed, 1])
     pixels = np.stack([grammar.draw(s, size) for s in tqdm(scenes, "pictures", disable=None)])
+    return caption(scenes, pixels, seed)
+
+
+def caption(scenes: list[grammar.Scene], pixels: NDArray[np.uint8], seed: int) -> Pictures:
+    """Write five captions of each picture."""
+    rng = np.random.default_rng([seed, 1])
     written = [grammar.sample_captions(s, rng) for s in scenes]
     return Pictures(scenes, pixels, [c for c, _ in written], np.stack([m for _, m in written]))
 

@@ -71,3 +71,9 @@ def test_frechet_distance_is_that_of_torchmetrics():
     moments = [torch.from_numpy(v) for x in (a, b) for v in (x.mean(0), np.cov(x.T))]
     assert images.frechet_distance(a, b) == pytest.approx(float(_compute_fid(*moments)), rel=1e-6)
     assert images.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_conditions_are_compared_as_one_after_the_other():
+    made = np.stack([SEEN[::-1], SEEN, np.full_like(SEEN, 9)])
+    for of in (images.pixcorr, images.ssim):
+        np.testing.assert_array_equal(of(SEEN, made), [of(SEEN, m) for m in made])
