@@ -12,6 +12,7 @@ rule decode_fit:
         f"{LOGS}/decode_fit/sub-{{subject}}_{{decoder}}_{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/decode_fit/sub-{{subject}}_{{decoder}}_{{model}}.jsonl"
+    priority: 1  # the longest chain of jobs begins here
     threads: 1
     resources:
         mem_mb=memory(8),
@@ -118,6 +119,7 @@ if DRAWN:
             f"{LOGS}/decode_reconstruct/sub-{{subject}}.log",
         benchmark:
             f"{BENCHMARKS}/decode_reconstruct/sub-{{subject}}.jsonl"
+        priority: 1
         threads: 1
         resources:
             mem_mb=memory(8, base=3000),
@@ -149,6 +151,7 @@ if DRAWN:
             f"{LOGS}/evaluate_reconstructions/sub-{{subject}}.log",
         benchmark:
             f"{BENCHMARKS}/evaluate_reconstructions/sub-{{subject}}.jsonl"
+        priority: 1
         threads: 1
         resources:
             mem_mb=memory(8, base=3000),
