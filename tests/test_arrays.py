@@ -1,4 +1,6 @@
+import copy
 import gc
+import pickle
 import tracemalloc
 from pathlib import Path
 
@@ -93,6 +95,30 @@ def test_features_stay_in_the_file_and_their_rows_and_layers_are_read(tmp_path):
     del lazy, one, apart, second
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) <= opened
+
+
+def test_what_stays_in_the_file_is_indexed_copied_and_pickled_like_an_array(toy, tmp_path):
+    arrays.save(toy[2], tmp_path / "r.nc")
+    lazy, whole = arrays.load(tmp_path / "r.nc", "responses")["response"], toy[2]["response"]
+    numbers = np.array([7, 2, 2, 100])
+    for index in (3, slice(5, 50, 7), slice(50, 5, -3), numbers, (numbers, slice(1, 4)), (4, 2), (..., -1),
+                  (slice(None), np.array([5, 0])), np.arange(120) % 3 == 0):  # fmt: skip
+        assert not lazy.variable._in_memory
+        np.testing.assert_array_equal(lazy[index].values, whole[index].values)
+    np.testing.assert_array_equal(
+        lazy.isel(presentation=numbers, neuroid=[5, 0]).values, whole.values[numbers][:, [5, 0]]
+    )
+    for made in (lazy.copy(deep=True), copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy))):
+        np.testing.assert_array_equal(made.values, whole.values)
+
+
+def test_numbers_that_are_stored_as_codes_are_decoded(toy, tmp_path):
+    values = toy[2]["response"].values.copy()
+    toy[2].to_netcdf(tmp_path / "r.nc", engine="h5netcdf", encoding={
+        "response": {"dtype": "int16", "scale_factor": 1e-3, "_FillValue": -32768}
+    })  # fmt: skip
+    found = arrays.load(tmp_path / "r.nc", "responses")["response"]
+    np.testing.assert_allclose(found[5:9, ::2].values, values[5:9, ::2], atol=6e-4)
 
 
 def test_average_repeats_keeps_order_and_leaves_out_missing():

@@ -37,11 +37,18 @@ class OnDisk(BackendArray):
 
     Parameters
     ----------
-    dataset : h5py.Dataset
+    path : path
+    name : str
+        Of the array in the file.
     """
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self.dataset, self.shape, self.dtype = dataset, dataset.shape, dataset.dtype
+    def __init__(self, path: str | Path, name: str) -> None:
+        self.path, self.name = Path(path).resolve(), name
+        self.dataset = h5py.File(path)[name]
+        self.shape, self.dtype = self.dataset.shape, self.dataset.dtype
+
+    def __reduce__(self) -> tuple[type[OnDisk], tuple[Path, str]]:  # copies and other processes open it anew
+        return OnDisk, (self.path, self.name)
 
     def __getitem__(self, key: ExplicitIndexer) -> Any:
         return explicit_indexing_adapter(
@@ -90,7 +97,7 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
         for name in LARGE & set(dataset.variables):
             variable = dataset.variables[name]
             if not CODED & set(variable.encoding):
-                stored = LazilyIndexedArray(OnDisk(h5py.File(path)[name]))
+                stored = LazilyIndexedArray(OnDisk(path, str(name)))
                 dataset[name] = variable.dims, stored, variable.attrs
         if not LARGE & set(dataset.variables):
             dataset.close()
