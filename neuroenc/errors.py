@@ -52,3 +52,9 @@ def nearest(found: object, names: Iterable[str]) -> str:
     """Ask whether the most alike of some names was meant; empty if none is alike."""
     near = get_close_matches(str(found), list(names), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a library says, or the kind of its error where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

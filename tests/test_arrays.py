@@ -4,6 +4,7 @@ import pickle
 import tracemalloc
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -110,6 +111,16 @@ def test_what_stays_in_the_file_is_indexed_copied_and_pickled_like_an_array(toy,
     )
     for made in (lazy.copy(deep=True), copy.deepcopy(lazy), pickle.loads(pickle.dumps(lazy))):
         np.testing.assert_array_equal(made.values, whole.values)
+
+
+def test_numbers_of_another_file_are_refused(toy, tmp_path):
+    arrays.save(toy[2], tmp_path / "r.nc")
+    with h5py.File(tmp_path / "secret.h5", "w") as other, h5py.File(tmp_path / "r.nc", "a") as file:
+        other["response"] = file["response"][:]
+        del file["response"]
+        file["response"] = h5py.ExternalLink("secret.h5", "/response")
+    with pytest.raises(InputError, match=r"r\.nc#response takes its values from another file"):
+        arrays.load(tmp_path / "r.nc", "responses")
 
 
 def test_numbers_that_are_stored_as_codes_are_decoded(toy, tmp_path):

@@ -19,6 +19,7 @@ from neuroenc.arrays.contracts import Kind, check
 from neuroenc.blocks import CHUNK
 from neuroenc.errors import ContractError, InputError
 from neuroenc.files import atomic, existing
+from neuroenc.hdf5 import datasets
 
 # variables that are read where they are indexed
 LARGE = {"feature", "response", "prediction", "validation"}
@@ -85,12 +86,14 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
     Raises
     ------
     InputError
-        The file is missing or cannot be read (truncated, or not netCDF).
+        The file is missing or cannot be read (truncated, or not netCDF), or reaches into other files.
     ContractError
         It is of another kind or breaks its contract.
     """
     try:
-        dataset = xr.open_dataset(existing(path), engine="h5netcdf", cache=False)
+        with h5py.File(existing(path)) as file:
+            list(datasets(file))  # refuses what reaches into other files
+        dataset = xr.open_dataset(path, engine="h5netcdf", cache=False)
         for name, variable in dataset.variables.items():
             if name not in LARGE:
                 variable.load()

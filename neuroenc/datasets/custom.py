@@ -22,11 +22,12 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
 from neuroenc.datasets.images import read_responses
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
-from neuroenc.datasets.reading import Table, numbers, open_hdf5, read_array, read_table
+from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
+from neuroenc.hdf5 import numbers, open_hdf5
 from neuroenc.real import real32
 
 LICENCE = "yours"

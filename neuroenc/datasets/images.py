@@ -15,8 +15,7 @@ from nibabel.arrayproxy import is_proxy
 from nibabel.dataobj_images import DataobjImage
 from numpy.typing import NDArray
 
-from neuroenc.datasets.reading import reason
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, reason
 from neuroenc.files import existing
 
 AFFINE_TOLERANCE = 1e-3  # mm; headers hold single precision

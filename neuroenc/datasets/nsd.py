@@ -22,9 +22,9 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.nsd_spaces import Surface, Volume
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import read_table, reason
+from neuroenc.datasets.reading import read_table
 from neuroenc.documents import read_json
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing, sha256
 
 EXPERIMENT = "nsddata/experiments/nsd"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.datasets.images import read_image, read_values
-from neuroenc.datasets.reading import numbers, open_hdf5
 from neuroenc.documents import read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing
+from neuroenc.hdf5 import numbers, open_hdf5
 
 BETA_SCALE = 300  # int16 counts per percent signal change
 

@@ -23,9 +23,9 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from neuroenc.datasets.films import ENDINGS, open_film
-from neuroenc.datasets.reading import numbers, open_hdf5, reason
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, reason
 from neuroenc.files import existing, relative
+from neuroenc.hdf5 import numbers, open_hdf5
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
@@ -147,11 +147,15 @@ def read_bytes(path: Path) -> bytes:
     Raises
     ------
     InputError
-        It is missing or broken.
+        It is missing or broken, or larger than any picture that `decode` takes.
     """
     archive, member = _in_zip(path)
     try:
-        return open_zip(archive, os.getpid()).read(member) if archive else path.read_bytes()
+        inside = open_zip(archive, os.getpid()) if archive else None
+        size = inside.getinfo(member).file_size if inside else path.stat().st_size
+        if size > 8 * LARGEST:  # four channels of 16 bits
+            raise InputError(f"{path} holds {size:,} bytes, more than any picture. Is it one?")
+        return inside.read(member) if inside else path.read_bytes()
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001  each kind of compression has errors of its own

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.reading import numbers, open_hdf5
 from neuroenc.documents import read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.hdf5 import numbers, open_hdf5
 
 LICENCE = "CC0 (OpenNeuro ds003020)"
 CITATION = "LeBel et al. (2023), Scientific Data 10, 555"

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.pixels import locate
-from neuroenc.datasets.reading import Table, open_hdf5, read_table
+from neuroenc.datasets.reading import Table, read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.hdf5 import open_hdf5
 
 LICENCE = "as figshare+ 20492835 says; the pictures of THINGS are not to be redistributed"
 CITATION = "Hebart et al. (2023), eLife 12, e82580"

@@ -21,10 +21,11 @@ from scipy.signal import hilbert
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.reading import Table, open_hdf5, read_table
+from neuroenc.datasets.reading import Table, read_table
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.hdf5 import open_hdf5
 
 LICENCE = "as braintreebank.dev says; films are not distributed"
 CITATION = "Wang et al. (2024), Brain Treebank, arXiv 2411.08343"

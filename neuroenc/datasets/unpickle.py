@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroenc.datasets.reading import reason
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, reason
 from neuroenc.files import existing
 
 ARRAYS = {

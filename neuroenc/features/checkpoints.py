@@ -14,9 +14,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, ValidationError
 
-from neuroenc.datasets.reading import reason
 from neuroenc.documents import read_json
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, invalid, reason
 from neuroenc.features import language, registry
 from neuroenc.features.registry import ENTRIES, Entry
 from neuroenc.fetch import fetch as fetch_file

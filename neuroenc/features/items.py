@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import read_pixels
-from neuroenc.datasets.reading import open_hdf5
 from neuroenc.errors import ContractError, InputError
+from neuroenc.hdf5 import open_hdf5
 
 
 class Jobs:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import Model
-from neuroenc.datasets.reading import reason
 from neuroenc.documents import read_json
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, invalid, reason
 from neuroenc.features import nano
 from neuroenc.features.source import Source
 from neuroenc.features.vision import open_clip_module

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from neuroenc.config import Model
-from neuroenc.datasets.reading import reason
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, reason
 from neuroenc.features.source import first_tensor
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroenc.config import Model
-from neuroenc.datasets.reading import reason
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, reason
 from neuroenc.features import nano, registry
 from neuroenc.files import existing, sha256
 
@@ -98,6 +97,10 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
         raise InputError(f"Cannot read the checkpoint {path}: {reason(error)}. Fetch it again.") from None
     if not all(isinstance(name, str) for name in state):
         raise InputError(f"The checkpoint {path} holds no tensors by name. Is it of this network?")
+    for wrapper in ("module.", "_orig_mod."):  # of training on several devices, of compilation
+        if state and all(k.startswith(wrapper) for k in state):
+            state = {k.removeprefix(wrapper): v for k, v in state.items()}
+            prefix = prefix.removeprefix(wrapper)
     state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     # counters that only training reads; some checkpoints leave them out
     wanted = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}

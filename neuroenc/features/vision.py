@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroenc.config import Model
-from neuroenc.datasets.reading import reason
-from neuroenc.errors import InputError, suggest
+from neuroenc.errors import InputError, reason, suggest
 from neuroenc.features import preprocessing
 from neuroenc.features.preprocessing import Preprocessing
 from neuroenc.features.source import Source

@@ -17,7 +17,6 @@ from neuroenc import splits
 from neuroenc.arrays import average_repeats
 from neuroenc.config import Config, Ridge
 from neuroenc.datasets import nsd
-from neuroenc.datasets.reading import open_hdf5
 from neuroenc.decoders import nano as small
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
@@ -25,6 +24,7 @@ from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.features import nano
 from neuroenc.files import existing
+from neuroenc.hdf5 import open_hdf5
 from neuroenc.records import row
 from neuroenc.simulation import cortex, grammar, simulate
 from neuroenc.simulation.train_decoders import STREAM

@@ -300,6 +300,16 @@ def test_a_broken_member_of_a_zip_is_one_line(tmp_path):
         read_pixels(in_files(tmp_path, ["q.zip/a.png"]), np.array([0]))
 
 
+def test_a_member_that_unpacks_to_gigabytes_is_not_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open(
+        "a.png", "w", force_zip64=True
+    ) as member:  # fmt: skip
+        for _ in range(800):
+            member.write(bytes(2**20))
+    with pytest.raises(InputError, match=r"p.zip/a.png holds 838,860,800 bytes, more than any picture"):
+        read_pixels(in_files(tmp_path, ["p.zip/a.png"]), np.array([0]))
+
+
 def test_a_zip_or_a_folder_with_a_hash_in_its_name(tmp_path):
     folder = tmp_path / "run#1"
     folder.mkdir()

@@ -157,6 +157,17 @@ def test_one_tower_of_a_checkpoint_with_its_options(tmp_path):
         load(other, tmp_path / "slip.pt")
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_that_training_put_before_are_left_out(wrapper, tmp_path):
+    import timm
+
+    module, other = (timm.create_model("resnet10t", pretrained=False) for _ in range(2))
+    torch.save({f"{wrapper}{k}": v for k, v in module.state_dict().items()}, tmp_path / "w.pt")
+    load(other, tmp_path / "w.pt")
+    for a, b in zip(module.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("name", [n for n, e in registry.ENTRIES.items() if e.network])
 def test_every_network_of_the_registry_has_the_layers_it_names(name, tmp_path, monkeypatch):
     monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))  # nothing is fetched

@@ -1,0 +1,119 @@
+"""HDF5 files of strangers: opened, listed and read without reaching into other files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neuroenc.errors import InputError, invalid, reason
+from neuroenc.files import existing
+
+GROWTH = 200  # times what is stored that an array of more than 1 GiB may hold
+OBJECTS = 100_000  # groups and datasets of an HDF5, at most
+
+
+@contextmanager
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file.
+
+    Raises
+    ------
+    InputError
+        It is missing or broken, here or in what is read inside the block, or reaches into other files.
+    """
+    try:
+        with h5py.File(existing(path)) as file:
+            for _ in datasets(file):
+                pass
+            yield file
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+
+
+def numbers(file: h5py.File, key: str) -> h5py.Dataset:
+    """Return an array of numbers in an open HDF5 file.
+
+    Parameters
+    ----------
+    file : File
+    key : str
+        Of the dataset; groups may stand before it, `group/name`.
+
+    Raises
+    ------
+    InputError
+        There is no such dataset; it holds text, records, references or a single value; it announces much more
+        than is stored; its values are packed (`scale_factor`, `add_offset`).
+    """
+    found = file.get(key) if key else None
+    if not isinstance(found, h5py.Dataset):
+        raise invalid(f"dataset in {file.filename}", key, [name for name, _ in datasets(file)])
+    if not found.shape or found.dtype.kind not in "biuf":
+        raise InputError(
+            f"{file.filename}#{key} holds {found.dtype} of shape {found.shape}, expected an array of numbers."
+        )
+    stored = found.id.get_storage_size()
+    if found.size and not found.is_virtual and (not stored or found.nbytes > max(2**30, GROWTH * stored)):
+        raise InputError(
+            f"{file.filename}#{key} announces {found.nbytes} bytes of shape {found.shape} and holds "
+            f"{stored}. Was it written to the end?"
+        )
+    packed = [
+        k for k, none in (("scale_factor", 1), ("add_offset", 0)) if np.any(found.attrs.get(k, none) != none)
+    ]
+    if packed:
+        raise InputError(
+            f"{file.filename}#{key} is packed: its attribute {packed[0]!r} is {found.attrs[packed[0]]}. "
+            "Store the numbers themselves."
+        )
+    return found
+
+
+def datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """List the datasets of a file, each once.
+
+    Raises
+    ------
+    InputError
+        It reaches into other files: what is read is what was given. Or it holds objects without end.
+    """
+    pending: list[tuple[str, Any]] = [("", file)]
+    seen = {h5py.h5o.get_info(file.id).addr}
+    n = 0
+    while pending:
+        place, group = pending.pop()
+        for name in group:
+            path, n = f"{place}{name}", n + 1
+            if n > OBJECTS or len(path) > 2**14:
+                raise InputError(f"{file.filename} holds too many or too deep groups. Is it what it seems?")
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise _elsewhere(file, path)
+            if not isinstance(link, h5py.HardLink):
+                continue
+            item = group[name]
+            if (address := h5py.h5o.get_info(item.id).addr) in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5py.Group):
+                pending.append((f"{path}/", item))
+            elif isinstance(item, h5py.Dataset):
+                if item.external or (
+                    item.is_virtual and any(s.file_name != "." for s in item.virtual_sources())
+                ):
+                    raise _elsewhere(file, path)
+                yield path, item
+
+
+def _elsewhere(file: h5py.File, place: str) -> InputError:
+    return InputError(
+        f"{file.filename}#{place} takes its values from another file, which is not read for it. Copy them "
+        "into this one."
+    )
