@@ -151,5 +151,9 @@ def draw_synthesis(
             axes[line, column].spines[:].set_visible(False)
         value = "\n".join(f"{by}: {found[kind].mean():.2f}" for by, found in judged.items())
         axes[line, 0].set_ylabel(f"{label}\n{value}", fontsize=6.5, rotation=0, ha="right", va="center")
-    fig.suptitle(f"{region}: mean predicted response beside each row", fontsize=9)
+    fig.suptitle(
+        f"{region}: mean predicted response beside each row\n"
+        "guide: in standard deviations of its predictions; judge: in the unit of the responses",
+        fontsize=8,
+    )
     style.save(fig, out)
