@@ -164,3 +164,13 @@ def test_a_package_that_is_not_here_is_named_with_its_extra(run, monkeypatch, tm
     assert err.count("\n") == 1
     assert "needs the package 'wordcloud'" in err
     assert 'pip install "neuroenc[generation]"' in err
+
+
+@pytest.mark.parametrize(
+    "command", [("results", "classes", "--scores={}", "--out=x.png"), ("results", "show", "{}")]
+)
+def test_scores_of_another_command_are_one_line(command, run, tmp_path):
+    (tmp_path / "other.json").write_text('{"label": "a", "scores": {}}')
+    status, _, err = run(*(c.format(tmp_path / "other.json") for c in command))
+    assert status == 2 and len(err.strip().splitlines()) == 1
+    assert "has no key" in err

@@ -110,7 +110,14 @@ def decoder(text: str, *, default: str = "ridge") -> Any:
     return parse(DecoderChoice, {"decoder": found}, source=source).decoder
 
 
-def retrieved(files: list[str], option: str = "--retrieval") -> dict[tuple[str, str], Any]:
+RETRIEVAL = ("scores", "n_way", "seed")
+CLASSES = ("confusion", "classes", "windows", "best", "chance", "dataset", "target", "estimator", "n", "seed",
+           "transductive", "n_permutations")  # fmt: skip
+
+
+def retrieved(
+    files: list[str], option: str = "--retrieval", keys: tuple[str, ...] = RETRIEVAL
+) -> dict[tuple[str, str], Any]:
     """Read scores of decoders, SUBJECT:NAME=FILE.json."""
     from neuroenc.documents import read_json
 
@@ -120,7 +127,7 @@ def retrieved(files: list[str], option: str = "--retrieval") -> dict[tuple[str, 
         subject, colon, name = key.partition(":")
         if not (path and colon):
             raise InputError(f"Invalid value for {option!r}: {item!r}. Expected SUBJECT:NAME=FILE.json.")
-        out[subject, name] = read_json(path)
+        out[subject, name] = read_json(path, *keys)
     return out
 
 

@@ -108,7 +108,7 @@ def results_classes(
     from neuroenc.documents import read_json
     from neuroenc.figures.classes import draw_classes
 
-    draw_classes(read_json(scores), out)
+    draw_classes(read_json(scores, *common.CLASSES), out)
 
 
 @results.command("words")
@@ -176,7 +176,7 @@ def results_summary(
         page=page,
         grade=grade,
         retrieval=common.retrieved(retrieval or []),
-        classification=common.retrieved(classification or [], "--classification"),
+        classification=common.retrieved(classification or [], "--classification", common.CLASSES),
         reconstruction=common.reconstructed(reconstruction or []),
     )
 
@@ -187,7 +187,7 @@ def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a
     from neuroenc.documents import read_json
     from neuroenc.figures.summary import short_table
 
-    typer.echo(short_table(read_json(summary)))
+    typer.echo(short_table(read_json(summary, "label", "rows")))
 
 
 @results.command("times")
