@@ -6,7 +6,7 @@ X is on disk; of an X in memory nothing is copied but what is read of it at a ti
 from __future__ import annotations
 
 from neuroenc.blocks import BLOCK_BYTES
-from neuroenc.encoders.solvers import ALLOCATED, BLAS_BYTES
+from neuroenc.encoders.solvers import BLAS_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
 
 LIBRARIES = 24 * 2**20  # what matrix libraries and threads keep for themselves
@@ -103,8 +103,8 @@ def gaussian(
     """Forecast `GaussianFieldCV`."""
     one = itemsize * n * n_channels
     pooled = min(max(POOLED_BYTES, one), n_fields * one)
-    pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels)
+    pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels) // 2
     weights = 4 * itemsize * n_targets * n_channels
-    # the matrix library has its own by then
-    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds) - ALLOCATED * BLAS_BYTES
+    # what the libraries keep is there since the first of many fits
+    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds) - LIBRARIES - BLAS_BYTES
     return round(pooled + weights + max(pooling, solving))

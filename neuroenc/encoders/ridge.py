@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any, Self
 
@@ -43,6 +42,7 @@ from neuroenc.encoders.solvers import (
     fit_block,
     fit_lacking,
     folds_at_once,
+    in_threads,
     solve,
     threads,
 )  # fmt: skip
@@ -179,8 +179,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
 
         rank = len(factors.singular)
         most = folds_at_once(len(X), rank, min(rank, max(len(train) for train, _ in folds)))
-        with threads(1 if is_torch(first) else most) as n, ThreadPoolExecutor(n) as pool:
-            ready = list(pool.map(operators, folds))
+        with threads(1 if is_torch(first) else most) as n:
+            ready = in_threads(n, operators, folds)
         prepared = Prepared(factors, ready, grid)
         return [prepared, *(_moved(prepared, like) for like in others)]
 
@@ -209,9 +209,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         with threads(most) as n:
             cuts = blocks(n_targets, max(LEAST_TARGETS, prepared[0].n_targets_at_once // n))
             workers = prepared if n == 1 else prepared * n
-            with ThreadPoolExecutor(len(workers)) as pool:
-                shares = [cuts[k :: len(workers)] for k in range(len(workers))]
-                list(pool.map(work, shares, workers))
+            shares = [cuts[k :: len(workers)] for k in range(len(workers))]
+            in_threads(len(workers), work, shares, workers)
         if lacking.any():
             ours = Factors(*(None if v is None else as_numpy(v) for v in prepared[0].factors))
             for targets, fitted in fit_lacking(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,8 +29,8 @@ from neuroenc.encoders.factorise import (
 )  # fmt: skip
 from neuroenc.encoders.inputs import is_torch
 
-BLAS_BYTES = 40 * 2**20  # what the matrix library keeps for itself
-ALLOCATED = 1.12  # what the allocator keeps, over what is in use
+BLAS_BYTES = 12 * 2**20  # what the matrix library keeps for itself
+THREAD_BYTES = 16 * 2**20  # what each further thread keeps
 LEAST_TARGETS = 64  # at a time
 SIDE_BY_SIDE = 2**28  # bytes of the folds that are prepared side by side
 
@@ -68,6 +69,17 @@ def threads(most: int) -> Iterator[int]:
     n = min(most, max((library.num_threads for library in blas.lib_controllers), default=1))
     with blas.limit(limits=1) if n > 1 else nullcontext():
         yield max(1, n)
+
+
+def in_threads(n: int, work: Callable[..., Any], *parts: Iterable[Any]) -> list[Any]:
+    """Do some work for each part, in `n` threads; one is the caller's own.
+
+    A thread that is new takes memory of its own, and what the one before it freed is not given back.
+    """
+    if n == 1:
+        return list(map(work, *parts))
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(work, *parts))
 
 
 @cache
@@ -260,15 +272,17 @@ def forecast(
     factorising = max(2 * gram + 5 * source // 2, 5 * gram)
     projecting = left + 3 * gram + 3 * source
     side_by_side = min(n_threads, n_folds, folds_at_once(n, rank, k))
-    # a dual fold has its kernel beside the vectors, and both once more in the solver's own memory
-    one = 8 * (n * rank + (8 if k < rank or p >= n else 5) * k**2)
+    # a dual fold has its kernel beside the vectors, which a thread of its own does not give back
+    apart = side_by_side > 1 and (k < rank or p >= n)
+    one = 8 * (n * rank + (8 if apart else 5) * k**2)
     preparing = left + right + (n_folds - side_by_side) * fold + side_by_side * one
     out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
     n_parts = per_run * n_runs + 1
     parts = itemsize * block * (n_parts + (n_alphas if n_alphas < n_parts else 0)) * n_held
     each = parts + block * (n * (2 * itemsize + 8) + itemsize * (n_folds + 3) * rank + 16 * n_parts**2)
     scoring = left + right + n_folds * fold + each + out
-    return int(ALLOCATED * (BLAS_BYTES + max(factorising, projecting, preparing, scoring)))
+    kept = BLAS_BYTES + THREAD_BYTES * (n_threads - 1)
+    return kept + max(factorising, projecting, preparing, scoring)
 
 
 def folds_at_once(n: int, rank: int, k: int) -> int:

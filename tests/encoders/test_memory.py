@@ -48,7 +48,8 @@ print(json.dumps([high() - before, forecast]))
         ("attention", (1000, 256, 192, 2000)),
         ("semantic", (150, 196, 192, 1500)),
         ("factorised", (300, 256, 192, 400)),
-        ("gaussian", (1000, 256, 192, 2000)),
+        ("gaussian", (2000, 100, 384, 4000)),
+        ("gaussian", (3000, 64, 256, 3000)),
     ],
 )
 def test_memory_is_forecast_within_a_fifth_and_never_below(kind, shape, tmp_path):
