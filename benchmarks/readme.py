@@ -242,9 +242,10 @@ def pipeline() -> str:
     """Write what each stage takes of the largest subject that was run."""
     rows = [r for r in rows_of("pipeline") if "scale" in r]
     scale = max(r["scale"] for r in rows)
+    size = "" if scale == 1 else f", times {scale:g}"
     lines = [
-        f"One subject of NSD's shape (10,000 pictures, 30,000 trials, 15,724 voxels; `wide`: 200,000 voxels), times "
-        f"{scale:g}, on {rows[0]['machine']} (`python benchmarks/pipeline.py`); trained by gradient for one epoch:",
+        f"One subject of NSD's shape (10,000 pictures, 30,000 trials, 15,724 voxels; `wide`: 200,000 voxels){size}, on "
+        f"{rows[0]['machine']} (`python benchmarks/pipeline.py`); trained by gradient for one epoch:",
         "",
         "| stage | s | memory, MB | forecast, MB | with pages of files, MB | written, MB | start and imports |",
         "|---|---|---|---|---|---|---|",

@@ -5,6 +5,9 @@ import pytest
 
 from neuroenc import __version__
 from neuroenc.arrays import save
+from neuroenc.cli import common
+from neuroenc.errors import InputError
+from neuroenc.figures.summary import summarise
 
 
 def test_import_and_help_load_little():
@@ -167,10 +170,32 @@ def test_a_package_that_is_not_here_is_named_with_its_extra(run, monkeypatch, tm
 
 
 @pytest.mark.parametrize(
-    "command", [("results", "classes", "--scores={}", "--out=x.png"), ("results", "show", "{}")]
+    "command",
+    [
+        ("results", "classes", "--scores={}", "--out=x.png"),
+        ("results", "show", "{}"),
+    ],
 )
-def test_scores_of_another_command_are_one_line(command, run, tmp_path):
+def test_scores_of_another_command_are_one_line(command, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text('{"label": "a", "scores": {}}')
     status, _, err = run(*(c.format(tmp_path / "other.json") for c in command))
     assert status == 2 and len(err.strip().splitlines()) == 1
-    assert "has no key" in err
+    assert "has no key" in err and [p.name for p in tmp_path.iterdir()] == ["other.json"]
+
+
+def test_scores_of_another_command_are_not_summed_up(tmp_path):
+    (tmp_path / "other.json").write_text('{"label": "a", "scores": {}, "rows": [{"value": 1}]}')
+    other = tmp_path / "other.json"
+    for take in (
+        lambda: common.retrieved([f"01:a={other}"]),
+        lambda: common.retrieved([f"01:a={other}"], "--classification", common.CLASSES),
+        lambda: common.reconstructed([f"01={other}"]),
+        lambda: summarise({}, label="a", command="b", seed=0, out=tmp_path / "s.json",
+                          table=tmp_path / "t.parquet", page=tmp_path / "p.html", grade=other),
+    ):  # fmt: skip
+        with pytest.raises(
+            InputError, match=r"other.json has no key '\w+'. Was it written by another command"
+        ):
+            take()
+    assert [p.name for p in tmp_path.iterdir()] == ["other.json"]

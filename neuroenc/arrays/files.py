@@ -23,12 +23,8 @@ from neuroenc.hdf5 import datasets
 
 # variables that are read where they are indexed
 LARGE = {"feature", "response", "prediction", "validation"}
-CODED = {
-    "scale_factor",
-    "add_offset",
-    "_FillValue",
-    "missing_value",
-}  # of variables whose numbers xarray makes
+# of variables whose numbers xarray makes of those that are stored
+CODED = {"scale_factor", "add_offset", "_FillValue", "missing_value"}
 
 
 class OnDisk(BackendArray):
@@ -97,12 +93,13 @@ def load(path: str | Path, kind: Kind) -> xr.Dataset:
         for name, variable in dataset.variables.items():
             if name not in LARGE:
                 variable.load()
-        for name in LARGE & set(dataset.variables):
-            variable = dataset.variables[name]
-            if not CODED & set(variable.encoding):
-                stored = LazilyIndexedArray(OnDisk(path, str(name)))
-                dataset[name] = variable.dims, stored, variable.attrs
-        if not LARGE & set(dataset.variables):
+        kept = LARGE & set(dataset.variables)
+        for name in sorted(kept):
+            variable, stored = dataset.variables[name], OnDisk(path, name)
+            if stored.dtype == variable.dtype and not CODED & set(variable.encoding):
+                dataset[name] = variable.dims, LazilyIndexedArray(stored), variable.attrs
+                kept.remove(name)
+        if not kept:
             dataset.close()
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):

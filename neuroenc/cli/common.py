@@ -140,7 +140,7 @@ def reconstructed(files: list[str]) -> dict[str, list[dict[str, Any]]]:
         subject, equals, path = item.partition("=")
         if not equals:
             raise InputError(f"Invalid value for '--reconstruction': {item!r}. Expected SUBJECT=FILE.json.")
-        out.setdefault(subject, []).extend(read_json(path, "rows")["rows"])
+        out.setdefault(subject, []).extend(read_json(path, "definitions", "rows")["rows"])
     return out
 
 

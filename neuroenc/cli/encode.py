@@ -184,7 +184,8 @@ def evaluate_grade(
         table = read_table(path, "caption")
         texts = {c: table.text(c) for c in ("caption", "generated") if c in table}
         said[subject] = pd.DataFrame(texts | {"confident": table.flags("confident")})
-    write_json({"rows": grade(section, recorded, scored, load(split, "splits"), maps, said)}, out)
+    rows = grade(section, recorded, scored, load(split, "splits"), maps, said)
+    write_json({"graded": section.label, "rows": rows}, out)
 
 
 @evaluate.command("pictures")

@@ -92,7 +92,7 @@ def results_reconstructions(
     from neuroenc.documents import read_json
     from neuroenc.figures.reconstructions import draw_reconstructions
 
-    rows = read_json(scores, "rows")["rows"]
+    rows = read_json(scores, "definitions", "rows")["rows"]
     draw_reconstructions(
         load(pictures, "pictures"), load(stimuli, "stimuli"), rows, out,
         captions=load(captions, "captions") if captions else None, n=n,

@@ -74,7 +74,7 @@ def summarise(
     for subject, judged in drawn.items():
         rows += reconstructed(judged, {"subject": subject, "command": command, "seed": seed})
     if grade is not None:
-        rows += read_json(grade, "rows")["rows"]
+        rows += read_json(grade, "graded", "rows")["rows"]
     write_json({"label": label, "rows": rows}, out)
     with atomic(page) as partial:
         partial.write_text(_page(label, rows), encoding="utf-8")
