@@ -97,6 +97,24 @@ def test_mistakes_in_a_model_are_found_before_anything_runs(model, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ({"name": "ridge", "alphas": [0, 7, -1]}, r"'encoders.a.*alphas.*-1"),
+        ({"name": "ridge", "alphas": [3, 1, 4]}, "smallest alpha comes first"),
+        ({"name": "ridge", "alphas": [0, 99, 4]}, "alphas.*99"),
+        ({"name": "gaussian", "sizes": []}, "sizes"),
+        ({"name": "gaussian", "sizes": [0.1, 0]}, r"sizes.*: 0"),
+        ({"name": "gaussian", "n_positions": 100_000}, "n_positions.*100000"),
+    ],
+)
+def test_options_no_fit_can_use_are_refused(encoder, message):
+    data = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"encoders": {"a": encoder}}
+    with pytest.raises(InputError, match=message) as caught:
+        parse(Config, data)
+    assert "\n" not in str(caught.value)
+
+
 def test_an_unknown_network_is_found_before_anything_runs(run, tmp_path):
     data = {
         "label": "a",

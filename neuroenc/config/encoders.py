@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from neuroenc.config.base import Device, Region, Section, Seed
 
+
+def _rising(value: tuple[float, float, int]) -> tuple[float, float, int]:
+    if value[0] > value[1]:
+        raise ValueError("The smallest alpha comes first, then the largest")
+    return value
+
+
+Exponent = Annotated[float, Field(ge=-30, le=30)]  # within single precision
 Alphas = Annotated[
-    tuple[float, float, int], Field(description="log10 of the smallest and largest alpha, and how many.")
+    tuple[Exponent, Exponent, Annotated[int, Field(ge=1, le=1000)]],
+    AfterValidator(_rising),
+    Field(description="log10 of the smallest and largest alpha, and how many."),
 ]
 
 
@@ -58,7 +68,7 @@ class Factorised(Layerwise):
 
     name: Literal["factorised"] = "factorised"
     alphas: Alphas = (0, 4, 5)
-    n_alternations: int = Field(default=4, ge=1)
+    n_alternations: int = Field(default=4, ge=1, le=1000)
 
 
 class Gaussian(Layerwise):
@@ -66,8 +76,10 @@ class Gaussian(Layerwise):
 
     name: Literal["gaussian"] = "gaussian"
     alphas: Alphas = (-1, 5, 7)
-    n_positions: int = Field(default=8, ge=1, description="Centres along each side of the picture.")
-    sizes: tuple[float, ...] = Field(default=(0.06, 0.12, 0.24), description="Sigmas in picture widths.")
+    n_positions: int = Field(default=8, ge=1, le=256, description="Centres along each side of the picture.")
+    sizes: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
+        default=(0.06, 0.12, 0.24), min_length=1, description="Sigmas in picture widths."
+    )
     device: Device = "cpu"
 
 

@@ -51,12 +51,12 @@ def _by_pair(
 ) -> Floats:  # fmt: skip
     """Compare each picture that was seen with those made of it; it is resized and described once."""
     a, b = _pairs(seen, made)
-    conditions = b.reshape(-1, *b.shape[-4:])
+    conditions = b if b.ndim == 5 else b[None]
     out = np.empty(conditions.shape[:2])
     for i, picture in enumerate(a):
         known = describe(_resized(picture, mode))
         out[:, i] = [compare(known, describe(_resized(v, mode))) for v in conditions[:, i]]
-    return out.reshape(b.shape[:-3])
+    return out if b.ndim == 5 else out[0]
 
 
 def _resized(picture: NDArray[np.uint8], mode: str) -> Floats:

@@ -77,3 +77,4 @@ def test_conditions_are_compared_as_one_after_the_other():
     made = np.stack([SEEN[::-1], SEEN, np.full_like(SEEN, 9)])
     for of in (images.pixcorr, images.ssim):
         np.testing.assert_array_equal(of(SEEN, made), [of(SEEN, m) for m in made])
+        assert of(SEEN[:0], made[:, :0]).shape == (3, 0)
