@@ -26,6 +26,10 @@ class LeakError(InputError):
     """One stimulus (or group) stands on both sides of a split."""
 
 
+class InputWarning(UserWarning):
+    """What the user gave is used, though not as it may be meant; the command line prints one line."""
+
+
 def invalid(parameter: str, found: object, allowed: Iterable[object]) -> InputError:
     """Build the error for a value outside a known set, with the nearest valid name.
 

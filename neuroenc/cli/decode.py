@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from neuroenc.cli import common
 from neuroenc.cli.common import Options, Out, ResponsesFile, StimuliFile
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 
 decode = common.group("From responses back to pictures.")
 
@@ -309,7 +310,7 @@ def decode_classify(
     about |= {k: int(found.attrs[k]) for k in ("seed", "n_unlabelled")}
     write_json(about | assessed, scores)
     for fold, names in assessed["absent"].items():
-        typer.echo(f"neuroenc: warning: fold {fold} tests no {', '.join(names)}.", err=True)
+        warnings.warn(f"Fold {fold} tests no {', '.join(names)}.", InputWarning, stacklevel=1)
     made = {"subject": "", "by": chosen.target, "command": "neuroenc decode classify", "seed": chosen.seed}
     typer.echo("\n".join(classes_table(classified(about | assessed, made))))
 

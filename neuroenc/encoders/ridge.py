@@ -46,7 +46,7 @@ from neuroenc.encoders.solvers import (
     solve,
     threads,
 )  # fmt: skip
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -170,7 +170,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         if alphas[0] < largest * min(X.shape) * ROUNDING:
             warnings.warn(
                 f"The smallest alpha, {alphas[0]:g}, is below the rounding of X'X, whose largest eigenvalue "
-                f"is {largest:.3g}: weights at it are not exact. Scale X or raise alpha.", stacklevel=3,
+                f"is {largest:.3g}: weights at it are not exact. Scale X or raise alpha.", InputWarning,
+                stacklevel=3,
             )  # fmt: skip
 
         def operators(fold: Any) -> Fold:

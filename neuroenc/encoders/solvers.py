@@ -28,6 +28,7 @@ from neuroenc.encoders.factorise import (
     varies,
 )  # fmt: skip
 from neuroenc.encoders.inputs import is_torch
+from neuroenc.errors import InputWarning
 
 BLAS_BYTES = 12 * 2**20  # what the matrix library keeps for itself
 THREAD_BYTES = 16 * 2**20  # what each further thread keeps
@@ -190,6 +191,7 @@ def fit_lacking(
         few = targets[~enough]
         warnings.warn(
             f"{len(few)} of {n_targets} targets have fewer than two values, first {few[0]}: they are NaN.",
+            InputWarning,
             stacklevel=4,
         )
         n_weights = factors.left.shape[0] if factors.right is None else len(factors.mean)

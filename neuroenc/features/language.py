@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from neuroenc.config import Model
 from neuroenc.documents import read_json
-from neuroenc.errors import InputError, invalid, reason
+from neuroenc.errors import InputError, InputWarning, invalid, reason
 from neuroenc.features import nano
 from neuroenc.features.source import Source
 from neuroenc.features.vision import open_clip_module
@@ -59,6 +60,8 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
                 f"{cut.sum()} texts are as long as {model.network!r} reads, {ids.shape[1]} tokens, so that "
                 f"their end is cut. Read fewer stimuli along than `context: {model.context}`."
             )
+        if there.all(1).any():
+            _warn_of_cuts(ids.shape[1])
         return [([*range(len(items))], {"text": ids, "attention_mask": there.long()})]
 
     return Source(
@@ -286,6 +289,9 @@ class _Tokenizer:
             if self.from_end:
                 self.found.truncation_side = "left"
         made = self.found(texts, **options)
+        most = self.found.model_max_length
+        if not self.from_end and any(sum(mask) >= most for mask in made["attention_mask"]):
+            _warn_of_cuts(most)
         for ids, mask in zip(made["input_ids"], made["attention_mask"], strict=True):
             if not ids:  # an empty text, where no token marks beginning or end
                 ids.append(
@@ -295,6 +301,14 @@ class _Tokenizer:
                 )
                 mask.append(1)
         return made
+
+
+def _warn_of_cuts(n_tokens: int) -> None:
+    """Say, once in a process, that texts are cut."""
+    warnings.warn(
+        f"Texts of {n_tokens} tokens, which is all the network reads, or more lose their end. Shorten them, "
+        "or choose a network that reads more.", InputWarning, stacklevel=2,
+    )  # fmt: skip
 
 
 def minilm() -> Path | None:

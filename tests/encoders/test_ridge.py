@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -284,7 +285,7 @@ PEAK = """
 import json, sys, h5py, numpy as np
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import forecast
-n, p, t, a, f = map(int, sys.argv[2:])
+n, p, t, a, f, n_threads = map(int, sys.argv[2:])
 def high():
     return int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]) * 1024
 with h5py.File(sys.argv[1], "w") as file:
@@ -296,16 +297,18 @@ with h5py.File(sys.argv[1], "w") as file:
     for c in range(0, t, 500): y[:, c : c + 500] = rng.normal(size=(n, min(500, t - c)))
     before = high()
     RidgeCV(np.logspace(0, 5, a), cv=f).fit(x, y, coef_out=coef)
-    print(json.dumps([high() - before, forecast(n, p, t, a, f, coef_in_memory=False)]))
+    print(json.dumps([high() - before, forecast(n, p, t, a, f, coef_in_memory=False, n_threads=n_threads)]))
 """
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize(
     "shape", [(6000, 1500, 3000, 20, 4), (2000, 20000, 3000, 20, 4), (1500, 3000, 2000, 10, 5)]
 )
-def test_memory_is_forecast_within_a_fifth_and_never_below(tmp_path, shape):
-    command = [sys.executable, "-c", PEAK, str(tmp_path / "d.h5"), *map(str, shape)]
-    measured, forecast = json.loads(subprocess.check_output(command))
+def test_memory_is_forecast_within_a_fifth_and_never_below(tmp_path, shape, n_threads):
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "d.h5"), *map(str, (*shape, n_threads))]
+    env = os.environ | {"OMP_NUM_THREADS": str(n_threads), "OPENBLAS_NUM_THREADS": str(n_threads)}
+    measured, forecast = json.loads(subprocess.check_output(command, env=env))
     assert measured <= forecast <= 1.2 * measured
 
 

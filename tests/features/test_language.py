@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import h5py
 import numpy as np
@@ -6,9 +7,9 @@ import pytest
 import torch
 import transformers
 
-from neuroenc.arrays import load, make_stimuli
+from neuroenc.arrays import load, make_stimuli, save
 from neuroenc.config import Model
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.features import registry
 from neuroenc.features.extract import extract
 from neuroenc.features.items import read_items
@@ -163,6 +164,34 @@ def test_the_text_tower_of_open_clip_is_encode_text():
     with torch.no_grad():
         found.module.encode_text(batch["text"])
     np.testing.assert_allclose(found.run(prepared)["ln_final"], caught["out"][:, 0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "most"), [("nano", "ln_final", 32), ("bert", "encoder.layer.1", 96)]
+)
+def test_texts_that_are_cut_are_said(kind, layer, most, tmp_path):
+    spec = {"network": "nano-text"}
+    if kind == "bert":
+        make_folder(tmp_path / "bert", "bert")
+        spec = {"extractor": "transformers", "network": str(tmp_path / "bert")}
+    texts = Network(Model(**spec, layers=[layer]))
+    with pytest.warns(InputWarning, match=f"^Texts of {most} tokens, .* lose their end") as caught:
+        cut = texts([" ".join(["a red cat"] * 40), "a cat"])[layer]
+    assert len(caught) == 1
+    with pytest.warns(InputWarning):
+        np.testing.assert_array_equal(texts([" ".join(["a red cat"] * 33), "a cat"])[layer], cut)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        texts(["a red cat", "a cat"])
+
+
+def test_texts_that_are_cut_are_one_line_of_the_command(table, tmp_path, run):
+    table["caption"] = table["caption"].astype(object).where(False, " ".join(["a red cat"] * 40)).astype(str)
+    save(table, tmp_path / "stimuli.nc")
+    model = json.dumps({"network": "nano-text", "layers": ["ln_final"]})
+    status, _, err = run("features", "extract", f"--stimuli={tmp_path / 'stimuli.nc'}", f"--options={model}",
+                         f"--out={tmp_path / 'f.nc'}", "--workers=0")  # fmt: skip
+    assert status == 0 and err.count("neuroenc: warning: Texts of 32 tokens") == 1, err
 
 
 @pytest.fixture
