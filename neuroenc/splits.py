@@ -30,7 +30,9 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     -------
     Dataset
         `side(fold, stimulus)`: 0 train, 1 test, 2 neither. `inner(fold, stimulus)`: the validation fold a
-        training stimulus belongs to, -1 for the others.
+        training stimulus belongs to, -1 for the others. Of stretches in time also `near(fold, stimulus,
+        edge)`: the first and last inner fold within the embargo of a training stimulus, its own among them;
+        it is not fitted where one of these is validated on.
 
     Raises
     ------
@@ -127,6 +129,7 @@ def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
     film = stimuli["film"].values if "film" in stimuli.coords else np.full(len(onset), "")
     side = np.full((options.n_folds, len(onset)), TRAIN, np.int8)
     inner = np.full((options.n_folds, len(onset)), -1, np.int16)
+    near = np.full((*inner.shape, 2), -1, np.int16)
     for name in np.unique(film):
         rows = np.flatnonzero(film == name)
         rows = rows[np.argsort(onset[rows], kind="stable")]
@@ -137,14 +140,19 @@ def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             side[fold, rows[(onset[rows] >= low) & (onset[rows] <= high)]] = UNUSED
             side[fold, test] = TEST
             train = rows[side[fold, rows] == TRAIN]
-            for number, validation in enumerate(np.array_split(train, options.n_inner)):
-                inner[fold, validation] = number
-    return _split(stimuli, options, side, inner)
+            stretches = np.array_split(train, options.n_inner)
+            number = np.repeat(np.arange(options.n_inner), [len(s) for s in stretches])
+            at = onset[train]
+            first = np.searchsorted(at, at - options.embargo, "left")
+            last = np.searchsorted(at, at + options.embargo, "right") - 1
+            inner[fold, train], near[fold, train] = number, number[np.stack([first, last], 1)]
+    return _split(stimuli, options, side, inner, near)
 
 
 def _split(
-    stimuli: xr.Dataset, options: Split, side: NDArray[np.int8], inner: NDArray[np.int16]
-) -> xr.Dataset:
+    stimuli: xr.Dataset, options: Split, side: NDArray[np.int8], inner: NDArray[np.int16],
+    near: NDArray[np.int16] | None = None,
+) -> xr.Dataset:  # fmt: skip
     group = stimuli["group"].values
     size = (side == TEST).sum(1)
     if size.min() < FEWEST:
@@ -155,21 +163,27 @@ def _split(
             f"({str(stimuli['stimulus_id'].values[one])!r}, group {str(group[one])!r}): too few to "
             "correlate. Use fewer folds, larger groups (column `group` of the stimuli) or split.kind 'kfold'."
         )
-    few = [k for k, numbers in enumerate(inner) if len(np.unique(numbers[numbers >= 0])) < options.n_inner]
-    if few:
-        raise InputError(
-            f"{len(few)} of {len(side)} folds cannot make split.n_inner {options.n_inner} inner folds, first "
-            f"fold {few[0]} of {(side[few[0]] == TRAIN).sum()} training stimuli. Lower split.n_inner or "
-            "split.embargo."
-        )
+    found = {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)}
+    if near is not None:
+        found["near"] = (("fold", "stimulus", "edge"), near)
     split = xr.Dataset(
-        {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)},
+        found,
         {"stimulus_id": ("stimulus", stimuli["stimulus_id"].values), "group": ("stimulus", group)},
         {
             "kind": "splits", "kind_of_split": options.kind, "seed": options.seed,
             "dataset": stimuli.attrs["dataset"], "neuroenc_version": __version__,
         },
     )  # fmt: skip
+    train = [np.flatnonzero(s == TRAIN) for s in side]
+    inside = [inner_folds(_inner(split, fold, rows)) for fold, rows in enumerate(train)]
+    few = [k for k, folds in enumerate(inside) if sum(len(rows) > 0 for rows, _ in folds) < options.n_inner]
+    if few:
+        raise InputError(
+            f"{len(few)} of {len(side)} folds cannot make split.n_inner {options.n_inner} inner folds and "
+            "fit each to stimuli that are not close in time, first "
+            f"fold {few[0]} of {(side[few[0]] == TRAIN).sum()} training stimuli. Lower split.n_inner or "
+            "split.embargo."
+        )
     for fold in range(len(side)):
         guard(split["stimulus_id"].values, side[fold], group)
     return check(split, "splits")
@@ -214,7 +228,9 @@ def sides(
 
     Returns
     -------
-    side, inner : int arrays of shape (n_presentations,)
+    side : int array of shape (n_presentations,)
+    inner : int array of shape (n_presentations, 3)
+        The inner fold of each, and the first and last that it is near to.
 
     Raises
     ------
@@ -231,10 +247,16 @@ def sides(
             f"{len(missing)} stimuli of the responses are not in the split, first {str(missing[0])!r}; the "
             f"split holds {len(row)}, first {str(next(iter(row), None))!r}. Make it from the same stimuli."
         )
-    rows = [row[s] for s in stimulus_id]
-    side, inner = split["side"].values[fold][rows], split["inner"].values[fold][rows]
+    rows = np.array([row[s] for s in stimulus_id], int)
+    side = split["side"].values[fold][rows]
     guard(stimulus_id, side, group)
-    return side.astype(int), inner.astype(int)
+    return side.astype(int), _inner(split, fold, rows)
+
+
+def _inner(split: xr.Dataset, fold: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    own = split["inner"].values[fold][rows][:, None].astype(int)
+    near = split["near"].values[fold][rows].astype(int) if "near" in split else np.repeat(own, 2, 1)
+    return np.concatenate([own, near], 1)
 
 
 def inner_folds(inner: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -242,7 +264,8 @@ def inner_folds(inner: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArr
 
     Parameters
     ----------
-    inner : int array of shape (n_training_rows,)
-        Inner fold of each, as `sides` gives it.
+    inner : int array of shape (n_training_rows, 3)
+        As `sides` gives it.
     """
-    return [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in np.unique(inner)]
+    own, first, last = inner.T
+    return [(np.flatnonzero((k < first) | (k > last)), np.flatnonzero(own == k)) for k in np.unique(own)]

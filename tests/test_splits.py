@@ -80,6 +80,30 @@ def test_a_film_is_cut_into_stretches_with_an_embargo(toy):
         inner = found["inner"].values[k]
         assert ((inner >= 0) == (side[k] == splits.TRAIN)).all()
         assert set(inner[inner >= 0]) == {0, 1, 2}
+        ids, groups = (found[name].values for name in ("stimulus_id", "group"))
+        sides, inside = splits.sides(found, k, ids, groups)
+        train = np.flatnonzero(sides == splits.TRAIN)
+        at, of = onset[order][train], film[order][train]
+        for number, (rows, held) in enumerate(splits.inner_folds(inside[train])):
+            assert (inner[train][held] == number).all()
+            apart = np.where(of[:, None] == of[held], np.abs(at[:, None] - at[held]), np.inf).min(1)
+            np.testing.assert_array_equal(rows, np.flatnonzero(apart > 5))
+
+
+def test_an_embargo_longer_than_an_inner_stretch_reaches_past_its_neighbour(toy):
+    stimuli = toy[0].assign_coords(onset=("stimulus", np.arange(120.0)))
+    found = splits.make(stimuli, Split(kind="chronological", n_folds=2, n_inner=4, embargo=14))
+    _, inner = splits.sides(found, 0, stimuli["stimulus_id"].values, stimuli["group"].values)
+    train = inner[74:]  # from 74, 86, 98 and 109 s
+    assert train[0].tolist() == [0, 0, 1] and train[11].tolist() == [0, 0, 2]
+    fitted = [[int(rows.min()) + 74, int(rows.max()) + 74] for rows, _ in splits.inner_folds(train)]
+    assert fitted == [[100, 119], [112, 119], [74, 83], [74, 94]]
+
+
+def test_an_embargo_that_leaves_no_inner_fold_is_refused(toy):
+    stimuli = toy[0].assign_coords(onset=("stimulus", np.arange(120.0)))
+    with pytest.raises(InputError, match=r"2 of 2 folds cannot make split.n_inner 3 .* split.embargo"):
+        splits.make(stimuli, Split(kind="chronological", n_folds=2, n_inner=3, embargo=30))
 
 
 def test_stretches_need_onsets_and_more_than_one(toy):
@@ -132,7 +156,8 @@ def running(onset):
     ("onset", "changes", "message"),
     [
         (np.arange(30.0), {"embargo": 100}, "3 of 3 folds cannot make .* first fold 0 of 0 training stimuli"),
-        (np.arange(30.0), {"embargo": 9}, "1 of 3 folds cannot make .* first fold 1 of 2 training stimuli"),
+        (np.arange(30.0), {"embargo": 9}, "3 of 3 folds cannot make .* first fold 0 of 11 training stimuli"),
+        (np.arange(30.0), {"embargo": 9, "n_inner": 2}, "2 of 3 folds .* first fold 0 of 11 training stimuli"),
         (np.r_[np.arange(29.0), np.nan], {}, "1 of 30 stimuli have no onset .*, first 'p029'"),
         (np.arange(4.0), {"kind": "stimulus", "test_fraction": 0.9}, "of 4 groups of stimuli leaves none"),
     ],

@@ -73,7 +73,7 @@ class Split(Section):
     )
     embargo: float = Field(
         default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
-        "is left out of training."
+        "is left out of training, and of an inner fold out of what is fitted beside it."
     )  # fmt: skip
     n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
     seed: Seed = 0

@@ -63,8 +63,8 @@ def out_of_fold(
     options : RidgeDecoding or NetworkDecoding
     X, Y : Designs of shape (n, n_neuroids), (n, n_features)
         Responses and embeddings of the training stimuli.
-    inner : int array of shape (n,)
-        Inner fold of each.
+    inner : int array of shape (n, 3)
+        Their inner folds, as `splits.sides` gives them.
     target : Target
         In whose components the result is.
     n_times : int, optional
@@ -75,9 +75,9 @@ def out_of_fold(
     array of shape (n, n_components)
     """
     out = np.empty((len(X), len(target.basis)), np.float32)
-    for k in np.unique(inner):
-        held, kept = inner == k, inner[inner != k]
-        model = make(options, splits.inner_folds(kept), n_times=n_times).fit(X.take(~held), Y.take(~held))
+    for rows, held in splits.inner_folds(inner):
+        folds = splits.inner_folds(inner[rows])
+        model = make(options, folds, n_times=n_times).fit(X.take(rows), Y.take(rows))
         found = model.predict_components(X.take(held))
         parts = blocks(len(found), max(1, BLOCK_BYTES // (4 * Y.shape[1])))
         out[held] = np.concatenate([target.transform(model.target_.inverse(found[p])) for p in parts])

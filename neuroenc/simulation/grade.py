@@ -10,7 +10,6 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.model_selection import PredefinedSplit
 from tqdm import tqdm
 
 from neuroenc import splits
@@ -246,7 +245,7 @@ def _true_features(
     train, test = side == splits.TRAIN, side == splits.TEST
     picture = np.array([int(s.removeprefix("nsd-")) for s in ids])
     area, field, silent = (truth[k].values for k in ("area", "field", "silent"))
-    folds = PredefinedSplit(inner[train])
+    folds = splits.inner_folds(inner[train])
     low, high, number = encoder.alphas
     alphas = np.logspace(low - 3, high, number + 4)
     rows = []

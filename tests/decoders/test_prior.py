@@ -107,7 +107,7 @@ def test_tokens_keep_their_shape():
 
 def test_what_it_learns_from_was_not_fitted():
     embedding, response = world(noise=3.0, n_neuroids=200)  # more neuroids than rows: training is fitted well
-    inner = np.arange(len(response)) % 4
+    inner = np.repeat(np.arange(len(response))[:, None] % 4, 3, 1)
     target = Target.fit(embedding, 8)
     options = config.RidgeDecoding(n_components=8, alphas=(-3, -3, 1))
     found = out_of_fold(options, Design(response), Design(embedding), inner, target)
