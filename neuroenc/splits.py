@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
@@ -163,7 +165,7 @@ def _split(
             f"({str(stimuli['stimulus_id'].values[one])!r}, group {str(group[one])!r}): too few to "
             "correlate. Use fewer folds, larger groups (column `group` of the stimuli) or split.kind 'kfold'."
         )
-    found = {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)}
+    found: dict[str, Any] = {"side": (("fold", "stimulus"), side), "inner": (("fold", "stimulus"), inner)}
     if near is not None:
         found["near"] = (("fold", "stimulus", "edge"), near)
     split = xr.Dataset(

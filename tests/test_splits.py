@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from neuroenc import splits
-from neuroenc.arrays import make_stimuli
+from neuroenc.arrays import check, make_stimuli
 from neuroenc.config import Split
-from neuroenc.errors import InputError, LeakError
+from neuroenc.errors import ContractError, InputError, LeakError
 
 
 def grouped(stimuli, group):
@@ -157,7 +157,11 @@ def running(onset):
     [
         (np.arange(30.0), {"embargo": 100}, "3 of 3 folds cannot make .* first fold 0 of 0 training stimuli"),
         (np.arange(30.0), {"embargo": 9}, "3 of 3 folds cannot make .* first fold 0 of 11 training stimuli"),
-        (np.arange(30.0), {"embargo": 9, "n_inner": 2}, "2 of 3 folds .* first fold 0 of 11 training stimuli"),
+        (
+            np.arange(30.0),
+            {"embargo": 9, "n_inner": 2},
+            "2 of 3 folds .* first fold 0 of 11 training stimuli",
+        ),
         (np.r_[np.arange(29.0), np.nan], {}, "1 of 30 stimuli have no onset .*, first 'p029'"),
         (np.arange(4.0), {"kind": "stimulus", "test_fraction": 0.9}, "of 4 groups of stimuli leaves none"),
     ],
@@ -167,3 +171,27 @@ def test_folds_that_leave_too_little_to_train_on_are_refused(onset, changes, mes
     with pytest.raises(InputError, match=message) as error:
         splits.make(running(onset), options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.drop_vars("inner"), "splits lack 'inner'"),
+        (lambda s: s.assign(inner=s["inner"].astype(float)), "inner has .* of float64, expected .* of int"),
+        (
+            lambda s: s.assign(near=s["inner"]),
+            r"near has dimensions .* expected \('fold', 'stimulus', 'edge'\)",
+        ),
+        (lambda s: s.assign(side=s["side"] + 1), "side of fold 0 holds 3, expected 0"),
+        (
+            lambda s: s.assign(side=s["side"] * 0 + 2),
+            r"inner of the training stimuli of fold 0 is \[\], expected two",
+        ),
+        (lambda s: s.assign(inner=s["inner"] * 0 - 1), r"of fold 0 is \[-1\], expected two or more"),
+    ],
+)
+def test_splits_of_ones_own_are_read_only_where_they_can_be(toy, change, message):
+    stimuli = toy[0].assign_coords(onset=("stimulus", np.arange(120.0)))
+    found = splits.make(stimuli, Split(kind="chronological", n_folds=3, n_inner=3))
+    with pytest.raises(ContractError, match=message):
+        check(change(found), "splits")

@@ -66,6 +66,11 @@ PREDICTED = {
     "validation": (("held", "…"), "f"), "held_stimulus_id": (("held",), "U"), "held_fold": (("held",), "iu"),
     "training": (("fold", "stimulus"), "b"), "training_stimulus_id": (("stimulus",), "U"),
 }  # fmt: skip
+# what splits are made of; `near` is left out where no stimuli are close in time
+DIVIDED = {
+    "side": (("fold", "stimulus"), "iu"), "inner": (("fold", "stimulus"), "i"),
+    "near": (("fold", "stimulus", "edge"), "i"),
+}  # fmt: skip
 REGION_PREFIX = "roi_"
 RESERVED = {
     "coordinates", "_NCProperties", "_nc3_strict", "_Netcdf4Coordinates", "_Netcdf4Dimid", "CLASS", "NAME",
@@ -111,6 +116,8 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
             raise ContractError(f"Coordinate {coord!r} has dtype {found.dtype}, expected {_dtypes(dtypes)}.")
     if kind == "predictions":
         _check_predictions(dataset)
+    if kind == "splits":
+        _check_splits(dataset)
     if "noise_ceiling" in dataset.coords:
         highest = np.nanmax(dataset["noise_ceiling"].values, initial=0)
         if highest > 1:
@@ -154,21 +161,47 @@ def _check_predictions(dataset: xr.Dataset) -> None:
     """Refuse predictions that lack, or have of another kind, what is scored, matched and stacked by."""
     each = tuple(map(str, dataset["prediction"].dims[1:]))
     for name, (dims, dtypes) in PREDICTED.items():
-        if name not in dataset:
-            raise ContractError(f"predictions lack {name!r}. Write them again by `neuroenc encode fit`.")
         wanted = tuple(d for dim in dims for d in (each if dim == "…" else (dim,)))
-        found = dataset[name]
-        if found.dims != wanted or found.dtype.kind not in dtypes:
-            raise ContractError(
-                f"{name} has dimensions {found.dims} of {found.dtype}, expected {wanted} of "
-                f"{_dtypes(dtypes)}. Write the predictions again by `neuroenc encode fit`."
-            )
+        _check_variable(dataset, "predictions", name, wanted, dtypes, "encode fit")
     for name in ("fold", "held_fold"):
         if not np.isin(dataset[name].values, np.arange(dataset.sizes["fold"])).all():
             low, high = dataset[name].values.min(), dataset[name].values.max()
             raise ContractError(
                 f"{name} goes from {low} to {high}, expected 0 to {dataset.sizes['fold'] - 1}, the folds."
             )
+
+
+def _check_splits(dataset: xr.Dataset) -> None:
+    """Refuse splits whose sides or inner folds cannot be read."""
+    for name, (dims, dtypes) in DIVIDED.items():
+        if name in dataset or name != "near":
+            _check_variable(dataset, "splits", name, dims, dtypes, "split make")
+    side, inner = dataset["side"].values, dataset["inner"].values
+    for fold, (sides, folds) in enumerate(zip(side, inner, strict=True)):
+        if not np.isin(sides, (0, 1, 2)).all():
+            strange = next(int(v) for v in sides if v not in (0, 1, 2))
+            raise ContractError(
+                f"side of fold {fold} holds {strange}, expected 0 (train), 1 (test) or 2 (neither)."
+            )
+        found = np.unique(folds[sides == 0])
+        if len(found) < 2 or found[0] < 0:
+            raise ContractError(
+                f"inner of the training stimuli of fold {fold} is {found[:5].tolist()}, expected two or more "
+                "validation folds, numbered from 0. Write the splits again by `neuroenc split make`."
+            )
+
+
+def _check_variable(
+    dataset: xr.Dataset, kind: Kind, name: str, wanted: tuple[str, ...], dtypes: str, command: str
+) -> None:
+    if name not in dataset:
+        raise ContractError(f"{kind} lack {name!r}. Write them again by `neuroenc {command}`.")
+    found = dataset[name]
+    if found.dims != wanted or found.dtype.kind not in dtypes:
+        raise ContractError(
+            f"{name} has dimensions {found.dims} of {found.dtype}, expected {wanted} of {_dtypes(dtypes)}. "
+            f"Write the {kind} again by `neuroenc {command}`."
+        )
 
 
 def _dtypes(kinds: str) -> str:
