@@ -42,8 +42,6 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
         cut in time; a fold tests fewer than three stimuli, or trains on fewer than inner folds need.
     """
-    from sklearn.model_selection import GroupKFold
-
     if options.kind == "chronological":
         return _chronological(stimuli, options)
     group = stimuli["group"].values
@@ -59,18 +57,16 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
                 f"Cannot make {options.n_inner} inner folds of {len(np.unique(group[train]))} groups "
                 f"({len(train)} training stimuli). Lower split.n_inner."
             )
-        inside = GroupKFold(options.n_inner, shuffle=True, random_state=options.seed)
-        for number, (_, validation) in enumerate(inside.split(train, groups=group[train])):
+        for number, validation in enumerate(_group_folds(group[train], options.n_inner, options.seed)):
             inner[fold, train[validation]] = number
     return _split(stimuli, options, side, inner)
 
 
 def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:
     """List the rows of each fold's test stimuli."""
-    from sklearn.model_selection import GroupKFold, GroupShuffleSplit
-
     group = stimuli["group"].values
-    rows, n_groups = np.arange(len(group)), len(np.unique(group))
+    names, member = np.unique(group, return_inverse=True)
+    n_groups = len(names)
     if options.kind == "dataset":
         test = stimuli["split"].values == "test"
         if not test.any() or test.all():
@@ -85,29 +81,32 @@ def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:
                 f"split.kind 'kfold' cannot make split.n_folds {options.n_folds} of {n_groups} "
                 "groups of stimuli. Expected 2 or more, and no more than there are groups."
             )
-        folds = GroupKFold(options.n_folds, shuffle=True, random_state=options.seed)
-        return [np.asarray(test) for _, test in folds.split(rows, groups=group)]
+        return _group_folds(group, options.n_folds, options.seed)
     if options.kind == "stimulus":
-        if np.ceil(n_groups * options.test_fraction) >= n_groups:
+        n_test = int(np.ceil(n_groups * options.test_fraction))
+        if n_test >= n_groups:
             raise InputError(
                 f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none "
                 "to train on. Lower it."
             )
-        return [
-            next(
-                GroupShuffleSplit(1, test_size=options.test_fraction, random_state=options.seed + fold).split(
-                    rows, groups=group
-                )
-            )[1]
+        orders = [
+            np.random.RandomState(options.seed + fold).permutation(n_groups)
             for fold in range(options.n_folds)
         ]
-    names = np.unique(group)
+        return [np.flatnonzero(np.isin(member, order[:n_test])) for order in orders]
     if len(names) > MOST:
         raise InputError(
             f"split.kind 'group' would make {len(names)} folds, one for each group, expected at "
             f"most {MOST}. Use split.kind 'kfold' with split.n_folds: groups stay together there."
         )
     return [np.flatnonzero(group == g) for g in names]
+
+
+def _group_folds(group: NDArray[np.str_], n_folds: int, seed: int) -> list[NDArray[np.int64]]:
+    """Deal groups to folds, as the shuffled `GroupKFold` of scikit-learn does, without its imports."""
+    names, member = np.unique(group, return_inverse=True)
+    order = np.random.RandomState(seed).permutation(len(names))
+    return [np.flatnonzero(np.isin(member, part)) for part in np.array_split(order, n_folds)]
 
 
 def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:

@@ -110,9 +110,5 @@ def test_a_stage_that_runs_loads_nothing_heavy_that_it_does_not_use(files, tmp_p
     }
     found = loaded(codes)
     assert {name for name, heavy in found.items() if heavy & NETWORKS} == set()
-    assert {name for name, heavy in found.items() if "sklearn" in heavy} <= {
-        "split make",
-        "encode fit",
-        "decode fit",
-    }
+    assert {name for name, heavy in found.items() if "sklearn" in heavy} <= {"encode fit", "decode fit"}
     assert np.all([Path(out[n]).exists() for n in ("scores.nc", "m.json", "r.json")])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from neuroenc import splits
 from neuroenc.arrays import check, make_stimuli
@@ -195,3 +196,23 @@ def test_splits_of_ones_own_are_read_only_where_they_can_be(toy, change, message
     found = splits.make(stimuli, Split(kind="chronological", n_folds=3, n_inner=3))
     with pytest.raises(ContractError, match=message):
         check(change(found), "splits")
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_random_folds_are_those_of_scikit_learn(toy, seed):
+    stimuli = grouped(toy[0], np.random.default_rng(seed).permutation([f"g{i % 37}" for i in range(120)]))
+    group = stimuli["group"].values
+    found = splits.make(stimuli, Split(kind="kfold", n_folds=4, n_inner=3, seed=seed))
+    for fold, (train, test) in enumerate(
+        GroupKFold(4, shuffle=True, random_state=seed).split(group, groups=group)
+    ):
+        np.testing.assert_array_equal(np.flatnonzero(found["side"].values[fold] == splits.TEST), test)
+        inside = GroupKFold(3, shuffle=True, random_state=seed).split(train, groups=group[train])
+        for number, (_, validation) in enumerate(inside):
+            own = np.flatnonzero(found["inner"].values[fold] == number)
+            np.testing.assert_array_equal(own, train[validation])
+    drawn = splits.make(stimuli, Split(kind="stimulus", n_folds=3, test_fraction=0.3, seed=seed))
+    for fold in range(3):
+        own = GroupShuffleSplit(1, test_size=0.3, random_state=seed + fold)
+        ((_, test),) = own.split(group, groups=group)
+        np.testing.assert_array_equal(np.flatnonzero(drawn["side"].values[fold] == splits.TEST), test)
