@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.errors import InputError
+from neuroenc.evaluation.identification import cosine as cosine  # offered here: `retrieval(cosine(a, b))`
 from neuroenc.ranking import ahead
 
 Floats = NDArray[np.float64]

@@ -78,6 +78,19 @@ def own_rank(
     return Patterns(lambda cut: (a[:, cut], b[:, cut]), (len(a), a.shape[1]), weight).own_rank()
 
 
+def top_k(similarity: ArrayLike, k: int) -> float:
+    """Share of patterns whose own is among the `k` most similar; chance is k / n_stimuli.
+
+    Parameters
+    ----------
+    similarity : array of shape (n_stimuli, n_stimuli)
+        As `pattern_similarity` returns it. Of equal values the own counts as the last, behind it what is not
+        a number.
+    k : int
+    """
+    return float((ahead(similarity) < k).mean())
+
+
 class Patterns:
     """Measured patterns and those predicted of the same stimuli, read in blocks of neuroids.
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from neuroenc.evaluation.identification import own_rank, pattern_similarity
+from neuroenc.evaluation.identification import own_rank, pattern_similarity, top_k
 from neuroenc.ranking import ahead
 
 
@@ -24,11 +24,14 @@ def test_neuroids_of_weight_zero_or_without_value_have_no_say():
 def test_chance_and_perfection():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(200, 50))
-    assert (own_rank(a, a) == 0).all()
-    shuffled = own_rank(a, rng.normal(size=(200, 50)))
+    assert (own_rank(a, a) == 0).all() and top_k(pattern_similarity(a, a), 1) == 1
+    other = rng.normal(size=(200, 50))
+    shuffled = own_rank(a, other)
+    assert top_k(pattern_similarity(a, other), 50) == (shuffled < 50).mean()
     assert (shuffled < 1).mean() == pytest.approx(1 / 200, abs=0.02)
     assert (shuffled < 50).mean() == pytest.approx(0.25, abs=0.1)
 
 
 def test_constant_similarity_earns_nothing():
     assert (ahead(np.ones((10, 10))) == 9).all()
+    assert top_k(np.ones((10, 10)), 9) == top_k(np.full((10, 10), np.nan), 9) == 0
