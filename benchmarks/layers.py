@@ -48,6 +48,7 @@ SMALLER = {  # large for one core at full depth, where blocks are alike
     "blip": {"vision_config": TWO, "text_config": TWO}, "visual_bert": TWO,
     "flava": {"image_config": TWO, "text_config": TWO, "multimodal_config": TWO},
 }  # fmt: skip
+SIDES = {"samvit_base_patch16": 256, "mobilenetv5_300m": 256}  # px, of those that are meant for 1024 and 768
 
 
 def known() -> dict[str, Model]:
@@ -80,7 +81,9 @@ def known() -> dict[str, Model]:
         if names:
             rank = [next((i for i, size in enumerate(sizes) if size in n), len(sizes)) for n in names]
             name = min(zip(rank, map(len, names), names, strict=True))[2]
-            found[f"timm {name}"] = Model(extractor="timm", network=name, weights="random:0")
+            found[f"timm {name}"] = Model(
+                extractor="timm", network=name, weights="random:0", input_size=SIDES.get(name)
+            )
     families: dict[str, list[tuple[int, str]]] = {}
     for name in models.list_models(models):
         size = next(iter(models.get_model_weights(name))).meta["num_params"]
@@ -294,6 +297,8 @@ def check(model: Model) -> dict:
     model, entry = registry.resolve(asked)
     options = SMALLER.get(model.network, {})
     smaller = options or ({"layers": 2} if model.network in SHALLOW else {})
+    if asked.input_size:
+        smaller = {"input_size": asked.input_size}
     asked = asked.model_copy(update={"options": options})
     model = model.model_copy(update={"options": model.options | options})
     source = skeleton(model, entry)
