@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from neuroenc import __version__
+from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
 from neuroenc.errors import NeuroencError
 
@@ -96,6 +97,7 @@ def main() -> None:
     Commands in one process load their libraries once. The first that fails ends it.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    give_back()
     if os.environ.get("NEUROENC_TIMES"):
         counted = loading.Loading()
         atexit.register(lambda: print(counted.report(), file=sys.stderr))

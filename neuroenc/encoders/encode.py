@@ -287,7 +287,7 @@ def _fit_fold(
         found.append(_fit_member(shown, features, sides, Y, layers, options, membership, path))
         steps.update()
     scores = np.stack([member.model.best_score_ for member in found])
-    validation = np.stack([member.validation for member in found])
+    validation = [member.validation for member in found]
     if getattr(options, "layers", "select") == "stack":
         weight = stack_weights(validation, Y[sides.held])
     else:
@@ -309,7 +309,7 @@ def _fit_fold(
     delays = getattr(options, "delays", [])
     return FoldResult(
         sides, target,
-        spread(stack(np.stack([member.prediction for member in found]), weight)),
+        spread(stack([member.prediction for member in found], weight)),
         spread(stack(validation, weight)), chosen, spread(alpha), spread(scores),
         [Fit(sides.number, m.layers, m.model, target, w, m.centre, m.scale, delays)
          for m, w in zip(found, weight, strict=True)],
