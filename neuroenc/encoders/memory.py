@@ -6,6 +6,7 @@ X is on disk; of an X in memory nothing is copied but what is read of it at a ti
 from __future__ import annotations
 
 from neuroenc.blocks import BLOCK_BYTES
+from neuroenc.encoders.factorise import runs
 from neuroenc.encoders.solvers import BLAS_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
 
@@ -98,7 +99,7 @@ def factorised(n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fold
 
 def gaussian(
     n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fields: int = 193, n_alphas: int = 7,
-    n_folds: int = 5, itemsize: int = 4,
+    n_folds: int = 5, itemsize: int = 4, n_threads: int = 1,
 ) -> int:  # fmt: skip
     """Forecast `GaussianFieldCV`."""
     one = itemsize * n * n_channels
@@ -106,5 +107,33 @@ def gaussian(
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels) // 2
     weights = 4 * itemsize * n_targets * n_channels
     # what the libraries keep is there since the first of many fits
-    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds) - LIBRARIES - BLAS_BYTES
+    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds, n_threads=n_threads) - LIBRARIES - BLAS_BYTES
     return round(pooled + weights + max(pooling, solving))
+
+
+def banded(
+    n: int, p: int, n_targets: int, n_bands: int, n_alphas: int, *, n_candidates: int = 20, n_folds: int = 5,
+    itemsize: int = 4,
+) -> int:  # fmt: skip
+    """Forecast `BandedRidgeCV` and its refit to the training rows of the first fold."""
+    n_held = -(-n // n_folds)
+    n_fit = n - n_held
+    centred = itemsize * n * n_targets
+    scores = 4 * n_candidates * n_alphas * n_targets
+    operators = itemsize * 3 * len(runs(min(p, n_fit))) * n_held * min(p, n_fit)
+    if p <= n_fit:  # products of the columns
+        shared = itemsize * (2 * n * p + (n_folds + 1) * p * n_targets) + scores
+        fold = 8 * (n * p + 4 * p**2) + operators
+        solved = itemsize * n * p + 8 * (n * p + 5 * p**2) + itemsize * n * p + itemsize * 2 * p * n_targets
+        return round(LIBRARIES + centred + max(shared + fold, solved) + 3 * BLOCK_BYTES)
+    kernels = 8 * n_bands * n**2
+    decomposing = 8 * max(n**2 + n_fit**2 + n_held * n_fit, 3 * n_fit**2 + n_held * n_fit)
+    scoring = (8 + itemsize) * (n_fit**2 + n_held * n_fit) + operators
+    searching = kernels + scores + max(decomposing, scoring)
+    weights, dual = itemsize * p * n_targets, itemsize * n * n_targets
+    solving = kernels + dual + 8 * 3 * n**2 if p > n else 0
+    # the refit has rows and centred rows of its own, beside the weights of the first fit
+    again = itemsize * 2 * n_fit * n_targets + weights
+    refitting = max(8 * (n_bands + 3) * n_fit**2 + itemsize * n_fit * n_targets, weights)
+    peak = max(centred + max(searching, solving, dual + weights), again + refitting)
+    return round(LIBRARIES + peak + 3 * BLOCK_BYTES)
