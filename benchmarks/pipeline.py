@@ -153,12 +153,13 @@ def stages(folder: Path, epochs: int) -> Iterator[tuple[str, list[str], list[Pat
         inputs = [data[subject][0], f / f"{features}.nc", data[subject][1]]
         options = {"name": name, **options} | ({"max_epochs": epochs} if name in TRAINED else {})
         yield f"encode fit {name}, {subject}", *fit_of(stem, inputs, options)
-    for subject in data:
-        inputs = [data[subject][0], f / f"{subject}_ridge_predictions.nc"]
+    scored = {"subject": f / "subject_attention_predictions.nc", "wide": f / "wide_ridge_predictions.nc"}
+    for subject, predictions in scored.items():
+        inputs = [data[subject][0], predictions]
         out = f / f"{subject}_scores.nc"
         yield (f"evaluate score, {subject}", ["evaluate", "score", f"--responses={inputs[0]}",
                f"--predictions={inputs[1]}", "--options={}", f"--out={out}"], inputs, [out], {})  # fmt: skip
-    inputs, out = [data["subject"][0], f / "subject_ridge_predictions.nc"], f / "match.json"
+    inputs, out = [data["subject"][0], scored["subject"]], f / "match.json"
     yield ("decode match", ["decode", "match", f"--responses={inputs[0]}", f"--predictions={inputs[1]}",
            f"--out={out}"], inputs, [out], {})  # fmt: skip
     for name in ("ridge", "network"):

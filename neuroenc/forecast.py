@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroenc.arrays.contracts import REGION_PREFIX
 from neuroenc.blocks import BLOCK_BYTES, CHUNK
@@ -15,7 +16,7 @@ from neuroenc.errors import InputError
 from neuroenc.splits import Sizes, sizes
 
 START = 150  # MB of Python with the libraries of a stage without torch
-START_TORCH = 460
+START_TORCH = 500
 LABELS = 1600  # bytes of coordinates, and of what there is one of, for a neuroid
 TRAINED = ("attention", "semantic_transformer")
 
@@ -32,6 +33,8 @@ class Inputs(NamedTuple):
     """Of these"""
     n_predictions: int
     """Files of them"""
+    alike: NDArray[np.int64]
+    """Neuroids of each combination of regions"""
 
     @property
     def n_targets(self) -> int:
@@ -93,7 +96,7 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
-    n_layers, n_predictions, shown, parts = 1, 0, np.zeros(0), None
+    n_layers, n_predictions, shown, parts, alike = 1, 0, np.zeros(0), None, np.zeros(0, int)
     for path in paths:
         if Path(path).suffix != ".nc":
             continue
@@ -105,6 +108,9 @@ def look(paths: Sequence[str | Path]) -> Inputs:
                 n_predictions += "prediction" in file
                 if "response" in file:
                     shown = np.unique(file["stimulus_id"][:].astype(str))
+                    masks = [v[:] for k, v in file.items() if k.startswith(REGION_PREFIX)]
+                    masks.append(np.zeros(file["response"].shape[1], bool))
+                    alike = np.unique(np.array(masks), axis=1, return_counts=True)[1]
                 if "side" in file:
                     parts = file["stimulus_id"][:].astype(str), file["side"][:], file["inner"][:]
         except FileNotFoundError:
@@ -115,7 +121,7 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     if parts is not None:
         known = np.isin(parts[0], shown)
         split = sizes(parts[1][:, known], parts[2][:, known])
-    return Inputs(shapes, n_layers, len(shown), split, n_predictions)
+    return Inputs(shapes, n_layers, len(shown), split, n_predictions, alike)
 
 
 def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
@@ -167,10 +173,12 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
             n, width, n_targets, n_alphas, n_folds, itemsize=itemsize, n_threads=n_threads,
         )  # fmt: skip
         again = 4 * n_targets * (n_fitted + min(width, n_fitted))
-        return max(fit, again + solvers.forecast(n_fitted, width, 64, 1, n_folds, coef_in_memory=False))
+        return memory.LIBRARIES + max(
+            fit, again + solvers.forecast(n_fitted, width, 64, 1, n_folds, coef_in_memory=False)
+        )
     n_tokens, n_channels = (1, *shape[1:])[-2:]
     if name == "attention":
-        return _attention(of, options)
+        return _attention(of, options, n_threads)
     n_channels //= of.n_layers
     if name == "gaussian":
         n_fields = options.get("n_positions", 8) ** 2 * len(options.get("sizes", (0, 0, 0))) + 1
@@ -185,7 +193,7 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
     return memory.semantic_transformer(n, n_tokens, n_channels, n_targets, n_folds=n_folds, **given)
 
 
-def _attention(of: Inputs, options: Mapping[str, Any]) -> int:
+def _attention(of: Inputs, options: Mapping[str, Any], n_threads: int) -> int:
     """Forecast attention routing, bytes: a query for each region, hemisphere or target."""
     from neuroenc.encoders import memory
 
@@ -193,12 +201,16 @@ def _attention(of: Inputs, options: Mapping[str, Any]) -> int:
     n_tokens, n_channels = (1, *of.shapes["feature"][1:])[-2:]
     regions = sum(name.startswith(REGION_PREFIX) for name in of.shapes)
     asking = {"all": 1, "voxel": of.n_targets, "hemisphere": 2 * regions + 1}
-    n_queries = asking.get(options.get("queries", "region"), regions + 1)
+    queries = options.get("queries", "region")
+    n_queries = asking.get(queries, regions + 1)
+    patterns = {"n_patterns": len(of.alike), "n_alike": int(of.alike.max())}
+    if queries == "all":
+        patterns = {"n_patterns": 1, "n_alike": of.n_targets}
     given = {k: options[k] for k in ("n_dimensions", "n_hidden", "batch_size") if k in options}
     return memory.attention(
         of.split.n_train, n_tokens, n_channels, of.n_targets, n_queries, n_layers=of.n_layers,
-        n_folds=of.split.n_inner, n_patterns=None if options.get("queries") == "voxel" else 2 * n_queries,
-        solved=options.get("readout") != "gradient", **given,
+        n_folds=of.split.n_inner, solved=options.get("readout") != "gradient", n_threads=n_threads,
+        **given | ({} if queries == "voxel" else patterns),
     )  # fmt: skip
 
 
@@ -213,6 +225,7 @@ def stack(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
 def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     """Forecast a decoder of embeddings: the mean responses, the space of components, and the fit."""
     from neuroenc.decoders.target import WHOLE_BYTES
+    from neuroenc.encoders.memory import LIBRARIES
     from neuroenc.encoders.solvers import forecast
 
     assert of.split is not None
@@ -223,7 +236,8 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     rank = min(n, width)
     components = 4 * (n + of.n) * n_components + 8 * 2 * n_components * width
     whole = 8 * n * width <= WHOLE_BYTES
-    space = 8 * (3 * n * width if whole else 3 * rank**2) + 3 * BLOCK_BYTES
+    # a decomposition of the whole copies it, and has work space of four squares
+    space = 8 * (4 * n * width + 6 * rank**2 if whole else 3 * rank**2) + 3 * BLOCK_BYTES
     n_repetitions = 1
     if options.get("repeats") == "random":
         n_repetitions = -(-of.shapes["response"][0] // of.n)
@@ -236,10 +250,12 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         from neuroenc.decoders.network import BrainNetwork
 
         known = BrainNetwork().get_params()
-        network = BrainNetwork(**{k: v for k, v in options.items() if k in known})
+        network = BrainNetwork(
+            **{k: v for k, v in options.items() if k in known}, checkpoint="beside the output"
+        )
         fit = network.forecast({"1": of.n_targets}, n, n_threads=n_threads, n_folds=n_folds)
         start = START_TORCH
-    peak = max(of.averaging, held + components + max(space, fit))
+    peak = max(of.averaging, held + components + LIBRARIES + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
 
 

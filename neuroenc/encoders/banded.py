@@ -313,10 +313,11 @@ def _complete(
 
 def weights_of(X: Any, dual: Floats, band: Floats, strength: Floats, *, fit_intercept: bool) -> Floats:
     """Return the weights of the features, (n_targets, p), from those of the rows of X, (n, p)."""
-    gamma = strength / strength.sum(1, keepdims=True)
+    gamma = (strength / strength.sum(1, keepdims=True)).astype(dual.dtype)
     coef = np.empty((len(dual), X.shape[1]), dual.dtype)
     for cut in columns(max(X.shape[0], len(coef)), X.shape[1]):
         part = X[:, cut].astype(float)
         part = part - part.mean(0) if fit_intercept else part
-        coef[:, cut] = (dual @ part) * gamma[:, band[cut]]
+        coef[:, cut] = dual @ part.astype(dual.dtype)
+        coef[:, cut] *= gamma[:, band[cut]]
     return coef
