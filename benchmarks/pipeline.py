@@ -3,8 +3,10 @@
 `subject FOLDER` makes one NSD subject of random numbers in FOLDER (10,000 pictures, 30,000 trials, 15,724 voxels;
 four pooled layers of 4,096; tokens of 256 x 768 and 961 x 768; all in half precision) and a subject of 200,000
 voxels, and runs each stage on them as the command line runs it. `--scale 0.1` makes pictures, trials and voxels
-as much fewer, `--only WORD` runs stages whose name holds a word. What is there is not made again. `demo FOLDER`
-reads what Snakemake measured of a finished demo (logs/demo/benchmarks).
+as much fewer, `--only WORD` runs stages whose name holds a word, `--threads` is of the matrix library. What is
+there is not made again. `before FOLDER` runs on tokens of 2,500 pictures and 4,000 voxels the readouts that took
+more than they needed there when all features were held. `demo FOLDER` reads what Snakemake measured of a finished
+demo (logs/demo/benchmarks).
 
 Memory is that of the process and its children, sampled twenty times a second: anonymous (numbers it holds) and
 in all (pages of files too, which the system takes back at need). Outside the mathematics is the processor time
@@ -47,6 +49,10 @@ ENCODERS = {
     "factorised": ("tokens", {}), "gaussian": ("tokens", {}), "semantic_transformer": ("tokens", {}),
     "attention": ("tokens", {}), "attention961": ("tokens961", {"name": "attention"}),
 }  # fmt: skip
+# peak of the first version on 2,500 pictures of 256 x 768 tokens in half precision and 4,000 voxels, GB
+BEFORE = {"attention": "10.8", "ridge": "12.6", "factorised": "killed at 21"}
+BEFORE_SCALE, BEFORE_VOXELS = 0.25, 4000
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # as Snakemake sets them for a job
 TRAINED = ("attention", "attention961", "semantic_transformer", "network")
 
 
@@ -81,8 +87,8 @@ def write_features(folder: Path, name: str) -> None:
         made.publish(out)
 
 
-def make_subject(folder: Path, scale: float) -> None:
-    """Write stimuli, splits and responses of the two subjects."""
+def make_subject(folder: Path, scale: float, n_voxels: int) -> None:
+    """Write stimuli and responses of the two subjects."""
     n_shared, n_unique = round(N_SHARED * scale), round(N_UNIQUE * scale)
     ids = np.array([f"{i:05d}" for i in range(n_shared + n_unique)])
     side = np.where(np.arange(len(ids)) < n_shared, "test", "train")
@@ -93,7 +99,7 @@ def make_subject(folder: Path, scale: float) -> None:
     save(stimuli, folder / "stimuli.nc")
     n_wide_unique = round(N_WIDE_UNIQUE * scale)
     orders = {
-        "subject": (np.repeat(np.arange(len(ids)), REPEATS), round(N_VOXELS * scale)),
+        "subject": (np.repeat(np.arange(len(ids)), REPEATS), n_voxels),
         "wide": (
             np.r_[np.repeat(np.arange(n_shared), REPEATS), np.arange(n_shared, n_shared + n_wide_unique)],
             round(N_WIDE * scale),
@@ -143,19 +149,17 @@ def stages(folder: Path, epochs: int) -> Iterator[tuple[str, list[str], list[Pat
         yield (f"features write {name}", [__file__, str(f), name], [f / "stimuli.nc"], [f / f"{name}.nc"], {})
     fits = [(name, "subject", *found) for name, found in ENCODERS.items()] + [("ridge", "wide", "pooled", {})]
     for name, subject, features, options in fits:
-        options = {"name": name, **options} | ({"max_epochs": epochs} if name in TRAINED else {})
         stem = f / f"{subject}_{name}"
-        made = [Path(f"{stem}_predictions.nc"), Path(f"{stem}_weights.safetensors")]
         inputs = [data[subject][0], f / f"{features}.nc", data[subject][1]]
-        yield (f"encode fit {name}, {subject}", ["encode", "fit", f"--responses={inputs[0]}",
-               f"--features={inputs[1]}", f"--split={inputs[2]}", f"--options={json.dumps(options)}",
-               f"--out={made[0]}", f"--weights={made[1]}"], inputs, made, options)  # fmt: skip
-    for subject in data:
-        inputs = [data[subject][0], f / f"{subject}_ridge_predictions.nc"]
+        options = {"name": name, **options} | ({"max_epochs": epochs} if name in TRAINED else {})
+        yield f"encode fit {name}, {subject}", *fit_of(stem, inputs, options)
+    scored = {"subject": f / "subject_attention_predictions.nc", "wide": f / "wide_ridge_predictions.nc"}
+    for subject, predictions in scored.items():
+        inputs = [data[subject][0], predictions]
         out = f / f"{subject}_scores.nc"
         yield (f"evaluate score, {subject}", ["evaluate", "score", f"--responses={inputs[0]}",
                f"--predictions={inputs[1]}", "--options={}", f"--out={out}"], inputs, [out], {})  # fmt: skip
-    inputs, out = [data["subject"][0], f / "subject_ridge_predictions.nc"], f / "match.json"
+    inputs, out = [data["subject"][0], scored["subject"]], f / "match.json"
     yield ("decode match", ["decode", "match", f"--responses={inputs[0]}", f"--predictions={inputs[1]}",
            f"--out={out}"], inputs, [out], {})  # fmt: skip
     for name in ("ridge", "network"):
@@ -166,6 +170,14 @@ def stages(folder: Path, epochs: int) -> Iterator[tuple[str, list[str], list[Pat
     out = f / "retrieval.json"
     yield ("decode evaluate", ["decode", "evaluate", f"--embeddings={f / 'dec_ridge.nc'}", f"--out={out}"],
            [f / "dec_ridge.nc"], [out], {})  # fmt: skip
+
+
+def fit_of(stem: Path, inputs: list[Path], options: dict) -> tuple[list[str], list[Path], list[Path], dict]:
+    """Return the command of a fit of responses, features and split, its inputs, outputs and options."""
+    made = [Path(f"{stem}_predictions.nc"), Path(f"{stem}_weights.safetensors")]
+    command = ["encode", "fit", f"--responses={inputs[0]}", f"--features={inputs[1]}", f"--split={inputs[2]}",
+               f"--options={json.dumps(options)}", f"--out={made[0]}", f"--weights={made[1]}"]  # fmt: skip
+    return command, inputs, made, options
 
 
 def tree(pid: int) -> Iterator[int]:
@@ -193,14 +205,17 @@ def memory(pid: int) -> tuple[int, int]:
     return anonymous, resident
 
 
-def measure(arguments: list[str]) -> dict[str, float | str]:
+def measure(arguments: list[str], n_threads: int) -> dict[str, float | str]:
     """Run a stage in a process of its own."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     own = [] if arguments[0] == __file__ else ["-m", "neuroenc"]
     with tempfile.TemporaryFile("w+") as said:
         command = [sys.executable, *own, *arguments]
         with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=said, env=os.environ | {"NEUROENC_TIMES": "1"}
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=os.environ | dict.fromkeys(THREADS, str(n_threads)) | {"NEUROENC_TIMES": "1"},
         ) as process:
             anonymous = resident = 0
             while process.poll() is None:
@@ -221,10 +236,10 @@ def measure(arguments: list[str]) -> dict[str, float | str]:
     return {"processor": processor, "outside": outside, **peak}
 
 
-def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> None:
+def run_subject(folder: Path, scale: float, only: list[str], epochs: int, n_threads: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "wide_responses.nc").exists():
-        make_subject(folder, scale)
+        make_subject(folder, scale, round(N_VOXELS * scale))
     for name, arguments, inputs, outputs, options in stages(folder, epochs):
         lacking = [p.name for p in inputs if not p.exists()]
         wanted = any(word in name for word in only) if only else True
@@ -234,16 +249,42 @@ def run_subject(folder: Path, scale: float, only: list[str], epochs: int) -> Non
         if lacking:
             print(f"{name:38s} left out: there is no {', '.join(lacking)}")
             continue
-        found = measure(arguments)
-        forecast = megabytes(name, inputs, options)
-        disk = sum(p.stat().st_size for p in outputs if p.exists()) / 1e6
-        about = {"scale": scale, "forecast": forecast, "disk": disk, **found}
-        rounded = {k: round(v, 1) if isinstance(v, float) and k != "scale" else v for k, v in about.items()}
-        command = "python benchmarks/pipeline.py subject"
-        store([row(name, found["seconds"], unit="s", n=1, command=command, seed=0, **rounded)])
-        print(f"{name:38s}{found['seconds']:9.1f} s {found['anonymous']:8.0f} MB anonymous, {found['resident']:8.0f} "
-              f"in all, {forecast:8.0f} forecast, {disk:8.0f} on disk, "
-              f"{100 * found.get('outside', 0) / found.get('processor', np.inf):3.0f} % outside", flush=True)  # fmt: skip
+        about = {"scale": scale, "command": "python benchmarks/pipeline.py subject"}
+        run_stage(name, arguments, inputs, outputs, options, n_threads, about)
+
+
+def run_stage(
+    name: str, arguments: list[str], inputs: list[Path], outputs: list[Path], options: dict, n_threads: int,
+    about: dict,
+) -> None:  # fmt: skip
+    """Run a stage; keep and print what it took beside what was forecast."""
+    found = measure(arguments, n_threads)
+    forecast = megabytes(name, inputs, options, n_threads)
+    disk = sum(p.stat().st_size for p in outputs if p.exists()) / 1e6
+    figures = {"forecast": forecast, "disk": disk, **found}
+    figures = {k: round(v, 1) if isinstance(v, float) else v for k, v in figures.items()}
+    store([row(name, found["seconds"], unit="s", n=1, seed=0, threads=n_threads, **about, **figures)])
+    print(f"{name:38s}{found['seconds']:9.1f} s {found['anonymous']:8.0f} MB anonymous, {found['resident']:8.0f} "
+          f"in all, {forecast:8.0f} forecast, {disk:8.0f} on disk, "
+          f"{100 * found.get('outside', 0) / found.get('processor', np.inf):3.0f} % outside", flush=True)  # fmt: skip
+
+
+def run_before(folder: Path, epochs: int, n_threads: int) -> None:
+    """Run what the first version took too much memory for, on the same kind of input."""
+    folder.mkdir(parents=True, exist_ok=True)
+    responses, features, split = inputs = [
+        folder / f"{k}.nc" for k in ("subject_responses", "tokens", "splits")
+    ]
+    if not responses.exists():
+        make_subject(folder, BEFORE_SCALE, BEFORE_VOXELS)
+        (folder / "wide_responses.nc").unlink()
+    for _, arguments, _, outputs, _ in stages(folder, epochs):
+        if outputs[0] in (features, split) and not outputs[0].exists():
+            measure(arguments, n_threads)
+    for name, old in BEFORE.items():
+        options = {"name": name} | ({"max_epochs": epochs} if name in TRAINED else {})
+        run_stage(f"encode fit {name}, tokens of 2,500 pictures", *fit_of(folder / name, inputs, options),
+                  n_threads, {"before": old, "command": "python benchmarks/pipeline.py before"})  # fmt: skip
 
 
 def run_demo(folder: Path) -> list[dict]:
@@ -270,11 +311,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("demo", "subject"))
+    parser.add_argument("what", choices=("demo", "subject", "before"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--epochs", type=int, default=1, help="Of what is trained by gradient.")
+    parser.add_argument("--threads", type=int, default=1, help="Of the matrix library, as a job has them.")
     parser.add_argument("--fresh", action="store_true", help="Empty the folder first.")
     given = parser.parse_args()
     if given.what == "demo":
@@ -282,13 +324,16 @@ def main() -> None:
     else:
         if given.fresh:
             shutil.rmtree(given.folder, ignore_errors=True)
-        run_subject(given.folder, given.scale, given.only, given.epochs)
+        if given.what == "before":
+            run_before(given.folder, given.epochs, given.threads)
+        else:
+            run_subject(given.folder, given.scale, given.only, given.epochs, given.threads)
 
 
 def store(rows: list[dict]) -> None:
     """Keep rows beside those of other stages, in place of older ones."""
     known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    table = {(r["name"], r.get("scale")): r for r in known + rows}
+    table = {(r["name"], r.get("scale"), r.get("threads")): r for r in known + rows}
     write_json({"label": "pipeline", "rows": list(table.values())}, RESULTS)
 
 

@@ -34,6 +34,7 @@ from neuroenc.simulation import cortex
 from neuroenc.simulation.grade import KINDS, attention_in_boxes, truth_of
 from neuroenc.simulation.simulate import simulate, subject_scenes
 
+MEMORY = "\n## Memory, before and now\n"
 COMMAND = "snakemake bench_readouts"
 SEEDS = (0, 1, 2)
 SIZES = (100, 200, 400, 700)  # training pictures of the learning curve, then all
@@ -408,7 +409,11 @@ def main() -> None:
         if name != "draw":  # else tables and figure again, from the stored rows
             rows = [r for r in rows if r["recording"] != name] + bench(name, folder)
             write_json({"label": "readouts", "machine": machine(), "rows": rows}, path)
-    Path("benchmarks/RESULTS.md").write_text(markdown(rows))
+    page = Path("benchmarks/RESULTS.md")
+    known = page.read_text() if page.exists() else ""
+    page.write_text(
+        markdown(rows) + "".join(known.partition(MEMORY)[1:])
+    )  # which benchmarks/readme.py writes
     draw(rows, Path("docs/readouts.png"))
 
 

@@ -5,20 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from neuroenc.arrays.contracts import REGION_PREFIX
 from neuroenc.blocks import BLOCK_BYTES, CHUNK
 from neuroenc.errors import InputError
+from neuroenc.splits import Sizes, sizes
 
-START = 170  # MB of Python with the libraries of a stage without torch
-START_TORCH = 700
-READ = 200  # MB of the blocks that a fit reads and computes of at a time
+START = 150  # MB of Python with the libraries of a stage without torch
+START_TORCH = 500
+LABELS = 1600  # bytes of coordinates, and of what there is one of, for a neuroid
 TRAINED = ("attention", "semantic_transformer")
-TOKENS = ("factorised", "gaussian", *TRAINED)
 
 
-def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any]) -> float:
+class Inputs(NamedTuple):
+    """What is known of the files that a stage reads."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of their variables"""
+    n_layers: int
+    n: int
+    """Stimuli with responses"""
+    split: Sizes | None
+    """Of these"""
+    n_predictions: int
+    """Files of them"""
+    alike: NDArray[np.int64]
+    """Neuroids of each combination of regions"""
+
+    @property
+    def n_targets(self) -> int:
+        """Neuroids times time bins."""
+        return prod(self.shapes["response"][1:])
+
+    @property
+    def averaging(self) -> int:
+        """Bytes that averaging repeats takes: the mean, and a chunk of neuroids as it is read."""
+        each = min(CHUNK * (self.n_targets // self.shapes["response"][1]), self.n_targets)
+        return 4 * self.n * self.n_targets + 4 * self.shapes["response"][0] * each + 3 * BLOCK_BYTES
+
+
+def megabytes(
+    stage: str, inputs: Sequence[str | Path], options: Mapping[str, Any], n_threads: int = 1
+) -> float:
     """Forecast the memory a stage takes at its peak, MB.
 
     Parameters
@@ -26,99 +58,213 @@ def megabytes(stage: str, inputs: Sequence[str | Path], options: Mapping[str, An
     stage : str
         'encode fit', 'evaluate score', …; more may follow.
     inputs : sequence of path
-        Responses, features, predictions, as the stage is given them.
+        Responses, features, split, predictions, as the stage is given them.
     options : mapping
         Of its encoder or decoder.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    n_layers = 1
-    for path in inputs:
-        if Path(path).suffix == ".nc":
-            found, layers = look(path)
-            shapes |= found
-            n_layers = max(n_layers, len(layers))
-    if stage.startswith("encode fit"):
-        return encode_fit(shapes, n_layers, options)
-    if stage.startswith("evaluate score"):
-        return score(shapes)
-    if stage.startswith("decode match"):
-        return match(shapes)
-    if stage.startswith("features"):  # network, activations of a batch and its layers
-        return 4000.0
-    return 1000 + 8 * sum(Path(p).stat().st_size for p in inputs) / 1e6
-
-
-def look(path: str | Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """Return the shapes of the variables of a netCDF file, and its layers where it holds Features.
+    n_threads : int
+        Of the matrix library.
 
     Raises
     ------
     FileNotFoundError
-        It is still to be made.
+        An input is still to be made.
+    InputError
+        One is no netCDF.
+    """
+    forecasts = {
+        "encode fit": encode_fit, "encode stack": stack, "evaluate score": score, "decode match": match,
+        "decode fit": decode_fit,
+    }  # fmt: skip
+    for name, forecast in forecasts.items():
+        if stage.startswith(name):
+            return forecast(look(inputs), options, n_threads)
+    if stage.startswith("features"):  # network, activations of a batch and its layers
+        return 4000.0
+    return START + 8 * sum(Path(p).stat().st_size for p in inputs) / 1e6
+
+
+def look(paths: Sequence[str | Path]) -> Inputs:
+    """Read the shapes of variables, and how a split parts the stimuli that have responses.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is still to be made.
     InputError
         It is no netCDF.
     """
     import h5py
 
-    try:
-        with Path(path).open("rb") as raw, h5py.File(raw) as file:
-            shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
-            return shapes, str(file.attrs["layer"]).split(",") if "feature" in shapes else []
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error}. Delete it and make it again.") from None
+    shapes: dict[str, tuple[int, ...]] = {}
+    n_layers, n_predictions, shown, parts, alike = 1, 0, np.zeros(0), None, np.zeros(0, int)
+    for path in paths:
+        if Path(path).suffix != ".nc":
+            continue
+        try:
+            with Path(path).open("rb") as raw, h5py.File(raw) as file:
+                shapes |= {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+                if "feature" in file:
+                    n_layers = len(str(file.attrs["layer"]).split(","))
+                n_predictions += "prediction" in file
+                if "response" in file:
+                    shown = np.unique(file["stimulus_id"][:].astype(str))
+                    masks = [v[:] for k, v in file.items() if k.startswith(REGION_PREFIX)]
+                    masks.append(np.zeros(file["response"].shape[1], bool))
+                    alike = np.unique(np.array(masks), axis=1, return_counts=True)[1]
+                if "side" in file:
+                    parts = file["stimulus_id"][:].astype(str), file["side"][:], file["inner"][:]
+        except FileNotFoundError:
+            raise
+        except (OSError, KeyError) as error:
+            raise InputError(f"Cannot read {path}: {error}. Delete it and make it again.") from None
+    split = None
+    if parts is not None:
+        known = np.isin(parts[0], shown)
+        split = sizes(parts[1][:, known], parts[2][:, known])
+    return Inputs(shapes, n_layers, len(shown), split, n_predictions, alike)
 
 
-def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Mapping[str, Any]) -> float:
-    """Forecast a fit: mean responses and predictions, the weights of all layers, and what solving takes."""
-    n, n_targets = shapes["feature"][0], prod(shapes["response"][1:])
+def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
+    """Forecast a fit: what is held of each target, what solving takes, and what joins the predictions."""
+    from neuroenc.encoders.encode import ALONE, BLOCK_OF_NEUROIDS, TOGETHER, bytes_of_target
+
+    assert of.split is not None
     name = options.get("name", "ridge")
-    chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
-    held = 3 * 4 * n * n_targets + chunk
-    if name in TOKENS:
-        held += _readout(shapes, n_layers, options)
-        return (START_TORCH if name in TRAINED else START) + READ + held / 1e6
-    width = prod(shapes["feature"][1:]) // (1 if name == "banded" else n_layers)
-    if width < n:
-        held += 4 * n_layers * width * n_targets
-    if name == "ridge":
-        from neuroenc.encoders.solvers import forecast
+    n_times = of.n_targets // of.shapes["response"][1]
+    each = bytes_of_target(name, of.n, of.split, of.shapes["feature"], of.n_layers, options.get("delays", []))
+    n_targets = of.n_targets
+    if name in ALONE:
+        n_targets = min(n_targets, n_times * max(1, BLOCK_OF_NEUROIDS // (each * n_times)))
+    n_members = 1 if name in TOGETHER else of.n_layers
+    held = 4 * (of.n + of.split.n_train) * n_targets
+    # the last member is fitted beside what is kept of those before it
+    kept = (n_targets * each - held) * (1 - 1 / (n_members * of.split.n_folds))
+    solving = held + kept + _solving(of, name, n_targets, options, n_threads)
+    n_shown = of.split.n_test - (-of.split.n_train // of.split.n_inner)
+    predictions = 4 * n_shown * of.split.n_folds * of.n_targets
+    before = predictions if n_targets < of.n_targets else 0
+    peak = max(of.averaging * n_targets // of.n_targets, solving) + before
+    joined = predictions + (predictions if before else 0)
+    labels = LABELS * of.shapes["response"][1]
+    start = START_TORCH if name in TRAINED else START
+    return start + (labels + max(peak, joined)) / 1e6
 
-        held += forecast(n, width, n_targets, n_alphas=15, n_folds=5, coef_in_memory=False)
-    else:  # decompose features, or their kernels, whole in double precision
-        held += 8 * n * (3 * width if name == "pls" else n * (n_layers + 2)) + 3 * 8 * n * n_targets
-    return START + READ + held / 1e6
+
+def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], n_threads: int) -> int:
+    """Forecast what a fit takes over what is held of each target, bytes."""
+    from neuroenc.encoders import memory, solvers
+
+    assert of.split is not None
+    n, n_folds = of.split.n_train, of.split.n_inner
+    shape, n_fitted = of.shapes["feature"], n - n // n_folds
+    if name in ("ridge", "banded", "pls"):
+        width = prod(shape[1:]) * max(1, len(options.get("delays", [])))
+        n_alphas = options.get("alphas", (-1, 6, 15))[2]
+        itemsize = 8 if options.get("dtype") == "float64" else 4
+        if name == "banded":
+            return memory.banded(
+                n, width, n_targets, of.n_layers, n_alphas, n_folds=n_folds,
+                n_candidates=options.get("n_candidates", 20) if of.n_layers > 1 else 1, itemsize=itemsize,
+            )  # fmt: skip
+        width //= of.n_layers
+        if name == "pls":
+            return 8 * n * (3 * width + 3 * n_targets)
+        fit = solvers.forecast(
+            n, width, n_targets, n_alphas, n_folds, itemsize=itemsize, n_threads=n_threads,
+        )  # fmt: skip
+        again = 4 * n_targets * (n_fitted + min(width, n_fitted))
+        return memory.LIBRARIES + max(
+            fit, again + solvers.forecast(n_fitted, width, 64, 1, n_folds, coef_in_memory=False)
+        )
+    n_tokens, n_channels = (1, *shape[1:])[-2:]
+    if name == "attention":
+        return _attention(of, options, n_threads)
+    n_channels //= of.n_layers
+    if name == "gaussian":
+        n_fields = options.get("n_positions", 8) ** 2 * len(options.get("sizes", (0, 0, 0))) + 1
+        n_alphas = options.get("alphas", (-1, 5, 7))[2]
+        return memory.gaussian(
+            n, n_tokens, n_channels, n_targets, n_fields=n_fields, n_alphas=n_alphas, n_folds=n_folds,
+            n_threads=n_threads,
+        )  # fmt: skip
+    if name == "factorised":
+        return memory.factorised(n, n_tokens, n_channels, n_targets, n_folds=n_folds)
+    given = {k: options[k] for k in ("n_hidden", "batch_size") if k in options}
+    return memory.semantic_transformer(n, n_tokens, n_channels, n_targets, n_folds=n_folds, **given)
 
 
-def _readout(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Mapping[str, Any]) -> int:
-    """Forecast a readout of tokens, bytes."""
+def _attention(of: Inputs, options: Mapping[str, Any], n_threads: int) -> int:
+    """Forecast attention routing, bytes: a query for each region, hemisphere or target."""
     from neuroenc.encoders import memory
 
-    n, n_tokens, n_channels = shapes["feature"]
-    n_targets = prod(shapes["response"][1:])
-    if options["name"] != "attention":
-        readouts = {
-            "factorised": memory.factorised, "gaussian": memory.gaussian,
-            "semantic_transformer": memory.semantic_transformer,
-        }  # fmt: skip
-        return readouts[options["name"]](n, n_tokens, n_channels // n_layers, n_targets)
-    regions = sum(name.startswith(REGION_PREFIX) for name in shapes)
-    asking = {"all": 1, "voxel": n_targets, "hemisphere": 2 * regions + 1}
-    n_queries = asking.get(options.get("queries", "region"), regions + 1)
+    assert of.split is not None
+    n_tokens, n_channels = (1, *of.shapes["feature"][1:])[-2:]
+    regions = sum(name.startswith(REGION_PREFIX) for name in of.shapes)
+    asking = {"all": 1, "voxel": of.n_targets, "hemisphere": 2 * regions + 1}
+    queries = options.get("queries", "region")
+    n_queries = asking.get(queries, regions + 1)
+    patterns = {"n_patterns": len(of.alike), "n_alike": int(of.alike.max())}
+    if queries == "all":
+        patterns = {"n_patterns": 1, "n_alike": of.n_targets}
     given = {k: options[k] for k in ("n_dimensions", "n_hidden", "batch_size") if k in options}
     return memory.attention(
-        n, n_tokens, n_channels, n_targets, n_queries, n_layers=n_layers, **given,
-        n_patterns=None if options.get("queries") == "voxel" else 2 * n_queries,
-        solved=options.get("readout") != "gradient",
+        of.split.n_train, n_tokens, n_channels, of.n_targets, n_queries, n_layers=of.n_layers,
+        n_folds=of.split.n_inner, solved=options.get("readout") != "gradient", n_threads=n_threads,
+        **given | ({} if queries == "voxel" else patterns),
     )  # fmt: skip
 
 
-def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
+def stack(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
+    """Forecast a mixture of members: their predictions, those of a fold again, and the errors of a block."""
+    shown = of.shapes["prediction"][0] + of.shapes["validation"][0]
+    members = 4 * of.n_predictions * shown * of.n_targets
+    held = 4 * (of.n + 3 * shown) * of.n_targets  # with the mixture and the training rows
+    return START + (2 * members + held + LABELS * of.shapes["response"][1] + 8 * BLOCK_BYTES) / 1e6
+
+
+def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
+    """Forecast a decoder of embeddings: the mean responses, the space of components, and the fit."""
+    from neuroenc.decoders.target import WHOLE_BYTES
+    from neuroenc.encoders.memory import LIBRARIES
+    from neuroenc.encoders.solvers import forecast
+
+    assert of.split is not None
+    n, n_folds = of.split.n_train, of.split.n_inner
+    layers = options.get("layers")
+    width = prod(of.shapes["feature"][1:]) * (len(layers) if layers else of.n_layers) // of.n_layers
+    n_components = min(n, width, options.get("n_components", 100) or n)
+    rank = min(n, width)
+    components = 4 * (n + of.n) * n_components + 8 * 2 * n_components * width
+    whole = 8 * n * width <= WHOLE_BYTES
+    # a decomposition of the whole copies it, and has work space of four squares
+    space = 8 * (4 * n * width + 6 * rank**2 if whole else 3 * rank**2) + 3 * BLOCK_BYTES
+    n_repetitions = 1
+    if options.get("repeats") == "random":
+        n_repetitions = -(-of.shapes["response"][0] // of.n)
+    held = 4 * of.n * of.n_targets * (1 if n_repetitions == 1 else 1 + 2 * n_repetitions)
+    if options.get("name", "ridge") == "ridge":
+        n_alphas = options.get("alphas", (0, 6, 13))[2]
+        fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
+        start = START
+    else:
+        from neuroenc.decoders.network import BrainNetwork
+
+        known = BrainNetwork().get_params()
+        network = BrainNetwork(
+            **{k: v for k, v in options.items() if k in known}, checkpoint="beside the output"
+        )
+        fit = network.forecast({"1": of.n_targets}, n, n_threads=n_threads, n_folds=n_folds)
+        start = START_TORCH
+    peak = max(of.averaging, held + components + LIBRARIES + max(space, fit))
+    return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
+
+
+def score(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
     """Forecast scoring: the mean response to each stimulus, the test rows beside their predictions.
 
     A bootstrap of 1,000 samples holds some nine arrays of a block.
     """
+    shapes = of.shapes
     n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
     n_stimuli = shapes["training_stimulus_id"][0] + n_tested
     labels = 1600 * n_targets  # coordinates, and what there is one of per neuroid
@@ -128,8 +274,9 @@ def score(shapes: Mapping[str, tuple[int, ...]]) -> float:
     return START + (held + chunk + block) / 1e6
 
 
-def match(shapes: Mapping[str, tuple[int, ...]]) -> float:
+def match(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
     """Forecast identification by likelihood: validation rows and their predictions, in double precision."""
+    shapes = of.shapes
     n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
     n_training, n_held = shapes["training_stimulus_id"][0], shapes["validation"][0]
     single = 4 * (3 * n_training + 2 * n_tested + n_held) * n_targets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -60,6 +60,28 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         for number, validation in enumerate(_group_folds(group[train], options.n_inner, options.seed)):
             inner[fold, train[validation]] = number
     return _split(stimuli, options, side, inner)
+
+
+class Sizes(NamedTuple):
+    """Numbers of stimuli, of the largest fold."""
+
+    n_folds: int
+    n_train: int
+    n_test: int
+    n_inner: int
+    """Folds within training"""
+
+
+def sizes(side: NDArray[np.int8], inner: NDArray[np.int16]) -> Sizes:
+    """Count the stimuli of a split.
+
+    Parameters
+    ----------
+    side, inner : arrays of shape (n_folds, n_stimuli)
+        Of the stimuli that have responses.
+    """
+    n_train, n_test = (int((side == value).sum(1).max()) for value in (TRAIN, TEST))
+    return Sizes(len(side), n_train, n_test, max(1, int(inner.max(initial=0)) + 1))
 
 
 def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:

@@ -1,6 +1,7 @@
 """Memory that is forecast is what a stage takes: never less, and at most a fifth more."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neuroenc.arrays import save
-from neuroenc.forecast import START, megabytes
+from neuroenc import splits
+from neuroenc.arrays import CONTRACT, make_features, make_stimuli, save
+from neuroenc.config import Split
+from neuroenc.forecast import START, START_TORCH, megabytes
 from tests.conftest import toy_responses
 
 MEASURE = """
@@ -53,3 +56,73 @@ def test_scoring(tmp_path, n_stimuli, n_neuroids):
     measured = json.loads(subprocess.check_output([sys.executable, "-c", MEASURE, *files]))
     forecast = megabytes("evaluate score", files, {}) - START
     assert measured <= forecast <= 1.2 * measured + 20
+
+
+STAGE = """
+import json, sys
+from pathlib import Path
+from neuroenc.blocks import give_back
+from neuroenc.cli import app
+noun, options, *folders = sys.argv[1:]
+def run(folder):
+    given = [f"--{k}={folder}/{k}.nc" for k in ("responses", "features", "split")]
+    weights = [f"--weights={folder}/w.safetensors"] if noun == "encode" else []
+    app([noun, "fit", *given, f"--options={options}", f"--out={folder}/out.nc", *weights], standalone_mode=False)
+def high():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) * 1024
+give_back()
+run(folders[0])  # what imports take
+Path("/proc/self/clear_refs").write_text("5")
+before = high()
+run(folders[1])
+print(json.dumps((high() - before) / 1e6))
+"""
+
+
+def write(folder, n_stimuli, n_neuroids, shape):
+    """Write responses, features of two layers and a split."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    ids = np.array([f"p{i:04d}" for i in range(n_stimuli)])
+    feature = rng.standard_normal((n_stimuli, *shape), np.float32)
+    seen = feature.reshape(n_stimuli, -1)[:, :n_neuroids]
+    values = rng.standard_normal((n_stimuli, n_neuroids), np.float32)
+    values[:, : seen.shape[1]] += seen
+    save(toy_responses(rng, ids, values), folder / "responses.nc")
+    layer = np.repeat(["a", "b"], [shape[-1] // 2, shape[-1] - shape[-1] // 2])
+    attrs = dict.fromkeys(CONTRACT, "x") | {"layer": "a,b"}
+    save(
+        make_features(feature.astype("f2"), stimulus_id=ids, layer=layer, attrs=attrs), folder / "features.nc"
+    )
+    stimuli = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(n_stimuli), "split": np.full(n_stimuli, "train"),
+         "group": ids}, attrs={"dataset": "toy", "pixels": "none"},
+    )  # fmt: skip
+    save(splits.make(stimuli, Split(kind="stimulus", n_folds=1, test_fraction=0.1)), folder / "split.nc")
+
+
+@pytest.mark.parametrize(
+    ("noun", "options", "shape", "n_threads"),
+    [
+        ("encode", {"name": "ridge"}, (1200, 6000, 1600), 1),
+        ("encode", {"name": "ridge"}, (1200, 6000, 1600), 2),
+        ("encode", {"name": "banded", "n_candidates": 2}, (1000, 4000, 3000), 1),
+        ("encode", {"name": "banded", "n_candidates": 2}, (1000, 4000, 3000), 2),
+        ("decode", {"name": "ridge"}, (1500, 6000, 400), 1),
+        ("decode", {"name": "network", "max_epochs": 1, "n_hidden": 1024}, (1000, 8000, 400), 1),
+    ],
+)
+def test_fits(tmp_path, noun, options, shape, n_threads):
+    write(tmp_path / "small", 80, 30, (40,))
+    write(tmp_path / "large", *shape[:2], shape[2:])
+    folders = [str(tmp_path / name) for name in ("small", "large")]
+    arguments = [noun, json.dumps(options), *folders]
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(n_threads))
+    command = [sys.executable, "-c", STAGE, *arguments]
+    said = subprocess.check_output(command, env=environment, stderr=subprocess.DEVNULL)
+    measured = json.loads(said.splitlines()[-1])
+    inputs = [tmp_path / "large" / f"{name}.nc" for name in ("responses", "features", "split")]
+    start = START_TORCH if options["name"] == "network" else START
+    forecast = megabytes(f"{noun} fit", inputs, options, n_threads) - start
+    assert measured <= forecast <= 1.2 * measured

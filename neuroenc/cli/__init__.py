@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from neuroenc import __version__
+from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
 from neuroenc.errors import InputWarning, NeuroencError
 
@@ -99,6 +100,7 @@ def main() -> None:
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    give_back()
     if os.environ.get("NEUROENC_TIMES"):
         counted = loading.Loading()
         atexit.register(lambda: print(counted.report(), file=sys.stderr))

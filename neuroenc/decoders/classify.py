@@ -12,6 +12,7 @@ from tqdm import tqdm
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import average_repeats, check
 from neuroenc.blocks import columns
+from neuroenc.decoders.discriminants import discriminants
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.encode import transductive
 from neuroenc.encoders.ridge import RidgeCV
@@ -166,21 +167,17 @@ def fit_predict(
             ridge.alpha_ = np.where(silent, shared[:, None], ridge.alpha_.reshape(silent.shape)).ravel()
             ridge = ridge.refit(X, indicator)
         return np.asarray(ridge.predict(new)).reshape(len(new), len(label), n_classes).transpose(1, 0, 2)
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    out = np.full(
-        (len(label), len(new), n_classes), -np.inf
-    )  # a class that labels dealt anew lack is not chosen
-    rows = X[:]
+    # a class that labels dealt anew lack is not chosen
+    out = np.full((len(label), len(new), n_classes), -np.inf)
     for k, one in enumerate(label):
-        there = np.unique(one)
+        there, own = np.unique(one, return_inverse=True)
         if len(there) == 1:
             out[k][:, there] = 0
             continue
-        found = (
-            LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(rows, one).decision_function(new)
-        )
-        out[k][:, there] = np.stack([-found / 2, found / 2], 1) if len(there) == 2 else found
+        found = discriminants(X, own, new)
+        if len(there) == 2:  # how far from the boundary, on both sides
+            found = (found - found[:, ::-1]) / 2
+        out[k][:, there] = found
     return out
 
 

@@ -19,10 +19,11 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch.nn.functional import normalize
 
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.decoders import losses
 from neuroenc.decoders.residual import ResidualNetwork
 from neuroenc.decoders.target import Target, embeddings_of, rows_of
-from neuroenc.encoders import training
+from neuroenc.encoders import solvers, training
 from neuroenc.encoders.design import Design, is_whole
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows, same_length
 from neuroenc.encoders.ridge import RidgeCV
@@ -132,7 +133,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
                 f"{self.widths_[ragged[0]]} responses of subject {ragged[0]!r} are no epochs of "
                 f"{self.n_times} samples. Give channels times samples, flattened."
             )
-        stacked = np.concatenate([self._batch(v, s) for s, v in responses.items()])
+        stacked = Rows([self._checked(v, s) for s, v in responses.items()], list(range(len(responses))))
         truth = joined(list(embeddings.values()))
         fitted, held, start = [], [], 0
         for v in responses.values():
@@ -188,21 +189,23 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             own = f".s{subject}." in name  # the layers of the others see no batch
             parameter.requires_grad_(own or not (freeze or name.startswith("first")))
         X, y = join_rows(X, y)
-        X, y = as_numbers(X, "X", np.float32), embeddings_of(y)
-        same_length(X, y)
-        fitted, held = folds_of(self.cv, np.shape(X)[0])[0]
+        stacked, y = self._rows(X, subject), embeddings_of(y)
+        same_length(stacked, y)
+        fitted, held = folds_of(self.cv, len(stacked))[0]
         component = self.target_.transform(y)
-        self._start(self._batch(X, subject), component, fitted, subject)
-        self._train(self._batch(X, subject), component, fitted, held, checkpoint)
+        self._start(stacked, component, fitted, subject)
+        self._train(stacked, component, fitted, held, checkpoint)
         for parameter in self.module_.parameters():
             parameter.requires_grad_(True)
         return self
 
-    def forecast(self, widths: Mapping[str, int], n_samples: int) -> int:
+    def forecast(
+        self, widths: Mapping[str, int], n_samples: int, *, n_threads: int = 1, n_folds: int = 5
+    ) -> int:
         """Forecast the bytes training takes, over what X and y occupy.
 
-        Measured shares: weights stand 5.6 times (gradient, two moments, those of the best epoch), the
-        responses once more with the subject's number, a batch's hidden values four times a block.
+        Measured shares: weights stand 5.6 times (gradient, two moments, those of the best epoch), a batch's
+        hidden values four times a block. Before that the linear path starts at the ridge of the fitted rows.
 
         Parameters
         ----------
@@ -211,29 +214,35 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         n_samples : int
             Of all subjects; also the number of components, where it is smaller than `n_components` or that
             is None.
+        n_threads : int
+            Of the matrix library.
+        n_folds : int
+            Of `cv`; the first is held out.
         """
+        widest, n_out = max(widths.values()), min(n_samples, self.n_components or n_samples)
         with torch.device("meta"):
-            module = self._network(widths, min(n_samples, self.n_components or n_samples))
+            module = self._network(widths, n_out)
         weights = sum(p.numel() for p in module.parameters())
         hidden = self.batch_size * self.n_hidden * (4 * self.n_blocks + 3)
-        return round(4 * (5.6 * weights + n_samples * (max(widths.values()) + 1) + hidden) + 60 * 2**20)
+        batches = 6 * self.batch_size * widest
+        n_fitted = n_samples - n_samples // n_folds
+        starting = 4 * weights + solvers.forecast(n_fitted, widest, n_out, 13, 5, n_threads=n_threads)
+        return max(starting, round(4 * (5.6 * weights + batches + hidden) + 60 * 2**20))
 
     def _network(self, widths: Mapping[str, int], n_out: int) -> ResidualNetwork:
         return ResidualNetwork(widths, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times)
 
-    def _start(self, X: Floats, component: Floats, fitted: NDArray[np.int64], subject: str) -> None:
+    def _start(self, X: Rows, component: Floats, fitted: NDArray[np.int64], subject: str) -> None:
         """Start the linear path of a subject at the ridge of its fitted rows."""
-        width = self.widths_[subject]
-        mean = X[fitted] if X.ndim == 2 else X[fitted].mean(1)
         cv = max(2, min(5, len(fitted) // 2))  # a fold of one row has no R2
-        ridge = RidgeCV(np.logspace(0, 6, 13), cv=cv).fit(mean[:, :width], component[fitted])
+        ridge = RidgeCV(np.logspace(0, 6, 13), cv=cv).fit(X.responses(fitted), component[fitted])
         layer: Any = self.module_.first_straight[f"s{subject}"]
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(ridge.coef_)))
             layer.bias.copy_(torch.from_numpy(np.asarray(ridge.intercept_)))
 
     def _train(
-        self, X: Floats, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64],
+        self, X: Rows, component: Floats, fitted: NDArray[np.int64], held: NDArray[np.int64],
         checkpoint: str | Path | None,
     ) -> None:  # fmt: skip
         digest = hashlib.sha256(training.fingerprint(self, X, component).encode())
@@ -271,28 +280,34 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         error: torch.Tensor = ((decoded - true) ** 2).mean()
         return contrast + self.squared_error * error
 
-    def _batch(self, X: ArrayLike, subject: str) -> Floats:
-        """Responses of a subject, as wide as the widest, with its number behind."""
-        X = as_numbers(in_memory(X), "X", np.float32)
-        if X.ndim not in (2, 3) or not X.size:
-            raise InputError(
-                f"X has shape {X.shape}. Expected (n_samples, n_neuroids) or (n_samples, n_repetitions, "
-                "n_neuroids), one row or more."
-            )
+    def _rows(self, X: ArrayLike, subject: str) -> Rows:
+        """Responses of one subject as the module takes them."""
         if subject not in self.widths_:
             raise invalid("subject", subject, self.widths_)
-        if X.shape[-1] != self.widths_[subject]:
+        names = list(self.widths_)
+        return Rows([self._checked(X, subject)], [names.index(subject)], max(self.widths_.values()))
+
+    def _checked(self, X: ArrayLike, subject: str) -> Any:
+        """Check the responses of a subject; those that are read in parts are not read whole."""
+        found = X if isinstance(X, Design) else as_numbers(X, "X", np.float32)
+        if found.ndim not in (2, 3) or not min(found.shape):
             raise InputError(
-                f"Responses of {X.shape[-1]} neuroids, subject {subject!r} was fitted with "
+                f"X has shape {found.shape}. Expected (n_samples, n_neuroids) or (n_samples, n_repetitions, "
+                "n_neuroids), one row or more."
+            )
+        if found.shape[-1] != self.widths_[subject]:
+            raise InputError(
+                f"Responses of {found.shape[-1]} neuroids, subject {subject!r} was fitted with "
                 f"{self.widths_[subject]}. Use the same mask."
             )
-        if not np.isfinite(X).all():
-            bad = np.flatnonzero(~np.isfinite(X.reshape(-1, X.shape[-1])).all(0))
-            raise InputError(f"Responses have NaN or infinite values in neuroids {bad[:5].tolist()}.")
-        out = np.zeros((*X.shape[:-1], max(self.widths_.values()) + 1), np.float32)
-        out[..., : X.shape[-1]] = X
-        out[..., -1] = list(self.widths_).index(subject)
-        return out
+        bad = np.zeros(found.shape[-1], bool)
+        for cut in blocks(len(found), max(1, BLOCK_BYTES // (4 * int(np.prod(found.shape[1:]))))):
+            bad |= ~np.isfinite(found[cut].reshape(-1, len(bad))).all(0)
+        if bad.any():
+            raise InputError(
+                f"Responses have NaN or infinite values in neuroids {np.flatnonzero(bad)[:5].tolist()}."
+            )
+        return found
 
     def predict_components(self, X: ArrayLike, subject: str | None = None) -> Floats:
         """Predict in the space of components, (n_samples, n_components).
@@ -304,17 +319,63 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             Whose responses these are; the first one's.
         """
         check_is_fitted(self)
-        batch = self._batch(X, subject or self.subjects_[0])
-        return training.predict(self.module_, batch, batch_size=self.batch_size, device=self.device)
+        rows = self._rows(X, subject or self.subjects_[0])
+        return training.predict(self.module_, rows, batch_size=self.batch_size, device=self.device)
 
     def predict(self, X: ArrayLike, subject: str | None = None) -> Floats:
         """Predict embeddings, (n_samples, n_features)."""
         return self.target_.inverse(self.predict_components(X, subject))
 
 
+class Rows:
+    """Responses of subjects below each other, as wide as the widest, with the subject's number behind each.
+
+    A row is made where it is indexed, by numbers or a slice; of the responses nothing is copied.
+
+    Parameters
+    ----------
+    parts : list of arrays or Designs
+        (n_samples, n_neuroids), or all of them (n_samples, n_repetitions, n_neuroids).
+    numbers : list of int
+        Of the subjects.
+    width : int, optional
+        Of the widest that there is.
+    """
+
+    def __init__(self, parts: list[Any], numbers: list[int], width: int | None = None) -> None:
+        self.parts, self.numbers = parts, numbers
+        self.start = np.cumsum([0, *map(len, parts)])
+        self.width = width or max(part.shape[-1] for part in parts)
+        self.ndim = parts[0].ndim
+
+    def __len__(self) -> int:
+        return int(self.start[-1])
+
+    def __getitem__(self, index: Any) -> Floats:
+        rows = np.arange(len(self))[index]
+        out = np.zeros((len(rows), *self.parts[0].shape[1:-1], self.width + 1), np.float32)
+        which = np.searchsorted(self.start, rows, "right") - 1
+        for k in np.unique(which):
+            mine, part = which == k, self.parts[k]
+            out[mine, ..., : part.shape[-1]] = part[rows[mine] - self.start[k]]
+            out[mine, ..., -1] = self.numbers[k]
+        return out
+
+    def responses(self, rows: NDArray[np.int64]) -> Any:
+        """Return the responses of rows of one subject, of repetitions the mean; a Design is not read."""
+        k = int(np.searchsorted(self.start, rows[0], "right")) - 1
+        part, own = self.parts[k], rows - self.start[k]
+        if self.ndim == 2:
+            return part.take(own) if isinstance(part, Design) else part[own]
+        mean = np.empty((len(own), part.shape[-1]), np.float32)
+        for cut in blocks(len(own), max(1, BLOCK_BYTES // (4 * int(np.prod(part.shape[1:]))))):
+            mean[cut] = part[own[cut]].mean(1)
+        return mean
+
+
 def by_subject(
     X: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike | Mapping[str, ArrayLike]
-) -> tuple[dict[str, Floats], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the responses and the embeddings of each subject, row by row; those of one are named "1".
 
     Raises
@@ -329,20 +390,16 @@ def by_subject(
         raise InputError(
             f"Invalid names of subjects: {odd or 'none'}. Expected one or more, texts without a dot."
         )
-    responses, embeddings = {}, {}
+    responses: dict[str, Any] = {}
+    embeddings: dict[str, Any] = {}
     for s, values in given.items():
         if s not in wanted:
             raise invalid("subject", s, wanted)
         rows, targets = join_rows(values, wanted[s])
-        responses[s] = as_numbers(in_memory(rows), "X", np.float32)
+        responses[s] = rows if isinstance(rows, Design) else as_numbers(rows, "X", np.float32)
         embeddings[s] = embeddings_of(targets) if is_whole(targets) else rows_of(targets)
         same_length(responses[s], embeddings[s])
     return responses, embeddings
-
-
-def in_memory(values: Any) -> Any:
-    """Read what is read in parts."""
-    return values[:] if isinstance(values, Design) else values
 
 
 def joined(embeddings: list[Any]) -> Any:

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
-from neuroenc.encoders.banded_search import candidates, descend, kernels, search
+from neuroenc.encoders.banded_search import candidates, descend, eigh, kernels, search
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.inputs import check_alphas, check_enough, check_features, check_fit, folds_of
 from neuroenc.encoders.missing import Smoother, fill
@@ -98,7 +98,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         InputError
             An alpha is not above 0; bands do not name every column; as `RidgeCV`.
         """
-        alphas = check_alphas(self.alphas)
+        check_alphas(self.alphas)
         X, y = check_fit(self, X, y, dtype=self.dtype)
         dtype = X.dtype
         n, p = X.shape
@@ -114,15 +114,24 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         shape = y.shape[1:]
         Y = check_enough(y).astype(X.dtype)
         folds = folds_of(self.cv, n, groups, y)
+        y_mean = _centre(Y, fit_intercept=self.fit_intercept)
+        strength, best, dual = self._choose(X, Y, check_alphas(self.alphas), folds)
+        self.alpha_ = (1 / strength.sum(1)).reshape(shape)
+        self.gamma_ = (strength / strength.sum(1, keepdims=True)).reshape(*shape, -1)
+        self.best_score_ = best.reshape(shape)
+        self._solve(X, Y, y_mean, shape, dtype, dual)
+        return self
+
+    def _choose(self, X: Any, Y: Floats, alphas: Floats, folds: list[Any]) -> tuple[Floats, Floats, Any]:
+        """Choose the strengths of each target; where features outnumber rows also give weights of the rows.
+
+        The kernels of the spaces, which both take, are not kept.
+        """
         gammas = candidates(len(self.bands_), self.n_candidates, self.seed)
-        y_mean = np.nanmean(Y, 0, dtype=float) if self.fit_intercept else np.zeros(Y.shape[1])
-        Y = (Y - y_mean).astype(X.dtype)
-        wide = any(len(train) < p for train, _ in folds)
-        own = (
-            kernels(X, self._band, fit_intercept=self.fit_intercept)
-            if wide or self.n_gradient_steps
-            else None
-        )
+        wide = any(len(train) < X.shape[1] for train, _ in folds)
+        own: Any = None
+        if wide or self.n_gradient_steps:
+            own = kernels(X, self._band, fit_intercept=self.fit_intercept)
         which, alpha, best = search(
             X, own, Y, self._band, gammas, alphas, folds, self.n_kept, self.fit_intercept
         )
@@ -130,24 +139,24 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         whole = np.isfinite(Y).all(0)
         if self.n_gradient_steps and whole.any():
             strength[whole], best[whole] = descend(
-                own,
-                Y[:, whole],
-                strength[whole],
-                best[whole],
-                folds,
-                self.n_gradient_steps,
+                own, Y[:, whole], strength[whole], best[whole], folds, self.n_gradient_steps,
                 self.fit_intercept,
-            )
-        self.alpha_ = (1 / strength.sum(1)).reshape(shape)
-        self.gamma_ = (strength / strength.sum(1, keepdims=True)).reshape(*shape, -1)
-        self.best_score_ = best.reshape(shape)
-        self._solve(X, Y, y_mean, shape, dtype)
-        return self
+            )  # fmt: skip
+        dual = None
+        if X.shape[1] > len(X):
+            dual = solve_kernels(own, Y, strength, fit_intercept=self.fit_intercept)
+        return strength, best, dual
 
-    def _solve(self, X: Floats, Y: Floats, y_mean: Floats, shape: tuple[int, ...], dtype: Any) -> None:
+    def _solve(
+        self, X: Any, Y: Floats, y_mean: Floats, shape: tuple[int, ...], dtype: Any, dual: Any
+    ) -> None:
         strength = (self.gamma_ / np.asarray(self.alpha_)[..., None]).reshape(Y.shape[1], -1)
         self._x_mean = _mean(X) if self.fit_intercept else np.zeros(X.shape[1])
-        coef, more = solve_banded(X, Y, self._band, strength, fit_intercept=self.fit_intercept)
+        if dual is None:
+            coef, more = solve_banded(X, Y, self._band, strength, fit_intercept=self.fit_intercept)
+        else:
+            coef = weights_of(X, dual[0], self._band, strength, fit_intercept=self.fit_intercept)
+            more = dual[1]
         coef = coef.astype(dtype, copy=False)
         shift = np.concatenate([coef[t] @ self._x_mean for t in columns(X.shape[1], len(coef))])
         self.coef_ = coef.reshape(*shape, X.shape[1])
@@ -160,10 +169,17 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         made = copy(self)
         dtype = self.coef_.dtype
         X, y = check_fit(made, X, y, dtype=dtype if self.fit_intercept else float)
-        X = X if X.shape[1] > X.shape[0] else X[:]
-        Y = y.reshape(len(X), -1)
-        y_mean = np.nanmean(Y, 0, dtype=float) if self.fit_intercept else np.zeros(Y.shape[1])
-        made._solve(X, (Y - y_mean).astype(X.dtype), y_mean, self.intercept_.shape, dtype)
+        Y = y.reshape(len(X), -1).astype(X.dtype)
+        y_mean = _centre(Y, fit_intercept=self.fit_intercept)
+        dual = None
+        if X.shape[1] > len(X):
+            strength = (self.gamma_ / np.asarray(self.alpha_)[..., None]).reshape(Y.shape[1], -1)
+            own = kernels(X, self._band, fit_intercept=self.fit_intercept)
+            dual = solve_kernels(own, Y, strength, fit_intercept=self.fit_intercept)
+            del own
+        else:
+            X = X[:]
+        made._solve(X, Y, y_mean, self.intercept_.shape, dtype, dual)
         return made
 
     def predict(self, X: Any) -> Floats:
@@ -197,14 +213,31 @@ def _mean(X: Any) -> Floats:
     return np.concatenate([X[:, cut].mean(0, dtype=float) for cut in cuts])
 
 
+def _centre(Y: Floats, *, fit_intercept: bool) -> Floats:
+    """Take the mean of what is there off each target, in place; return it."""
+    y_mean = np.zeros(Y.shape[1])
+    for cut in columns(*Y.shape) if fit_intercept else []:
+        y_mean[cut] = np.nanmean(Y[:, cut], 0, dtype=float)
+        Y[:, cut] = Y[:, cut] - y_mean[cut]
+    return y_mean
+
+
+def _mixtures(strength: Floats) -> tuple[Floats, list[NDArray[np.int64]]]:
+    """List the mixtures of the spaces that targets have, and the targets of each."""
+    mixture = np.round(strength / strength.sum(1, keepdims=True), 12)
+    shared, group = np.unique(mixture, axis=0, return_inverse=True)
+    return shared, [np.flatnonzero(group.ravel() == g) for g in range(len(shared))]
+
+
 def solve_banded(
-    X: Any, Y: Floats, band: Floats, strength: Floats, *, fit_intercept: bool = True
+    X: Floats, Y: Floats, band: Floats, strength: Floats, *, fit_intercept: bool = True
 ) -> tuple[Floats, Floats]:
     """Solve for each target at its own strengths; targets of one mixture share a factorisation.
 
     Parameters
     ----------
     X : array of shape (n, p)
+        p <= n.
     Y : array of shape (n, n_targets)
         Centred; NaN where values are missing.
     band : array of int, (p,)
@@ -217,49 +250,74 @@ def solve_banded(
     y_mean : array of shape (n_targets,)
         To add to the mean that was taken off: 0 for targets that lack nothing.
     """
-    n, p = X.shape
-    coef = np.empty((Y.shape[1], p), Y.dtype)
-    y_mean = np.zeros(Y.shape[1])
+    coef, y_mean = np.empty((Y.shape[1], X.shape[1]), Y.dtype), np.zeros(Y.shape[1])
     lacks: Any = np.isnan(Y).any(0)
-    Y = Y.copy() if lacks.any() else Y
-
-    def complete(t: Floats, values: Floats, basis: Floats, alpha: Floats) -> None:
-        own = lacks[t]
-        if own.any():
-            smoother = Smoother.of(values, basis, basis[:0], fit_intercept=fit_intercept)
-            Y[:, t[own]] = fill(smoother, alpha[own], Y[:, t[own]].astype(float))
-            if fit_intercept:
-                y_mean[t[own]] = Y[:, t[own]].mean(0, dtype=float)
-                Y[:, t[own]] -= y_mean[t[own]].astype(Y.dtype)
-
-    mixture = np.round(strength / strength.sum(1, keepdims=True), 12)
-    shared, group = np.unique(mixture, axis=0, return_inverse=True)
-    if p <= n:
-        centred = X - X.mean(0, dtype=float) if fit_intercept else X.astype(float)
-        gram, cross = centred.T @ centred, centred.T.astype(X.dtype) @ np.where(lacks, 0, Y)
-    else:
-        own, dual = kernels(X, band, fit_intercept=fit_intercept), np.empty((len(coef), n))
-    for g, gamma in enumerate(shared):
-        t = np.flatnonzero(group == g)
-        alpha = 1 / strength[t].sum(1)
-        if p <= n:
-            scale = np.sqrt(gamma[band])
-            values, vectors = np.linalg.eigh(scale[:, None] * gram * scale)
-            if lacks[t].any():
-                root = np.sqrt(np.maximum(values, np.finfo(float).tiny))
-                complete(t, values, centred @ (scale[:, None] * vectors / root), alpha)
-                cross[:, t] = centred.T.astype(X.dtype) @ Y[:, t]
-            towards = (scale[:, None] * vectors).astype(X.dtype)
-            shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
-            coef[t] = (towards @ (towards.T @ cross[:, t] * shrink.astype(X.dtype))).T
-        else:
-            values, vectors = np.linalg.eigh(np.tensordot(gamma, own, 1))
-            complete(t, values, vectors, alpha)
-            shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
-            dual[t] = (vectors @ (vectors.T @ Y[:, t] * shrink)).T
-    if p > n:
-        for cut in columns(max(n, len(coef)), p):
-            part = X[:, cut].astype(float)
-            part = part - part.mean(0) if fit_intercept else part
-            coef[:, cut] = (dual @ part) * shared[group.ravel()][:, band[cut]]
+    centred = X - X.mean(0, dtype=float) if fit_intercept else X.astype(float)
+    gram, rows = centred.T @ centred, centred.T.astype(X.dtype)
+    cross = rows @ (np.where(lacks, 0, Y) if lacks.any() else Y)
+    for gamma, t in zip(*_mixtures(strength), strict=True):
+        alpha, scale = 1 / strength[t].sum(1), np.sqrt(gamma[band])
+        values, vectors = eigh(scale[:, None] * gram * scale)
+        if lacks[t].any():
+            root = np.sqrt(np.maximum(values, np.finfo(float).tiny))
+            basis = centred @ (scale[:, None] * vectors / root)
+            mine, y_mean[t] = _complete(values, basis, alpha, Y[:, t], fit_intercept=fit_intercept)
+            cross[:, t] = rows @ mine
+        towards = (scale[:, None] * vectors).astype(X.dtype)
+        shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
+        coef[t] = (towards @ (towards.T @ cross[:, t] * shrink.astype(X.dtype))).T
     return coef, y_mean
+
+
+def solve_kernels(own: Floats, Y: Floats, strength: Floats, *, fit_intercept: bool) -> tuple[Floats, Floats]:
+    """Solve for the weights of the rows, where features outnumber them.
+
+    Parameters
+    ----------
+    own : array of shape (n_bands, n, n)
+        Kernels of the spaces.
+    Y, strength, fit_intercept
+        As in `solve_banded`.
+
+    Returns
+    -------
+    dual : array of shape (n_targets, n)
+    y_mean : array of shape (n_targets,)
+    """
+    dual, y_mean = np.empty(Y.shape[::-1], Y.dtype), np.zeros(Y.shape[1])
+    for gamma, t in zip(*_mixtures(strength), strict=True):
+        values, vectors = eigh(np.tensordot(gamma, own, 1))
+        for cut in columns(len(Y), len(t)):
+            some = t[cut]
+            mine, alpha = Y[:, some], 1 / strength[some].sum(1)
+            if np.isnan(mine).any():
+                mine, y_mean[some] = _complete(values, vectors, alpha, mine, fit_intercept=fit_intercept)
+            shrink = 1 / (np.clip(values, 0, None)[:, None] + alpha)
+            dual[some] = (vectors @ (vectors.T @ mine * shrink)).T
+    return dual, y_mean
+
+
+def _complete(
+    values: Floats, basis: Floats, alpha: Floats, Y: Floats, *, fit_intercept: bool
+) -> tuple[Floats, Floats]:
+    """Fill in what targets lack; return them centred, and the mean that was taken off of those that do."""
+    lacks = np.isnan(Y).any(0)
+    out, y_mean = Y.copy(), np.zeros(Y.shape[1])
+    smoother = Smoother.of(values, basis, basis[:0], fit_intercept=fit_intercept)
+    out[:, lacks] = fill(smoother, alpha[lacks], Y[:, lacks].astype(float))
+    if fit_intercept:
+        y_mean[lacks] = out[:, lacks].mean(0, dtype=float)
+        out[:, lacks] -= y_mean[lacks].astype(Y.dtype)
+    return out, y_mean
+
+
+def weights_of(X: Any, dual: Floats, band: Floats, strength: Floats, *, fit_intercept: bool) -> Floats:
+    """Return the weights of the features, (n_targets, p), from those of the rows of X, (n, p)."""
+    gamma = (strength / strength.sum(1, keepdims=True)).astype(dual.dtype)
+    coef = np.empty((len(dual), X.shape[1]), dual.dtype)
+    for cut in columns(max(X.shape[0], len(coef)), X.shape[1]):
+        part = X[:, cut].astype(float)
+        part = part - part.mean(0) if fit_intercept else part
+        coef[:, cut] = dual @ part.astype(dual.dtype)
+        coef[:, cut] *= gamma[:, band[cut]]
+    return coef

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import ranking
-from neuroenc.blocks import columns
+from neuroenc.blocks import blocks, columns
 from neuroenc.encoders.factorise import Fold, covers, operators, project, score
 from neuroenc.encoders.missing import Smoother
+from neuroenc.encoders.solvers import target_block
 from neuroenc.real import varies
 
 Floats = NDArray[Any]
@@ -61,10 +63,19 @@ def kernels(X: Any, band: Floats, *, fit_intercept: bool) -> Floats:
     return out
 
 
+def eigh(kernel: Floats) -> tuple[Floats, Floats]:
+    """Eigenvalues and vectors of a symmetric matrix, in whose place the vectors are written."""
+    found: tuple[Floats, Floats] = scipy.linalg.eigh(
+        kernel.T, driver="evd", overwrite_a=True, check_finite=False
+    )
+    return found
+
+
 class Spaces(NamedTuple):
     """The training rows of a fold, from which ridge on every mixture of the spaces is decomposed.
 
-    With more columns than training rows by the kernels of the spaces, else by the products of the columns.
+    With more columns than training rows by the kernels of the spaces, which are mixed before the rows of the
+    fold are taken from them and centred; else by the products of the columns.
     """
 
     band: Floats
@@ -72,11 +83,13 @@ class Spaces(NamedTuple):
     centre: Floats
     """(p,): mean of the training rows"""
     own: Floats
-    """(p, p), or kernels of the training rows, (n_bands, n_train, n_train)"""
+    """(p, p), or kernels of all rows, (n_bands, n, n)"""
     fitted: Floats
-    """(n_train, p), less the centre; empty if there are kernels"""
+    """(n_train, p), less the centre; if there are kernels the numbers of these rows"""
     held: Floats
-    """(n_held, p), less the centre, or kernels of the held rows, (n_bands, n_held, n_train)"""
+    """(n_held, p), less the centre, or the numbers of these rows"""
+    centred: bool
+    """Whether the mean of the training rows is taken off kernels"""
 
     @property
     def dual(self) -> bool:
@@ -90,18 +103,12 @@ class Spaces(NamedTuple):
         centre = fitted.mean(0) if fit_intercept else np.zeros(X.shape[1])
         fitted -= centre
         shown -= centre
-        return cls(band, centre, fitted.T @ fitted, fitted, shown)
+        return cls(band, centre, fitted.T @ fitted, fitted, shown, fit_intercept)
 
-    @classmethod
-    def of_kernels(cls, own: Floats, band: Floats, train: Any, held: Any, *, fit_intercept: bool) -> Self:
-        """Take the rows of a fold, and the mean of its training rows off each kernel."""
-        fitted, shown = own[:, train[:, None], train], own[:, held[:, None], train]
-        if fit_intercept:
-            level = fitted.mean(1, keepdims=True)
-            total = level.mean(2, keepdims=True)
-            shown -= level + shown.mean(2, keepdims=True) - total
-            fitted -= level + level.transpose(0, 2, 1) - total
-        return cls(band, np.zeros(0), fitted, np.zeros((0, 0)), shown)
+    def mixed(self, gamma: Floats) -> tuple[Floats, Floats]:
+        """Mix the kernels: those of the training rows, (n_train, n_train), and of the held with them."""
+        kernel = np.tensordot(gamma, self.own, 1)
+        return _of_fold(kernel, self.fitted, self.held, fit_intercept=self.centred)
 
     def decompose(self, gamma: Floats) -> tuple[Floats, Floats, Floats]:
         """Decompose columns scaled by sqrt(gamma).
@@ -113,11 +120,12 @@ class Spaces(NamedTuple):
             their products with the columns, and the held rows in it.
         """
         if self.dual:
-            values, towards = np.linalg.eigh(np.tensordot(gamma, self.own, 1))
-            return values, towards, np.tensordot(gamma, self.held, 1) @ towards
+            fitted, held = self.mixed(gamma)
+            values, towards = eigh(fitted)
+            return values, towards, held @ towards
         used = np.flatnonzero(gamma[self.band] > NEGLIGIBLE)
         scale = np.sqrt(gamma[self.band[used]])
-        values, vectors = np.linalg.eigh(scale[:, None] * self.own[np.ix_(used, used)] * scale)
+        values, vectors = eigh(scale[:, None] * self.own[np.ix_(used, used)] * scale)
         towards = np.zeros((len(self.band), len(used)))
         towards[used] = scale[:, None] * vectors
         return values, towards, self.held @ towards
@@ -131,6 +139,16 @@ class Spaces(NamedTuple):
         return Smoother.of(values, basis, away * root, fit_intercept=fit_intercept)
 
 
+def _of_fold(kernel: Floats, train: Any, held: Any, *, fit_intercept: bool) -> tuple[Floats, Floats]:
+    """Take the rows of a fold out of a kernel, and the mean of its training rows off."""
+    fitted, shown = kernel[np.ix_(train, train)], kernel[np.ix_(held, train)]
+    if fit_intercept:
+        level = fitted.mean(0)
+        shown -= level + shown.mean(1, keepdims=True) - level.mean()
+        fitted -= level + level[:, None] - level.mean()
+    return fitted, shown
+
+
 def search(
     X: Any, own: Any, Y: Floats, band: Floats, gammas: Floats, alphas: Floats, folds: list[Any],
     n_kept: int, fit_intercept: bool,
@@ -141,7 +159,7 @@ def search(
     for all targets; the others only where a candidate is among the `n_kept` best.
     """
     lacks = np.isnan(Y).any(0)
-    incomplete, Y = Y[:, lacks].astype(float), np.where(lacks, 0, Y)
+    incomplete, Y = Y[:, lacks].astype(float), np.where(lacks, 0, Y) if lacks.any() else Y
     n, p = X.shape
     centred, total = np.zeros((n, 0), Y.dtype), np.zeros((0, Y.shape[1]), Y.dtype)
     projected = [total] * len(folds)
@@ -156,7 +174,7 @@ def search(
             going = _best(scores.max(1), n_kept)
         dual, rest = len(train) < p, covers([train, held], n)
         if dual:
-            spaces = Spaces.of_kernels(own, band, train, held, fit_intercept=fit_intercept)
+            spaces = Spaces(band, np.zeros(0), own, train, held, fit_intercept)
         else:
             spaces = Spaces.of_columns(centred, band, train, held, fit_intercept=fit_intercept)
         for c, gamma in enumerate(gammas):
@@ -170,11 +188,12 @@ def search(
                 Fold(train, held, dual, centre, towards, [], rest, away), np.clip(values, 0, None), alphas,
                 Y.dtype, tolerance=SEARCH_TOLERANCE,
             )  # fmt: skip
-            rows: Any = slice(None) if len(t) == Y.shape[1] else t
-            scores[c][:, rows] += score(
-                fold, centred, Y[:, rows], total[:, rows], projected[number][:, rows],
-                fit_intercept=fit_intercept,
-            )  # fmt: skip
+            for cut in blocks(len(t), target_block(len(held), fold.mixing.shape[1], Y.itemsize)):
+                rows: Any = cut if len(t) == Y.shape[1] else t[cut]
+                scores[c][:, rows] += score(
+                    fold, centred, Y[:, rows], total[:, rows], projected[number][:, rows],
+                    fit_intercept=fit_intercept,
+                )  # fmt: skip
             mine = going[c][lacks]
             if mine.any():
                 smoother = spaces.smoother(values, towards, away, fit_intercept=fit_intercept)
@@ -212,13 +231,15 @@ def descend(
     kept, kept_score = theta.copy(), best.copy()
     problems = []
     for train, held in folds:
-        spaces = Spaces.of_kernels(own, np.zeros(0), train, held, fit_intercept=fit_intercept)
+        fitted, other = map(
+            np.stack, zip(*(_of_fold(k, train, held, fit_intercept=fit_intercept) for k in own), strict=True)
+        )
         truth, target = Y[held], Y[train]
         if fit_intercept:
             target, truth = target - target.mean(0), truth - target.mean(0)
         # what does not vary in a fold scores 0 there, whatever the strengths
         spread = np.where(varies(truth), ((truth - truth.mean(0)) ** 2).sum(0), np.inf)
-        problems.append((spaces.own, spaces.held, target, truth, spread))
+        problems.append((fitted, other, target, truth, spread))
     warm: list[tuple[Any, Any]] = [(None, None)] * len(folds)
     for _ in tqdm(range(n_steps + 1), desc="descent", disable=None):
         delta, score_now, slope = np.exp(theta), np.zeros(theta.shape[1]), np.zeros(theta.shape)

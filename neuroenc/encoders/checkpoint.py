@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import nn
 
 from neuroenc import ranking
@@ -64,13 +64,13 @@ class Run:
             steps[k] = float(state["step"])
         size = sum(v.numel() * v.element_size() + 512 for v in tensors.values()) + 2**16
         with atomic(path, size=size) as partial:
-            partial.write_bytes(save(
-                {k: v.contiguous().cpu().clone() for k, v in tensors.items()},
+            save_file(
+                {k: v.contiguous().cpu() for k, v in tensors.items()}, partial,
                 {
                     "history": json.dumps(self.history), "steps": json.dumps(steps),
                     "fingerprint": fingerprint,
                 },
-            ))  # fmt: skip
+            )  # fmt: skip
 
     def resume(self, path: Path, fingerprint: str) -> None:
         """Go on from a file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,9 @@ Floats = NDArray[Any]
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
 TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
 ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
-BLOCK_OF_NEUROIDS = 768 * 2**20  # bytes of their averaged responses: 20,000 at 10,000 stimuli
+BLOCK_OF_NEUROIDS = (
+    3 * 2**30
+)  # bytes that are held of them: 17,000 of 10,000 stimuli and four layers of 4,096
 
 
 class Fit(NamedTuple):
@@ -193,8 +195,8 @@ def encode_in_blocks(
 ) -> Iterator[tuple[xr.Dataset, list[Fit]]]:  # fmt: skip
     """Fit an encoder to one block of neuroids after the other, so that memory is bounded.
 
-    A block has `BLOCK_OF_NEUROIDS` bytes of responses, averaged over repeats; what fits is one block, and so
-    are all neuroids of an encoder that learns from them together. A stack in blocks shares its common form
+    Of a block `BLOCK_OF_NEUROIDS` bytes are held (`bytes_of_target`); what fits is one block, and so are all
+    neuroids of an encoder that learns from them together. A stack in blocks shares its common form
     (`stack_weights`) within each.
 
     Parameters
@@ -207,9 +209,13 @@ def encode_in_blocks(
     predictions, fits
         As `encode` returns them; the targets of the fits are numbered over all neuroids.
     """
-    response = responses["response"]
+    response, ids = responses["response"], np.unique(responses["stimulus_id"].values)
     n_times = int(np.prod(response.shape[2:]))
-    each = 4 * n_times * len(np.unique(responses["stimulus_id"].values))
+    known = np.isin(split["stimulus_id"].values, ids)
+    each = n_times * bytes_of_target(
+        options.name, len(ids), splits.sizes(split["side"].values[:, known], split["inner"].values[:, known]),
+        features["feature"].shape, len(set(features["layer"].values)), getattr(options, "delays", []),
+    )  # fmt: skip
     size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
     for cut in blocks(response.shape[1], size):
         neuroids = ALL if size >= response.shape[1] else cut
@@ -217,6 +223,38 @@ def encode_in_blocks(
             responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids
         )
         yield predictions, [fit._replace(neuroid=fit.neuroid + cut.start * n_times) for fit in fits]
+
+
+def bytes_of_target(
+    name: str, n: int, size: splits.Sizes, shape: Sequence[int], n_layers: int, delays: Sequence[int]
+) -> int:
+    """Count what is held of a target while all layers and folds are fitted.
+
+    Its mean responses to n stimuli, those of the training stimuli beside them, and of each member and fold
+    its predictions and weights.
+
+    Parameters
+    ----------
+    name : str
+        Of the encoder.
+    n : int
+        Stimuli with responses.
+    size : Sizes
+        Of the split.
+    shape : sequence of int
+        Of the features of all layers, (n, n_features) or (n, n_tokens, n_channels).
+    n_layers : int
+    delays : sequence of int
+    """
+    n_members = 1 if name in TOGETHER else n_layers
+    if name in TOKENS and len(shape) == 3:
+        n_weights = shape[1] + shape[2] // n_members
+    else:
+        n_weights = int(np.prod(shape[1:])) // n_members * max(1, len(delays))
+        if name == "ridge":  # of the rows, where these are fewer
+            n_weights = min(n_weights, size.n_train)
+    n_held = -(-size.n_train // size.n_inner)
+    return 4 * (n + size.n_train + size.n_folds * n_members * (size.n_test + n_held + n_weights))
 
 
 def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:
@@ -287,7 +325,7 @@ def _fit_fold(
         found.append(_fit_member(shown, features, sides, Y, layers, options, membership, path))
         steps.update()
     scores = np.stack([member.model.best_score_ for member in found])
-    validation = np.stack([member.validation for member in found])
+    validation = [member.validation for member in found]
     if getattr(options, "layers", "select") == "stack":
         weight = stack_weights(validation, Y[sides.held])
     else:
@@ -309,7 +347,7 @@ def _fit_fold(
     delays = getattr(options, "delays", [])
     return FoldResult(
         sides, target,
-        spread(stack(np.stack([member.prediction for member in found]), weight)),
+        spread(stack([member.prediction for member in found], weight)),
         spread(stack(validation, weight)), chosen, spread(alpha), spread(scores),
         [Fit(sides.number, m.layers, m.model, target, w, m.centre, m.scale, delays)
          for m, w in zip(found, weight, strict=True)],

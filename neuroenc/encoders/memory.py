@@ -6,6 +6,7 @@ X is on disk; of an X in memory nothing is copied but what is read of it at a ti
 from __future__ import annotations
 
 from neuroenc.blocks import BLOCK_BYTES
+from neuroenc.encoders.factorise import runs
 from neuroenc.encoders.solvers import BLAS_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
 
@@ -18,8 +19,8 @@ POOLED_BYTES = 256 * 2**20  # of features under fields held at a time
 
 def attention(
     n: int, n_tokens: int, n_channels: int, n_targets: int, n_queries: int, *, n_patterns: int | None = None,
-    n_layers: int = 1, n_folds: int = 5, n_dimensions: int = 128, n_hidden: int = 256, batch_size: int = 32,
-    solved: bool = True,
+    n_alike: int | None = None, n_threads: int = 1, n_layers: int = 1, n_folds: int = 5,
+    n_dimensions: int = 128, n_hidden: int = 256, batch_size: int = 32, solved: bool = True,
 ) -> int:  # fmt: skip
     """Forecast `AttentionRouting`.
 
@@ -29,7 +30,9 @@ def attention(
         n_channels of all layers together.
     n_patterns : int, optional
         Combinations of regions; None: a query for each target.
-    n_layers, n_folds, n_dimensions, n_hidden, batch_size : int
+    n_alike : int, optional
+        Targets of the most frequent combination; None: as many as of the others.
+    n_threads, n_layers, n_folds, n_dimensions, n_hidden, batch_size : int
     solved : bool
         Whether the readout is solved by ridge too.
     """
@@ -42,7 +45,10 @@ def attention(
     kept = min(max(ROUTED_BYTES, 4 * n * d), 4 * n * d * groups)
     batches = _batches(batch_size * n_tokens * n_channels)
     routing = 4 * (2 * weights + tokens * 3 * d) + batches
-    solving = kept + max(routing, 8 * n * d + ridge(n, d, -(-n_targets // groups), 13, n_folds))
+    # the targets of a combination are taken out of all
+    alike = n_alike or -(-n_targets // groups)
+    solved_at_once = 8 * n * d + 4 * n * alike + ridge(n, d, alike, 13, n_folds, n_threads=n_threads)
+    solving = kept + max(routing, solved_at_once)
     after = solving if solved else 0
     return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step + batches, after)
 
@@ -55,7 +61,8 @@ def semantic_transformer(
     at_once = min(256, n_targets)
     weights = n_targets * (6 * n_hidden + 7 + n_tokens + n_channels) + 6 * n_channels * n_hidden
     warped = batch_size * n_tokens * (6 * n_channels + 6 * n_targets)
-    step = 4.5 * (4.6 * weights + warped + batch_size * at_once * n_tokens * 4)
+    # of four bytes a number, and what the allocator leaves between them
+    step = 4.8 * (4.6 * weights + warped + batch_size * at_once * n_tokens * 4)
     step += _batches(batch_size * n_tokens * n_channels)
     return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step, 0)
 
@@ -74,7 +81,7 @@ def _trained(
     scaling = 5 * min(BLOCK_BYTES, 4 * (n - held) * n_tokens * n_channels)
     standardising = 5 * min(BLOCK_BYTES, 8 * n * n_targets)
     shown = 4 * held * n_targets
-    scoring = 4 * 4.6 * weights + 4 * shown + 5 * min(BLOCK_BYTES, 2 * shown)
+    scoring = 4 * weights + 4 * shown + 5 * min(BLOCK_BYTES, 2 * shown)
     peak = max(scaling, standardising, step, after + 2 * shown, scoring)
     return round(LIBRARIES + 4 * n * n_targets + peak)
 
@@ -98,7 +105,7 @@ def factorised(n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fold
 
 def gaussian(
     n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fields: int = 193, n_alphas: int = 7,
-    n_folds: int = 5, itemsize: int = 4,
+    n_folds: int = 5, itemsize: int = 4, n_threads: int = 1,
 ) -> int:  # fmt: skip
     """Forecast `GaussianFieldCV`."""
     one = itemsize * n * n_channels
@@ -106,5 +113,33 @@ def gaussian(
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels) // 2
     weights = 4 * itemsize * n_targets * n_channels
     # what the libraries keep is there since the first of many fits
-    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds) - LIBRARIES - BLAS_BYTES
+    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds, n_threads=n_threads) - LIBRARIES - BLAS_BYTES
     return round(pooled + weights + max(pooling, solving))
+
+
+def banded(
+    n: int, p: int, n_targets: int, n_bands: int, n_alphas: int, *, n_candidates: int = 20, n_folds: int = 5,
+    itemsize: int = 4,
+) -> int:  # fmt: skip
+    """Forecast `BandedRidgeCV` and its refit to the training rows of the first fold."""
+    n_held = -(-n // n_folds)
+    n_fit = n - n_held
+    centred = itemsize * n * n_targets
+    scores = 4 * n_candidates * n_alphas * n_targets
+    operators = itemsize * 3 * len(runs(min(p, n_fit))) * n_held * min(p, n_fit)
+    if p <= n_fit:  # products of the columns
+        shared = itemsize * (2 * n * p + (n_folds + 1) * p * n_targets) + scores
+        fold = 8 * (n * p + 4 * p**2) + operators
+        solved = itemsize * n * p + 8 * (n * p + 5 * p**2) + itemsize * n * p + itemsize * 2 * p * n_targets
+        return round(LIBRARIES + centred + max(shared + fold, solved) + 2 * BLOCK_BYTES)
+    kernels = 8 * n_bands * n**2
+    decomposing = 8 * max(n**2 + n_fit**2 + n_held * n_fit, 3 * n_fit**2 + n_held * n_fit)
+    scoring = (8 + itemsize) * (n_fit**2 + n_held * n_fit) + operators
+    searching = kernels + scores + max(decomposing, scoring)
+    weights, dual = itemsize * p * n_targets, itemsize * n * n_targets
+    solving = kernels + dual + 8 * 3 * n**2 if p > n else 0
+    # the refit has rows and centred rows of its own, beside the weights of the first fit
+    again = itemsize * 2 * n_fit * n_targets + weights
+    refitting = max(8 * (n_bands + 3) * n_fit**2 + itemsize * n_fit * n_targets, weights)
+    peak = max(centred + max(searching, solving, dual + weights), again + refitting)
+    return round(LIBRARIES + peak + 2 * BLOCK_BYTES)

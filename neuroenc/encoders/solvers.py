@@ -272,7 +272,7 @@ def forecast(
     right = 0 if p >= n else gram
     fold = itemsize * (min(rank, n_train) * k + k * per_run * n_held)
     factorising = max(2 * gram + 5 * source // 2, 5 * gram)
-    projecting = left + 3 * gram + 3 * source
+    projecting = left + 3 * gram + 3 * source if p < n else 0
     side_by_side = min(n_threads, n_folds, folds_at_once(n, rank, k))
     # a dual fold has its kernel beside the vectors, which a thread of its own does not give back
     apart = side_by_side > 1 and (k < rank or p >= n)

@@ -6,6 +6,7 @@ Wolpert (1992); Breiman (1996): weights that are not negative and sum to one. Li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import check, regions
+from neuroenc.blocks import columns
 from neuroenc.encoders.missing import by_stimulus, fittable, r2
 from neuroenc.errors import InputError
 from neuroenc.real import varies
@@ -22,7 +24,7 @@ SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the common form, that are tried
 
 
 def stack_weights(
-    validation: Floats, truth: Floats, *, groups: NDArray[Any] | None = None, select: bool = False
+    validation: Sequence[Floats], truth: Floats, *, groups: NDArray[Any] | None = None, select: bool = False
 ) -> Floats:
     """Weights that minimise the squared error of the mixture.
 
@@ -32,7 +34,7 @@ def stack_weights(
 
     Parameters
     ----------
-    validation : array of shape (n_members, n_samples, n_targets)
+    validation : arrays of shape (n_samples, n_targets), one for each member
         Predictions of stimuli the members were not fitted to. A member that is NaN for a target takes
         no part in it.
     truth : array of shape (n_samples, n_targets)
@@ -52,26 +54,22 @@ def stack_weights(
     InputError
         Shapes that do not match.
     """
-    vary = varies(truth)
-    validation, truth = np.asarray(validation, float), np.asarray(truth, float)
-    if validation.shape[1:] != truth.shape:
+    if any(v.shape != truth.shape for v in validation):
         raise InputError(
-            f"Validation predictions of shape {validation.shape[1:]}, responses of {truth.shape}. Make both "
+            f"Validation predictions of shape {validation[0].shape}, responses of {truth.shape}. Make both "
             "of the same stimuli and neuroids."
         )
-    known = np.isfinite(truth)
-    number = np.maximum(known.sum(0), 1)
-    there: Any = np.isfinite(validation).all(1) & known.any(0)
-    mean = np.where(known, truth, 0).sum(0) / number
-    deviation = np.sqrt(np.where(known, (truth - mean) ** 2, 0).sum(0) / number)
-    residual = np.where(
-        there[:, None] & known, (validation - truth) / np.where(vary, deviation, 1), 0
-    ) * np.sqrt(len(truth) / number)
-    whole = _forms(residual, there)
+    n_members, n_targets = len(validation), truth.shape[1]
+    there: Any = np.empty((n_members, n_targets), bool)
+    whole, *halves = np.empty((3, n_targets, n_members, n_members))
+    for cut in columns(n_members * len(truth), n_targets):
+        residual, there[:, cut] = _residuals(np.stack([v[:, cut] for v in validation]), truth[:, cut])
+        whole[cut] = _forms(residual, there[:, cut])
+        for half, rows in zip(halves, (slice(0, None, 2), slice(1, None, 2)), strict=True):
+            half[cut] = _forms(residual[:, rows], there[:, cut])
     if select:
-        weights = np.eye(len(validation))[np.diagonal(whole, axis1=1, axis2=2).argmin(1)]
+        weights = np.eye(n_members)[np.diagonal(whole, axis1=1, axis2=2).argmin(1)]
     else:
-        halves = [_forms(residual[:, k::2], there) for k in (0, 1)]
         error = [
             sum(
                 np.einsum("ta,tab,tb->", w, other, w)
@@ -84,6 +82,19 @@ def stack_weights(
     out = weights.T.copy()
     out[:, ~there.any(0)] = np.nan
     return out
+
+
+def _residuals(validation: Floats, truth: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Errors of the members in units of each target's deviation, and which members predict which target."""
+    vary = varies(truth)
+    validation, truth = validation.astype(float), truth.astype(float)
+    known = np.isfinite(truth)
+    number = np.maximum(known.sum(0), 1)
+    there: Any = np.isfinite(validation).all(1) & known.any(0)
+    mean = np.where(known, truth, 0).sum(0) / number
+    deviation = np.sqrt(np.where(known, (truth - mean) ** 2, 0).sum(0) / number)
+    residual = np.where(there[:, None] & known, (validation - truth) / np.where(vary, deviation, 1), 0)
+    return residual * np.sqrt(len(truth) / number), there
 
 
 def _forms(residual: Floats, there: Any) -> Floats:
@@ -138,20 +149,25 @@ def _simplex(values: Floats, there: NDArray[np.bool_]) -> Floats:
     return np.maximum(np.where(there, values - shift[:, None], 0), 0)
 
 
-def stack(predictions: Floats, weights: Floats) -> Floats:
+def stack(predictions: Sequence[Floats], weights: Floats) -> Floats:
     """Mix members' predictions.
 
     Parameters
     ----------
-    predictions : array of shape (n_members, n_samples, n_targets)
+    predictions : arrays of shape (n_samples, n_targets), one for each member
     weights : array of shape (n_members, n_targets)
 
     Returns
     -------
     array of shape (n_samples, n_targets)
     """
-    taken = np.where(weights[:, None] > 0, predictions, 0)
-    return np.where(np.isnan(weights).all(0), np.nan, np.einsum("mnt,mt->nt", taken, np.nan_to_num(weights)))
+    out: Floats = np.empty(predictions[0].shape, predictions[0].dtype)
+    for cut in columns(*out.shape):
+        mixed = np.where(np.isnan(weights[:, cut]).all(0), np.nan, np.zeros((len(out), 1)))
+        for one, weight in zip(predictions, weights[:, cut], strict=True):
+            mixed += np.where(weight > 0, one[:, cut], 0) * np.nan_to_num(weight)
+        out[:, cut] = mixed
+    return out
 
 
 def stack_predictions(
@@ -194,8 +210,8 @@ def stack_predictions(
     row = {s: i for i, s in enumerate(ids)}
     shape = base["prediction"].shape[1:]
     truth = mean[[row[s] for s in base["held_stimulus_id"].values]].reshape(base.sizes["held"], -1)
-    validation = np.stack([d["validation"].values.reshape(len(truth), -1) for d in datasets])
-    tested = np.stack([d["prediction"].values.reshape(base.sizes["presentation"], -1) for d in datasets])
+    validation = [d["validation"].values.reshape(len(truth), -1) for d in datasets]
+    tested = [d["prediction"].values.reshape(base.sizes["presentation"], -1) for d in datasets]
     out = base.copy(deep=True)
     n_folds = base["chosen_layer"].shape[0]
     weights, score = np.empty((2, n_folds, len(names), truth.shape[1]), np.float32)
@@ -205,13 +221,12 @@ def stack_predictions(
         alike = np.unique(2 * alike + np.repeat(mask, len(alike) // len(mask)), return_inverse=True)[1]
     for fold in range(n_folds):
         rows, test = base["held_fold"].values == fold, base["fold"].values == fold
-        weight = stack_weights(validation[:, rows], truth[rows], groups=alike, select=select)
+        seen, shown = truth[rows], [v[rows] for v in validation]
+        weight = stack_weights(shown, seen, groups=alike, select=select)
         weights[fold] = weight
-        known = np.isfinite(validation[:, rows]).all(1) & fittable(truth[rows], [(slice(None), None)])
-        score[fold] = [
-            np.where(k, r2(truth[rows], v), np.nan) for k, v in zip(known, validation[:, rows], strict=True)
-        ]
-        prediction[test], held[rows] = stack(tested[:, test], weight), stack(validation[:, rows], weight)
+        fits = fittable(seen, [(slice(None), None)])
+        score[fold] = [np.where(np.isfinite(v).all(0) & fits, r2(seen, v), np.nan) for v in shown]
+        prediction[test], held[rows] = stack([v[test] for v in tested], weight), stack(shown, weight)
     out["prediction"] = (base["prediction"].dims, prediction.reshape(-1, *shape))
     out["validation"] = (base["validation"].dims, held.reshape(-1, *shape))
     dims = base["prediction"].dims[1:]

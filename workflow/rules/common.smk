@@ -114,7 +114,7 @@ def memory(factor, base=1000):
 def forecast(*stages, part="", wildcard=""):
     """Forecast of a job's memory in MB from the shapes in its inputs; of their size where neuroenc is not here."""
 
-    def asked(wildcards, input):
+    def asked(wildcards, input, threads):
         try:
             from neuroenc.errors import InputError
             from neuroenc.forecast import megabytes
@@ -122,7 +122,7 @@ def forecast(*stages, part="", wildcard=""):
             return memory(10)(wildcards, input)
         options = config[part][getattr(wildcards, wildcard)] if part else {}
         try:
-            return int(max(megabytes(stage, input, options) for stage in stages))
+            return int(max(megabytes(stage, input, options, threads) for stage in stages))
         except InputError:  # the job says in one line what is wrong with its input
             return memory(10)(wildcards, input)
 
