@@ -80,14 +80,19 @@ def encode_fit(shapes: Mapping[str, tuple[int, ...]], n_layers: int, options: Ma
         held += _readout(shapes, n_layers, options)
         return (START_TORCH if name in TRAINED else START) + READ + held / 1e6
     width = prod(shapes["feature"][1:]) // (1 if name == "banded" else n_layers)
-    if width < n:
+    if width < n and name != "pls":
         held += 4 * n_layers * width * n_targets
     if name == "ridge":
         from neuroenc.encoders.solvers import forecast
 
         held += forecast(n, width, n_targets, n_alphas=15, n_folds=5, coef_in_memory=False)
-    else:  # decompose features, or their kernels, whole in double precision
-        held += 8 * n * (3 * width if name == "pls" else n * (n_layers + 2)) + 3 * 8 * n * n_targets
+    elif name == "pls":
+        from neuroenc.encoders.pls_components import forecast as pls
+
+        held += pls(n, width, n_targets, n_components=options.get("n_components", 25))
+        held += 8 * n_layers * width * n_targets  # weights of the other layers, and of the fit without a fold
+    else:  # decompose kernels whole in double precision
+        held += 8 * n * n * (n_layers + 2) + 3 * 8 * n * n_targets
     return START + READ + held / 1e6
 
 
