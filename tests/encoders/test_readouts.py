@@ -14,7 +14,7 @@ from neuroenc.encoders.attention import AttentionRouting, positions
 from neuroenc.encoders.delay import delay
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorise import factorise
-from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks
+from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks, mean_tokens
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
@@ -72,7 +72,9 @@ def test_localised_readouts_find_the_cell_and_beat_ridge(model):
 def test_alternation_ends_where_neither_factor_can_improve():
     X, Y, _ = localised(150)
     alpha = np.full(TARGETS, 5.0)
-    mask, feature, intercept = alternate(X, Y, alpha, np.ones((TARGETS, SIDE**2)), 200)
+    mask, feature, intercept = next(
+        alternate(X, mean_tokens(X), Y, alpha[None], np.ones((TARGETS, SIDE**2)), 200)
+    )
     pooled = np.einsum("nlc,tl->tnc", X, mask)
     for t in range(TARGETS):
         ridge = Ridge(5.0).fit(pooled[t], Y[:, t])
