@@ -152,7 +152,7 @@ def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
 
 def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], n_threads: int) -> int:
     """Forecast what a fit takes over what is held of each target, bytes."""
-    from neuroenc.encoders import memory, solvers
+    from neuroenc.encoders import memory, pls_components, solvers
 
     assert of.split is not None
     n, n_folds = of.split.n_train, of.split.n_inner
@@ -168,7 +168,9 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
             )  # fmt: skip
         width //= of.n_layers
         if name == "pls":
-            return 8 * n * (3 * width + 3 * n_targets)
+            return pls_components.forecast(
+                n, width, n_targets, n_components=options.get("n_components", 25), n_folds=n_folds
+            )
         fit = solvers.forecast(
             n, width, n_targets, n_alphas, n_folds, itemsize=itemsize, n_threads=n_threads,
         )  # fmt: skip

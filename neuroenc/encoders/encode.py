@@ -24,9 +24,8 @@ Floats = NDArray[Any]
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
 TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
 ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
-BLOCK_OF_NEUROIDS = (
-    3 * 2**30
-)  # bytes that are held of them: 17,000 of 10,000 stimuli and four layers of 4,096
+# bytes that are held of them: 17,000 of 10,000 stimuli and four layers of 4,096
+BLOCK_OF_NEUROIDS = 3 * 2**30
 
 
 class Fit(NamedTuple):
@@ -253,6 +252,8 @@ def bytes_of_target(
         n_weights = int(np.prod(shape[1:])) // n_members * max(1, len(delays))
         if name == "ridge":  # of the rows, where these are fewer
             n_weights = min(n_weights, size.n_train)
+        elif name == "pls":  # in double precision
+            n_weights *= 2
     n_held = -(-size.n_train // size.n_inner)
     return 4 * (n + size.n_train + size.n_folds * n_members * (size.n_test + n_held + n_weights))
 

@@ -7,12 +7,14 @@ are solved exactly in turn, from the best rank-one approximation of ridge.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh
+from scipy.linalg.blas import ssyrk as syrk
 from scipy.linalg.lapack import dposv as posv
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -23,7 +25,7 @@ from neuroenc.blocks import blocks
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorise import Factors, factorise
 from neuroenc.encoders.inputs import check_alphas, check_enough, check_fit, folds_of, in_parts
-from neuroenc.encoders.memory import ROWS_BYTES, TARGETS_BYTES
+from neuroenc.encoders.memory import AT_ONCE_BYTES, LEAST_ROWS, ROWS_BYTES, TARGETS_BYTES
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.tokens import check_tokens
@@ -80,18 +82,18 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         folds = folds_of(self.cv, len(X), groups, Y)
         factors = _factors(X)
         scores = np.zeros((len(alphas), Y.shape[1]))
-        bar = tqdm(total=len(folds) * len(alphas) + 1, desc="factorised", disable=None)
+        bar = tqdm(total=len(folds) + 1, desc="factorised", disable=None)
         for train, held in folds:
             check_enough(Y[train])
             start = first_masks(X, Y, train, factors)
-            for i in range(len(alphas))[::-1]:  # from strong to weak, each from the last
-                alpha = np.full(Y.shape[1], alphas[i])
-                mask, feature, intercept = alternate(
-                    X.take(train), Y[train], alpha, start, self.n_alternations
-                )
-                start = mask
-                scores[i] += r2(Y[held], apply(X.take(held), mask, feature) + intercept) / len(folds)
-                bar.update()
+            shown, mean = X.take(train), mean_tokens(X.take(train))
+            for t in _target_blocks(X, Y.shape[1]):
+                strengths = np.repeat(alphas[::-1, None], t.stop - t.start, axis=1)
+                found = alternate(shown, mean, Y[train][:, t], strengths, start[t], self.n_alternations)
+                for i, (mask, feature, intercept) in zip(range(len(alphas))[::-1], found, strict=True):
+                    read = apply(X.take(held), mask, feature) + intercept
+                    scores[i, t] += r2(Y[held, t], read) / len(folds)
+            bar.update()
         best = ranking.best(scores)
         self.alpha_, self.best_score_ = alphas[best], scores[best, np.arange(Y.shape[1])]
         self._solve(X, Y, factors)
@@ -109,10 +111,12 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
     def _solve(self, X: Design, Y: Floats, factors: Factors) -> None:
         """Solve for all rows, at the alphas that were chosen."""
-        start = first_masks(X, Y, np.arange(len(X)), factors)
-        self.mask_, self.feature_, self.intercept_ = alternate(
-            X, Y, self.alpha_, start, 2 * self.n_alternations
-        )
+        start, mean = first_masks(X, Y, np.arange(len(X)), factors), mean_tokens(X)
+        parts = [
+            next(alternate(X, mean, Y[:, t], self.alpha_[None, t], start[t], 2 * self.n_alternations))
+            for t in _target_blocks(X, Y.shape[1])
+        ]
+        self.mask_, self.feature_, self.intercept_ = map(np.concatenate, zip(*parts, strict=True))
 
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
@@ -163,14 +167,30 @@ def _leading(coef: Floats) -> Floats:
     for vector, one in zip(out, coef, strict=True):
         exact = one.astype(float)
         if one.shape[0] <= one.shape[1]:
-            vector[:] = np.linalg.eigh(exact @ exact.T)[1][:, -1]
+            vector[:] = _largest(exact @ exact.T)
         else:
-            vector[:] = exact @ np.linalg.eigh(exact.T @ exact)[1][:, -1]
+            vector[:] = exact @ _largest(exact.T @ exact)
     return out
 
 
+def _largest(gram: Floats) -> Floats:
+    """Eigenvector of the largest eigenvalue."""
+    return np.asarray(eigh(gram, subset_by_index=[len(gram) - 1] * 2, check_finite=False)[1][:, 0])
+
+
 def _row_blocks(X: Any) -> list[slice]:
-    return blocks(len(X), max(1, ROWS_BYTES // (4 * X.shape[1] * X.shape[2])))
+    return blocks(len(X), max(LEAST_ROWS, ROWS_BYTES // (4 * X.shape[1] * X.shape[2])))
+
+
+def _target_blocks(X: Any, n_targets: int) -> list[slice]:
+    """Cut targets so that the normal equations of a block fit `TARGETS_BYTES`."""
+    return blocks(n_targets, max(1, TARGETS_BYTES // (4 * max(X.shape[1:]) ** 2)))
+
+
+def mean_tokens(X: Any) -> Floats:
+    """Mean over rows, (n_tokens, n_channels)."""
+    mean: Floats = sum(X[rows].sum(0, dtype=float) for rows in _row_blocks(X)) / len(X)
+    return mean.astype(np.float32)
 
 
 def apply(X: Any, mask: Floats, feature: Floats) -> Floats:
@@ -186,82 +206,113 @@ def apply(X: Any, mask: Floats, feature: Floats) -> Floats:
 
 
 def alternate(
-    X: Any, Y: Floats, alpha: Floats, mask: Floats, n_alternations: int
-) -> tuple[Floats, Floats, Floats]:
+    X: Any, mean: Floats, Y: Floats, alphas: Floats, mask: Floats, n_alternations: int
+) -> Iterator[tuple[Floats, Floats, Floats]]:
     """Solve features given masks and masks given features, in turn.
 
     Parameters
     ----------
     X : array of shape (n, n_tokens, n_channels)
         In memory or read in parts.
+    mean : array of shape (n_tokens, n_channels)
+        Of the rows.
     Y : array of shape (n, n_targets)
-    alpha : array of shape (n_targets,)
+    alphas : array of shape (n_alphas, n_targets)
+        Taken one after the other, each from the masks of the last.
     mask : array of shape (n_targets, n_tokens)
         Where to start.
     n_alternations : int
 
-    Returns
-    -------
+    Yields
+    ------
     mask, feature, intercept : arrays of shape (n_targets, n_tokens), (n_targets, n_channels), (n_targets,)
+        At each alpha.
     """
-    mean = sum(X[rows].sum(0, dtype=float) for rows in _row_blocks(X)) / len(X)
     level = np.nanmean(Y, 0, dtype=float)
-    mean, centred, n_targets = mean.astype(np.float32), (Y - level).astype(Y.dtype), Y.shape[1]
-    n, n_tokens, n_channels = X.shape
-    masks, features = (
-        np.empty((n_targets, n_tokens), np.float32),
-        np.empty((n_targets, n_channels), np.float32),
-    )
-    size = max(1, TARGETS_BYTES // (4 * n * (n_tokens + n_channels)))
-    pooled = np.empty((min(size, n_targets), n, n_channels), np.float32)
-    read = np.empty((min(size, n_targets), n, n_tokens), np.float32)
-    for t in blocks(n_targets, size):
-        own, strength, k = centred[:, t], alpha[t], t.stop - t.start
-        s = (mask[t] / np.linalg.norm(mask[t], axis=1, keepdims=True)).astype(np.float32)
+    centred = (Y - level).astype(Y.dtype)
+    lacks = np.isnan(Y).any(0)
+    first = s = (mask / np.linalg.norm(mask, axis=1, keepdims=True)).astype(np.float32)
+    of_features = normal_equations(X, mean, s, centred, under_masks=True)
+    for alpha in alphas:
         for _ in range(n_alternations):
-            f = _ridge(_under_masks(X, mean, s, pooled[:k]), own, strength)
+            f = _ridge(*of_features, alpha)
+            del of_features  # which are as large as the next
             length = np.linalg.norm(f, axis=1, keepdims=True)
             f = f / np.where(length > 0, length, 1)
-            s = _ridge(_under_features(X, mean, f, read[:k]), own, strength)
+            s = _ridge(*normal_equations(X, mean, f, centred, under_masks=False), alpha)
             length = np.linalg.norm(s, axis=1, keepdims=True)
-            s = np.where(length > 0, s / np.where(length > 0, length, 1), mask[t]).astype(np.float32)
-        masks[t], features[t] = s, _ridge(_under_masks(X, mean, s, pooled[:k]), own, strength)
-    sign = np.sign(masks.sum(1, keepdims=True)) + (masks.sum(1, keepdims=True) == 0)
-    masks, features = masks * sign, features * sign
-    offset = np.einsum("tl,lc,tc->t", masks, mean, features, optimize=True)
-    intercept = level - offset
-    lacks = np.isnan(Y).any(0)
-    if lacks.any():  # the rows of such a target have a mean of their own
-        there = np.isfinite(Y[:, lacks])
-        shown = apply(X, masks[lacks], features[lacks]) - offset[lacks]
-        intercept[lacks] -= (shown * there).sum(0) / there.sum(0)
-    return masks, features, intercept.astype(np.float32)
+            s = np.where(length > 0, s / np.where(length > 0, length, 1), first).astype(np.float32)
+            of_features = normal_equations(X, mean, s, centred, under_masks=True)
+        total = s.sum(1, keepdims=True)
+        sign = np.sign(total) + (total == 0)
+        masks, features = s * sign, _ridge(*of_features, alpha) * sign
+        offset = np.einsum("tl,lc,tc->t", masks, mean, features, optimize=True)
+        intercept = level - offset
+        if lacks.any():  # the rows of such a target have a mean of their own
+            there = np.isfinite(Y[:, lacks])
+            shown = apply(X, masks[lacks], features[lacks]) - offset[lacks]
+            intercept[lacks] -= (shown * there).sum(0) / there.sum(0)
+        yield masks, features, intercept.astype(np.float32)
 
 
-def _under_masks(X: Any, mean: Floats, mask: Floats, out: Floats) -> Floats:
-    """Sum centred features under each mask, into (n_targets, n, n_channels)."""
-    for rows in _row_blocks(X):
-        np.matmul(mask, X[rows] - mean, out=out[:, rows].transpose(1, 0, 2))
-    return out
+def normal_equations(
+    X: Any, mean: Floats, factor: Floats, Y: Floats, *, under_masks: bool
+) -> tuple[Floats, Floats]:
+    """Sum the normal equations of each target, Z'Z and Z'y, of features under its mask or of read tokens.
+
+    Parameters
+    ----------
+    X : array of shape (n, n_tokens, n_channels)
+    mean : array of shape (n_tokens, n_channels)
+    factor : array of shape (n_targets, n_tokens or n_channels)
+        Masks, or feature weights.
+    Y : array of shape (n, n_targets)
+        Centred.
+    under_masks : bool
+        Sum the tokens under masks; else read each by the feature weights.
+
+    Returns
+    -------
+    gram : array of shape (n_targets, n_unknowns, n_unknowns)
+        The lower half.
+    towards : array of shape (n_targets, n_unknowns)
+    """
+    n_tokens, n_channels = mean.shape
+    k, size = len(factor), n_channels if under_masks else n_tokens
+    gram, towards = np.zeros((k, size, size), np.float32), np.zeros((k, size), np.float32)
+    summed = np.zeros((k, size))
+    absent = np.isnan(Y)
+    lacking: Any = absent.any(0)
+    cuts = _row_blocks(X)
+    at_once = min(k, max(1, AT_ONCE_BYTES // (4 * cuts[0].stop * size)))
+    room = np.empty(at_once * cuts[0].stop * size, np.float32)  # new memory takes longer than the products
+    for rows in cuts:
+        part = X[rows] - mean
+        n = len(part)
+        for t in blocks(k, at_once):
+            Z = room[: (t.stop - t.start) * n * size].reshape(-1, n, size)
+            if under_masks:
+                np.matmul(factor[t], part, out=Z.transpose(1, 0, 2))
+            else:
+                np.matmul(factor[t], part.reshape(-1, n_channels).T, out=Z.reshape(len(Z), -1))
+            truth = Y[rows, t].T
+            if lacking[t].any():
+                Z *= ~absent[rows, t].T[:, :, None]
+                truth = np.nan_to_num(truth)
+                summed[t] += Z.sum(1)
+            towards[t] += (truth[:, None] @ Z)[:, 0]
+            for own, out in zip(Z, gram[t], strict=True):
+                syrk(1.0, own.T, beta=1.0, c=out.T, overwrite_c=1)
+    for i in np.flatnonzero(lacking):  # the rows of such a target have a mean of their own
+        gram[i] -= np.outer(summed[i], summed[i]) / (len(Y) - absent[:, i].sum())
+    return gram, towards
 
 
-def _under_features(X: Any, mean: Floats, feature: Floats, out: Floats) -> Floats:
-    """Read centred tokens by the feature weights of each target, into (n_targets, n, n_tokens)."""
-    n_tokens = X.shape[1]
-    flat = out.reshape(len(out), -1)
-    for rows in _row_blocks(X):
-        part = (X[rows] - mean).reshape(-1, X.shape[2])
-        np.matmul(feature, part.T, out=flat[:, rows.start * n_tokens : rows.stop * n_tokens])
-    return out
-
-
-def _ridge(Z: Floats, Y: Floats, alpha: Floats) -> Floats:
-    """Ridge for each target on features and rows of its own, (n_targets, n_features)."""
-    out = np.empty((Z.shape[0], Z.shape[2]), np.float32)
-    for k, (own, truth) in enumerate(zip(Z, Y.T, strict=True)):
-        if not (there := np.isfinite(truth)).all():
-            own, truth = own[there] - own[there].mean(0), truth[there]
-        gram = (own.T @ own).astype(float)
-        gram.flat[:: len(gram) + 1] += alpha[k]
-        out[k] = posv(gram, (truth @ own).astype(float))[1]
+def _ridge(gram: Floats, towards: Floats, alpha: Floats) -> Floats:
+    """Ridge of each target from its normal equations, (n_targets, n_unknowns)."""
+    out = np.empty_like(towards)
+    for i, (own, strength) in enumerate(zip(gram, alpha, strict=True)):
+        exact = own.T.astype(float)  # whose upper half is read, in place
+        exact.T.flat[:: len(exact) + 1] += strength
+        out[i] = posv(exact, towards[i].astype(float), overwrite_a=1)[1]
     return out

@@ -12,8 +12,10 @@ from neuroenc.encoders.solvers import forecast as ridge
 
 LIBRARIES = 24 * 2**20  # what matrix libraries and threads keep for themselves
 ROUTED_BYTES = 256 * 2**20  # of routed tokens held while the readout is solved
-TARGETS_BYTES = 512 * 2**20  # of what targets of a factorised readout have of their own, held at a time
+TARGETS_BYTES = 512 * 2**20  # of normal equations of a factorised readout held at a time
 ROWS_BYTES = 32 * 2**20  # of rows of X that a factorised readout holds at a time
+LEAST_ROWS = 128  # of them: fewer cost more to add up than to multiply
+AT_ONCE_BYTES = 2**24  # of features under masks, or of tokens read, that it holds at a time
 POOLED_BYTES = 256 * 2**20  # of features under fields held at a time
 
 
@@ -90,15 +92,14 @@ def factorised(n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fold
     """Forecast `FactorisedCV`."""
     p, n_train = n_tokens * n_channels, n - n // n_folds
     rank = min(n, p)
-    rows = 3 * min(ROWS_BYTES, 4 * n * p)  # read, converted, centred
+    rows = 3 * min(max(ROWS_BYTES, 4 * LEAST_ROWS * p), 4 * n * p)  # read, converted, centred
     factors = 4 * n * rank + 8 * (rank * p if p < n else 0)
     decomposing = 5 * 8 * rank**2 + 3 * min(BLOCK_BYTES, 8 * n * p)
     starting = 4 * n * rank + ridge(n, rank, n_targets, 6, 2)
     coef = min(max(TARGETS_BYTES // 2, 4 * p), 4 * n_targets * p)
     spreading = 4 * n_targets * n_train + 2 * coef + rows
-    each = min(
-        max(TARGETS_BYTES, 4 * n * (n_tokens + n_channels)), 4 * n_targets * n * (n_tokens + n_channels)
-    )
+    largest = 4 * max(n_tokens, n_channels) ** 2
+    each = min(max(TARGETS_BYTES, largest), n_targets * largest) + AT_ONCE_BYTES
     alternating = each + rows + 12 * n * n_targets + 8 * n_targets * (n_tokens + n_channels)
     return round(LIBRARIES + factors + max(decomposing, starting, spreading, alternating))
 

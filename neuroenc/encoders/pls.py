@@ -1,7 +1,6 @@
 """Partial least squares, the mapping of Brain-Score: 25 components, no scaling.
 
-Schrimpf et al. (2018), bioRxiv 407007. The decomposition is scikit-learn's; here it gets the interface
-of the other readouts.
+Schrimpf et al. (2018), bioRxiv 407007. The work is in `pls_components`; here is the estimator.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.cross_decomposition import PLSRegression
 from sklearn.utils.validation import check_is_fitted
 
-from neuroenc.encoders.inputs import check_features, check_fit, folds_of
+from neuroenc.blocks import BLOCK_BYTES, blocks, columns
+from neuroenc.encoders.factorise import read
+from neuroenc.encoders.inputs import Rows, check_features, check_fit, folds_of
 from neuroenc.encoders.missing import r2
+from neuroenc.encoders.pls_components import EXACT, OfColumns, OfRows, cross_products
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
@@ -58,28 +59,26 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
             As `RidgeCV`; y lacks values: all targets are decomposed together, and would be fitted to the rows
             that all of them have.
         """
-        X, y = check_fit(self, X, y, dtype=float)
-        X = X[:].astype(float)
+        X, y = check_fit(self, X, y)
         self._single = y.ndim == 1
         Y = self._complete(y)
         folds = folds_of(self.cv, len(X), groups, y)
+        products = cross_products(X, Y)
+        self._solve(products, len(X))
         scores = np.zeros(Y.shape[1])
         for train, held in folds:
-            shown = self._model(X[train], Y[train]).predict(X[held]).reshape(len(held), -1)
-            scores += r2(Y[held], shown) / len(folds)
-        model = self._model(X, Y)
-        self.coef_, self._x_mean, self._y_mean = model.coef_, X.mean(0), Y.mean(0)
+            found = products.fit(np.bincount(train, minlength=len(X)), self._number(X.shape[1], train))
+            along = products.scores(found, held)
+            for t in columns(len(held), Y.shape[1]):
+                scores[t] += r2(Y[held, t], along @ found.loading[:, t] + found.y_mean[t]) / len(folds)
         self.best_score_ = scores[0] if self._single else scores
         return self
 
     def refit(self, X: Any, y: Any) -> PLS:
         """Fit a copy to other rows."""
         made = copy(self)
-        X, y = check_fit(made, X, y, dtype=float)
-        X = X[:].astype(float)
-        Y = self._complete(y)
-        model = self._model(X, Y)
-        made.coef_, made._x_mean, made._y_mean = model.coef_, X.mean(0), Y.mean(0)
+        X, y = check_fit(made, X, y)
+        made._solve(cross_products(X, self._complete(y)), len(X))
         return made
 
     def _complete(self, y: Floats) -> Floats:
@@ -92,13 +91,21 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
             )
         return Y
 
-    def _model(self, X: Floats, Y: Floats) -> PLSRegression:
-        number = max(1, min(self.n_components, X.shape[1], len(X) - 1))
-        return PLSRegression(number, scale=False, max_iter=1000).fit(X, Y)
+    def _number(self, n_features: int, rows: Rows) -> int:
+        return max(1, min(self.n_components, n_features, len(rows) - 1))
+
+    def _solve(self, products: OfColumns | OfRows, n: int) -> None:
+        """Fit to all rows."""
+        rows = np.arange(n)
+        found = products.fit(np.ones(n, np.int64), self._number(products.X.shape[1], rows))
+        rotation, self._x_mean = products.linear(found)
+        self.coef_, self._y_mean = found.loading.T @ rotation, found.y_mean
 
     def predict(self, X: Any) -> Floats:
         """Predict, (n_samples, n_targets)."""
         check_is_fitted(self)
-        X = check_features(self, X, dtype=float)[:].astype(float)
-        out = (X - self._x_mean) @ self.coef_.T + self._y_mean
+        X = check_features(self, X)
+        out = np.empty((len(X), len(self.coef_)))
+        for rows in blocks(len(X), max(1, BLOCK_BYTES // (8 * X.shape[1]))):
+            out[rows] = (read(X, rows, EXACT) - self._x_mean) @ self.coef_.T + self._y_mean
         return np.asarray(out[:, 0] if self._single else out)

@@ -16,6 +16,7 @@ from neuroenc.words import plain_words
 
 SIDE, MARGIN, N_ORIENTATIONS = 128, 16, 6  # px: reflected margin, so that no edge sees the opposite one
 PYRAMID = ((4, 12), (8, 12), (16, 8), (32, 4))  # wavelength in px, cells of the pooling grid
+NOTHING = 1e-9  # of a filter's height: what is left of it is below the rounding of its output
 N_WORDS = 512
 CONTRACT = {
     "model": "gabor/pyramid", "weights": "none", "pooling": "grid per scale",
@@ -45,38 +46,49 @@ class Gabor:
             raise invalid("pooling", pooling, ("mean", "grid:8"))
         self.cells = int(pooling[5:]) if pooling != "mean" else None
         self.contract = CONTRACT | ({"pooling": pooling} if self.cells else {})
-        fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE + 2 * MARGIN),) * 2, indexing="ij")
-        self.bank = {}
-        for wavelength, _ in PYRAMID:
+        at = scipy.fft.fftfreq(SIDE + 2 * MARGIN)
+        # back to the pixels inside the margin, from the few frequencies that a filter lets through
+        waves = np.exp(2j * np.pi * np.outer(MARGIN + np.arange(SIDE), at)) / len(at)
+        self.filters = {}
+        for wavelength, own in PYRAMID:
             frequency = 1 / wavelength
             sigma = frequency / 3 / np.sqrt(2 * np.log(2))  # one octave at half height
-            self.bank[wavelength] = np.stack([
-                np.exp(-((fx - frequency * np.cos(a)) ** 2 + (fy - frequency * np.sin(a)) ** 2)
-                       / (2 * sigma**2))
-                for a in np.pi * np.arange(N_ORIENTATIONS) / N_ORIENTATIONS
-            ]).astype(np.float32)  # fmt: skip
+            edges = np.linspace(0, SIDE, (self.cells or own) + 1).round().astype(int)
+            inside = (np.arange(SIDE) >= edges[:-1, None]) & (np.arange(SIDE) < edges[1:, None])
+            # cells of unequal width where the side does not divide
+            pool = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+            bank = []
+            for a in np.pi * np.arange(N_ORIENTATIONS) / N_ORIENTATIONS:
+                along = [
+                    np.exp(-((at - frequency * turn) ** 2) / (2 * sigma**2))
+                    for turn in (np.sin(a), np.cos(a))
+                ]
+                kept = [np.flatnonzero(v > NOTHING) for v in along]
+                down, across = (
+                    (waves[:, k] * v[k]).astype(np.complex64) for k, v in zip(kept, along, strict=True)
+                )
+                bank.append((np.ix_(*kept), down, across.T))
+            self.filters[wavelength] = bank, pool
 
     def __call__(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
         """Return {'energy': (n, n_features)}."""
         grey = _resized(pixels, "L", SIDE)
         margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
         padded = np.pad(grey - grey.mean((1, 2), keepdims=True), margin, mode="reflect")
-        spectrum = scipy.fft.fft2(padded)[:, None]
-        inside = slice(MARGIN, MARGIN + SIDE)
-        parts = []
-        for wavelength, own in PYRAMID:
-            cells = self.cells or own
-            energy = np.abs(scipy.fft.ifft2(spectrum * self.bank[wavelength], workers=2))
-            energy = energy[..., inside, inside]
-            # cells of unequal width where the side does not divide
-            edges = np.linspace(0, SIDE, cells + 1).round().astype(int)
-            rows = np.add.reduceat(energy, edges[:-1], axis=2)
-            sums = np.add.reduceat(rows, edges[:-1], axis=3)
-            area = np.outer(np.diff(edges), np.diff(edges))
-            parts.append((sums / area).reshape(len(pixels), N_ORIENTATIONS, -1))
+        parts = [
+            np.stack([
+                [pool @ _size(down @ (one[kept] @ across)) @ pool.T for kept, down, across in bank]
+                for one in scipy.fft.fft2(padded)
+            ]).reshape(len(pixels), N_ORIENTATIONS, -1)
+            for bank, pool in self.filters.values()
+        ]  # fmt: skip
         if self.cells:
             return {"energy": np.concatenate(parts, 1).transpose(0, 2, 1).astype(np.float32)}
         return {"energy": np.concatenate([p.reshape(len(p), -1) for p in parts], 1).astype(np.float32)}
+
+
+def _size(values: NDArray[np.complex64]) -> NDArray[np.float32]:
+    return np.sqrt(values.real**2 + values.imag**2)
 
 
 class Pixels:

@@ -1,4 +1,4 @@
-"""What readouts of tokens take of memory, features on disk, against its forecast."""
+"""What readouts take of memory, features on disk, against its forecast."""
 
 import json
 import subprocess
@@ -12,7 +12,9 @@ FIT = """
 import json, sys, h5py, numpy as np
 from pathlib import Path
 from neuroenc.encoders import memory
-from neuroenc.encoders import AttentionRouting, FactorisedCV, GaussianFieldCV, SemanticTransformer
+from neuroenc.encoders import AttentionRouting, FactorisedCV, GaussianFieldCV, PLS, SemanticTransformer
+from neuroenc.encoders.design import Design
+from neuroenc.encoders.pls_components import forecast as pls
 kind, n, tokens, channels, targets = sys.argv[2], *map(int, sys.argv[3:])
 rng = np.random.default_rng(0)
 feature = h5py.File(sys.argv[1])["feature"]
@@ -28,16 +30,17 @@ model, forecast = {
     "gaussian": lambda: (
         GaussianFieldCV(n_positions=2, sizes=(0.1,), cv=2), memory.gaussian(*shape, n_fields=5, n_folds=2)
     ),
+    "pls": lambda: (PLS(3, cv=2), pls(n, tokens * channels, targets, n_components=3, n_folds=2)),
 }[kind]()
 small = type(model)(**{k: v for k, v in model.get_params().items() if k != "regions"})
 x = rng.standard_normal((60, 16, 8), np.float32)
-small.fit(x, x[:, 0, :5])  # what imports take
+small.fit(x[:, 0] if kind == "pls" else x, x[:, 0, :5])  # what imports take
 def high():
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(v for v in lines if v.startswith("VmHWM")).split()[1]) * 1024
 Path("/proc/self/clear_refs").write_text("5")
 before = high()
-model.fit(feature, y)
+model.fit(Design(feature).flattened() if kind == "pls" else feature, y)
 print(json.dumps([high() - before, forecast]))
 """
 
@@ -50,6 +53,8 @@ print(json.dumps([high() - before, forecast]))
         ("factorised", (300, 256, 192, 400)),
         ("gaussian", (2000, 100, 384, 4000)),
         ("gaussian", (3000, 64, 256, 3000)),
+        ("pls", (4000, 1, 2000, 4000)),
+        ("pls", (1000, 1, 8000, 4000)),
     ],
 )
 def test_memory_is_forecast_within_a_fifth_and_never_below(kind, shape, tmp_path):

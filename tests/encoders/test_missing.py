@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 
 from neuroenc.encoders.attention import AttentionRouting
 from neuroenc.encoders.banded import BandedRidgeCV
-from neuroenc.encoders.factorised import alternate
+from neuroenc.encoders.factorised import alternate, mean_tokens
 from neuroenc.encoders.gaussian import GaussianFieldCV, pooling
 from neuroenc.encoders.missing import complete, r2
 from neuroenc.encoders.pls import PLS
@@ -152,8 +152,8 @@ def test_factorised_masks_are_those_of_the_rows_a_target_has():
     Y = rng.normal(size=(80, 2)).astype("f4") + 3
     Y[[5, 9, 70], 1] = np.nan
     there = np.isfinite(Y[:, 1])
-    found = alternate(X, Y, np.array([2.0, 2.0]), mask, 6)
-    alone = alternate(X[there], Y[there, 1:], np.array([2.0]), mask[1:], 6)
+    found = next(alternate(X, mean_tokens(X), Y, np.array([[2.0, 2.0]]), mask, 6))
+    alone = next(alternate(X[there], mean_tokens(X[there]), Y[there, 1:], np.array([[2.0]]), mask[1:], 6))
     for one, other in zip(found, alone, strict=True):
         np.testing.assert_allclose(one[1], other[0], atol=1e-4)
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from neuroenc.encoders import checkpoint, training
@@ -12,7 +14,7 @@ from neuroenc.encoders.attention import AttentionRouting, positions
 from neuroenc.encoders.delay import delay
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorise import factorise
-from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks
+from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks, mean_tokens
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
@@ -70,7 +72,9 @@ def test_localised_readouts_find_the_cell_and_beat_ridge(model):
 def test_alternation_ends_where_neither_factor_can_improve():
     X, Y, _ = localised(150)
     alpha = np.full(TARGETS, 5.0)
-    mask, feature, intercept = alternate(X, Y, alpha, np.ones((TARGETS, SIDE**2)), 200)
+    mask, feature, intercept = next(
+        alternate(X, mean_tokens(X), Y, alpha[None], np.ones((TARGETS, SIDE**2)), 200)
+    )
     pooled = np.einsum("nlc,tl->tnc", X, mask)
     for t in range(TARGETS):
         ridge = Ridge(5.0).fit(pooled[t], Y[:, t])
@@ -104,12 +108,46 @@ def test_gaussian_fields_are_ridge_on_pooled_features():
         np.testing.assert_allclose(model.coef_[t], ridge.coef_, atol=1e-3)
 
 
-def test_pls_is_scikit_learns():
-    X, Y, _ = localised(100)
-    flat = X.reshape(100, -1).astype(float)
-    model = PLS(5).fit(flat, Y)
-    expected = PLSRegression(5, scale=False).fit(flat, Y).predict(flat)
-    np.testing.assert_allclose(model.predict(flat), expected, atol=1e-5)
+@pytest.mark.parametrize(
+    ("n", "p", "n_targets", "k", "odd"),
+    [
+        (100, 30, 20, 25, ""), (60, 200, 20, 25, ""), (60, 200, 1, 10, ""), (300, 40, 2, 25, ""),
+        (80, 80, 300, 10, ""), (100, 40, 10, 10, "constant"), (50, 100, 10, 10, "constant"),
+        (100, 40, 10, 10, "collinear"), (50, 100, 10, 10, "collinear"), (100, 30, 20, 5, "far from zero"),
+    ],
+)  # fmt: skip
+def test_pls_is_what_scikit_learns_converges_to(n, p, n_targets, k, odd, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, p)) / np.arange(1, p + 1) ** 0.5
+    X[:, ::4] = 5.5 if odd == "constant" else X[:, ::4]
+    X[:, p // 2 :] = 2 * X[:, : p - p // 2] if odd == "collinear" else X[:, p // 2 :]
+    X += 1e4 * (odd == "far from zero")
+    Y = X @ rng.standard_normal((p, n_targets)) + rng.standard_normal((n, n_targets)) + 10
+    folds = [(rows, held) for rows, held in KFold(3).split(X)]
+    folds[0] = np.repeat(folds[0][0], 2)[:n], folds[0][1]  # rows that are fitted twice
+
+    def expected(rows, asked):
+        number = min(k, p, len(rows) - 1)
+        model = PLSRegression(number, scale=False, tol=1e-24, max_iter=100_000).fit(X[rows], Y[rows])
+        return model, model.predict(X[asked]).reshape(len(asked), -1)
+
+    np.save(tmp_path / "x.npy", X)
+    found = PLS(k, cv=folds).fit(np.load(tmp_path / "x.npy", mmap_mode="r"), Y)
+    model, shown = expected(np.arange(n), np.arange(n))
+    np.testing.assert_allclose(found.coef_, model.coef_, atol=1e-5 * np.abs(model.coef_).max())
+    np.testing.assert_allclose(found.predict(X), shown, atol=1e-5 * Y.std())
+    scores = [r2_score(Y[held], expected(rows, held)[1], multioutput="raw_values") for rows, held in folds]
+    np.testing.assert_allclose(found.best_score_, np.mean(scores, 0), atol=1e-5)
+    np.testing.assert_array_equal(PLS(k, cv=folds).fit(X, Y).coef_, found.coef_)
+
+
+@pytest.mark.parametrize("shape", [(100, 30), (40, 80)])
+def test_pls_ends_at_least_squares(shape):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((shape[0], 6)) @ rng.standard_normal((6, shape[1]))
+    Y = rng.standard_normal((shape[0], 4))
+    expected = LinearRegression().fit(X, Y).predict(X)
+    np.testing.assert_allclose(PLS(20).fit(X, Y).predict(X), expected, atol=1e-8)
 
 
 def test_attention_routes_to_the_object_and_beats_ridge():

@@ -24,7 +24,7 @@ def test_pixcorr_is_pearsons_r():
 @pytest.mark.parametrize("seen", [SEEN, SMOOTH])
 def test_ssim_is_torchmetrics(seen):
     made = np.clip(seen.astype(int) + RNG.integers(-60, 60, seen.shape), 0, 255).astype(np.uint8)
-    grey = [np.stack([images._resized(p, "L") for p in v]) for v in (seen, made)]
+    grey = [np.stack([images._resized(p, "L") / 255 for p in v]) for v in (seen, made)]
     expected = reference(
         *(torch.from_numpy(v)[:, None] for v in grey), sigma=1.5, gaussian_kernel=True, kernel_size=11, data_range=1.0,
         reduction="none",
