@@ -100,7 +100,7 @@ def _block(
 
     With a and b of mean 0 and sum of squares 1 and t the stimuli that are exchanged, a* = a + t (b - a) has
     the product r_a + sum t y (b - a) with y, the sum of squares 1 + sum t (b² - a²) and the sum
-    u = sum t (b - a); b* = b - t (b - a) those with the other signs. A response that is missing takes no part.
+    u = sum t (b - a); b* = b - t (b - a) those with the other signs. A missing response takes no part.
     """
     n_targets = one.y[:, cut].shape[1]
     difference, null = np.zeros(n_targets), np.zeros((len(turned), n_targets))
