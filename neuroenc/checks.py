@@ -143,6 +143,22 @@ def _embeddings(config: Config) -> None:
             _looks(config, "reconstruction.closed_loop", config.fits()[fit][1])
 
 
+def _export(config: Config) -> None:
+    """Refuse to export encoders that cannot be called with pictures elsewhere."""
+    if config.export is None:
+        return
+    fits = config.fits()
+    members = [config.export] if config.export in fits else (config.stack and config.stack.members) or fits
+    for name in members:
+        label, model = fits[name]
+        _looks(config, "export", model)
+        if getattr(config.encoders[label], "delays", []):
+            raise InputError(
+                f"Invalid value for 'export': {config.export!r}. encoders.{label} looks back in time "
+                "(`delays`), which single pictures have not. Choose another."
+            )
+
+
 def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:
     """Refuse embeddings of another network, another layer, random weights or a projection."""
     model = resolved(config.models[name])
@@ -183,4 +199,4 @@ def resolved(model: Model) -> Model:
     return resolve(model)[0]
 
 
-CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _code, _embeddings)
+CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _code, _embeddings, _export)

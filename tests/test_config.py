@@ -229,6 +229,7 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
         (DRAWN | {"decoders": DRAWN["decoders"] | {"low": {"name": "ridge", "models": ["gabor"]}},
                   "reconstruction": DRAWN["reconstruction"] | {"low_level": "low"}}, "'reconstruction.low_level'.*'pixel'"),
         ({"synthesis": {"model": "gabor", "regions": ["FFA"], "judge": "nano"}}, "'synthesis.model'.*'gabor"),
+        ({"export": "table"}, "'export': the model 'table' reads no pictures"),
         ({"models": SMALL["models"] | {"own": {"extractor": "module", "module": "a:b"}}}, "NEUROENC_ALLOW_CODE=1"),
     ],
 )  # fmt: skip

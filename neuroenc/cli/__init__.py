@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from neuroenc import __version__
-from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
+from neuroenc.cli import caption, common, data, decode, encode, export, features, loading, results
 from neuroenc.errors import NeuroencError
 
 # packages that an extra of ours brings
@@ -35,6 +35,8 @@ for name, noun in (
     ("results", results.results), ("nano", features.nano), ("config", configuration),
 ):  # fmt: skip
     app.add_typer(noun, name=name)
+
+app.command("export")(export.export)
 
 
 @app.callback(invoke_without_command=True)

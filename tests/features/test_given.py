@@ -286,8 +286,8 @@ def test_wrong_arrays_are_one_line(name):
 
 
 def test_a_wrong_contract_is_one_line():
-    with pytest.raises(InputError, match=r"'key of contract': 'modell'. .*did you mean 'model'"):
-        from_arrays(X, IDS, contract={"modell": "a"})
+    with pytest.raises(InputError, match=r"'key of contract': 'modelx'. .*did you mean 'model'"):
+        from_arrays(X, IDS, contract={"modelx": "a"})
     with pytest.raises(InputError, match=r"'model' in contract: 3. Expected text"):
         from_arrays(X, IDS, contract={"model": 3})
 
@@ -342,8 +342,8 @@ FILES = {
     "a sidecar that is no JSON": ("x.npy", lambda p: (np.save(p, X), p.with_suffix(".json").write_text("{")), {}, "is not JSON"),
     "a sidecar that is a list": ("x.npy", lambda p: (np.save(p, X), p.with_suffix(".json").write_text("[]")), {},
                                  "holds a list, expected keys"),
-    "a sidecar with a wrong key": ("x.npy", lambda p: (np.save(p, X), beside(p, weigths="a")), {},
-                                   "key of .*x.json': 'weigths'. .*did you mean 'weights'"),
+    "a sidecar with a wrong key": ("x.npy", lambda p: (np.save(p, X), beside(p, weightz="a")), {},
+                                   "key of .*x.json': 'weightz'. .*did you mean 'weights'"),
     "a sidecar with numbers for ids": ("x.npy", lambda p: (np.save(p, X), beside(p, stimulus_id=[1, 2])), {}, "is no list of texts"),
     "a sidecar of another shape": ("x.npy", lambda p: (np.save(p, X), beside(p, shape=[7])), {},
                                    r"says that a stimulus has shape \[7\], .* has \[6\]"),

@@ -214,6 +214,9 @@ ATTENTION = [
     for n, (encoder, _) in FITS.items()
     if config["encoders"][encoder]["name"] == "attention"
 ]
+EXPORT = config.get("export")
+EXPORTED = ([EXPORT] if EXPORT in FITS else STACK) if EXPORT else []  # its members
+EXPORT_NAME = f"enc-{EXPORT}"
 NAMES = list(FITS) + (["stack"] if STACK else [])
 CAPTIONS = config.get("captions") or {}
 DECODERS = config.get("decoders", {})
