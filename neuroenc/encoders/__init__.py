@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from neuroenc.encoders.attention import AttentionRouting
     from neuroenc.encoders.banded import BandedRidgeCV
     from neuroenc.encoders.encode import encode
+    from neuroenc.encoders.export import export
+    from neuroenc.encoders.exported import ExportedEncoder, load
     from neuroenc.encoders.factorised import FactorisedCV
     from neuroenc.encoders.gaussian import GaussianFieldCV
     from neuroenc.encoders.pls import PLS
@@ -22,11 +24,14 @@ HOMES = {
     "PLS": "pls",
     "AttentionRouting": "attention",
     "BandedRidgeCV": "banded",
+    "ExportedEncoder": "exported",
     "FactorisedCV": "factorised",
     "GaussianFieldCV": "gaussian",
     "RidgeCV": "ridge",
     "SemanticTransformer": "semantic_transformer",
     "encode": "encode",
+    "export": "export",
+    "load": "exported",
     "load_model": "store",
     "predict_fits": "store",
     "save_fits": "store",
@@ -39,11 +44,14 @@ __all__ = [
     "PLS",
     "AttentionRouting",
     "BandedRidgeCV",
+    "ExportedEncoder",
     "FactorisedCV",
     "GaussianFieldCV",
     "RidgeCV",
     "SemanticTransformer",
     "encode",
+    "export",
+    "load",
     "load_model",
     "predict_fits",
     "save_fits",
