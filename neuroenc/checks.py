@@ -151,7 +151,7 @@ def _export(config: Config) -> None:
     members = [config.export] if config.export in fits else (config.stack and config.stack.members) or fits
     for name in members:
         label, model = fits[name]
-        _looks(config, "export", model)
+        _looks(config, "export", model, projected=True)
         if getattr(config.encoders[label], "delays", []):
             raise InputError(
                 f"Invalid value for 'export': {config.export!r}. encoders.{label} looks back in time "
@@ -177,10 +177,10 @@ def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted
         )  # fmt: skip
 
 
-def _looks(config: Config, key: str, name: str) -> None:
+def _looks(config: Config, key: str, name: str, *, projected: bool = False) -> None:
     """Refuse models that cannot be shown new pictures."""
     model = resolved(config.models[name])
-    if model.projection:
+    if model.projection and not projected:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Choose another model")
     if model.extractor in UNSHOWN:
         _refuse(key, name, f"reads no pictures ({model.extractor})", "one that does", "Choose another model")

@@ -22,6 +22,10 @@ def export(
     model: Annotated[list[str], typer.Option(help="MEMBER=OPTIONS, the section of `models` it reads.")],
     name: Annotated[str, typer.Option(help="Of the encoder.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
+    components: Annotated[
+        list[str] | None,
+        typer.Option(help="MEMBER=FILE.projection.safetensors, where PCA made its features."),
+    ] = None,
     licence: Annotated[
         str, typer.Option(help="Of what is written: an identifier of SPDX, or words.")
     ] = "unstated",
@@ -47,6 +51,12 @@ def export(
                 f"--{what} are of the subjects {', '.join(found)}, --responses of {', '.join(recorded)}. "
                 "Give all of each."
             )
+    projected = {}
+    for item in components or []:
+        member, equals, path = item.partition("=")
+        if not equals:
+            raise InputError(f"Invalid value for '--components': {item!r}. Expected MEMBER=FILE.")
+        projected[member] = path
     sections = {}
     for item in model:
         member, equals, options = item.partition("=")
@@ -55,5 +65,5 @@ def export(
         sections[member] = common.section(Model, options)
     run(
         out, [Subject(s, recorded[s], predicted[s], scored[s], files[s]) for s in recorded], sections,
-        common.named(features, "features"), name=name, licence=licence, fold=fold,
+        common.named(features, "features"), name=name, components=projected, licence=licence, fold=fold,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +23,9 @@ from neuroenc.encoders.design import Design
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.encoders.store import copy_fold, design_of, open_fits
 from neuroenc.errors import InputError, invalid
+from neuroenc.features.project import stored_projection
 from neuroenc.features.registry import resolve
-from neuroenc.files import atomic, sha256, write_json
+from neuroenc.files import atomic, existing, sha256, write_json
 
 FORMAT = 1
 FACTS, CARD = "encoder.json", "README.md"
@@ -51,6 +53,7 @@ def export(
     features: Mapping[str, xr.Dataset],
     *,
     name: str,
+    components: Mapping[str, str | Path] | None = None,
     licence: str = "unstated",
     fold: int = 0,
 ) -> None:
@@ -67,6 +70,8 @@ def export(
         Features of the stimuli each member was fitted to.
     name : str
         Of the encoder.
+    components : mapping, optional
+        Of members whose features are projected by PCA, the file beside these (`.projection.safetensors`).
     licence : str
         Of what is written; an identifier of SPDX in lower case, or words.
     fold : int
@@ -85,6 +90,8 @@ def export(
         partial.mkdir()
         members: dict[str, dict[str, Any]] = {}
         described = [_subject(partial, s, models, features, fold, members) for s in subjects]
+        for member, said in members.items():
+            _copy_components(member, said, dict(components or {}), partial)
         first = subjects[0]
         facts: dict[str, Any] = {
             "format": FORMAT, "neuroenc_version": __version__, "name": name, "licence": licence, "fold": fold,
@@ -142,7 +149,8 @@ def _subject(
         designs += [design_of(fit, features[member]).flattened().take(rows) for fit in fits]
         files[member] = path
         said = {"name": member, "encoder": about["models"][0]["class"], "model": model,
-                "contract": {k: about["contract"][k] for k in CONTRACT}}  # fmt: skip
+                "contract": {k: about["contract"][k] for k in CONTRACT},
+                "n_stimuli": features[member].sizes["stimulus"]}  # fmt: skip
         if members.setdefault(member, said) != said:
             raise InputError(f"The member {member!r} reads other features in other subjects. Fit all alike.")
     points, apart = _points(designs)
@@ -203,8 +211,6 @@ def _exportable(member: str, models: Mapping[str, Model]) -> dict[str, Any]:
     why = ""
     if model.extractor in UNSHOWN:
         why = f"reads no pictures ({model.extractor})"
-    elif model.projection:
-        why = f"is projected ({model.projection!r})"
     elif model.extractor == "open_clip" and str(model.network).endswith(".json"):
         why = f"is described by a file of this machine ({model.network!r})"
     if why:
@@ -217,6 +223,26 @@ def _exportable(member: str, models: Mapping[str, Model]) -> dict[str, Any]:
         if "/" in section.get(key, ""):
             section[key] = Path(section[key]).name
     return section
+
+
+def _copy_components(
+    member: str, said: Mapping[str, Any], components: Mapping[str, str | Path], folder: Path
+) -> None:
+    """Take along the components of a projection by PCA, once they can be read."""
+    if not said["model"].get("projection", "").startswith("pca"):
+        return
+    if member not in components:
+        raise InputError(
+            f"The features of {member!r} are projected by PCA, and its components were not given. Give the "
+            "file FEATURES.projection.safetensors that `features extract` wrote beside them."
+        )
+    stored_projection(said["model"]["projection"], said["n_stimuli"], Path(components[member]))
+    shutil.copyfile(existing(components[member]), folder / components_of(member))
+
+
+def components_of(member: str) -> str:
+    """Name the file of the components of a member."""
+    return f"{member}_projection.safetensors"
 
 
 def _points(designs: list[Design]) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:

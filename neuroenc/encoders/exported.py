@@ -18,12 +18,13 @@ from neuroenc.datasets.pixels import decode, read_bytes, rgb
 from neuroenc.documents import read_json
 from neuroenc.encoders import distance, intervals
 from neuroenc.encoders.encode import Fit
-from neuroenc.encoders.export import CARD, COLUMNS, FACTS, FORMAT, SCORES, digest
+from neuroenc.encoders.export import CARD, COLUMNS, FACTS, FORMAT, SCORES, components_of, digest
 from neuroenc.encoders.hub import HUB, fetched, push
 from neuroenc.encoders.stack import stack
 from neuroenc.encoders.store import design_of, open_fits, predict_by
 from neuroenc.errors import ContractError, InputError, invalid, reason
 from neuroenc.features.extract import describer
+from neuroenc.features.project import stored_projection
 from neuroenc.files import existing, sha256
 
 if TYPE_CHECKING:
@@ -266,7 +267,11 @@ class ExportedEncoder:
         """Describe pictures by the network of a member, which must be the one that was fitted."""
         name = member["name"]
         if name not in self._describers:
-            self._describers[name] = describer(self._models[name])
+            model, projected = self._models[name], None
+            if model.projection:
+                path = self.folder / components_of(name)
+                projected = stored_projection(model.projection, member["n_stimuli"], path)
+            self._describers[name] = describer(model, projected=projected)
         found: xr.Dataset = self._describers[name](items)
         try:
             same_contract(found.attrs, member["contract"])

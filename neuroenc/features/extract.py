@@ -30,7 +30,7 @@ from neuroenc.features.layers import (
     together,
     with_time,
 )  # fmt: skip
-from neuroenc.features.project import PrincipalComponents, RandomProjection, cut, projection
+from neuroenc.features.project import PrincipalComponents, RandomProjection, beside, cut, projection
 from neuroenc.features.registry import resolve
 from neuroenc.features.writing import Unfinished, unfinished
 from neuroenc.files import remove
@@ -97,7 +97,7 @@ def extract(
     work = (_given if model.extractor == "file" else _shown)(stimuli, asked, memory_gb, workers)
     contract = work.contract
     if projected is not None:
-        contract = contract | {"pooling": f"{contract['pooling']}, then {projected.description}"}
+        contract = _projected(contract, projected)
     key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, _fingerprint(stimuli)])
     components = isinstance(projected, PrincipalComponents)
     with unfinished(out, key, alone=shard[1] == 1) as folder:
@@ -112,6 +112,12 @@ def extract(
             _project(made, projected, Unfinished(folder / "projected", stimuli, contract, work.dtype), out)
         else:
             made.publish(out)
+
+
+def _projected(
+    contract: Mapping[str, str], projected: RandomProjection | PrincipalComponents
+) -> dict[str, str]:
+    return {**contract, "pooling": f"{contract['pooling']}, then {projected.description}"}
 
 
 Job = tuple[NDArray[np.int64], int]
@@ -225,7 +231,8 @@ def _project(made: Unfinished, projected: PrincipalComponents, final: Unfinished
         projected.fit(name, layer)
     widest = max((layer.shape[1:] for layer in layers.values()), key=np.prod)
     for rows in (part for block in made.blocks for part in cut(block, widest)):
-        final.write(rows.start, {name: projected(name, layer[rows]) for name, layer in layers.items()})
+        final.write(rows.start, projected({name: layer[rows] for name, layer in layers.items()}))
+    projected.save(beside(out))
     final.publish(out)
     made.forget()
 
@@ -304,9 +311,19 @@ def describe(
     return check(found.assign_coords(stimulus_id=("stimulus", ids)), "features")
 
 
-def describer(model: Model, *, batch_size: int = 32) -> Callable[[Sequence[Any]], xr.Dataset]:
-    """Open a network once, and return what extracts features of items as `describe` does."""
-    if model.projection:
+def describer(
+    model: Model, *, projected: RandomProjection | PrincipalComponents | None = None, batch_size: int = 32
+) -> Callable[[Sequence[Any]], xr.Dataset]:
+    """Open a network once, and return what extracts features of items as `describe` does.
+
+    Parameters
+    ----------
+    model : Model
+    projected : projection, optional
+        As it was fitted (`stored_projection`), where the model has one.
+    batch_size : int
+    """
+    if model.projection and projected is None:
         raise InputError(
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
@@ -317,8 +334,11 @@ def describer(model: Model, *, batch_size: int = 32) -> Callable[[Sequence[Any]]
         check_items(items, reads)
         parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
         values = {name: together([p[name] for p in parts], name) for name in parts[0]}
+        contract = extractor.contract
+        if projected is not None:
+            values, contract = projected(values), _projected(contract, projected)
         numbers = np.array([f"{i:07d}" for i in range(len(items))])
-        return _in_memory(numbers, values, extractor.contract, "float32")
+        return _in_memory(numbers, values, contract, "float32")
 
     return described
 

@@ -407,6 +407,34 @@ def test_other_weights_of_the_network_are_refused(world, tmp_path):
         neuroenc.load(tmp_path / "e")
 
 
+@pytest.mark.parametrize("spec", ["pca:12", "sparse:0.9"])
+def test_projected_features_are_projected_alike(run, world, tested, tmp_path, spec):
+    folder, stimuli = world
+    model = Model(extractor="pixel", projection=spec)
+    responses = load(folder / "r-01.nc", "responses")
+    split = splits.make(stimuli, Split(kind="dataset", n_inner=4))
+    extract(stimuli, model, tmp_path / "f.nc", split=split)
+    found = load(tmp_path / "f.nc", "features")
+    predictions, fits = encode(responses, found, split, Ridge(alphas=(0, 6, 4)))
+    save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
+    save(predictions, tmp_path / "p.nc")
+    save(
+        evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100)), tmp_path / "s.nc"
+    )
+    words = ["export", "--responses", f"01={folder}/r-01.nc", "--predictions", f"01={tmp_path}/p.nc", "--scores",
+             f"01={tmp_path}/s.nc", "--weights", f"01:pixel={tmp_path}/w.safetensors", "--features",
+             f"pixel={tmp_path}/f.nc", "--model", f"pixel={model.model_dump_json()}", "--name", "p", "--out",
+             tmp_path / "e"]  # fmt: skip
+    if spec.startswith("pca"):
+        status, _, err = run(*words)
+        assert (status, err.count("\n")) == (2, 1) and "its components were not given" in err
+        words += ["--components", f"pixel={tmp_path}/f.projection.safetensors"]
+    status, _, err = run(*words)
+    assert status == 0, err
+    found = neuroenc.load(tmp_path / "e")(tested[0])
+    np.testing.assert_allclose(found.values, predictions["prediction"].values, atol=2e-4)
+
+
 def delayed(folder, **changes):
     return subject(folder, fit="gabor", **changes)
 
@@ -425,7 +453,10 @@ def test_what_cannot_be_exported_is_one_line(world, tmp_path):
     for model, message in (
         (Model(extractor="category"), r"reads no pictures \(category\)"),
         (Model(extractor="file", path="x.npy"), r"reads no pictures \(file\)"),
-        (Model(extractor="gabor", projection="pca:5"), "is projected"),
+        (
+            Model(extractor="gabor", projection="pca:5"),
+            "its components were not given. Give the file FEATURES.projection",
+        ),
     ):
         refused(message, [subject(folder)], models=MODELS | {"gabor": model})
     refused("No subjects were given", [])

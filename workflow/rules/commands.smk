@@ -53,6 +53,11 @@ def exporting(wildcards, input, output):
         weights=named([f"{subject}:{n}" for n in EXPORTED], input.weights),
         features=named(EXPORTED, input.features),
         model=named(EXPORTED, [section("models", FITS[n][1]) for n in EXPORTED]),
+        components=[
+            f"{n}={os.path.splitext(path)[0]}.projection.safetensors"
+            for n, path in zip(EXPORTED, input.features)
+            if (config["models"][FITS[n][1]].get("projection") or "").startswith("pca")
+        ],
         name=f"{config['label']}-{EXPORT}",
         out=output[0],
     )
