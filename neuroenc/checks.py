@@ -10,6 +10,7 @@ from neuroenc.features import registry
 
 ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
 TABLES = ("category", "caption")
+UNSHOWN = (*TABLES, "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
 NO_TEST = ("v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank")
 SUBJECTS: dict[str, tuple[str, ...]] = {
@@ -25,7 +26,8 @@ def check(config: Config, *, libraries: bool = False) -> Config:
     ----------
     config : Config
     libraries : bool
-        Also ask timm, torchvision and open_clip for networks and tags of theirs, which takes seconds.
+        Also ask timm, torchvision and open_clip for networks and tags of theirs, and look into files of
+        features, which takes seconds.
 
     Raises
     ------
@@ -35,6 +37,8 @@ def check(config: Config, *, libraries: bool = False) -> Config:
     registry.check(config.models, libraries=libraries)
     for one in CHECKS:
         one(config)
+    if libraries:
+        _files(config)
     return config
 
 
@@ -70,6 +74,8 @@ def _encoders(config: Config) -> None:
             )
     for label, name in config.fits().values():
         encoder, model = config.encoders[label], resolved(config.models[name])
+        if model.extractor == "file":
+            continue
         flat = model.pooling in ("mean", "cls", "last")
         if encoder.name in ON_A_GRID and (flat or model.extractor in TABLES):
             made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
@@ -78,6 +84,33 @@ def _encoders(config: Config) -> None:
                 f"the model {name!r} {made}. Set models.{name}.pooling to 'grid:<k>' or 'tokens', or leave "
                 f"{name!r} out of encoders.{label}.models."
             )
+
+
+def _code(config: Config) -> None:
+    """Code that the environment allows."""
+    for model in config.models.values():
+        if model.extractor == "module":
+            from neuroenc.features.own import check_allowed
+
+            check_allowed(model)
+
+
+def _files(config: Config) -> None:
+    """Files of features, as far as they are here, that hold what is asked for."""
+    from neuroenc.features.given import chosen_layers, is_here
+
+    for key, model in config.models.items():
+        if model.extractor != "file" or not is_here(model):  # perhaps where the job runs
+            continue
+        n_axes = {len(layer.shape) for layer in chosen_layers(model)}
+        for label, encoder in config.encoders.items():
+            reads = not encoder.models or key in encoder.models
+            if reads and encoder.name in ON_A_GRID and n_axes != {3}:
+                raise InputError(
+                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features on a grid of "
+                    f"tokens; the files of {key!r} hold (stimuli, features). Give (stimuli, tokens, "
+                    f"channels), or leave {key!r} out of encoders.{label}.models."
+                )
 
 
 def _embeddings(config: Config) -> None:
@@ -110,6 +143,22 @@ def _embeddings(config: Config) -> None:
             _looks(config, "reconstruction.closed_loop", config.fits()[fit][1])
 
 
+def _export(config: Config) -> None:
+    """Refuse to export encoders that cannot be called with pictures elsewhere."""
+    if config.export is None:
+        return
+    fits = config.fits()
+    members = [config.export] if config.export in fits else (config.stack and config.stack.members) or fits
+    for name in members:
+        label, model = fits[name]
+        _looks(config, "export", model, projected=True)
+        if getattr(config.encoders[label], "delays", []):
+            raise InputError(
+                f"Invalid value for 'export': {config.export!r}. encoders.{label} looks back in time "
+                "(`delays`), which single pictures have not. Choose another."
+            )
+
+
 def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:
     """Refuse embeddings of another network, another layer, random weights or a projection."""
     model = resolved(config.models[name])
@@ -128,12 +177,12 @@ def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted
         )  # fmt: skip
 
 
-def _looks(config: Config, key: str, name: str) -> None:
+def _looks(config: Config, key: str, name: str, *, projected: bool = False) -> None:
     """Refuse models that cannot be shown new pictures."""
     model = resolved(config.models[name])
-    if model.projection:
+    if model.projection and not projected:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Choose another model")
-    if model.extractor in (*TABLES, "open_clip_text"):
+    if model.extractor in UNSHOWN:
         _refuse(key, name, f"reads no pictures ({model.extractor})", "one that does", "Choose another model")
 
 
@@ -150,4 +199,4 @@ def resolved(model: Model) -> Model:
     return resolve(model)[0]
 
 
-CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _embeddings)
+CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _code, _embeddings, _export)

@@ -1,6 +1,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -228,6 +229,8 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
         (DRAWN | {"decoders": DRAWN["decoders"] | {"low": {"name": "ridge", "models": ["gabor"]}},
                   "reconstruction": DRAWN["reconstruction"] | {"low_level": "low"}}, "'reconstruction.low_level'.*'pixel'"),
         ({"synthesis": {"model": "gabor", "regions": ["FFA"], "judge": "nano"}}, "'synthesis.model'.*'gabor"),
+        ({"export": "table"}, "'export': the model 'table' reads no pictures"),
+        ({"models": SMALL["models"] | {"own": {"extractor": "module", "module": "a:b"}}}, "NEUROENC_ALLOW_CODE=1"),
     ],
 )  # fmt: skip
 def test_what_cannot_finish_is_refused_before_it_starts(change, message):
@@ -255,3 +258,20 @@ def test_unknown_devices_are_refused_wherever_one_can_be_named(device):
         assert section(device="cuda:1").device == "cuda:1"
         with pytest.raises(ValidationError, match="device"):
             section(device=device)
+
+
+def test_files_of_features_are_looked_at_where_they_are(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 4), "f4"))
+    np.save(tmp_path / "t.npy", np.zeros((3, 4, 2), "f4"))
+
+    def configured(name, **options):
+        own = {"extractor": "file", "path": str(tmp_path / name)} | options
+        encoders = {"ridge": {"models": ["own"]}, "factorised": {"models": ["own"]}}
+        return parse(Config, SMALL | {"models": SMALL["models"] | {"own": own}, "encoders": encoders})
+
+    check(configured("t.npy"), libraries=True)
+    check(configured("elsewhere.npy"), libraries=True)
+    with pytest.raises(InputError, match=r"'encoders.factorised'.*grid of tokens; the files of 'own' hold"):
+        check(configured("x.npy"), libraries=True)
+    with pytest.raises(InputError, match=r"'layer': 'deep'. Allowed: 't'"):
+        check(configured("t.npy", layers=["deep"]), libraries=True)

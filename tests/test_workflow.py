@@ -56,6 +56,7 @@ CONFIG = {
         },
     },
     "stack": {"members": ["gabor", "cells-routing"]},
+    "export": "stack",
     "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
     "figures": {"surface": True, "volume": True},
 }
@@ -125,6 +126,10 @@ def test_outputs(finished):
             "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
             "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
         }  # fmt: skip
+        facts = json.loads((run / f"sub-{subject}_enc-stack/encoder.json").read_text())
+        assert {m["name"] for m in facts["members"]} <= {"gabor", "cells-routing"} and facts[
+            "name"
+        ] == "small-stack"
     assert not list(finished.rglob(".partial*"))
     assert list((finished / "logs/small/benchmarks/encode_fit").glob("*.jsonl"))
 

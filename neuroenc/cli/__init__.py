@@ -13,7 +13,7 @@ import typer
 
 from neuroenc import __version__
 from neuroenc.blocks import give_back
-from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
+from neuroenc.cli import caption, common, data, decode, encode, export, features, loading, results
 from neuroenc.errors import InputWarning, NeuroencError
 
 # packages that an extra of ours brings
@@ -38,6 +38,8 @@ for name, noun in (
     ("results", results.results), ("nano", features.nano), ("config", configuration),
 ):  # fmt: skip
     app.add_typer(noun, name=name)
+
+app.command("export")(export.export)
 
 
 @app.callback(invoke_without_command=True)

@@ -31,6 +31,10 @@ class Config(Section):
         "is the name."
     )  # fmt: skip
     stack: Stack | None = None
+    export: str | None = Field(
+        default=None, description="Encoder that is written as a folder `neuroenc.load` reads, for each "
+        "subject: 'stack', MODEL of the first encoder, MODEL-ENCODER of others."
+    )  # fmt: skip
     decoders: dict[Name, Decoder] = Field(
         default_factory=dict, description="Decoders by a label of your own; `name` says which, and may be "
         "left out where the label is the name."
@@ -89,6 +93,9 @@ class Config(Section):
                     raise ValueError(f"synthesis.{key}: no {name!r}. {suggest(name, among)}")
         if self.reconstruction:
             self._reconstruction(self.reconstruction, known)
+        exports = [*known, *(["stack"] if self.stack else [])]
+        if self.export is not None and self.export not in exports:
+            raise ValueError(f"export: no encoder {self.export!r}. {suggest(self.export, exports)}")
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self

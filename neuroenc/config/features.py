@@ -12,8 +12,13 @@ from neuroenc.errors import suggest
 
 Extractor = Literal[
     "open_clip", "open_clip_text", "timm", "torchvision", "transformers", "gabor", "pixel", "luminance",
-    "spectral", "category", "caption",
+    "spectral", "category", "caption", "file", "module",
 ]  # fmt: skip
+Stated = Literal["model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing"]
+FOR_FILES = frozenset(["extractor", "path", "contract", "layers", "projection", "dtype", "device"])
+FOR_MODULES = frozenset(
+    ["extractor", "module", "layers", "pooling", "layout", "projection", "dtype", "device", "frame_rate"]
+)
 SIZES = ("img_size", "image_size", "force_image_size")  # what the libraries call the side of their pictures
 # arguments of the libraries' constructors that fetch, read or run something, or undo what neuroenc relies on
 REFUSED_OPTIONS = frozenset([
@@ -35,6 +40,20 @@ class Model(Section):
     extractor: Extractor | None = Field(
         default=None, description="Library or kind; null: `network` is a name that `neuroenc features list` "
         "knows."
+    )  # fmt: skip
+    path: Place | dict[Layer, Place] | None = Field(
+        default=None, description="Of `extractor: file`: features that were made elsewhere, .npy, .h5, .nc, "
+        ".parquet, .csv or .tsv; `FILE.h5#array` or `FILE.h5#group` where it holds several, or a file for "
+        "each layer."
+    )  # fmt: skip
+    contract: dict[Stated, str] = Field(
+        default_factory=dict, description="Of `extractor: file`, what made the features: model, weights, "
+        "pooling, normalisation, pixel_range, preprocessing; or in a JSON beside the file."
+    )  # fmt: skip
+    module: str | None = Field(
+        default=None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="Of `extractor: module`: `package.module:function`, which returns a network of torch and "
+        "the transform of its pictures. It runs code: NEUROENC_ALLOW_CODE=1 must be set."
     )  # fmt: skip
     network: str | None = Field(
         default=None,
@@ -79,7 +98,9 @@ class Model(Section):
         default=None, description="'sparse:<error>', a seeded random projection that keeps squared distances "
         "within this share, or 'pca:<components>', fitted to training stimuli."
     )  # fmt: skip
-    dtype: Literal["float16", "float32"] = Field(default="float32", description="On disk.")
+    dtype: Literal["float16", "float32"] | None = Field(
+        default=None, description="On disk; null: float32, of a `file` float16 where it is stored so."
+    )
     device: Device = "auto"
     input_size: int | None = Field(
         default=None, ge=1, le=8192, description="Side of the pictures that timm's, torchvision's or "
@@ -137,6 +158,7 @@ class Model(Section):
     @model_validator(mode="after")
     def _fits_the_extractor(self) -> Self:
         pictures = self.extractor in (None, "timm", "torchvision", "open_clip", "open_clip_text")
+        self._own()
         if self.network is None and (pictures or self.extractor == "transformers"):
             raise ValueError("name a `network`")
         if self.extractor == "transformers" and self.weights and not self.weights.startswith("random:"):
@@ -152,6 +174,22 @@ class Model(Section):
             if key in self.options and self.input_size:
                 raise ValueError(f"`input_size` and options.{key} say the same: leave one out")
         return self
+
+    def _own(self) -> None:
+        """Refuse keys of other extractors beside files and modules of one's own, and theirs elsewhere."""
+        for key, extractor, allowed in (("path", "file", FOR_FILES), ("module", "module", FOR_MODULES)):
+            if (getattr(self, key) is None) == (self.extractor == extractor):
+                raise ValueError(f"`extractor: {extractor}` and `{key}` belong together: name both or none")
+            others = [
+                name for name, field in type(self).model_fields.items()
+                if name not in allowed and getattr(self, name) != field.get_default(call_default_factory=True)
+            ]  # fmt: skip
+            if self.extractor == extractor and others:
+                raise ValueError(f"`{others[0]}` is not for `extractor: {extractor}`: leave it out")
+        if self.path == {}:
+            raise ValueError("`path` names no file")
+        if self.contract and self.extractor != "file":
+            raise ValueError("`contract` is for `extractor: file`: networks state their own")
 
 
 def _is_size(value: Any) -> bool:

@@ -9,10 +9,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from neuroenc.lazy import face
+
 if TYPE_CHECKING:
     import xarray as xr
 
     from neuroenc.config import Dataset
+    from neuroenc.datasets.arrays import from_arrays
+    from neuroenc.datasets.pixels import read_pixels
+
+HOMES = {
+    "from_arrays": "arrays",
+    "read_pixels": "pixels",
+}
+
+__all__ = [
+    "DatasetModule",
+    "from_arrays",
+    "module",
+    "read_pixels",
+]
 
 
 class DatasetModule(Protocol):
@@ -34,3 +50,6 @@ class DatasetModule(Protocol):
 def module(options: Dataset) -> DatasetModule:
     """Return the module of the dataset the options name."""
     return cast(DatasetModule, import_module(f"neuroenc.datasets.{options.name}"))
+
+
+face(__name__, HOMES)

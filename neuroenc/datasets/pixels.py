@@ -193,7 +193,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
                 "ignore"
             )  # of pictures that are refused below, or of EXIF, which is not read
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _rgb(image)
+                return rgb(image)
     except UnidentifiedImageError:
         why = f"it is none of {', '.join(FORMATS)}" if data else "it is empty"
     except Image.DecompressionBombError:
@@ -205,14 +205,15 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     )
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Bring an opened picture to RGB; errors say why not."""
+def rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Bring an opened picture to RGB, as `decode` does; errors say why not."""
     if image.width * image.height > LARGEST:
         raise InputError(f"its header states more than {LARGEST:,} pixels")
     n = getattr(image, "n_frames", 1)
     if n > 1 and image.format != "MPO":  # MPO: a photograph and its previews
         raise InputError(f"it has {n} frames, expected one")
-    stored = str(np.ravel(image.tile[0].args)[0]) if image.tile else ""  # as the file has it, e.g. RGB;16B
+    tile = getattr(image, "tile", None)  # of a file
+    stored = str(np.ravel(tile[0].args)[0]) if tile else ""  # as the file has it, e.g. RGB;16B
     tags = getattr(image, "tag_v2", {})
     if set(np.ravel(tags.get(SAMPLE_FORMAT, 1))) - {1} or (image.format in ("TIFF", "BMP") and "X" in stored):
         raise InputError(f"it has signed or floating numbers or an unknown channel (mode {image.mode})")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.dtypes import StringDType
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from neuroenc.documents import read_text
 from neuroenc.errors import InputError, reason, suggest
 from neuroenc.files import existing
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")  # of a column of numbers, in any case of letters
 FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
@@ -364,3 +367,20 @@ def read_array(path: str | Path) -> NDArray[Any]:
             f"{path} is an archive of arrays (.npz), expected one array (.npy). Save it by itself."
         )
     return found
+
+
+def open_parquet(path: str | Path) -> ParquetFile:
+    """Open a table of Parquet.
+
+    Raises
+    ------
+    InputError
+        It is missing, broken or of another format.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    path = existing(path)
+    try:
+        return ParquetFile(path)
+    except Exception as error:  # noqa: BLE001  the reader has errors of every kind
+        raise InputError(f"Cannot read {path}: {reason(error)}. Write it again.") from None

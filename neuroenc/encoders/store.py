@@ -346,14 +346,40 @@ def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], di
     InputError
         No such fold; weights that are broken, or beside the JSON of another fit.
     """
-    file, described = _read(path, "contract", "models")
-    same_contract(features.attrs, described["contract"])
+    same_contract(features.attrs, _read(path, "contract", "models")[1]["contract"])
+    return open_fits(path, fold)
+
+
+def copy_fold(path: str | Path, out: str | Path, fold: int) -> dict[str, Any]:
+    """Write the stored models of one fold alone; return what their JSON says."""
+    file, described = _read(path, "contract", "models", "neuroid_id")
+    models = _of_fold(path, described, fold)
+    numbers = {f"{m['number']}" for m in models}
+    names = [k for k in file.keys() if k.partition("/")[0] in numbers]  # noqa: SIM118
+    kept = {k: v for k, v in described.items() if k not in ("neuroenc_version", "arrays_sha256")}
+    _write(out, ((k, file.get_tensor(k)) for k in names), kept | {"models": models})
+    return described
+
+
+def _of_fold(path: str | Path, described: dict[str, Any], fold: int) -> list[dict[str, Any]]:
     models = [m for m in described["models"] if m["fold"] == fold]
     if not models:
         folds = sorted({m["fold"] for m in described["models"]})
         raise InputError(f"No models of fold {fold} in {path}. Folds: {', '.join(map(str, folds))}.")
+    return models
+
+
+def open_fits(path: str | Path, fold: int) -> tuple[list[Fit], dict[str, Any]]:
+    """Read the stored models of one fold.
+
+    Raises
+    ------
+    InputError
+        No such fold; weights that are broken, or beside the JSON of another fit.
+    """
+    file, described = _read(path, "contract", "models")
     fits, large = [], _large(path)
-    for m in models:
+    for m in _of_fold(path, described, fold):
         prefix = f"{m['number']}/"
         arrays: dict[str, Any] = {
             k.removeprefix(prefix): large.get(k) or file.get_tensor(k)
@@ -395,7 +421,11 @@ def predict_fits(path: str | Path, features: Any, fold: int) -> xr.DataArray:
     InputError
         No such fold; weights of time bins that an earlier version stored without their times.
     """
-    fits, described = load_fits(path, features, fold)
+    return predict_by(*load_fits(path, features, fold), features, str(path))
+
+
+def predict_by(fits: list[Fit], described: dict[str, Any], features: xr.Dataset, source: str) -> xr.DataArray:
+    """Predict stimuli by stored models that were read, as `predict_fits` does; `source` is for errors."""
     names, times = described["neuroid_id"], described.get("time_bin")
     n_times = 1 if times is None else len(next(iter(times.values())))
     out = np.full((features.sizes["stimulus"], len(names) * n_times), np.nan, np.float32)
@@ -403,7 +433,7 @@ def predict_fits(path: str | Path, features: Any, fold: int) -> xr.DataArray:
         used = fit.weight > 0
         neuroid = fit.neuroid[used]
         if neuroid.max() >= out.shape[1]:
-            raise InputError(f"{path} was fitted to time bins and does not say which. Fit it again.")
+            raise InputError(f"{source} was fitted to time bins and does not say which. Fit it again.")
         part = fit.model.predict(design_of(fit, features)).reshape(len(out), -1)[:, used] * fit.weight[used]
         out[:, neuroid] = np.nan_to_num(out[:, neuroid]) + part
     coords = {

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from neuroenc.arrays import save
+from neuroenc.arrays import check, save
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import n_frames
 from neuroenc.errors import InputError, invalid
@@ -30,12 +30,12 @@ from neuroenc.features.layers import (
     together,
     with_time,
 )  # fmt: skip
-from neuroenc.features.project import PrincipalComponents, RandomProjection, cut, projection
+from neuroenc.features.project import PrincipalComponents, RandomProjection, beside, cut, projection
 from neuroenc.features.registry import resolve
 from neuroenc.features.writing import Unfinished, unfinished
 from neuroenc.files import remove
 
-NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers")
+NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers", "module")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
 TABLES: dict[str, Callable[[xr.Dataset], tuple[NDArray[np.float32], dict[str, str]]]] = {
     "category": classical.category_features,
@@ -89,32 +89,81 @@ def extract(
     )
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](stimuli)
-        found = _in_memory(stimuli["stimulus_id"].values, {"table": table}, contract, model.dtype)
+        found = _in_memory(
+            stimuli["stimulus_id"].values, {"table": table}, contract, model.dtype or "float32"
+        )
         save(with_time(found, stimuli), out)
         return
-    extractor, prepare, run, reads = open_extractor(asked)
-    n_parts = _n_parts(stimuli, model, reads)
-    there = there_of(stimuli, reads, n_parts)
-    contract = _contract(extractor.contract, model, reads, n_parts, projected)
-    batch = 32 if model.extractor in PIXELS else extractor.batch_size(memory_gb)
-    key = json.dumps([contract, asked.model_dump(mode="json"), batch, _fingerprint(stimuli)])
+    work = (_given if model.extractor == "file" else _shown)(stimuli, asked, memory_gb, workers)
+    contract = work.contract
+    if projected is not None:
+        contract = _projected(contract, projected)
+    key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, _fingerprint(stimuli)])
     components = isinstance(projected, PrincipalComponents)
     with unfinished(out, key, alone=shard[1] == 1) as folder:
-        made = Unfinished(folder, stimuli, contract, "float32" if components else model.dtype, raw=components)
-        jobs = _jobs(made, batch, n_parts, shard)
-        on_gpu = getattr(extractor, "device", "cpu") != "cpu"
-        if workers is None:
-            workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
-        feed = batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu)
-        what = f"features of {asked.network or asked.extractor}"
+        made = Unfinished(folder, stimuli, contract, "float32" if components else work.dtype, raw=components)
+        jobs = _jobs(made, work.batch, work.there.shape[1], shard)
+        what = f"features of {asked.network or asked.module or asked.extractor}"
         each = projected if isinstance(projected, RandomProjection) else None
-        _fill(made, jobs, there, map(run, feed), what, each)
+        _fill(made, jobs, work.there, work.feed(jobs), what, each)
         if shard[1] > 1:
             return
         if isinstance(projected, PrincipalComponents):
-            _project(made, projected, Unfinished(folder / "projected", stimuli, contract, model.dtype), out)
+            _project(made, projected, Unfinished(folder / "projected", stimuli, contract, work.dtype), out)
         else:
             made.publish(out)
+
+
+def _projected(
+    contract: Mapping[str, str], projected: RandomProjection | PrincipalComponents
+) -> dict[str, str]:
+    return {**contract, "pooling": f"{contract['pooling']}, then {projected.description}"}
+
+
+Job = tuple[NDArray[np.int64], int]
+"""Rows of the stimuli, and which part of them"""
+
+
+class Work(NamedTuple):
+    """Where the features of stimuli come from."""
+
+    contract: dict[str, str]
+    dtype: str
+    """On disk"""
+    batch: int
+    there: NDArray[np.bool_]
+    """(n_stimuli, n_parts)"""
+    feed: Callable[[list[Job]], Iterator[Layers]]
+
+
+def _given(stimuli: xr.Dataset, model: Model, _memory_gb: float, _workers: int | None) -> Work:
+    """Read features that were made elsewhere."""
+    from neuroenc.features.given import Given
+
+    found = Given(model, stimuli["stimulus_id"].values)
+    there = np.ones((stimuli.sizes["stimulus"], 1), bool)
+    return Work(
+        found.contract, found.dtype, found.batch, there, lambda jobs: (found[rows] for rows, _ in jobs)
+    )
+
+
+def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | None) -> Work:
+    """Show the stimuli to a network, or to filters."""
+    model, _ = resolve(asked)
+    extractor, prepare, run, reads = open_extractor(asked)
+    n_parts = _n_parts(stimuli, model, reads)
+    on_gpu = getattr(extractor, "device", "cpu") != "cpu"
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
+
+    def feed(jobs: list[Job]) -> Iterator[Layers]:
+        return map(run, batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu))
+
+    return Work(
+        _contract(extractor.contract, model, reads, n_parts), model.dtype or "float32",
+        32 if model.extractor in PIXELS else extractor.batch_size(memory_gb),
+        there_of(stimuli, reads, n_parts), feed,
+    )  # fmt: skip
 
 
 def _n_parts(stimuli: xr.Dataset, model: Model, reads: str) -> int:
@@ -124,24 +173,17 @@ def _n_parts(stimuli: xr.Dataset, model: Model, reads: str) -> int:
     return n_frames(stimuli, model.frame_rate) if reads == "image" else 1
 
 
-def _contract(
-    of_network: Mapping[str, str], model: Model, reads: str, n_parts: int,
-    projected: RandomProjection | PrincipalComponents | None,
-) -> dict[str, str]:  # fmt: skip
+def _contract(of_network: Mapping[str, str], model: Model, reads: str, n_parts: int) -> dict[str, str]:
     """Say also what is done around the network."""
     contract = dict(of_network)
     if reads == "image" and n_parts > 1:
         contract["preprocessing"] += f"; mean of {n_parts} frames"
     if model.context:
         contract["preprocessing"] += f"; {model.context} stimuli before each read along"
-    if projected is not None:
-        contract["pooling"] += f", then {projected.description}"
     return contract
 
 
-def _jobs(
-    made: Unfinished, batch: int, n_parts: int, shard: tuple[int, int]
-) -> list[tuple[NDArray[np.int64], int]]:
+def _jobs(made: Unfinished, batch: int, n_parts: int, shard: tuple[int, int]) -> list[Job]:
     """List (rows, part) of the blocks that are to be done; no batch stands in two blocks."""
     todo = made.lacking()
     return [
@@ -155,7 +197,7 @@ def _jobs(
 
 
 def _fill(
-    made: Unfinished, jobs: list[tuple[NDArray[np.int64], int]], there: NDArray[np.bool_],
+    made: Unfinished, jobs: list[Job], there: NDArray[np.bool_],
     found: Iterator[Layers], what: str, projected: RandomProjection | None,
 ) -> None:  # fmt: skip
     """Write the batches of some jobs, each while the next is being made."""
@@ -189,7 +231,8 @@ def _project(made: Unfinished, projected: PrincipalComponents, final: Unfinished
         projected.fit(name, layer)
     widest = max((layer.shape[1:] for layer in layers.values()), key=np.prod)
     for rows in (part for block in made.blocks for part in cut(block, widest)):
-        final.write(rows.start, {name: projected(name, layer[rows]) for name, layer in layers.items()})
+        final.write(rows.start, projected({name: layer[rows] for name, layer in layers.items()}))
+    projected.save(beside(out))
     final.publish(out)
     made.forget()
 
@@ -213,6 +256,11 @@ def _mean(parts: list[NDArray[np.float32]], there: NDArray[np.bool_]) -> NDArray
 def open_extractor(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Layers], str]:
     """Open an extractor of pixels or texts: itself, what prepares items, what runs them, what it reads."""
     model, _ = resolve(asked)
+    if model.extractor == "file":
+        raise InputError(
+            "Features of files (`extractor: file`) cannot be made of new stimuli. Use a model that is shown "
+            "them."
+        )
     if model.extractor in PIXELS:
         kind = str(model.extractor)
         extractor: Any = (
@@ -224,10 +272,12 @@ def open_extractor(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Calla
 
         extractor = Network(asked, device=asked.device)
         return extractor, extractor.source.alike, extractor.run, extractor.reads
-    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES))
+    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES, "file"))
 
 
-def describe(items: Sequence[Any], model: Model, *, batch_size: int = 32) -> xr.Dataset:
+def describe(
+    items: Sequence[Any], model: Model, *, stimulus_id: ArrayLike | None = None, batch_size: int = 32
+) -> xr.Dataset:
     """Extract features of pictures or texts at hand, in memory.
 
     Parameters
@@ -235,12 +285,14 @@ def describe(items: Sequence[Any], model: Model, *, batch_size: int = 32) -> xr.
     items : sequence
         uint8 pictures (height, width, 3), or texts, as the network reads.
     model : Model
+    stimulus_id : array of text, (n_items,), optional
+        Their ids; None: they are numbered.
     batch_size : int
 
     Returns
     -------
     Dataset
-        Features; the stimuli are numbered.
+        Features.
 
     Raises
     ------
@@ -248,12 +300,30 @@ def describe(items: Sequence[Any], model: Model, *, batch_size: int = 32) -> xr.
         A projection, which is fitted elsewhere; items that are no pictures or texts; features that are not
         finite.
     """
-    return describer(model, batch_size=batch_size)(items)
+    found = describer(model, batch_size=batch_size)(items)
+    if stimulus_id is None:
+        return found
+    ids = np.asarray(stimulus_id, dtype=str)
+    if ids.shape != (len(items),):
+        raise InputError(
+            f"{len(items)} items were given and stimulus ids of shape {ids.shape}. Give one each."
+        )
+    return check(found.assign_coords(stimulus_id=("stimulus", ids)), "features")
 
 
-def describer(model: Model, *, batch_size: int = 32) -> Callable[[Sequence[Any]], xr.Dataset]:
-    """Open a network once, and return what extracts features of items as `describe` does."""
-    if model.projection:
+def describer(
+    model: Model, *, projected: RandomProjection | PrincipalComponents | None = None, batch_size: int = 32
+) -> Callable[[Sequence[Any]], xr.Dataset]:
+    """Open a network once, and return what extracts features of items as `describe` does.
+
+    Parameters
+    ----------
+    model : Model
+    projected : projection, optional
+        As it was fitted (`stored_projection`), where the model has one.
+    batch_size : int
+    """
+    if model.projection and projected is None:
         raise InputError(
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
@@ -264,8 +334,11 @@ def describer(model: Model, *, batch_size: int = 32) -> Callable[[Sequence[Any]]
         check_items(items, reads)
         parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
         values = {name: together([p[name] for p in parts], name) for name in parts[0]}
+        contract = extractor.contract
+        if projected is not None:
+            values, contract = projected(values), _projected(contract, projected)
         numbers = np.array([f"{i:07d}" for i in range(len(items))])
-        return _in_memory(numbers, values, extractor.contract, "float32")
+        return _in_memory(numbers, values, contract, "float32")
 
     return described
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, invalid
-from neuroenc.features import language, registry, vision
+from neuroenc.features import language, own, registry, vision
 from neuroenc.features.loading import folder_of
 from neuroenc.features.source import Source
 
@@ -18,7 +18,7 @@ def build(model: Model, path: Path | None = None) -> Source:
     builders: dict[str, Callable[[Model, Path | None], Source]] = {
         "timm": vision.from_timm, "torchvision": vision.from_torchvision,
         "open_clip": vision.from_open_clip, "open_clip_text": language.from_open_clip,
-        "transformers": language.from_transformers,
+        "transformers": language.from_transformers, "module": own.from_module,
     }  # fmt: skip
     if model.extractor not in builders:
         raise invalid("extractor", model.extractor, builders)
@@ -53,6 +53,8 @@ def skeleton(model: Model, entry: registry.Entry | None, *, numbers: bool = Fals
 
 def on_skeleton(model: Model, entry: registry.Entry | None, look: Callable[[Source], Any]) -> Any:
     """Look at a network without numbers, or where it does not run so, at one with random ones."""
+    if model.extractor == "module":
+        return look(skeleton(model, entry, numbers=True))
     try:
         return look(skeleton(model, entry))
     except InputError:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def weights_of(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path | None]:
     """Return what the contract says of the weights, the seed, and where they are if they are."""
     weights = model.weights
+    if model.extractor == "module":
+        return "", 0, None  # its function gives it its weights
     if weights is None and model.network == "nano":
         weights = str(nano.CHECKPOINT)
     if weights is not None and weights.startswith("random:"):

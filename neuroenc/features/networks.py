@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neuroenc.config import Model
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import layouts, pooling, preprocessing, registry
+from neuroenc.features import layouts, own, pooling, preprocessing, registry
 from neuroenc.features.layers import together
 from neuroenc.features.libraries import build, on_skeleton
 from neuroenc.features.loading import load, weights_of
@@ -59,6 +59,8 @@ class Network:
         self.module = self.source.module
         if path is not None and path.is_file():
             load(self.module, path, prefix=entry.prefix if entry else "")
+        if self.model.extractor == "module":
+            self.weights = own.weights_of(self.module)
         self.module = self.module.eval().requires_grad_(False).to(self.device)
         known = layers_of(self.source)
         for layer in self.model.layers:
@@ -66,7 +68,7 @@ class Network:
                 raise invalid("layer", layer, known)
         if not self.model.layers:
             raise InputError(
-                f"No layers named for {model.network!r}. Name some of its {len(known)}: "
+                f"No layers named for {self.model.network!r}. Name some of its {len(known)}: "
                 f"{', '.join(known[:3])}, … (`neuroenc features show` lists them)."
             )
         self.layouts = self._layouts(entry)
@@ -78,7 +80,9 @@ class Network:
         for name in model.layout:
             if name not in names:
                 raise invalid("layer of layout", name, names)
-        if self.reads == "image":
+        if model.extractor == "module":
+            runs = layouts.picture_runs(model, self.source, names)
+        elif self.reads == "image":
             runs = on_skeleton(model, entry, lambda source: layouts.picture_runs(model, source, names))
         else:
             runs = layouts.text_runs(self.source, names, self.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, invalid, reason
 from neuroenc.features.layers import Layers, StoredLayer
+from neuroenc.files import atomic, existing
 from neuroenc.splits import TRAIN
 
 SEED = 0
@@ -100,9 +102,21 @@ class PrincipalComponents:
         self.mean: dict[str, NDArray[np.float32]] = {}
         self.components: dict[str, NDArray[np.float32]] = {}
 
-    def __call__(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Project a layer of some stimuli; tokens each by itself."""
-        return np.asarray((values - self.mean[name]) @ self.components[name].T, np.float32)
+    def __call__(self, values: Layers) -> Layers:
+        """Project layers of some stimuli; tokens each by itself."""
+        return {
+            name: np.asarray((v - self.mean[name]) @ self.components[name].T, np.float32)
+            for name, v in values.items()
+        }
+
+    def save(self, path: Path) -> None:
+        """Write means and components, as safetensors."""
+        from safetensors.numpy import save
+
+        arrays = {f"mean/{k}": v for k, v in self.mean.items()}
+        arrays |= {f"components/{k}": v for k, v in self.components.items()}
+        with atomic(path) as partial:
+            partial.write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
 
     def fit(self, name: str, layer: StoredLayer) -> None:
         """Learn the components of a layer."""
@@ -131,6 +145,45 @@ class PrincipalComponents:
         """Yield the fitted rows, tokens among them, in double precision."""
         for rows in cut(slice(0, len(self.fitted)), layer.shape[1:]):
             yield layer[self.fitted[rows]].reshape(-1, layer.shape[-1]).astype(np.float64)
+
+
+def beside(features: str | Path) -> Path:
+    """Name the file of the components of some features."""
+    return Path(features).with_suffix(".projection.safetensors")
+
+
+def stored_projection(spec: str, n_stimuli: int, path: Path) -> RandomProjection | PrincipalComponents:
+    """Return a projection as it was fitted.
+
+    Parameters
+    ----------
+    spec : str
+        'sparse:<error>' or 'pca:<components>'.
+    n_stimuli : int
+        That were projected.
+    path : path
+        Of the components of PCA.
+
+    Raises
+    ------
+    InputError
+        They are missing or broken.
+    """
+    kind, _, number = spec.partition(":")
+    if kind == "sparse":
+        return RandomProjection(float(number), n_stimuli)
+    from safetensors.numpy import load_file
+
+    made = PrincipalComponents(float(number), np.zeros(0, np.int64))
+    where = existing(path, made_by="`features extract` writes it beside the features; extract them again.")
+    try:
+        arrays = load_file(where)
+        for name, values in arrays.items():
+            part, _, layer = name.partition("/")
+            {"mean": made.mean, "components": made.components}[part][layer] = values
+    except Exception as error:  # noqa: BLE001  of a file that is broken
+        raise InputError(f"Cannot read the components {path}: {reason(error)}. Extract again.") from None
+    return made
 
 
 def cut(rows: slice, shape: tuple[int, ...]) -> list[slice]:

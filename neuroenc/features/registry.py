@@ -117,6 +117,8 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
         With extractor, network, options, and the registry's layers if none are named.
     entry : Entry or None
     """
+    if model.extractor == "module":
+        return model.model_copy(update={"network": model.module}), None
     if model.extractor is not None:
         return model, None
     if model.network not in ENTRIES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,11 @@ MAP = "cividis"
 
 
 def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    """Make a figure and its axes without a display."""
+    """Make a figure and its axes, without a display unless somebody (a notebook) has chosen one."""
     import matplotlib as mpl
 
-    mpl.use("Agg")
+    if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules:
+        mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     plt.rcParams.update({

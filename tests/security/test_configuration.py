@@ -147,6 +147,34 @@ def test_what_is_accepted_reaches_the_shell_quoted(turn, tmp_path):
     assert sorted(left) == before
 
 
+def test_paths_of_features_reach_the_shell_quoted(tmp_path):
+    """Each text that a path takes, as the file of a model; a module is refused before anything runs."""
+    pytest.importorskip("snakemake")
+    (tmp_path / "run/tree").mkdir(parents=True)
+    paths = [
+        v
+        for v in HOSTILE
+        if accepted({**BASE, "models": BASE["models"] | {"x": {"extractor": "file", "path": v}}})
+    ]
+    assert 8 < len(paths) < len(HOSTILE)
+    models = {f"x{i}": {"extractor": "file", "path": value} for i, value in enumerate(paths)}
+    for value in paths:
+        (tmp_path / "run" / value).write_text("")
+    merged = {**BASE, "models": models | BASE["models"],
+              "encoders": BASE["encoders"] | {"ridge": {"models": ["nano", *models]}}}  # fmt: skip
+    (tmp_path / "run/c.yaml").write_text(yaml.safe_dump(merged, allow_unicode=True))
+    commands = dry_run(tmp_path / "run", "all")
+    given = [
+        w for words in commands for w in words if '"extractor": "file"' in w and w.startswith("--options=")
+    ]
+    assert {json.loads(w.removeprefix("--options="))["path"] for w in given} == set(paths)
+    assert not (tmp_path / "run/touched").exists() or "touched" in paths
+    own = {"extractor": "module", "module": "os:getcwd", "layers": ["a"]}
+    assert not accepted({**BASE, "models": BASE["models"] | {"x": own}})
+    for value in HOSTILE:
+        assert not accepted({**BASE, "models": BASE["models"] | {"x": own | {"module": value}}})
+
+
 def dry_run(folder, *targets):
     binary = Path(sys.executable).with_name("snakemake")
     environment = os.environ | {"PATH": f"{binary.parent}:{os.environ['PATH']}"}

@@ -6,6 +6,7 @@ from tests.security import (
     test_checkpoints,
     test_configuration,
     test_data,
+    test_features,
     test_files,
     test_servers,
     test_trees,
@@ -20,6 +21,7 @@ COUNTS = {
     "data folders: arrays": len(test_files.ARRAYS),
     "data folders: images of brains": len(test_files.IMAGES),
     "data folders: tables": len(test_files.TABLES),
+    "files of features": len(test_features.FEATURES),
     "published layouts, damages of every kind of their files": len(test_trees.TREES)
     * len(test_trees.DAMAGES),
     "checkpoints": len(test_checkpoints.CHECKPOINTS),

@@ -42,6 +42,27 @@ def evaluation(wildcards, input, output):
     return commands(*run)
 
 
+def exporting(wildcards, input, output):
+    """List the words of `export`."""
+    subject = wildcards.subject
+    return command(
+        "export",
+        responses=f"{subject}={input.responses}",
+        predictions=f"{subject}={input.predictions}",
+        scores=f"{subject}={input.scores}",
+        weights=named([f"{subject}:{n}" for n in EXPORTED], input.weights),
+        features=named(EXPORTED, input.features),
+        model=named(EXPORTED, [section("models", FITS[n][1]) for n in EXPORTED]),
+        components=[
+            f"{n}={os.path.splitext(path)[0]}.projection.safetensors"
+            for n, path in zip(EXPORTED, input.features)
+            if (config["models"][FITS[n][1]].get("projection") or "").startswith("pca")
+        ],
+        name=f"{config['label']}-{EXPORT}",
+        out=output[0],
+    )
+
+
 def decoding(wildcards, input, output):
     """List the commands of `decode_fit`."""
     options = section("decoders", wildcards.decoder, without=["models"])

@@ -101,6 +101,28 @@ def split_of_projection(wildcards):
     return f"{RUN}/splits.nc" if projection.startswith("pca") else []
 
 
+def given(model):
+    """Files of features that were made elsewhere."""
+    paths = config["models"][model].get("path") or {}
+    places = [paths] if isinstance(paths, str) else list(paths.values())
+    found = []
+    for place in places:
+        whole = os.path.expanduser(os.path.expandvars(place))
+        path = whole if os.path.exists(whole) else whole.rpartition("#")[0] or whole
+        if not os.path.exists(path):
+            refuse(
+                f"File not found: {path}. Point models.{model}.path at the features."
+            )
+        beside = os.path.splitext(path)[0] + ".json"
+        found += [path, beside] if os.path.exists(beside) else [path]
+    return found
+
+
+def given_of_model(wildcards):
+    """A model of files is read again when they change."""
+    return given(wildcards.model)
+
+
 def memory(factor, base=1000):
     """Forecast of a job's memory in MB from the size of its inputs."""
 
@@ -192,6 +214,9 @@ ATTENTION = [
     for n, (encoder, _) in FITS.items()
     if config["encoders"][encoder]["name"] == "attention"
 ]
+EXPORT = config.get("export")
+EXPORTED = ([EXPORT] if EXPORT in FITS else STACK) if EXPORT else []  # its members
+EXPORT_NAME = f"enc-{EXPORT}"
 NAMES = list(FITS) + (["stack"] if STACK else [])
 CAPTIONS = config.get("captions") or {}
 DECODERS = config.get("decoders", {})
@@ -246,6 +271,9 @@ CHECKPOINTS = [
     for m in config["models"].values()
     if m.get("weights") and not m["weights"].startswith("random:")
 ]
+
+for model in MODELS:
+    given(model)  # refuses what is not there
 
 # known by name, without weights of one's own
 FETCHED = sorted(

@@ -30,6 +30,33 @@ rule encode_fit:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
+if EXPORT:
+
+    rule export:
+        """Write an encoder of one subject as a folder that others can call."""
+        input:
+            responses=f"{SUB}_responses.nc",
+            predictions=f"{SUB}_{stem(EXPORT)}_desc-predictions.nc",
+            scores=f"{SUB}_{stem(EXPORT)}_desc-scores.nc",
+            weights=[f"{SUB}_{stem(n)}_weights.safetensors" for n in EXPORTED],
+            sidecars=[f"{SUB}_{stem(n)}_weights.json" for n in EXPORTED],
+            features=[f"{RUN}/feat-{FITS[n][1]}_features.nc" for n in EXPORTED],
+        output:
+            directory(f"{RUN}/sub-{{subject}}_{EXPORT_NAME}"),
+        log:
+            f"{LOGS}/export/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/export/sub-{{subject}}.jsonl"
+        threads: 1
+        resources:
+            mem_mb=memory(3),
+            runtime=60,
+        params:
+            run=exporting,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
 rule evaluate:
     """Mix the fits of a subject, score all against the ceiling, and retrieve the test pictures by each."""
     input:

@@ -3,6 +3,7 @@ rule features:
     input:
         stimuli=f"{RUN}/stimuli.nc",
         split=split_of_projection,
+        given=given_of_model,
     output:
         f"{RUN}/feat-{{model}}_features.nc",
     log:

@@ -1,0 +1,56 @@
+"""Recordings that are arrays at hand."""
+
+import numpy as np
+import pytest
+
+from neuroenc import splits
+from neuroenc.arrays import check, regions
+from neuroenc.config import Split
+from neuroenc.datasets import from_arrays
+from neuroenc.errors import InputError
+
+IDS = np.repeat([f"p{i}" for i in range(10)], 2)
+Y = np.random.default_rng(0).normal(size=(20, 3))
+
+
+def test_stimuli_and_responses_of_arrays():
+    stimuli, responses = from_arrays(
+        Y, IDS, test=["p7", "p8", "p9"], regions={"V1": [1, 0, 0]},
+        session=["a"] * 20, noise_ceiling=[0.1, 0.2, 0.3], position=np.ones((3, 3)), captions=[f"c{i}" for i in range(10)],
+    )  # fmt: skip
+    check(stimuli, "stimuli")
+    check(responses, "responses")
+    np.testing.assert_array_equal(responses["response"].values, Y.astype("f4"))
+    assert responses["repetition"].values.tolist() == [0, 1] * 10
+    assert stimuli["stimulus_id"].values.tolist() == [f"p{i}" for i in range(10)]
+    assert stimuli["caption"].values[:, 0].tolist() == [f"c{i}" for i in range(10)]
+    assert regions(responses)["V1"].tolist() == [True, False, False]
+    np.testing.assert_allclose(responses["noise_ceiling"].values, [0.1, 0.2, 0.3], rtol=1e-6)
+    side = splits.make(stimuli, Split(kind="dataset", n_inner=2))["side"].values[0]
+    assert side.tolist() == [0] * 7 + [1] * 3
+    assert from_arrays(Y[..., None], IDS)[1]["response"].dims == ("presentation", "neuroid", "time_bin")
+
+
+@pytest.mark.parametrize(
+    ("values", "ids", "options", "message"),
+    [
+        (Y, IDS[1:], {}, r"response has shape \(20, 3\), stimulus_id \(19,\)"),
+        (Y[0], IDS, {}, r"response has shape \(3,\)"),
+        (Y[:, :0], IDS, {}, r"response has shape \(20, 0\)"),
+        (Y.astype(str), IDS, {}, "response holds <U"),
+        (Y.astype(complex), IDS, {}, "response holds complex"),
+        (np.full_like(Y, np.inf), IDS, {}, "response holds inf"),
+        (Y, IDS, {"test": ["p7", "q"]}, "1 of 2 test stimuli were not shown, first 'q'"),
+        (Y, IDS, {"regions": {"V1": [1, 0]}}, r"regions\['V1'\] has shape \(2,\), expected 3 rows"),
+        (Y, IDS, {"session": ["a"]}, "session has shape"),
+        (Y, IDS, {"group": np.arange(20)}, "The stimulus 'p0' stands in two groups"),
+        (Y, IDS, {"captions": ["a"]}, "captions has shape"),
+        (Y, IDS, {"noise_ceiling": [50, 60, 70]}, "Divide percent by 100"),
+        (Y, IDS, {"neuroid_id": ["a", "a", "b"]}, "'a' stands 2 times"),
+        (Y, IDS, {"regions": {"a b": [1, 1, 1]}}, "does not survive in a file"),
+    ],
+)
+def test_wrong_arrays_are_one_line(values, ids, options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        from_arrays(values, ids, **options)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,574 @@
+"""Exported encoders: what is called elsewhere says what was said here, and anything else is one line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+import neuroenc
+from neuroenc import datasets, splits
+from neuroenc.arrays import average_repeats, load, make_features, regions, save
+from neuroenc.config import Attention, Dataset, Evaluation, Model, Ridge, Simulation, Split
+from neuroenc.datasets import read_pixels
+from neuroenc.encoders import distance, encode, intervals, save_fits, stack_predictions
+from neuroenc.encoders.export import Subject, digest, export
+from neuroenc.errors import ContractError, InputError
+from neuroenc.evaluation import evaluate
+from neuroenc.features import describe, extract
+from neuroenc.simulation.simulate import simulate
+from tests.conftest import REGIONS
+from tests.layouts.hub import serve
+
+MODELS = {"gabor": Model(extractor="gabor"), "cells": Model(extractor="gabor", pooling="grid:4")}
+OPTIONS = {
+    "gabor": Ridge(alphas=(0, 6, 4)),
+    "cells": Attention(max_epochs=2, n_dimensions=16, n_heads=2, device="cpu"),
+}
+
+
+@pytest.fixture(scope="module")
+def world(nsd_options, tmp_path_factory):
+    """A folder with all that an export reads, of two subjects; and their stimuli."""
+    folder = tmp_path_factory.mktemp("fits")
+    module = datasets.module(nsd_options)
+    stimuli = module.load_stimuli(nsd_options, ["01", "02"])
+    split = splits.make(stimuli, Split(kind="dataset", n_inner=4))
+    for name, model in MODELS.items():
+        extract(stimuli, model, folder / f"f-{name}.nc")
+    for subject in ("01", "02"):
+        responses = module.load_responses(nsd_options, subject)
+        save(responses, folder / f"r-{subject}.nc")
+        made = {}
+        for name, options in OPTIONS.items():
+            found = load(folder / f"f-{name}.nc", "features")
+            made[name], fits = encode(responses, found, split, options)
+            save_fits(fits, found.attrs, responses["neuroid_id"].values, folder / f"w-{subject}-{name}.safetensors",
+                      made[name].attrs["queries"])  # fmt: skip
+        made["stack"] = stack_predictions(responses, dict(made))
+        for name, predictions in made.items():
+            save(predictions, folder / f"p-{subject}-{name}.nc")
+            save(evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100)),
+                 folder / f"s-{subject}-{name}.nc")  # fmt: skip
+    return folder, stimuli
+
+
+def arguments(folder, *subjects, fit="stack"):
+    members = list(OPTIONS) if fit == "stack" else [fit]
+    found = []
+    for s in subjects:
+        found += ["--responses", f"{s}={folder}/r-{s}.nc", "--predictions", f"{s}={folder}/p-{s}-{fit}.nc",
+                  "--scores", f"{s}={folder}/s-{s}-{fit}.nc"]  # fmt: skip
+        found += [w for m in members for w in ("--weights", f"{s}:{m}={folder}/w-{s}-{m}.safetensors")]
+    for m in members:
+        found += ["--features", f"{m}={folder}/f-{m}.nc", "--model", f"{m}={MODELS[m].model_dump_json()}"]
+    return found
+
+
+def subject(folder, name="01", fit="stack", **changes):
+    members = list(OPTIONS) if fit == "stack" else [fit]
+    found = Subject(
+        name, load(folder / f"r-{name}.nc", "responses"), load(folder / f"p-{name}-{fit}.nc", "predictions"),
+        load(folder / f"s-{name}-{fit}.nc", "scores"),
+        {m: folder / f"w-{name}-{m}.safetensors" for m in members},
+    )  # fmt: skip
+    return found._replace(**changes)
+
+
+def read(folder):
+    return {m: load(folder / f"f-{m}.nc", "features") for m in OPTIONS}
+
+
+@pytest.fixture(scope="module")
+def exported(world):
+    """The stack of subject 01, as the library writes it."""
+    folder, _ = world
+    export(folder / "exported", [subject(folder)], MODELS, read(folder), name="stack", licence="cc-by-4.0")
+    return folder / "exported"
+
+
+@pytest.fixture(scope="module")
+def tested(world):
+    """Test pictures of subject 01 and what the stack predicts of them."""
+    folder, stimuli = world
+    predictions = load(folder / "p-01-stack.nc", "predictions")
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    rows = np.array([row[s] for s in predictions["stimulus_id"].values])
+    return read_pixels(stimuli, rows), predictions["prediction"].values
+
+
+def test_a_call_gives_what_the_run_predicted(exported, tested, world):
+    pictures, expected = tested
+    found = neuroenc.load(exported)(pictures)
+    assert found.dims == ("picture", "neuroid")
+    np.testing.assert_allclose(found.values, expected, atol=2e-5)
+    responses = load(world[0] / "r-01.nc", "responses")
+    scores = load(world[0] / "s-01-stack.nc", "scores")
+    np.testing.assert_array_equal(found["neuroid_id"].values, responses["neuroid_id"].values)
+    np.testing.assert_allclose(found["ceiling"].values, scores["ceiling"].values, rtol=1e-6)
+    np.testing.assert_array_equal(found["pearson_r"].values, scores["score"].sel(metric="pearson_r").values)
+    for name, mask in regions(responses).items():
+        np.testing.assert_array_equal(found[f"roi_{name}"].values, mask)
+
+
+@pytest.mark.parametrize("fit", OPTIONS)
+def test_a_single_encoder_by_the_command_line(run, world, tested, tmp_path, fit):
+    folder, _ = world
+    status, _, err = run("export", *arguments(folder, "01", fit=fit), "--name", fit, "--out", tmp_path / "e")
+    assert status == 0, err
+    expected = load(folder / f"p-01-{fit}.nc", "predictions")["prediction"].values
+    np.testing.assert_allclose(neuroenc.load(tmp_path / "e")(tested[0]).values, expected, atol=2e-5)
+    assert {p.suffix for p in (tmp_path / "e").iterdir()} == {".json", ".md", ".safetensors"}
+
+
+def test_pictures_are_taken_as_paths_images_and_arrays(exported, tested, tmp_path):
+    pictures = np.stack(tested[0][:2])
+    encoder = neuroenc.load(exported)
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path)
+    expected = encoder(pictures)
+    for given in (paths, [str(p) for p in paths], [Image.open(p) for p in paths], list(pictures)):
+        np.testing.assert_array_equal(encoder(given).values, expected.values)
+    assert encoder(paths)["picture"].values.tolist() == [str(p) for p in paths]
+    assert encoder(paths[0]).shape == encoder(pictures[0]).shape == (1, expected.shape[1])
+
+
+def test_two_subjects_in_one_folder_and_a_choice_of_neuroids(run, world, tested, tmp_path):
+    folder, _ = world
+    status, _, err = run("export", *arguments(folder, "01", "02"), "--name", "both", "--out", tmp_path / "e")
+    assert status == 0, err
+    encoder = neuroenc.load(tmp_path / "e")
+    n = [load(folder / f"r-{s}.nc", "responses").sizes["neuroid"] for s in ("01", "02")]
+    pictures, expected = tested
+    whole = encoder(pictures[:3])
+    assert whole.shape == (3, sum(n))
+    np.testing.assert_allclose(whole.values[:, : n[0]], expected[:3], atol=2e-5)
+    second = encoder.select(subject="02")
+    np.testing.assert_array_equal(second(pictures[:3]).values, whole.values[:, n[0] :])
+    assert set(second.distance(pictures[:3])["subject"].values) == {"02"} and encoder.distance(
+        pictures[:3]
+    ).shape == (2, 3)
+    some = encoder.select(subject="01", region="FFA", ceiling=0.1)
+    limit = load(folder / "s-01-stack.nc", "scores")["ceiling"].values
+    mask = regions(load(folder / "r-01.nc", "responses"))["FFA"] & (limit >= 0.1)
+    np.testing.assert_array_equal(some(pictures[:3]).values, whole.values[:, : n[0]][:, mask])
+    assert some.interval(pictures[:3]).shape == (2, 3, mask.sum())
+    assert "subject 01, 02" in repr(encoder) and f"{mask.sum()} neuroids" in repr(some)
+    for options, message in (({"subject": "03"}, "'subject': '03'. Allowed: '01', '02'"),
+                             ({"region": "FFB"}, "'region': 'FFB'.*did you mean 'FFA'"),
+                             ({"ceiling": 1.1}, "No neuroid is left of")):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            encoder.select(**options)
+
+
+def test_the_card_says_what_was_measured(exported, world):
+    predictions = load(world[0] / "p-01-stack.nc", "predictions")
+    n, held = int(predictions["training"].values[0].sum()), predictions.sizes["held"]
+    encoder = neuroenc.load(exported)
+    facts = json.loads((exported / "encoder.json").read_text())
+    (about,) = facts["subjects"]
+    assert encoder.card.startswith("---\nlicense: cc-by-4.0\nlibrary_name: neuroenc\n")
+    assert f"| 01 | {len(about['neuroid_id'])} | {n} | {held} | {about['r']:.3g} |" in encoder.card
+    assert "Of pictures of other kinds they promise nothing" in encoder.card
+    assert facts["members"][0]["contract"]["model"] == "gabor/pyramid"
+    assert not [t for t in (str(exported.parent), "/tmp") if t in (exported / "encoder.json").read_text()]
+    assert np.isfinite(encoder.neuroids["training_low"].values).all()
+
+
+def test_half_widths_are_order_statistics():
+    residual = np.random.default_rng(0).normal(size=(57, 5))
+    residual[40:, 4] = np.nan
+    found = intervals.half_widths(residual)
+    assert found.shape == (199, 5)
+    for level in (0.5, 0.9, 0.95):
+        for k in range(5):
+            known = np.sort(np.abs(residual[:40, k] if k == 4 else residual[:, k]))
+            rank = int(np.ceil((len(known) + 1) * level))
+            expected = known[rank - 1] if rank <= len(known) else np.inf
+            assert found[intervals.row_of(level), k] == pytest.approx(expected, rel=1e-6)
+    assert np.isinf(found[intervals.row_of(0.99)]).all()
+    assert np.isinf(intervals.half_widths(residual[:0])).all()
+    assert intervals.row_of(0.9) == 179 and intervals.row_of(0.901) == 180
+    for level in (0, 1, -0.1, 0.999, 90):
+        with pytest.raises(InputError, match=f"'level': {level}. Expected above 0 and at most 0.995"):
+            intervals.row_of(level)
+
+
+def test_intervals_of_90_percent_cover_the_stated_share_in_the_simulation(tmp_path):
+    """Single presentations of test pictures, as the pictures of validation were shown."""
+    simulate(tmp_path / "tree", Simulation(n_subjects=1, n_voxels=200, sessions=4, n_shared=60, repeats=3,
+                                           n_unique=820, picture_size=96, seed=1))  # fmt: skip
+    options = Dataset(name="nsd", root=str(tmp_path / "tree"), regions=REGIONS)
+    module = datasets.module(options)
+    stimuli, responses = module.load_stimuli(options, ["01"]), module.load_responses(options, "01")
+    model = {"gabor": Model(extractor="gabor", pooling="grid:2")}
+    extract(stimuli, model["gabor"], tmp_path / "f.nc")
+    found = load(tmp_path / "f.nc", "features")
+    predictions, fits = encode(responses, found, splits.make(stimuli, Split(kind="dataset")), Ridge())
+    save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
+    scores = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
+    made = Subject("01", responses, predictions, scores, {"gabor": tmp_path / "w.safetensors"})
+    export(tmp_path / "e", [made], model, {"gabor": found}, name="gabor")
+    encoder = neuroenc.load(tmp_path / "e")
+    shown = np.flatnonzero(responses["split"].values == "test")
+    names = responses["stimulus_id"].values[shown]
+    ids = np.unique(names)
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    pictures = read_pixels(stimuli, np.array([row[s] for s in ids]))
+    measured = responses["response"].values[shown]
+    covered = {}
+    for level in (0.8, 0.9):
+        low, high = encoder.interval(pictures, level).values[:, np.searchsorted(ids, names)]
+        covered[level] = np.mean((measured >= low) & (measured <= high))
+    assert 0.88 <= covered[0.9] <= 0.92 and 0.77 <= covered[0.8] <= 0.83, covered
+    assert encoder.facts["subjects"][0]["coverage_90"] == pytest.approx(covered[0.9], abs=1e-3)
+    assert encoder.facts["subjects"][0]["n_validation"] == 164
+
+
+def test_distances_are_those_of_the_standardised_features(exported, tested, world):
+    folder, stimuli = world
+    predictions = load(folder / "p-01-stack.nc", "predictions")
+    training = predictions["training_stimulus_id"].values[predictions["training"].values[0]]
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    shown = read_pixels(stimuli, np.array([row[s] for s in training]))
+    encoder = neuroenc.load(exported)
+    assert encoder.distance(shown).values.max() < 0.02  # each is its own neighbour
+    found = encoder.distance(tested[0])
+    z = []
+    for name in OPTIONS:
+        values = load(folder / f"f-{name}.nc", "features")
+        place = {s: i for i, s in enumerate(values["stimulus_id"].values)}
+        values = values["feature"].values.astype(float)
+        axes = (0,) if values.ndim == 2 else (0, 1)
+        train = values[[place[s] for s in training]]
+        scale = train.std(axes)
+        values = (values - train.mean(axes)) / np.where(scale > 0, scale, 1)
+        flat = values.reshape(len(values), -1)
+        z.append(flat / np.sqrt(2 * flat.shape[1]))
+    z = np.hstack(z)
+    train = z[[place[s] for s in training]]
+    new = z[[place[s] for s in predictions["stimulus_id"].values]]
+    apart = np.sqrt(((train[:, None] - train) ** 2).sum(2) + np.diag(np.full(len(train), np.inf)))
+    expected = np.sqrt(((new[:, None] - train) ** 2).sum(2)).min(1) / np.median(apart.min(1))
+    np.testing.assert_allclose(found.values[0], expected, rtol=0.15)
+    assert found["farthest"].values[0] == pytest.approx(
+        np.quantile(apart.min(1), 0.99) / np.median(apart.min(1)), rel=0.15
+    )
+
+
+def test_few_features_are_kept_as_they_are():
+    points = np.random.default_rng(0).normal(size=(20, 7)).astype("f4")
+    hashed = distance.hashing(7)
+    assert hashed["place"].tolist() == list(range(7)) and set(hashed["sign"]) == {1}
+    apart = np.sqrt(((points[:, None] - points) ** 2).sum(2) + np.diag(np.full(20, np.inf))).min(1)
+    np.testing.assert_allclose(distance.nearest(points), apart, rtol=1e-5)
+    np.testing.assert_allclose(distance.nearest(points[:3], points), 0, atol=1e-3)
+
+
+def test_pictures_beyond_the_training_pictures(exported, tested):
+    strange = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    pictures = [tested[0][0], strange]
+    encoder = neuroenc.load(exported)
+    far = encoder.distance(pictures)
+    assert far.values[0, 1] > far["farthest"].values[0] > far.values[0, 0]
+    with pytest.warns(UserWarning, match=r"1 of 2 pictures lie farther .* first '1' \(distance"):
+        warned = encoder(pictures)
+    encoder = neuroenc.load(exported, outside="nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = encoder(pictures)
+        assert np.isnan(encoder.interval(pictures).values[:, 1]).all()
+    assert np.isnan(found.values[1]).all()
+    np.testing.assert_array_equal(found.values[0], warned.values[0])
+    np.testing.assert_allclose(found["distance"].values, far.values[0])
+    encoder = neuroenc.load(exported, outside="refuse")
+    with pytest.raises(InputError, match=r"first '1' .*Leave them out, or load with outside='warn' or 'nan'"):
+        encoder(pictures)
+    assert encoder(pictures[:1]).shape[0] == 1
+    with pytest.raises(InputError, match=r"'outside': 'ignore'. Allowed: 'warn', 'nan', 'refuse'"):
+        neuroenc.load(exported, outside="ignore")
+
+
+def rewritten(folder, change):
+    """Change the facts and make their own hash fit, as somebody who means harm would."""
+    facts = json.loads((folder / "encoder.json").read_text())
+    change(facts)
+    facts["sha256"] = digest(facts)
+    (folder / "encoder.json").write_text(json.dumps(facts))
+
+
+def edited(name, old, new):
+    def change(folder):
+        path = folder / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    return change
+
+
+def cut(folder):
+    path = folder / "sub-01.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+DAMAGES = {
+    "no export": (lambda f: (f / "encoder.json").unlink(), "is no exported encoder: it has no encoder.json"),
+    "a name that was edited": (edited("encoder.json", '"name": "stack"', '"name": "other"'), "encoder.json was changed after it was written"),
+    "an edited card": (edited("README.md", "# stack", "# better stack"), "README.md was changed after it was written: sha256"),
+    "edited weights' JSON": (edited("sub-01_gabor.json", "RidgeCV", "PLS"), "sub-01_gabor.json was changed"),
+    "cut arrays": (cut, "sub-01.safetensors was changed"),
+    "a file is missing": (lambda f: (f / "sub-01_gabor.safetensors").unlink(), "File not found: .*sub-01_gabor.safetensors"),
+    "no JSON": (lambda f: (f / "encoder.json").write_text("{"), "is not JSON"),
+    "JSON of another kind": (lambda f: (f / "encoder.json").write_text('{"a": 1}'), "has no key 'format'"),
+    "another format": (lambda f: rewritten(f, lambda d: d.update(format=9)), "has format 9, expected 1"),
+    "a file outside": (lambda f: rewritten(f, lambda d: d["files"].update({"../r-01.nc": "0"})), "names the file '../r-01.nc', expected one in its own folder"),
+    "a file without a hash": (lambda f: rewritten(f, lambda d: d["files"].pop("sub-01_gabor.safetensors")), "without its hash"),
+    "an unknown member": (lambda f: rewritten(f, lambda d: d["subjects"][0]["weights"].update(x="sub-01.safetensors")), "says nothing of the member 'x'"),
+    "lists for numbers": (lambda f: rewritten(f, lambda d: d["subjects"][0].update(neuroid_id=3)), "cannot be put together"),
+    "code": (lambda f: rewritten(f, lambda d: d["members"][0].update(model={"extractor": "module", "module": "os:getcwd", "layers": ["a"]})), "NEUROENC_ALLOW_CODE"),
+    "an unknown option": (lambda f: rewritten(f, lambda d: d["members"][0].update(model={"extractor": "gabour"})), "did you mean 'gabor'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_no_whole_export_is_one_line(exported, tested, tmp_path, name, monkeypatch):
+    monkeypatch.delenv("NEUROENC_ALLOW_CODE", raising=False)
+    shutil.copytree(exported, tmp_path / "e")
+    change, message = DAMAGES[name]
+    change(tmp_path / "e")
+    with pytest.raises(InputError, match=message) as caught:
+        neuroenc.load(tmp_path / "e")(tested[0][:1])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"File not found: .*nowhere"):
+        neuroenc.load(tmp_path / "nowhere")
+
+
+PICTURES = {
+    "numbers with a point": (lambda p: np.zeros((1, 8, 8, 3)), r"Item 0 is float64 of shape \(8, 8, 3\), expected a picture: uint8"),
+    "grey": (lambda p: [np.zeros((8, 8), np.uint8)], r"Item 0 is uint8 of shape \(8, 8\)"),
+    "none": (lambda p: [], "No pictures were given"),
+    "a number": (lambda p: 3, "Pictures are int, expected a path"),
+    "a text file": (lambda p: [p], "Cannot decode the picture .*notes.txt"),
+    "a folder": (lambda p: [p.parent], "is a folder, expected a picture"),
+    "no file": (lambda p: ["nothing.png"], "File not found: nothing.png"),
+    "floats of PIL": (lambda p: [Image.new("F", (8, 8))], "Picture 0 cannot be read: its mode F has no known range"),
+    "words": (lambda p: [None], "Item 0 is NoneType"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_is_no_picture_is_one_line(exported, tmp_path, name):
+    (tmp_path / "notes.txt").write_text("no picture")
+    make, message = PICTURES[name]
+    encoder = neuroenc.load(exported)
+    for call in (encoder, encoder.interval, encoder.distance):
+        with pytest.raises(InputError, match=message) as caught:
+            call(make(tmp_path / "notes.txt"))
+        assert "\n" not in str(caught.value)
+
+
+def test_other_weights_of_the_network_are_refused(world, tmp_path):
+    """The twin of another seed, under the name of the first."""
+    pytest.importorskip("torch")
+    folder, stimuli = world
+    options = {"network": "nano", "weights": "random:0", "layers": ["visual"]}
+    extract(stimuli, Model(**options), tmp_path / "f.nc")
+    found = load(tmp_path / "f.nc", "features")
+    responses = load(folder / "r-01.nc", "responses")
+    predictions, fits = encode(
+        responses, found, splits.make(stimuli, Split(kind="dataset", n_inner=4)), Ridge()
+    )
+    save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
+    made = subject(folder, predictions=predictions, weights={"nano": tmp_path / "w.safetensors"})
+    export(tmp_path / "e", [made], {"nano": Model(**options)}, {"nano": found}, name="nano")
+    pictures = read_pixels(stimuli, np.arange(2))
+    assert neuroenc.load(tmp_path / "e", device="cpu")(pictures).shape[0] == 2
+    with pytest.raises(
+        ContractError,
+        match=r"network of 'nano' is not the one that was fitted.*'weights': found 'random:1', fitted to 'random:0'",
+    ):
+        neuroenc.load(tmp_path / "e", weights={"nano": "random:1"})(pictures)
+    with pytest.raises(InputError, match=r"'member of weights': 'nono'.*did you mean 'nano'"):
+        neuroenc.load(tmp_path / "e", weights={"nono": "random:1"})
+    rewritten(tmp_path / "e", lambda d: d["members"][0]["model"].update(weights="mine.safetensors"))
+    with pytest.raises(
+        InputError, match=r"reads the checkpoint 'mine.safetensors', which does not come along. Give weights="
+    ):
+        neuroenc.load(tmp_path / "e")
+
+
+@pytest.mark.parametrize("spec", ["pca:12", "sparse:0.9"])
+def test_projected_features_are_projected_alike(run, world, tested, tmp_path, spec):
+    folder, stimuli = world
+    model = Model(extractor="pixel", projection=spec)
+    responses = load(folder / "r-01.nc", "responses")
+    split = splits.make(stimuli, Split(kind="dataset", n_inner=4))
+    extract(stimuli, model, tmp_path / "f.nc", split=split)
+    found = load(tmp_path / "f.nc", "features")
+    predictions, fits = encode(responses, found, split, Ridge(alphas=(0, 6, 4)))
+    save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
+    save(predictions, tmp_path / "p.nc")
+    save(
+        evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100)), tmp_path / "s.nc"
+    )
+    words = ["export", "--responses", f"01={folder}/r-01.nc", "--predictions", f"01={tmp_path}/p.nc", "--scores",
+             f"01={tmp_path}/s.nc", "--weights", f"01:pixel={tmp_path}/w.safetensors", "--features",
+             f"pixel={tmp_path}/f.nc", "--model", f"pixel={model.model_dump_json()}", "--name", "p", "--out",
+             tmp_path / "e"]  # fmt: skip
+    if spec.startswith("pca"):
+        status, _, err = run(*words)
+        assert (status, err.count("\n")) == (2, 1) and "its components were not given" in err
+        words += ["--components", f"pixel={tmp_path}/f.projection.safetensors"]
+    status, _, err = run(*words)
+    assert status == 0, err
+    found = neuroenc.load(tmp_path / "e")(tested[0])
+    np.testing.assert_allclose(found.values, predictions["prediction"].values, atol=2e-4)
+
+
+def delayed(folder, **changes):
+    return subject(folder, fit="gabor", **changes)
+
+
+def test_what_cannot_be_exported_is_one_line(world, tmp_path):
+    folder, _ = world
+    features = read(folder)
+
+    def refused(message, subjects, models=MODELS, features=features, **options):
+        with pytest.raises(InputError, match=message) as caught:
+            export(tmp_path / "e", subjects, models, features, name="e", **options)
+        assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+    refused("'model of a member': 'gabor'", [subject(folder)], models={})
+    refused("'features of a member': 'gabor'", [subject(folder)], features={})
+    for model, message in (
+        (Model(extractor="category"), r"reads no pictures \(category\)"),
+        (Model(extractor="file", path="x.npy"), r"reads no pictures \(file\)"),
+        (
+            Model(extractor="gabor", projection="pca:5"),
+            "its components were not given. Give the file FEATURES.projection",
+        ),
+    ):
+        refused(message, [subject(folder)], models=MODELS | {"gabor": model})
+    refused("No subjects were given", [])
+    refused("'fold': 3. Allowed: '0'", [subject(folder)], fold=3)
+    refused(
+        "2 encoders were given and predictions of one",
+        [subject(folder, predictions=delayed(folder).predictions)],
+    )
+    refused("The stack mixes '(gabor|cells)', whose weights were not given", [subject(folder, weights={})])
+    refused("differ in|neuroids, the", [subject(folder, responses=subject(folder, "02").responses)])
+    other = {m: folder / f"w-02-{m}.safetensors" for m in OPTIONS}
+    refused("are of other neuroids than the responses", [subject(folder, weights=other)])
+    values = features["gabor"]
+    changed = make_features(values["feature"].values, stimulus_id=values["stimulus_id"].values, layer=values["layer"].values,
+                            attrs=dict(values.attrs) | {"weights": "other"})  # fmt: skip
+    refused(
+        "disagree with the weights in 'weights'", [subject(folder)], features=features | {"gabor": changed}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: [*a, "--weights", "01gabor"], "'--weights': '01gabor'. Expected SUBJECT:MEMBER=FILE"),
+        (lambda a: [*a, "--model", "gabor"], "'--model': 'gabor'. Expected MEMBER=OPTIONS"),
+        (lambda a: [w.replace("01=", "02=") if "/s-" in w else w for w in a], "--scores are of the subjects 02, --responses of 01"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_line(run, world, tmp_path, change, message):
+    given = change(arguments(world[0], "01"))
+    status, _, err = run("export", *given, "--name", "e", "--out", tmp_path / "e")
+    assert (status, err.count("\n")) == (2, 1) and message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_needs_no_snakemake(exported, tested, tmp_path):
+    Image.fromarray(tested[0][0]).save(tmp_path / "a.png")
+    code = (
+        "import sys; sys.modules['snakemake'] = None\n"
+        f"import neuroenc; print(float(neuroenc.load({str(exported)!r})({str(tmp_path / 'a.png')!r}).mean()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx(float(tested[1][0].mean()), abs=1e-4)
+
+
+def test_training_responses_bound_the_range(exported, world):
+    responses = load(world[0] / "r-01.nc", "responses")
+    ids, mean = average_repeats(responses)
+    train = np.isin(ids, responses["stimulus_id"].values[responses["split"].values == "train"])
+    found = neuroenc.load(exported).neuroids
+    np.testing.assert_allclose(found["training_high"].values, mean[train].max(0), rtol=1e-6)
+    np.testing.assert_allclose(found["training_low"].values, mean[train].min(0), rtol=1e-6)
+    assert isinstance(found, xr.Dataset)
+
+
+def asked(code, hub, home, **environment):
+    """Run code in a process of its own, whose hub is the one here."""
+    known = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    known |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code], env=known | environment, capture_output=True, text=True
+    )
+
+
+def test_an_encoder_goes_to_the_hub_and_comes_back_and_stays(exported, tested, tmp_path):
+    Image.fromarray(tested[0][0]).save(tmp_path / "a.png")
+    push = f"import neuroenc; print(neuroenc.load({str(exported)!r}).push_to_hub('me/stack'))"
+    call = f"import neuroenc; print(float(neuroenc.load('hub:me/stack')({str(tmp_path / 'a.png')!r}).mean()))"
+    one_line = (
+        "import neuroenc\ntry: neuroenc.load('hub:{}')\nexcept neuroenc.errors.InputError as e: print(e)"
+    )
+    with serve() as hub:
+        done = asked(push, hub, tmp_path / "one", HF_TOKEN="hf_right")
+        assert done.stdout.splitlines()[-1:] == [f"{hub.url}/me/stack"], done.stdout + done.stderr
+        held = hub.repositories["me/stack"]
+        assert {p.name: p.read_bytes() for p in exported.iterdir()} == {
+            k: v for k, v in held.items() if k != ".gitattributes"
+        }
+        done = asked(call, hub, tmp_path / "two")
+        assert float(done.stdout) == pytest.approx(float(tested[1][0].mean()), abs=1e-4), done.stderr
+        n = len(hub.seen)
+        done = asked(call, hub, tmp_path / "two", HF_HUB_OFFLINE="1")
+        assert float(done.stdout) == pytest.approx(float(tested[1][0].mean()), abs=1e-4), done.stderr
+        assert len(hub.seen) == n
+        for name, message in (
+            ("me/nothing", "Cannot fetch 'me/nothing'"),
+            ("nothing", "'nothing' is no name on the hub"),
+        ):
+            done = asked(one_line.format(name), hub, tmp_path / "two")
+            assert message in done.stdout and done.stdout.count("\n") == 1, done.stdout + done.stderr
+        failed = push.replace("print(", "print(", 1).replace("import neuroenc; ", "import neuroenc\ntry: ")
+        done = asked(
+            f"{failed}\nexcept neuroenc.errors.InputError as e: print(e)",
+            hub,
+            tmp_path / "one",
+            HF_TOKEN="hf_wrong",
+        )
+        assert "Cannot upload to 'me/stack'" in done.stdout and done.stdout.count("\n") == 1, (
+            done.stdout + done.stderr
+        )
+    done = asked(call, hub, tmp_path / "two")  # the hub is gone
+    assert float(done.stdout) == pytest.approx(float(tested[1][0].mean()), abs=1e-4), done.stderr
+
+
+def test_pictures_at_hand_are_described_as_the_files_were(world):
+    folder, stimuli = world
+    found = describe(read_pixels(stimuli, np.arange(2)), MODELS["gabor"])
+    np.testing.assert_allclose(
+        found["feature"].values, load(folder / "f-gabor.nc", "features")["feature"].values[:2], atol=1e-5
+    )
