@@ -22,7 +22,7 @@ from neuroenc.encoders.export import CARD, COLUMNS, FACTS, FORMAT, SCORES, compo
 from neuroenc.encoders.hub import HUB, fetched, push
 from neuroenc.encoders.stack import stack
 from neuroenc.encoders.store import design_of, open_fits, predict_by
-from neuroenc.errors import ContractError, InputError, invalid, reason
+from neuroenc.errors import ContractError, InputError, InputWarning, invalid, reason
 from neuroenc.features.extract import describer
 from neuroenc.features.project import stored_projection
 from neuroenc.files import existing, sha256
