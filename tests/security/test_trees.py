@@ -8,6 +8,7 @@ import pytest
 from layouts import (
     algonauts2023,
     bold5000,
+    glmsingle,
     pereira2018,
     stories,
     things_eeg2,
@@ -44,6 +45,10 @@ TREES = {
     "algonauts2023": (lambda root, _: algonauts2023.build(root, subjects=("01",)), "01", {}),
     "bold5000": (bold5000.build, "CSI4", {"mask": "rois"}),
     "bold5000 as openneuro": (bold5000.build_openneuro, "CSI2", {"mask": "rois", "preparation": "openneuro"}),
+    "glmsingle": (lambda root, _: glmsingle.build(root), "01", {"mask": "brainmask", "regions": ["V1"]}),
+    "glmsingle as HDF5": (
+        lambda root, _: glmsingle.build(root, hdf5=True, events=True, table=False), "01", {"mask": "brain"}
+    ),
     "pereira2018": (lambda root, _: pereira2018.build(root), "P01", {"mask": "brain"}),
     "stories": (lambda root, _: stories.build(root), "UTS01", {}),
     "things_eeg2": (lambda root, _: things_eeg2.build(root), "01", {}),
