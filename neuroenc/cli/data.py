@@ -51,6 +51,14 @@ def data_show(name: Annotated[str, typer.Argument(help="Of the dataset.")]) -> N
     typer.echo(f"{found.__doc__}\nLicence: {found.LICENCE}\nCite: {found.CITATION}")
 
 
+@data.command("init")
+def data_init(folder: Annotated[Path, typer.Argument(help="With tables, arrays, images, pictures.")]) -> None:
+    """Write a first dataset.yaml for a folder of your own, by what lies there, never over another."""
+    from neuroenc.datasets.init import init
+
+    typer.echo(init(folder), nl=False)
+
+
 @data.command("from-bids")
 def data_from_bids(
     root: Annotated[Path, typer.Argument(help="Of the raw BIDS dataset, with events and stimuli/.")],
