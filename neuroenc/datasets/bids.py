@@ -14,12 +14,14 @@ are not looked for.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neuroenc.datasets.images import read_image
 from neuroenc.documents import read_json
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
 
 SERIES = {".nii.gz": "volume", ".nii": "volume", ".func.gii": "surface", ".dtseries.nii": "cifti"}
@@ -205,6 +207,8 @@ def _sidecar(path: Path) -> dict[str, Any]:
     for name in (f"{stem}.json", f"{stem}.dtseries.json", f"{stem}.func.json"):
         if (path.parent / name).exists():
             found = read_json(path.parent / name)
+            if not isinstance(found, dict):
+                raise InputError(f"{path.parent / name} holds no keys, expected RepetitionTime.")
             wrong = [
                 k for k in ("RepetitionTime", "StartTime") if not isinstance(found.get(k, 0), (int, float))
             ]
@@ -220,21 +224,35 @@ def _length(paths: tuple[Path, ...]) -> tuple[int, float | None]:
     """Return the number of volumes and the repetition time that the header states, if it does."""
     lengths, tr = [], None
     for path in paths:
-        image = read_image(existing(path))
-        if path.name.endswith(".gii"):
-            arrays = image.darrays
-            flat = len(arrays) == 1 and arrays[0].data.ndim == 2
-            lengths.append(int(arrays[0].data.shape[1]) if flat else len(arrays))
-        elif path.name.endswith(".dtseries.nii"):
-            axis = image.header.get_axis(0)
-            lengths.append(len(axis))
-            tr = float(axis.step) if getattr(axis, "unit", "") == "SECOND" else None
-        else:
-            if len(image.shape) != 4:
-                raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, volumes).")
-            lengths.append(image.shape[3])
-            scale = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
-            tr = float(image.header["pixdim"][4]) * scale or None
+        with whole(path):
+            n, tr = _volumes(path)
+        lengths.append(n)
     if len(set(lengths)) > 1:
         raise InputError(f"{paths[0]} has {lengths[0]} volumes, {paths[1]} {lengths[1]}; they must match.")
     return lengths[0], tr
+
+
+def _volumes(path: Path) -> tuple[int, float | None]:
+    image = read_image(existing(path))
+    if path.name.endswith(".gii"):
+        arrays = image.darrays
+        flat = len(arrays) == 1 and arrays[0].data.ndim == 2
+        return int(arrays[0].data.shape[1]) if flat else len(arrays), None
+    if path.name.endswith(".dtseries.nii"):
+        axis = image.header.get_axis(0)
+        return len(axis), float(axis.step) if getattr(axis, "unit", "") == "SECOND" else None
+    if len(image.shape) != 4:
+        raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, volumes).")
+    scale = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
+    return int(image.shape[3]), float(image.header["pixdim"][4]) * scale or None
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Turn what a reader says of a broken file into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  headers, XML and axes each have errors of their own
+        raise InputError(f"Cannot read {path}: {reason(error)}. Run fMRIPrep again.") from None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc.datasets import trials
-from neuroenc.datasets.bids import Run, find_runs
+from neuroenc.datasets.bids import Run, find_runs, whole
 from neuroenc.datasets.images import read_image, read_mask, read_values
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError
@@ -299,6 +299,12 @@ def _inside(runs: list[Run]) -> NDArray[np.bool_] | None:
         read_mask(r.mask, read_image(r.series[0])) for r in runs if r.mask is not None and r.kind == "volume"
     ]
     if not masks:
+        for run in runs[1:]:
+            if _units(run) != _units(runs[0]):
+                raise InputError(
+                    f"{run.series[0]} has other vertices or voxels than {runs[0].series[0]}. Run "
+                    "fMRIPrep on both alike."
+                )
         return None
     first = read_image(runs[0].series[0])
     for run in runs[1:]:
@@ -321,8 +327,11 @@ def _series(run: Run, inside: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         for volume in range(run.n_volumes):
             values[volume] = read_values(image, (..., volume))[inside]
     elif run.kind == "surface":
-        sides = [[a.data for a in read_image(p).darrays] for p in run.series]
-        values = np.concatenate([s[0].T if s[0].ndim == 2 else np.stack(s) for s in sides], 1).astype("f4")
+        with whole(run.series[0]):
+            sides = [[a.data for a in read_image(p).darrays] for p in run.series]
+            values = np.concatenate([s[0].T if s[0].ndim == 2 else np.stack(s) for s in sides], 1).astype(
+                "f4"
+            )
     else:
         values = read_values(read_image(run.series[0])).astype(np.float32)
     if not np.isfinite(values).all():
@@ -359,7 +368,7 @@ def _volumes(
 
 def _surfaces(run: Run, parts: list[NDArray[np.float32]], out: Path) -> tuple[dict[str, Any], int]:
     """Write a GIFTI of each hemisphere, an array for each presentation; vertices without a value are NaN."""
-    sizes = [_vertices(p) for p in run.series]
+    sizes = _units(run)
     found, start = {}, 0
     for side, letter, n in zip(("left", "right"), "LR", sizes, strict=True):
         name = f"sub-{run.subject}_hemi-{letter}_responses.func.gii"
@@ -372,15 +381,18 @@ def _surfaces(run: Run, parts: list[NDArray[np.float32]], out: Path) -> tuple[di
     return {"responses": found}, start
 
 
-def _vertices(path: Path) -> int:
-    data = read_image(path).darrays[0].data
-    return int(data.shape[0])
+def _units(run: Run) -> Any:
+    """Return how many vertices each hemisphere has, or the axis of a CIFTI."""
+    with whole(run.series[0]):
+        if run.kind == "cifti":
+            return read_image(run.series[0]).header.get_axis(1)
+        return [int(read_image(p).darrays[0].data.shape[0]) for p in run.series]
 
 
 def _grayordinates(run: Run, parts: list[NDArray[np.float32]], out: Path) -> tuple[dict[str, Any], int]:
     """Write a CIFTI of scalars, a row for each presentation, on the axis of the series."""
     values = np.concatenate([np.asarray(p) for p in parts])
-    axis = read_image(run.series[0]).header.get_axis(1)
+    axis = _units(run)
     rows = nib.cifti2.ScalarAxis([str(i) for i in range(len(values))])
     name = f"sub-{run.subject}_responses.dscalar.nii"
     with atomic(out / name) as partial:

@@ -153,8 +153,8 @@ def _describe(folder: Path, found: Contents) -> str:
     presented = found.presentations or [s for s in found.stimuli[1:] if _label(s[0])]
     if not presented:
         raise InputError(
-            f"No table in {folder} says what was presented: a column stimulus_id, a row for each presentation, "
-            "in the order of the responses (and session, run). docs/custom.md shows one."
+            f"No table in {folder} says what was presented: a column stimulus_id, a row for each "
+            "presentation, in the order of the responses (and session, run). docs/custom.md shows one."
         )
     labels = sorted({_label(a.name) for a in found.arrays} - {""})
     labels = labels or sorted({_label(n) for n, _ in presented} - {""})

@@ -232,6 +232,21 @@ def test_tasks_spaces_and_subjects_that_are_not_there(tmp_path):
         convert(root, tmp_path / "other", task="x", space="fsaverage5", subjects=[])
 
 
+def test_runs_of_other_meshes_are_refused(tmp_path):
+    layout.build(tmp_path / "ds", kinds=("surface", "cifti"))
+    for path in (tmp_path / "ds/derivatives").rglob("*run-2*hemi-R*.func.gii"):
+        arrays = [nib.gifti.GiftiDataArray(a.data[:-1]) for a in nib.load(path).darrays]
+        nib.save(nib.gifti.GiftiImage(darrays=arrays), path)
+    for path in (tmp_path / "ds/derivatives").rglob("*run-2*.dtseries.nii"):
+        found = nib.load(path)
+        time, units = (found.header.get_axis(i) for i in (0, 1))
+        values = found.get_fdata(dtype="f4")[:, ::-1].copy()
+        nib.save(nib.Cifti2Image(values, (time, units[np.arange(len(units))[::-1]])), path)
+    for space in ("fsaverage5", "fsLR:den-91k"):
+        with pytest.raises(InputError, match=r"run-2.* has other vertices or voxels than .*run-1"):
+            make(tmp_path / "ds", tmp_path / "out", space)
+
+
 def test_glmsingle_where_it_is_installed(tmp_path, monkeypatch):
     layout.build(tmp_path / "ds", noise=0.3, kinds=("volume",))
     monkeypatch.setitem(__import__("sys").modules, "glmsingle.glmsingle", None)

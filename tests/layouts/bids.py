@@ -113,12 +113,14 @@ def build(root, *, subjects=("01",), sessions=("1",), runs=2, n_trials=12, noise
     rng = np.random.default_rng(seed)
     (root / "stimuli").mkdir(parents=True)
     files = [f"bild_ä{i}.png" for i in range(n_stimuli)]
-    for file in files:
-        Image.fromarray(rng.integers(0, 255, (12, 12, 3), np.uint8)).save(root / "stimuli" / file)
+    grey = rng.permutation(np.linspace(20, 235, n_stimuli))
+    for file, level in zip(files, grey, strict=True):
+        picture = level + rng.uniform(-20, 20, (12, 12, 3))
+        Image.fromarray(picture.astype(np.uint8)).save(root / "stimuli" / file)
     (root / "dataset_description.json").write_text(json.dumps({"Name": "small", "BIDSVersion": "1.8.0"}))
     truth = {}
     for subject in subjects:
-        tuning = rng.normal(2, 1, (n_stimuli, N_UNITS))
+        tuning = 2 + np.outer((grey - grey.mean()) / grey.std(), rng.choice([-1.0, 1.0], N_UNITS))
         found = []
         for session in sessions:
             for run in range(1, runs + 1):
