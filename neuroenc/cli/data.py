@@ -78,10 +78,12 @@ def data_from_bids(
 ) -> None:
     """Make a folder for `custom` out of fMRIPrep's outputs and events; taken up again after a break."""
     from neuroenc.datasets.from_bids import Choices, convert
-    from neuroenc.errors import invalid
+    from neuroenc.errors import InputError, invalid
 
     if betas not in ("lss", "glmsingle"):
         raise invalid("--betas", betas, ("lss", "glmsingle"))
+    if film and betas != "lss":
+        raise InputError("--film has no trials: --betas glmsingle cannot be given with it. Leave one out.")
     chosen = Choices(film=film, betas=betas, high_pass=high_pass)
     if confound:
         chosen = chosen._replace(confounds=tuple(confound))

@@ -19,15 +19,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from neuroenc.datasets.images import read_image
+from neuroenc.datasets.reading import read_table
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid, reason
-from neuroenc.files import existing
+from neuroenc.files import existing, relative
 
 SERIES = {".nii.gz": "volume", ".nii": "volume", ".func.gii": "surface", ".dtseries.nii": "cifti"}
 OF_OUTPUTS = ("space", "res", "den", "hemi", "desc", "suffix", "ending")  # the others say which run it is
 CONFOUNDS = ("timeseries", "regressors")  # since 20.2, before
 NATIVE = "func"  # fMRIPrep's name for the space whose files name none
+EMPTY = ("", "n/a")  # cells of stim_file
 SAME = 1e-3  # s by which two statements of the repetition time may differ
 
 
@@ -50,6 +55,15 @@ class Run(NamedTuple):
     """s"""
     start: float
     """Time to which slices were corrected, s after the volume began (StartTime)."""
+
+
+class Shown(NamedTuple):
+    """Events of a run that have a stimulus."""
+
+    file: NDArray[np.str_]
+    onset: NDArray[np.float64]
+    """s after the first volume began"""
+    duration: NDArray[np.float64]
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -245,6 +259,39 @@ def _volumes(path: Path) -> tuple[int, float | None]:
         raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, volumes).")
     scale = {"msec": 1e-3, "usec": 1e-6}.get(image.header.get_xyzt_units()[1], 1.0)
     return int(image.shape[3]), float(image.header["pixdim"][4]) * scale or None
+
+
+def read_events(run: Run, *, film: bool) -> Shown:
+    """Read the events of a run that have a `stim_file`; others (keys, fixation) are left out.
+
+    Raises
+    ------
+    InputError
+        There is no such column, or it is empty; one begins outside the run; of a film, none lasts.
+    """
+    table = read_table(run.events, "onset", "duration")
+    if "stim_file" not in table:
+        raise InputError(
+            f"{run.events} has no column 'stim_file', which says what was shown; found "
+            f"{', '.join(table.columns)}. Add it: paths in {run.events.parents[2].name}/…/stimuli."
+        )
+    file = np.char.strip(table.text("stim_file"))
+    rows = np.array([i for i, f in enumerate(file) if f.lower() not in EMPTY], int)
+    if not len(rows):
+        raise InputError(f"{run.events} names no stimulus in its column 'stim_file'. Fill it in.")
+    onset, duration = (table.numbers(c, missing=True)[rows] for c in ("onset", "duration"))
+    length = run.n_volumes * run.tr
+    for row, begin, lasts in zip(rows, onset, duration, strict=True):
+        where = f"line {table.lines[row]} of {run.events}"
+        if not 0 <= begin < length:
+            raise InputError(
+                f"The event in {where} begins at {begin:g} s, the run lasts from 0 to {length:g} s."
+            )
+        if not lasts >= 0 or (film and lasts == 0):
+            raise InputError(f"The event in {where} lasts {lasts:g} s, expected a duration.")
+    for name in set(file[rows].tolist()):
+        relative(name)
+    return Shown(file[rows], onset, duration)
 
 
 @contextmanager

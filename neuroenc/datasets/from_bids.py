@@ -21,15 +21,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc.datasets import trials
-from neuroenc.datasets.bids import Run, find_runs, whole
+from neuroenc.datasets.bids import Run, Shown, find_runs, read_events, whole
 from neuroenc.datasets.images import read_image, read_mask, read_values
-from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError
-from neuroenc.files import atomic, existing, lock, relative, remove
+from neuroenc.files import atomic, existing, lock, remove
 
 HIGH_PASS = 1 / 128  # Hz
 JITTER = 0.1  # of a repetition time, by which the volumes of two runs of a film may be apart
-EMPTY = ("", "n/a")
 
 
 class Choices(NamedTuple):
@@ -39,15 +37,6 @@ class Choices(NamedTuple):
     betas: str = "lss"
     confounds: tuple[str, ...] = trials.NUISANCE
     high_pass: float = HIGH_PASS
-
-
-class Shown(NamedTuple):
-    """Events of a run that have a stimulus."""
-
-    file: NDArray[np.str_]
-    onset: NDArray[np.float64]
-    """s after the first volume began"""
-    duration: NDArray[np.float64]
 
 
 def convert(
@@ -94,39 +83,6 @@ def convert(
         done = _write(runs, shown, files, pictures, root, out, task, space, choices)
         remove(out / ".runs")
     return done
-
-
-def read_events(run: Run, *, film: bool) -> Shown:
-    """Read the events of a run that have a `stim_file`; others (keys, fixation) are left out.
-
-    Raises
-    ------
-    InputError
-        There is no such column, or it is empty; one begins outside the run; of a film, none lasts.
-    """
-    table = read_table(run.events, "onset", "duration")
-    if "stim_file" not in table:
-        raise InputError(
-            f"{run.events} has no column 'stim_file', which says what was shown; found "
-            f"{', '.join(table.columns)}. Add it: paths in {run.events.parents[2].name}/…/stimuli."
-        )
-    file = np.char.strip(table.text("stim_file"))
-    rows = np.array([i for i, f in enumerate(file) if f.lower() not in EMPTY], int)
-    if not len(rows):
-        raise InputError(f"{run.events} names no stimulus in its column 'stim_file'. Fill it in.")
-    onset, duration = (table.numbers(c, missing=True)[rows] for c in ("onset", "duration"))
-    length = run.n_volumes * run.tr
-    for row, begin, lasts in zip(rows, onset, duration, strict=True):
-        where = f"line {table.lines[row]} of {run.events}"
-        if not 0 <= begin < length:
-            raise InputError(
-                f"The event in {where} begins at {begin:g} s, the run lasts from 0 to {length:g} s."
-            )
-        if not lasts >= 0 or (film and lasts == 0):
-            raise InputError(f"The event in {where} lasts {lasts:g} s, expected a duration.")
-    for name in set(file[rows].tolist()):
-        relative(name)
-    return Shown(file[rows], onset, duration)
 
 
 def _pictures(root: Path, files: list[str]) -> bool:

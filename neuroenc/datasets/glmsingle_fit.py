@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroenc.errors import InputError
-
-if TYPE_CHECKING:
-    from neuroenc.datasets.bids import Run
-    from neuroenc.datasets.from_bids import Shown
+from neuroenc.datasets.bids import Run, Shown
+from neuroenc.errors import InputError, reason
 
 SOURCE = "github.com/cvnlab/GLMsingle"
 
@@ -58,15 +54,16 @@ def estimate(series: list[NDArray[np.float32]], shown: list[Shown], runs: list[R
     }  # fmt: skip
     lasts = float(np.median(np.concatenate([s.duration for s in shown])))
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(sys.stderr):
-        fitted = GLM_single(options).fit(
-            designs,
-            [s.T for s in series],
-            max(lasts, 0.1),
-            tr,
-            outputdir=f"{place}/out",
-            figuredir=f"{place}/figures",
-        )
-    betas = np.asarray(fitted["typed"]["betasmd"], np.float32)
+        try:
+            fitted = GLM_single(options).fit(
+                designs, [s.T for s in series], max(lasts, 0.1), tr, outputdir=f"{place}/out",
+                figuredir=f"{place}/figures",
+            )  # fmt: skip
+            betas = np.asarray(fitted["typed"]["betasmd"], np.float32)
+        except Exception as error:  # noqa: BLE001  its assertions are of every kind
+            raise InputError(
+                f"GLMsingle cannot fit sub-{runs[0].subject}: {reason(error)}. Use --betas lss."
+            ) from None
     order = np.argsort([o + 1e6 * i for i, s in enumerate(shown) for o in s.onset], kind="stable")
     out = np.empty((len(order), betas.reshape(-1, betas.shape[-1]).shape[0]), np.float32)
     out[order] = betas.reshape(-1, betas.shape[-1]).T  # it lists trials by their onsets

@@ -277,6 +277,15 @@ def test_the_command(tmp_path):
     ])  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "subject 02: 2 runs, 24 presentations x 14 neuroids" in done.output
+    for wrong, message in (
+        (["--film"], "--film has no trials"),
+        ([], "'--betas': 'ols'. Allowed: 'lss', 'glmsingle'"),
+    ):
+        done = CliRunner().invoke(app, [
+            "data", "from-bids", str(tmp_path / "ds"), "--task", "x", "--space", "T1w", "--out", str(tmp_path / "no"),
+            "--betas", "glmsingle" if wrong else "ols", *wrong,
+        ])  # fmt: skip
+        assert isinstance(done.exception, InputError) and message in str(done.exception)
     text = (tmp_path / "out/dataset.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)["subjects"]) == ["02"]
     assert '"confounds": ["trans_?"], "high_pass": 0.01' in text.splitlines()[0]
