@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +49,48 @@ def data_show(name: Annotated[str, typer.Argument(help="Of the dataset.")]) -> N
 
     found = module(parse(Dataset, {"name": name}))
     typer.echo(f"{found.__doc__}\nLicence: {found.LICENCE}\nCite: {found.CITATION}")
+
+
+@data.command("init")
+def data_init(folder: Annotated[Path, typer.Argument(help="With tables, arrays, images, pictures.")]) -> None:
+    """Write a first dataset.yaml for a folder of your own, by what lies there, never over another."""
+    from neuroenc.datasets.init import init
+
+    typer.echo(init(folder), nl=False)
+
+
+@data.command("from-bids")
+def data_from_bids(
+    root: Annotated[Path, typer.Argument(help="Of the raw BIDS dataset, with events and stimuli/.")],
+    task: Annotated[str, typer.Option(help="As in task-<task>.")],
+    space: Annotated[str, typer.Option(help="T1w, fsaverage5, MNI152NLin2009cAsym:res-2, fsLR:den-91k, …")],
+    out: Annotated[Path, typer.Option(help="Folder to write, in the layout of `custom`.")],
+    subject: Annotated[list[str] | None, typer.Option(help="May be given several times; else all.")] = None,
+    derivatives: Annotated[
+        Path | None, typer.Option(help="fMRIPrep's outputs; else ROOT/derivatives/fmriprep.")
+    ] = None,
+    film: Annotated[bool, typer.Option("--film", help="Cleaned volumes of films, not trials.")] = False,
+    betas: Annotated[str, typer.Option(help="lss, or glmsingle where it is installed.")] = "lss",
+    confound: Annotated[
+        list[str] | None, typer.Option(help="Columns, e.g. 'a_comp_cor_0[0-4]'; may be given several times.")
+    ] = None,
+    high_pass: Annotated[float, common.number("Hz: slower drifts are removed.", low=0, high=1)] = 1 / 128,
+) -> None:
+    """Make a folder for `custom` out of fMRIPrep's outputs and events; taken up again after a break."""
+    from neuroenc.datasets.from_bids import Choices, convert
+    from neuroenc.errors import InputError, invalid
+
+    if betas not in ("lss", "glmsingle"):
+        raise invalid("--betas", betas, ("lss", "glmsingle"))
+    if film and betas != "lss":
+        raise InputError("--film has no trials: --betas glmsingle cannot be given with it. Leave one out.")
+    chosen = Choices(film=film, betas=betas, high_pass=high_pass)
+    if confound:
+        chosen = chosen._replace(confounds=tuple(confound))
+    for line in convert(root, out, task=task, space=space, subjects=subject or [], derivatives=derivatives,
+                        choices=chosen):  # fmt: skip
+        typer.echo(line)
+    typer.echo(f"{out / 'dataset.yaml'}: read by dataset: {{name: custom, root: {out}}}")
 
 
 @data.command("stimuli")

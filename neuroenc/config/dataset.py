@@ -26,6 +26,7 @@ class Dataset(Section):
         "stories",
         "pereira2018",
         "things_meg",
+        "glmsingle",
         "custom",
     ]
     root: Place | None = Field(
@@ -35,17 +36,20 @@ class Dataset(Section):
     space: Region = Field(default="func1pt8mm", description="nsd: func1pt8mm or fsaverage.")
     preparation: Region = Field(
         default="betas_fithrf_GLMdenoise_RR",
-        description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0.",
+        description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0. "
+        "glmsingle: TYPEB, TYPEC or TYPED, else the best that is there.",
     )
     mask: Region = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
-        "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'."
+        "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'. glmsingle: "
+        "'brain' or a NIfTI beside the betas, by its name."
     )  # fmt: skip
     regions: list[Region] = Field(
-        default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>."
+        default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>. "
+        "glmsingle: masks beside the betas."
     )  # fmt: skip
     sessions: int | None = Field(
-        default=None, ge=1, description="nsd, treebank: read the first so many; null: all."
+        default=None, ge=1, description="nsd, treebank, glmsingle: read the first so many; null: all."
     )
     events: Literal["words", "sentences", "scenes"] = Field(
         default="words", description="treebank: what is a stimulus."

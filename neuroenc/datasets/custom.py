@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
-from neuroenc.datasets.images import read_responses
+from neuroenc.datasets.images import read_responses, read_voxels
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
@@ -33,7 +33,8 @@ from neuroenc.real import real32
 LICENCE = "yours"
 CITATION = "yours"
 IMAGES = (".nii", ".nii.gz", ".gii")
-FORMATS = (*IMAGES, ".npy", ".h5", ".hdf5", ".csv", ".tsv", "-epo.fif")
+ARRAYS = (".npy", ".h5", ".hdf5")
+FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
 FARTHEST = 1e6  # of a coordinate
 # columns that are read, and the beginnings of such
 STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption", "label"),
@@ -61,7 +62,8 @@ class Subject(Section):
         description="File with a row (or volume) for each presentation; for surfaces {left: …, right: …}; of "
         "an HDF5 FILE.h5#dataset."
     )  # fmt: skip
-    mask: File | None = Field(default=None, description="NIfTI: voxels that are kept; else all that vary.")
+    mask: File | None = Field(default=None, description="NIfTI: voxels that are kept, else all "
+        "that vary; of an array, the voxels that its columns are, in the order of C.")  # fmt: skip
     regions: dict[str, File] = Field(default_factory=dict, description="NIfTI: mask of each region.")
     neuroids: File | None = Field(
         default=None, description="Table, a row for each column of the responses: neuroid_id; hemisphere, x, "
@@ -120,8 +122,9 @@ def describe(options: Dataset) -> tuple[Path, Description]:
     return root, parse(Description, found, source=str(path))
 
 
-def _stimuli(root: Path, about: Description) -> Table:
-    table = read_table(_inside(root, about.stimuli.table), "stimulus_id")
+def stimuli_table(path: Path) -> Table:
+    """Read a table of stimuli, whose columns are `STIMULI` and whose ids are each there once."""
+    table = read_table(path, "stimulus_id")
     table.expect(*STIMULI)
     _unique(table, "stimulus_id")
     return table
@@ -142,41 +145,66 @@ def _unique(table: Table, column: str) -> NDArray[np.str_]:
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     """Read the table of stimuli that the subjects were shown."""
     root, about = describe(options)
-    table = _stimuli(root, about)
-    path, every = table.path, table.names("stimulus_id")
+    table = stimuli_table(_inside(root, about.stimuli.table))
+    every = table.names("stimulus_id")
     shown = [_presentations(root, about, s, every).names("stimulus_id") for s in subjects]
     rows = np.flatnonzero(np.isin(every, np.concatenate(shown)))
+    return stimulus_set(root, table, rows, about.name, about.stimuli.pictures)
+
+
+def stimulus_set(
+    root: Path, table: Table, rows: NDArray[np.int64], name: str, pictures: str | None
+) -> xr.Dataset:
+    """Make a StimulusSet of rows of a table of stimuli.
+
+    Parameters
+    ----------
+    root : path
+    table : Table
+        As `stimuli_table` reads it.
+    rows : int array
+    name : str
+        Of the dataset.
+    pictures : str or None
+        Below root: a folder or zip that the column `file` refers to, or FILE.h5#dataset, a picture a row.
+
+    Raises
+    ------
+    InputError
+        A picture is not there, or leads out of root; a cell is not what its column needs.
+    """
     columns: dict[str, Any] = {
-        "stimulus_id": every[rows], "pixel_index": rows, **{k: v[rows] for k, v in _design(table).items()}
+        "stimulus_id": table.names("stimulus_id")[rows], "pixel_index": rows,
+        **{k: v[rows] for k, v in design(table).items()},
     }  # fmt: skip
     pixels = "not distributed"
-    if about.stimuli.pictures is not None:
-        place, hash_, key = about.stimuli.pictures.partition("#")
-        pictures = _inside(root, place)
-        pixels = f"{pictures}{hash_}{key}"
+    if pictures is not None:
+        place, hash_, key = pictures.partition("#")
+        folder = _inside(root, place)
+        pixels = f"{folder}{hash_}{key}"
         if hash_ or place.lower().endswith((".h5", ".hdf5")):
-            n = n_pictures(pictures, key)
+            n = n_pictures(folder, key)
             if n != len(table):
                 raise InputError(
-                    f"{pixels} has {n} pictures, {path} {len(table)} rows; they must match one to one. "
+                    f"{pixels} has {n} pictures, {table.path} {len(table)} rows; they must match one to one. "
                     "Was one of them filtered?"
                 )
         else:
-            columns["file"] = locate(pictures, table.names("file")[rows])
-            for name in dict.fromkeys(columns["file"].tolist()):
-                if ".zip/" not in name:
-                    _inside(root, f"{place}/{name}")
+            columns["file"] = locate(folder, table.names("file")[rows])
+            for file in dict.fromkeys(columns["file"].tolist()):
+                if ".zip/" not in file:
+                    _inside(root, f"{place}/{file}")
     columns |= {c: np.char.strip(table.text(c)[rows])
                 for c in table.columns if c == "label" or c.startswith("label_")}  # fmt: skip
     captions = [table.text(c)[rows] for c in table.columns if c == "caption" or c.startswith("caption_")]
     strength = {c.removeprefix("category_"): _strength(table, c)[rows]
                 for c in table.columns if c.startswith("category_")}  # fmt: skip
     stimuli = make_stimuli(
-        columns, attrs={"dataset": about.name, "pixels": pixels},
+        columns, attrs={"dataset": name, "pixels": pixels},
         captions=np.stack(captions, 1) if captions else None,
         categories=(list(strength), np.stack(list(strength.values()), 1)) if strength else None,
     )  # fmt: skip
-    return stimuli if about.stimuli.pictures is None else merge_same(stimuli)
+    return stimuli if pictures is None else merge_same(stimuli)
 
 
 def _strength(table: Table, column: str) -> NDArray[np.float64]:
@@ -185,7 +213,7 @@ def _strength(table: Table, column: str) -> NDArray[np.float64]:
     return table.flags(column).astype(float) if words else table.numbers(column, low=0)
 
 
-def _design(table: Table) -> dict[str, NDArray[Any]]:
+def design(table: Table) -> dict[str, NDArray[Any]]:
     """Split and group of all stimuli, and where they stand in their films."""
     columns: dict[str, NDArray[Any]] = {
         "split": table.choices("split", ("train", "test")) if "split" in table
@@ -282,24 +310,24 @@ def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     """Read one subject."""
     root, about = describe(options)
-    stimuli = _stimuli(root, about)
+    stimuli = stimuli_table(_inside(root, about.stimuli.table))
     every = stimuli.names("stimulus_id")
     shown = _presentations(root, about, subject, every)
     section = about.subjects[subject]
     ids, n = shown.names("stimulus_id"), len(shown)
     place = {name: row for row, name in enumerate(every)}
-    design = {k: v[[place[i] for i in ids]] for k, v in _design(stimuli).items()}
+    shown_as = {k: v[[place[i] for i in ids]] for k, v in design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
     parts = [_side(root, side, name, subject, section, shown) for side, name in files.items()]
     response = np.concatenate([part.values for part in parts], 1)
     return make_responses(
         response,
         presentation={
-            "stimulus_id": ids, "split": design["split"], "group": design["group"],
+            "stimulus_id": ids, "split": shown_as["split"], "group": shown_as["group"],
             "session": shown.names("session") if "session" in shown else np.full(n, "1"),
             "run": shown.integers("run") if "run" in shown else np.zeros(n, int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
-            **{k: design[k] for k in ("film", "onset") if "film" in design},
+            **{k: shown_as[k] for k in ("film", "onset") if "film" in shown_as},
         },
         neuroid=_coordinates(subject, pd.concat([part.neuroids for part in parts], ignore_index=True)),
         time_bin=_time_bins(subject, section, response, parts[-1].time),
@@ -403,12 +431,18 @@ def _read(root: Path, name: str, section: Subject, shown: Table) -> Part:
         values, labels = _columns(path, shown)
     else:
         raise invalid("format of responses", name, FORMATS)
-    if (section.mask or section.regions) and not file.endswith(IMAGES):
-        raise InputError(f"{name} has no voxels for `mask` and `regions`. Name its regions in `neuroids`.")
     if values.ndim not in (2, 3):
         raise InputError(f"{name} has shape {values.shape}, expected (presentations, neuroids[, time bins]).")
     if 0 in values.shape:
         raise InputError(f"{name} has shape {values.shape}: it is empty.")
+    if (section.mask or section.regions) and not file.endswith(IMAGES):
+        if not file.endswith(ARRAYS) or not section.mask or section.neuroids:
+            raise InputError(
+                f"{name} has no voxels for `mask` and `regions`. Name its regions in `neuroids`, or give an "
+                "array the mask whose voxels its columns are, and no `neuroids`."
+            )
+        regions = {k: _inside(root, v) for k, v in section.regions.items()}
+        neuroids, attrs = read_voxels(_inside(root, section.mask), regions, values.shape[1], name)
     if section.neuroids is not None:
         neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name)
     if neuroids is None:

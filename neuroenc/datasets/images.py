@@ -24,6 +24,7 @@ WHOLE = 0.01  # how far a mask's values may lie from whole numbers: what resampl
 VALUES = {0, 1001, 1011, 2001, 2005, *range(2, 25)}
 NODE_INDEX = 2002
 SIDES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R", "CortexLeft": "L", "CortexRight": "R"}
+Places = tuple[pd.DataFrame, dict[str, Any]]
 Read = tuple[NDArray[np.float32], pd.DataFrame, dict[str, Any]]
 
 
@@ -190,19 +191,56 @@ def read_responses(path: Path, mask: Path | None, regions: dict[str, Path]) -> R
 def _volumes(path: Path, image: Any, mask: Path | None, regions: dict[str, Path]) -> Read:
     if len(image.shape) != 4:
         raise InputError(f"{path} has shape {image.shape}, expected (x, y, z, presentations).")
-    grid, n = image.shape[:3], image.shape[3]
+    _grid, n = image.shape[:3], image.shape[3]
     inside = varying(image) if mask is None else read_mask(mask, image)
     if not inside.any():
         raise InputError(f"No voxel of {path} is inside the mask.")
     values = np.empty((n, inside.sum()), np.float32)
     for volume in range(n):
         values[volume] = read_values(image, (..., volume))[inside]
+    return values, *_places(image, inside, regions)
+
+
+def _places(image: Any, inside: NDArray[np.bool_], regions: dict[str, Path]) -> Places:
+    """Say where the voxels inside lie, and in which regions, on the grid of an image."""
     where = np.argwhere(inside)
     table = pd.DataFrame({"neuroid_id": [f"{i}-{j}-{k}" for i, j, k in where]})
     table[["x", "y", "z"]] = where.astype("f4")
     for name, file in regions.items():
         table[f"roi_{name}"] = read_mask(file, image)[inside]
-    return values, table, {"grid_shape": np.array(grid), "affine": np.asarray(image.affine).ravel()}
+    return table, {"grid_shape": np.array(inside.shape), "affine": np.asarray(image.affine).ravel()}
+
+
+def read_voxels(mask: Path, regions: dict[str, Path], n: int, name: str) -> Places:
+    """Say where the columns of an array lie: they are the voxels inside a mask, in the order of C.
+
+    Parameters
+    ----------
+    mask : path
+    regions : dict of name to path
+        Masks on its grid.
+    n : int
+        Columns of the array.
+    name : str
+        Of the array.
+
+    Returns
+    -------
+    table, attrs
+        As of `read_responses`.
+
+    Raises
+    ------
+    InputError
+        The mask has another number of voxels; it is broken; a region lies on another grid.
+    """
+    inside = read_mask(mask)
+    if inside.sum() != n:
+        raise InputError(
+            f"{name} has {n} columns, {mask} {inside.sum()} voxels inside; they must match one to one. Is it "
+            "the mask that the array was cut out with?"
+        )
+    return _places(read_image(mask), inside, regions)
 
 
 def varying(image: Any) -> NDArray[np.bool_]:

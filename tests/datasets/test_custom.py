@@ -282,9 +282,26 @@ def test_hemispheres_that_are_swapped_are_told(folder):
 
 def test_masks_of_what_has_no_voxels_are_refused(folder):
     root, description, _ = folder
-    description["subjects"]["npy"]["mask"] = "mask.nii.gz"
+    description["subjects"]["csv"]["mask"] = "mask.nii.gz"
     write(root, description)
     with pytest.raises(InputError, match="no voxels for `mask`"):
+        custom.load_responses(options(root), "csv")
+
+
+def test_columns_of_an_array_may_be_the_voxels_of_a_mask(folder):
+    root, description, _ = folder
+    description["subjects"]["npy"] = {
+        "presentations": "trials.csv", "responses": "flat.npy", "mask": "mask.nii.gz",
+        "regions": {"V1": "v1.nii.gz"},
+    }  # fmt: skip
+    write(root, description)
+    found, same = (custom.load_responses(options(root), s) for s in ("npy", "nifti"))
+    np.testing.assert_array_equal(found["response"].values, same["response"].values)
+    for name in ("x", "y", "z", "roi_V1"):
+        np.testing.assert_array_equal(found[name].values, same[name].values)
+    np.testing.assert_array_equal(found.attrs["affine"], same.attrs["affine"])
+    np.save(root / "flat.npy", np.zeros((N, 5), "f4"))
+    with pytest.raises(InputError, match=r"flat.npy has 5 columns, .*mask.nii.gz 6 voxels inside"):
         custom.load_responses(options(root), "npy")
 
 

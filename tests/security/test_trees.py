@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from layouts import (
     algonauts2023,
+    bids,
     bold5000,
+    glmsingle,
     pereira2018,
     stories,
     things_eeg2,
@@ -19,6 +21,7 @@ from PIL import Image
 
 from neuroenc.config import Dataset, Simulation
 from neuroenc.datasets import module
+from neuroenc.datasets.from_bids import convert
 from neuroenc.errors import NeuroencError
 from neuroenc.simulation.simulate import simulate
 
@@ -44,6 +47,10 @@ TREES = {
     "algonauts2023": (lambda root, _: algonauts2023.build(root, subjects=("01",)), "01", {}),
     "bold5000": (bold5000.build, "CSI4", {"mask": "rois"}),
     "bold5000 as openneuro": (bold5000.build_openneuro, "CSI2", {"mask": "rois", "preparation": "openneuro"}),
+    "glmsingle": (lambda root, _: glmsingle.build(root), "01", {"mask": "brainmask", "regions": ["V1"]}),
+    "glmsingle as HDF5": (
+        lambda root, _: glmsingle.build(root, hdf5=True, events=True, table=False), "01", {"mask": "brain"}
+    ),
     "pereira2018": (lambda root, _: pereira2018.build(root), "P01", {"mask": "brain"}),
     "stories": (lambda root, _: stories.build(root), "UTS01", {}),
     "things_eeg2": (lambda root, _: things_eeg2.build(root), "01", {}),
@@ -116,3 +123,27 @@ def test_a_tree_with_one_file_that_is_none(tmp_path, monkeypatch, name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         path.write_bytes(whole)
     assert refused > 10
+
+
+def test_a_dataset_of_fmriprep_with_one_file_that_is_none(tmp_path):
+    bids.build(tmp_path / "tree", runs=1, n_trials=6)
+    refused = 0
+    for path in kinds_of(tmp_path / "tree"):
+        whole = path.read_bytes()
+        for damage in DAMAGES.values():
+            data = damage(whole)
+            path.unlink(missing_ok=True)
+            path.mkdir() if data is None else path.write_bytes(data)
+            for space in ("T1w", "fsaverage5", "fsLR:den-91k"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    try:
+                        convert(tmp_path / "tree", tmp_path / "out", task="x", space=space, subjects=[])
+                    except NeuroencError as error:
+                        assert "\n" not in str(error) and str(error), str(error)
+                        assert not (tmp_path / "out/dataset.yaml").exists()
+                        refused += 1
+                shutil.rmtree(tmp_path / "out", ignore_errors=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path.write_bytes(whole)
+    assert refused > 50

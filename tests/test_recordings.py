@@ -1,0 +1,77 @@
+"""The commands of docs/recordings.md, run as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from layouts import bids, glmsingle
+
+from neuroenc.arrays import load
+from tests.conftest import ROOT
+
+BIN = Path(sys.executable).parent
+PAGE = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
+
+
+def blocks(heading):
+    """The files of YAML and the commands under a heading."""
+    section = PAGE.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    files = dict(re.findall(r"`(\S+\.yaml)`:\n\n```yaml\n(.*?)```", section, re.DOTALL))
+    return files, "\n".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+
+
+def run(folder, heading):
+    """Run them in a folder as in the root of the repository; a small snakemake on this machine."""
+    files, commands = blocks(heading)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (folder / "bin").mkdir()
+    shim = folder / "bin/snakemake"
+    shim.write_text(
+        f'#!/bin/sh\nexec "{BIN}/snakemake" -s "{ROOT}/Snakefile" --directory . --cores 2 '
+        '--workflow-profile none "$@"\n'
+    )
+    shim.chmod(0o755)
+    environment = os.environ | {"PATH": f"{folder}/bin:{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-ec", commands], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def scores(folder, label):
+    path = next((folder / f"results/{label}").rglob("*desc-scores.nc"))
+    found = load(path, "scores")
+    assert (folder / f"results/{label}/report.html").stat().st_size > 10_000
+    return found["score"].sel(metric="pearson_r").values.ravel()
+
+
+def test_glmsingle_from_a_folder_to_a_report(tmp_path):
+    pytest.importorskip("snakemake")
+    glmsingle.build(tmp_path / "glmsingle", n_conditions=18)
+    assert "23 (presentations x neuroids)" in run(tmp_path, "GLMsingle")
+    assert np.nanmedian(scores(tmp_path, "glmsingle")) > 0.8  # voxels follow the grey of the pictures
+
+
+def test_fmriprep_from_events_to_a_report(tmp_path):
+    pytest.importorskip("snakemake")
+    bids.build(tmp_path / "my-study", n_stimuli=18, n_trials=18, runs=3, noise=0.02, kinds=("volume",))
+    assert "3 runs, 54 presentations x 14 neuroids" in run(tmp_path, "fMRIPrep")
+    assert np.nanmedian(scores(tmp_path, "pictures")) > 0.8
+
+
+def test_anything_else(tmp_path):
+    folder = tmp_path / "my-folder"
+    folder.mkdir()
+    pd.DataFrame({"stimulus_id": list("abcd"), "caption": "a word"}).to_csv(
+        folder / "stimuli.csv", index=False
+    )
+    pd.DataFrame({"stimulus_id": list("abcdabcd")}).to_csv(folder / "trials.csv", index=False)
+    np.save(folder / "responses.npy", np.random.default_rng(0).standard_normal((8, 3)))
+    assert "8 x 3 (presentations x neuroids)" in run(tmp_path, "Anything else")
