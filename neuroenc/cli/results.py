@@ -111,6 +111,18 @@ def results_classes(
     draw_classes(read_json(scores, *common.CLASSES), out)
 
 
+@results.command("similarity")
+def results_similarity(
+    scores: Annotated[Path, typer.Option(help="Of `evaluate similarity` (.json).")],
+    out: Out,
+) -> None:
+    """Draw the similarity of each layer to each region, and of the best layers against the ceiling."""
+    from neuroenc.documents import read_json
+    from neuroenc.figures.similarity import draw_similarity
+
+    draw_similarity(read_json(scores, "measure", "distance", "n_stimuli", "subjects", "rows"), out)
+
+
 @results.command("words")
 def results_words(
     regions: Annotated[Path, typer.Option(help="Words by region, of `caption voxels` (.csv).")],

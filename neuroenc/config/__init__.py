@@ -30,7 +30,7 @@ from neuroenc.config.encoders import (
     Stack,
     Trained,
 )
-from neuroenc.config.evaluation import Evaluation, Figures
+from neuroenc.config.evaluation import Evaluation, Figures, Similarity
 from neuroenc.config.features import SIZES, Model
 from neuroenc.config.parsing import load_config, parse, schema
 from neuroenc.config.simulation import Simulation
@@ -59,6 +59,7 @@ __all__ = [
     "RidgeDecoding",
     "Section",
     "SemanticTransformer",
+    "Similarity",
     "Simulation",
     "Split",
     "Stack",

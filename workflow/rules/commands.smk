@@ -153,6 +153,21 @@ def judgement(wildcards, input, output):
     return commands(*run)
 
 
+def comparing(wildcards, input, output):
+    """List the commands of `similarity`."""
+    return commands(
+        command(
+            "evaluate",
+            "similarity",
+            responses=named(SUBJECTS, input.responses),
+            features=named(ALIKE, input.features),
+            options=section("similarity"),
+            out=output.scores,
+        ),
+        command("results", "similarity", scores=output.scores, out=output.figure),
+    )
+
+
 def figure(ending, caption, category, **labels):
     """A figure of one subject, as the report shows it."""
     return report(

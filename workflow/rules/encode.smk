@@ -51,3 +51,30 @@ rule evaluate:
         run=evaluation,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+rule similarity:
+    """Hold dissimilarity matrices of layers against those of regions, over all subjects."""
+    input:
+        responses=of_subjects("responses.nc"),
+        features=[f"{RUN}/feat-{m}_features.nc" for m in ALIKE],
+    output:
+        scores=f"{RUN}/similarity.json",
+        figure=report(
+            f"{RUN}/similarity.png",
+            caption="../report/similarity.rst",
+            category="Representational similarity",
+        ),
+    log:
+        f"{LOGS}/similarity.log",
+    benchmark:
+        f"{BENCHMARKS}/similarity.jsonl"
+    threads: 1
+    resources:
+        # triangles of regions, 4 GB at most, and what ranking takes
+        mem_mb=memory(3, base=7000),
+        runtime=120,
+    params:
+        run=comparing,
+    shell:
+        "neuroenc {params.run:q} > {log:q} 2>&1"
