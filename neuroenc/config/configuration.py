@@ -78,6 +78,15 @@ class Config(Section):
                         f"target: category`"
                         + (", or name the `models` that are decoded." if not decoder.models else ".")
                     )
+        if (space := self.split.features) is not None:
+            if space not in self.models:
+                raise ValueError(f"split.features: no model {space!r}. {suggest(space, self.models)}")
+            if (self.models[space].projection or "").startswith("pca"):
+                raise ValueError(
+                    f"split.features: {space!r} is projected ({self.models[space].projection!r}) by what is "
+                    f"fitted "
+                    "to training stimuli, which the split is yet to choose. Name a model without it"
+                )
         for name in self.similarity.models if self.similarity else []:
             if name not in self.models:
                 raise ValueError(f"similarity.models: no model {name!r}. {suggest(name, self.models)}")

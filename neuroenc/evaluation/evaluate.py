@@ -57,7 +57,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         Predictions and responses of other neuroids or stimuli.
     """
     same_neuroids(responses, predictions)
-    rows = _align(responses, predictions, options.stretch)
+    rows = align(responses, predictions, options.stretch)
     shape = responses["response"].shape[1:]
     method, limit = _ceiling(responses, rows.tested, options.ceiling)
     score, fold_score, n_below = _fold_scores(rows, limit, options.threshold)
@@ -120,7 +120,7 @@ class Rows(NamedTuple):
     """Test stimuli that no neuroid has a response to."""
 
 
-def _align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
+def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
     """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
     tested, known = predictions["stimulus_id"].values, responses["stimulus_id"].values
     absent = tested[~np.isin(tested, known)]

@@ -153,6 +153,21 @@ def judgement(wildcards, input, output):
     return commands(*run)
 
 
+def spacing(wildcards, input, output):
+    """List the commands of `distance`."""
+    given = {k: getattr(input, k) for k in ("responses", "split")}
+    scores = ["evaluate", "distance"]
+    return commands(
+        command(
+            *scores,
+            **given,
+            predictions=named(FITS, input.predictions),
+            out=output.scores,
+        ),
+        command("results", "distance", scores=output.scores, out=output.figure),
+    )
+
+
 def comparing(wildcards, input, output):
     """List the commands of `similarity`."""
     return commands(

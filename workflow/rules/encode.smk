@@ -78,3 +78,26 @@ rule similarity:
         run=comparing,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+rule distance:
+    """Score test stimuli by their distance to training, where the split is made in a space of features."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        predictions=[f"{SUB}_{stem(n)}_desc-predictions.nc" for n in FITS],
+        split=f"{RUN}/splits.nc",
+    output:
+        scores=f"{SUB}_desc-distance_scores.json",
+        figure=figure("distance", "distance", "Accuracy by distance to training"),
+    log:
+        f"{LOGS}/distance/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/distance/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(8),
+        runtime=30,
+    params:
+        run=spacing,
+    shell:
+        "neuroenc {params.run:q} > {log:q} 2>&1"
