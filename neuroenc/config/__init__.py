@@ -33,7 +33,7 @@ from neuroenc.config.encoders import (
 from neuroenc.config.evaluation import Evaluation, Figures, Similarity
 from neuroenc.config.features import SIZES, Model
 from neuroenc.config.parsing import load_config, parse, schema
-from neuroenc.config.simulation import Simulation
+from neuroenc.config.simulation import Plan, Simulation
 
 __all__ = [
     "PLS",
@@ -53,6 +53,7 @@ __all__ = [
     "Gaussian",
     "Model",
     "NetworkDecoding",
+    "Plan",
     "Prior",
     "Reconstruction",
     "Ridge",
