@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from conftest import toy_responses
 from scipy.spatial.distance import cdist
 
 from neuroenc import neighbours, splits
 from neuroenc.arrays import load, make_features, make_stimuli, save
 from neuroenc.config import Config, Split, parse
 from neuroenc.errors import InputError
+from tests.conftest import toy_responses
 
 CONTRACT = dict.fromkeys(
     ("model", "weights", "layer", "pooling", "shape", "normalisation", "pixel_range", "preprocessing"), "toy"

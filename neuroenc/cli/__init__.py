@@ -13,7 +13,7 @@ import typer
 
 from neuroenc import __version__
 from neuroenc.cli import caption, common, data, decode, encode, features, loading, results
-from neuroenc.errors import InputWarning, NeuroencError
+from neuroenc.errors import InputError, InputWarning, NeuroencError
 
 # packages that an extra of ours brings
 EXTRAS = {
@@ -101,6 +101,10 @@ def plan(
     from neuroenc.files import write_json
     from neuroenc.simulation.plan import draw_curves, make_plan, table
 
+    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(
+            f"Invalid value for '--figure': it ends in {figure.suffix!r}. Allowed: '.png', '.svg', '.pdf'."
+        )
     design = parse(Plan, given)
     found = make_plan(design, curves=figure is not None)
     if figure is not None:

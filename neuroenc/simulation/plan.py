@@ -126,8 +126,8 @@ def simulate_experiment(design: Plan, rng: np.random.Generator) -> dict[str, flo
     limit = ceiling(trials, stimulus, "ncsnr", np.full(v, np.nan))
     seed = int(rng.integers(2**31))
     p = permutation_p(measured, predicted, np.arange(n_test), one, n=design.n_permutations, seed=seed)
-    z = standardise_by(Y, measured, predicted)
-    similarity = pattern_similarity(*z, model.best_score_)
+    seen, foretold = standardise_by(Y, measured, predicted)
+    similarity = pattern_similarity(seen, foretold, model.best_score_)
     return {
         "r": _mean(r), "normalised_r": _mean(normalised_r(r, limit, threshold=THRESHOLD)[0]),
         "ceiling": _mean(np.sqrt(limit)), "significant": float((fdr(p) < LEVEL).mean()),

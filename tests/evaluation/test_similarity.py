@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import rsatoolbox
-from conftest import toy_responses
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
 
@@ -13,6 +12,7 @@ from neuroenc.errors import InputError
 from neuroenc.evaluation import dissimilarity as d
 from neuroenc.evaluation import similarity as s
 from neuroenc.evaluation.brains import predict_brains
+from tests.conftest import toy_responses
 
 THEIRS = {
     "spearman": "spearman", "kendall": "tau-a", "pearson": "corr", "cosine": "cosine",
