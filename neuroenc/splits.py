@@ -8,17 +8,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from neuroenc import __version__
+from neuroenc import __version__, neighbours
 from neuroenc.arrays import check
 from neuroenc.config import Split
 from neuroenc.errors import InputError, LeakError
 
-TRAIN, TEST, UNUSED = 0, 1, 2
+TRAIN, TEST, UNUSED = neighbours.TRAIN, neighbours.TEST, neighbours.UNUSED
+KINDS_OF_SPACE = ("cluster", "distant", "category")
 FEWEST = 3  # test stimuli of a fold: of two, every r is 1 or -1
 MOST = 1000  # folds: each is a fit of every model, and a column of the split
 
 
-def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
+def make(stimuli: xr.Dataset, options: Split, features: xr.Dataset | None = None) -> xr.Dataset:
     """Divide a StimulusSet.
 
     Parameters
@@ -27,6 +28,8 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         A StimulusSet; nothing is parted that shares a `group`.
     options : Split
         Kind, share, repetitions, folds within training, seed.
+    features : Dataset, optional
+        Features of these stimuli: the space in which they are near or far.
 
     Returns
     -------
@@ -34,7 +37,9 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         `side(fold, stimulus)`: 0 train, 1 test, 2 neither. `inner(fold, stimulus)`: the validation fold a
         training stimulus belongs to, -1 for the others. Of stretches in time also `near(fold, stimulus,
         edge)`: the first and last inner fold within the embargo of a training stimulus, its own among them;
-        it is not fitted where one of these is validated on.
+        it is not fitted where one of these is validated on. With features `distance(fold, stimulus)`, from a
+        tested stimulus to the nearest training stimulus; of kind 'distant' the folds are called 'far' and
+        'near' (`condition`).
 
     Raises
     ------
@@ -42,16 +47,25 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         The dataset names no test stimuli, or there are too few groups; stimuli without onsets cannot be
         cut in time; a fold tests fewer than three stimuli, or trains on fewer than inner folds need.
     """
+    if (options.features is None) != (features is None):
+        raise InputError(
+            f"split.features is {options.features!r}, and features are {'not ' * (features is None)}given. "
+            "Give both (--features FILE.nc) or none."
+        )
+    space = None if features is None else neighbours.space(features, stimuli["stimulus_id"].values)
     if options.kind == "chronological":
-        return _chronological(stimuli, options)
+        return _measured(_chronological(stimuli, options), space, options.features)
     group = stimuli["group"].values
-    rows = np.arange(len(group))
-    tests = _test_sets(stimuli, options)
-    side = np.full((len(tests), len(rows)), TRAIN, np.int8)
-    inner = np.full((len(tests), len(rows)), -1, np.int16)
-    for fold, test in enumerate(tests):
-        side[fold, test] = TEST
-        train = np.setdiff1d(rows, test)
+    if options.kind in KINDS_OF_SPACE:
+        side = neighbours.held_out(stimuli, options, space)
+    else:
+        tests = _test_sets(stimuli, options)
+        side = np.full((len(tests), len(group)), TRAIN, np.int8)
+        for fold, test in enumerate(tests):
+            side[fold, test] = TEST
+    inner = np.full(side.shape, -1, np.int16)
+    for fold, sides in enumerate(side):
+        train = np.flatnonzero(sides == TRAIN)
         if len(np.unique(group[train])) < options.n_inner:
             raise InputError(
                 f"Cannot make {options.n_inner} inner folds of {len(np.unique(group[train]))} groups "
@@ -59,7 +73,19 @@ def make(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             )
         for number, validation in enumerate(_group_folds(group[train], options.n_inner, options.seed)):
             inner[fold, train[validation]] = number
-    return _split(stimuli, options, side, inner)
+    found = _measured(_split(stimuli, options, side, inner), space, options.features)
+    return found.assign_coords(condition=("fold", ["far", "near"])) if options.kind == "distant" else found
+
+
+def _measured(split: xr.Dataset, space: neighbours.Floats | None, name: str | None) -> xr.Dataset:
+    """Add the distance of each tested stimulus to the nearest training stimulus."""
+    if space is None:
+        return split
+    distance = np.full(split["side"].shape, np.nan, np.float32)
+    for of, side in zip(distance, split["side"].values, strict=True):
+        of[side == TEST] = neighbours.nearest(space[side == TEST], space[side == TRAIN])
+    split["distance"] = ("fold", "stimulus"), distance
+    return check(split.assign_attrs(features=name), "splits")
 
 
 class Sizes(NamedTuple):

@@ -17,7 +17,8 @@ NETWORKS = {"torch", "torchvision", "timm", "open_clip", "transformers", "diffus
 HEAVY = NETWORKS | {"sklearn", "matplotlib", "nilearn", "scipy.stats"}
 # commands whose modules hold estimators, or draw
 HEAVIER = {
-    "encode_partition", "evaluate_pictures", "evaluate_captions", "decode_classify", "caption_voxels",
+    "plan",
+    "encode_partition", "evaluate_similarity", "evaluate_pictures", "evaluate_captions", "decode_classify", "caption_voxels",
     "results_attention", "results_reconstructions",
 }  # fmt: skip
 # those whose modules hold the small networks that come along

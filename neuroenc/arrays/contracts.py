@@ -66,10 +66,10 @@ PREDICTED = {
     "validation": (("held", "…"), "f"), "held_stimulus_id": (("held",), "U"), "held_fold": (("held",), "iu"),
     "training": (("fold", "stimulus"), "b"), "training_stimulus_id": (("stimulus",), "U"),
 }  # fmt: skip
-# what splits are made of; `near` is left out where no stimuli are close in time
+# what splits are made of; `near` is left out where no stimuli are close in time, `distance` without features
 DIVIDED = {
     "side": (("fold", "stimulus"), "iu"), "inner": (("fold", "stimulus"), "i"),
-    "near": (("fold", "stimulus", "edge"), "i"),
+    "near": (("fold", "stimulus", "edge"), "i"), "distance": (("fold", "stimulus"), "f"),
 }  # fmt: skip
 REGION_PREFIX = "roi_"
 RESERVED = {
@@ -174,7 +174,7 @@ def _check_predictions(dataset: xr.Dataset) -> None:
 def _check_splits(dataset: xr.Dataset) -> None:
     """Refuse splits whose sides or inner folds cannot be read."""
     for name, (dims, dtypes) in DIVIDED.items():
-        if name in dataset or name != "near":
+        if name in dataset or name in ("side", "inner"):
             _check_variable(dataset, "splits", name, dims, dtypes, "split make")
     side, inner = dataset["side"].values, dataset["inner"].values
     for fold, (sides, folds) in enumerate(zip(side, inner, strict=True)):

@@ -14,7 +14,7 @@ import typer
 from neuroenc import __version__
 from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, decode, encode, export, features, loading, results
-from neuroenc.errors import InputWarning, NeuroencError
+from neuroenc.errors import InputError, InputWarning, NeuroencError
 
 # packages that an extra of ours brings
 EXTRAS = {
@@ -73,6 +73,47 @@ def simulate(
     from neuroenc.simulation.simulate import simulate as run
 
     run(out, parse(Simulation, given))
+
+
+@app.command()
+def plan(
+    out: common.Out,
+    figure: Annotated[
+        Path | None, typer.Option(help="Curves over pictures and repeats (.png, .svg).")
+    ] = None,
+    pictures: Annotated[int, typer.Option(help="Training pictures.")] = 1000,
+    repeats: Annotated[int, typer.Option(help="Presentations of each picture.")] = 3,
+    train_repeats: Annotated[int | None, typer.Option(help="Of training pictures; else `repeats`.")] = None,
+    test_pictures: int = 100,
+    voxels: int = 1000,
+    ncsnr: Annotated[float, typer.Option(help="Median of voxels with signal.")] = 0.5,
+    ncsnr_spread: Annotated[float, typer.Option(help="Standard deviation of its logarithm.")] = 0.35,
+    silent: Annotated[float, typer.Option(help="Share of voxels without signal.")] = 0.2,
+    features: Annotated[int, typer.Option(help="Features; the k-th has the variance 1/k.")] = 200,
+    explained: Annotated[
+        float, typer.Option(help="Share of the signal that is linear in the features.")
+    ] = 0.5,
+    shared_noise: Annotated[float, typer.Option(help="Share of the noise in 20 patterns over voxels.")] = 0.2,
+    experiments: Annotated[int, typer.Option(help="Simulated, for the intervals.")] = 10,
+    n_permutations: int = 200,
+    seed: int = 0,
+) -> None:
+    """Say what a design can be expected to find, by simulating it through the estimators that score it."""
+    given = {k: v for k, v in locals().items() if k not in ("out", "figure")}
+    from neuroenc.config import Plan, parse
+    from neuroenc.files import write_json
+    from neuroenc.simulation.plan import draw_curves, make_plan, table
+
+    if figure is not None and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(
+            f"Invalid value for '--figure': it ends in {figure.suffix!r}. Allowed: '.png', '.svg', '.pdf'."
+        )
+    design = parse(Plan, given)
+    found = make_plan(design, curves=figure is not None)
+    if figure is not None:
+        draw_curves(found, figure)
+    write_json(found, out)
+    typer.echo(table(found))
 
 
 @configuration.command("check")

@@ -114,10 +114,18 @@ def data_responses(options: Options, subject: Subject, out: Out, root: Root = No
 
 
 @split.command("make")
-def split_make(stimuli: StimuliFile, options: Options, out: Out) -> None:
+def split_make(
+    stimuli: StimuliFile,
+    options: Options,
+    out: Out,
+    features: Annotated[
+        Path | None, typer.Option(help="Features of the model that split.features names (.nc).")
+    ] = None,
+) -> None:
     """Divide stimuli into training and test, once for all models."""
     from neuroenc import splits
     from neuroenc.arrays import load, save
     from neuroenc.config import Split
 
-    save(splits.make(load(stimuli, "stimuli"), common.section(Split, options)), out)
+    space = None if features is None else load(features, "features")
+    save(splits.make(load(stimuli, "stimuli"), common.section(Split, options), space), out)

@@ -150,6 +150,46 @@ def evaluate_score(
     )
 
 
+@evaluate.command("similarity")
+def evaluate_similarity(
+    responses: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc; once for each subject.")],
+    features: Annotated[list[str], typer.Option(help="MODEL=FILE.nc; once for each model.")],
+    out: Out,
+    options: Annotated[str, typer.Option(help="Section `similarity`: JSON, or FILE.yaml#similarity.")] = "{}",
+) -> None:
+    """Hold dissimilarity matrices of layers against those of regions, with intervals and ceilings."""
+    from neuroenc.config import Similarity
+    from neuroenc.errors import invalid
+    from neuroenc.evaluation.similarity import similarity
+    from neuroenc.files import write_json
+
+    chosen, models = common.section(Similarity, options), common.named(features, "features")
+    for name in chosen.models:
+        if name not in models:
+            raise invalid("models", name, models)
+    wanted = {k: models[k] for k in chosen.models or models}
+    write_json(similarity(common.named(responses, "responses"), wanted, chosen), out)
+
+
+@evaluate.command("distance")
+def evaluate_distance(
+    responses: ResponsesFile,
+    predictions: Annotated[list[str], typer.Option(help="MODEL=FILE.nc; once for each model.")],
+    split: Annotated[Path, typer.Option(help="Splits made with features (.nc).")],
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """Score test stimuli by their distance to training, and the gap between near and far ones."""
+    from neuroenc.arrays import load
+    from neuroenc.evaluation.distance import score_by_distance
+    from neuroenc.files import write_json
+
+    predicted = common.named(predictions, "predictions")
+    write_json(
+        score_by_distance(load(responses, "responses"), predicted, load(split, "splits"), seed=seed), out
+    )
+
+
 @evaluate.command("grade")
 def evaluate_grade(
     options: Annotated[str, typer.Option(help="The whole configuration: JSON or FILE.yaml.")],

@@ -111,6 +111,30 @@ def results_classes(
     draw_classes(read_json(scores, *common.CLASSES), out)
 
 
+@results.command("similarity")
+def results_similarity(
+    scores: Annotated[Path, typer.Option(help="Of `evaluate similarity` (.json).")],
+    out: Out,
+) -> None:
+    """Draw the similarity of each layer to each region, and of the best layers against the ceiling."""
+    from neuroenc.documents import read_json
+    from neuroenc.figures.similarity import draw_similarity
+
+    draw_similarity(read_json(scores, "measure", "distance", "n_stimuli", "subjects", "rows"), out)
+
+
+@results.command("distance")
+def results_distance(
+    scores: Annotated[Path, typer.Option(help="Of `evaluate distance` (.json).")],
+    out: Out,
+) -> None:
+    """Draw accuracy against the distance to training, and the gap between near and far of each region."""
+    from neuroenc.documents import read_json
+    from neuroenc.figures.distance import draw_distance
+
+    draw_distance(read_json(scores, "bins", "gaps", "space", "kind_of_split", "dataset", "subject"), out)
+
+
 @results.command("words")
 def results_words(
     regions: Annotated[Path, typer.Option(help="Words by region, of `caption voxels` (.csv).")],

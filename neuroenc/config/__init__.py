@@ -30,10 +30,10 @@ from neuroenc.config.encoders import (
     Stack,
     Trained,
 )
-from neuroenc.config.evaluation import Evaluation, Figures
+from neuroenc.config.evaluation import Evaluation, Figures, Similarity
 from neuroenc.config.features import SIZES, Model
 from neuroenc.config.parsing import load_config, parse, schema
-from neuroenc.config.simulation import Simulation
+from neuroenc.config.simulation import Plan, Simulation
 
 __all__ = [
     "PLS",
@@ -53,12 +53,14 @@ __all__ = [
     "Gaussian",
     "Model",
     "NetworkDecoding",
+    "Plan",
     "Prior",
     "Reconstruction",
     "Ridge",
     "RidgeDecoding",
     "Section",
     "SemanticTransformer",
+    "Similarity",
     "Simulation",
     "Split",
     "Stack",

@@ -10,7 +10,7 @@ from neuroenc.config.base import Name, Section
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import Classifying, Decoder, Embedding, Reconstruction, Synthesis, VoxelCaptions
 from neuroenc.config.encoders import Encoder, Ridge, Stack
-from neuroenc.config.evaluation import Evaluation, Figures
+from neuroenc.config.evaluation import Evaluation, Figures, Similarity
 from neuroenc.config.features import Model
 from neuroenc.config.simulation import Simulation
 from neuroenc.errors import suggest
@@ -43,6 +43,7 @@ class Config(Section):
     captions: VoxelCaptions | None = None
     synthesis: Synthesis | None = None
     evaluation: Evaluation = Evaluation()
+    similarity: Similarity | None = None
     figures: Figures = Figures()
 
     @model_validator(mode="before")
@@ -81,6 +82,18 @@ class Config(Section):
                         f"target: category`"
                         + (", or name the `models` that are decoded." if not decoder.models else ".")
                     )
+        if (space := self.split.features) is not None:
+            if space not in self.models:
+                raise ValueError(f"split.features: no model {space!r}. {suggest(space, self.models)}")
+            if (self.models[space].projection or "").startswith("pca"):
+                raise ValueError(
+                    f"split.features: {space!r} is projected ({self.models[space].projection!r}) by what is "
+                    f"fitted "
+                    "to training stimuli, which the split is yet to choose. Name a model without it"
+                )
+        for name in self.similarity.models if self.similarity else []:
+            if name not in self.models:
+                raise ValueError(f"similarity.models: no model {name!r}. {suggest(name, self.models)}")
         if self.captions and self.captions.model not in self.models:
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from neuroenc.config.base import Place, Region, Section, Seed
+from neuroenc.config.base import Name, Place, Region, Section, Seed
 
 
 class Dataset(Section):
@@ -65,11 +65,23 @@ class Dataset(Section):
 class Split(Section):
     """How stimuli are divided into training and test."""
 
-    kind: Literal["dataset", "stimulus", "kfold", "group", "chronological"] = Field(
+    kind: Literal[
+        "dataset", "stimulus", "kfold", "group", "chronological", "cluster", "distant", "category"
+    ] = Field(
         default="dataset", description="'dataset': the test stimuli the dataset names; 'stimulus': a random "
         "share of the stimuli; 'kfold': random folds, each stimulus is tested once; 'group': each group "
         "(run, story, …) is the test set once; 'chronological': each film is cut into `n_folds` stretches, "
-        "each tested once."
+        "each tested once; 'cluster': `n_folds` clusters of the space of `features`, each tested once; "
+        "'distant': "
+        "a fold of the stimuli farthest from all others in that space, and one as large of stimuli that have "
+        "near neighbours, with one training set; 'category': the categories are dealt into `n_folds` sets, "
+        "each "
+        "tested once."
+    )  # fmt: skip
+    features: Name | None = Field(
+        default=None, description="Model in whose space distances are taken: of cluster and distant, and of "
+            "any "
+        "other kind to score against the distance to training."
     )  # fmt: skip
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     n_folds: int = Field(
@@ -81,3 +93,12 @@ class Split(Section):
     )  # fmt: skip
     n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _space(self) -> Self:
+        if self.kind in ("cluster", "distant") and self.features is None:
+            raise ValueError(
+                f"kind {self.kind!r} needs `features`, the model in whose space stimuli are near or far. "
+                f"Name one"
+            )
+        return self

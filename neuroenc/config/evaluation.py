@@ -1,12 +1,12 @@
-"""The sections `evaluation` and `figures`."""
+"""The sections `evaluation`, `similarity` and `figures`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from neuroenc.config.base import Section, Seed
+from neuroenc.config.base import Name, Section, Seed
 
 
 class Evaluation(Section):
@@ -30,6 +30,37 @@ class Evaluation(Section):
     n_permutations: int = Field(default=1000, ge=100)
     fdr_level: float = Field(default=0.05, gt=0, lt=1, description="Of what is called significant.")
     seed: Seed = 0
+
+
+class Similarity(Section):
+    """Dissimilarity matrices of layers held against those of regions, over all subjects."""
+
+    models: list[Name] = Field(default_factory=list, description="Models that are compared; empty: all.")
+    distance: Literal["correlation", "euclidean", "crossnobis"] = Field(
+        default="correlation", description="Of two patterns; 'crossnobis': of responses between repeats, "
+            "whose "
+        "noise adds nothing, and squared Euclidean of features."
+    )  # fmt: skip
+    measure: Literal["spearman", "kendall", "pearson", "cosine", "whitened_cosine", "cka"] = Field(
+        default="spearman", description="Of two matrices; 'kendall': tau a; 'cka': debiased linear CKA, for "
+            "which "
+        "`distance` is 'euclidean'."
+    )  # fmt: skip
+    n_bootstraps: int = Field(default=1000, ge=100, description="Half samples of stimuli, for the interval.")
+    n_halves: int = Field(
+        default=20, ge=1, description="Halvings of the repeats, for reliability in a subject."
+    )
+    brain_to_brain: bool = Field(
+        default=False, description="Predict each subject from the others by ridge: a ceiling that any model "
+        "may be held against."
+    )  # fmt: skip
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _debiased(self) -> Self:
+        if self.measure == "cka" and self.distance != "euclidean":
+            raise ValueError(f"measure 'cka' is of distance 'euclidean', found {self.distance!r}. Set it")
+        return self
 
 
 class Figures(Section):

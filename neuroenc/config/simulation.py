@@ -1,4 +1,4 @@
-"""The section `simulate`."""
+"""The section `simulate`, and the design of an experiment that is planned."""
 
 from __future__ import annotations
 
@@ -55,3 +55,28 @@ class Simulation(Section):
     def voxels_of(self, index: int) -> int:
         """Voxels in a subject's nsdgeneral."""
         return round(self.n_voxels * (1 - 0.06 * index))
+
+
+class Plan(Section):
+    """Design of an experiment, and what is assumed of the brain, the features and the noise."""
+
+    pictures: int = Field(default=1000, ge=20, le=10**6, description="Training pictures.")
+    repeats: int = Field(default=3, ge=1, le=100, description="Presentations of each picture.")
+    train_repeats: int | None = Field(
+        default=None, ge=1, le=100, description="Of training pictures; null: as many as of test pictures."
+    )
+    test_pictures: int = Field(default=100, ge=10, le=10**5)
+    voxels: int = Field(default=1000, ge=10, le=10**6)
+    ncsnr: float = Field(default=0.5, gt=0, description="Median of voxels with signal.")
+    ncsnr_spread: float = Field(default=0.35, ge=0, description="Standard deviation of its logarithm.")
+    silent: float = Field(default=0.2, ge=0, lt=1, description="Share of voxels without signal.")
+    features: int = Field(default=200, ge=1, le=10**5, description="Features; the k-th has the variance 1/k.")
+    explained: float = Field(
+        default=0.5, ge=0, le=1, description="Share of the signal's variance that is linear in the features."
+    )
+    shared_noise: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the noise's variance in 20 patterns over all voxels."
+    )
+    experiments: int = Field(default=10, ge=3, le=1000, description="Simulated, for the intervals.")
+    n_permutations: int = Field(default=200, ge=100)
+    seed: Seed = 0

@@ -174,6 +174,36 @@ def judgement(wildcards, input, output):
     return commands(*run)
 
 
+def spacing(wildcards, input, output):
+    """List the commands of `distance`."""
+    given = {k: getattr(input, k) for k in ("responses", "split")}
+    scores = ["evaluate", "distance"]
+    return commands(
+        command(
+            *scores,
+            **given,
+            predictions=named(FITS, input.predictions),
+            out=output.scores,
+        ),
+        command("results", "distance", scores=output.scores, out=output.figure),
+    )
+
+
+def comparing(wildcards, input, output):
+    """List the commands of `similarity`."""
+    return commands(
+        command(
+            "evaluate",
+            "similarity",
+            responses=named(SUBJECTS, input.responses),
+            features=named(ALIKE, input.features),
+            options=section("similarity"),
+            out=output.scores,
+        ),
+        command("results", "similarity", scores=output.scores, out=output.figure),
+    )
+
+
 def figure(ending, caption, category, **labels):
     """A figure of one subject, as the report shows it."""
     return report(

@@ -232,6 +232,14 @@ DECODED = [
     if label not in CLASSIFIERS
     and (not options.get("models") or model in options["models"])
 ] + [stem(n) for n in MATCHED]
+# in whose features stimuli are near or far
+SPACE = [config["split"]["features"]] if config.get("split", {}).get("features") else []
+# whose layers are held against regions
+ALIKE = (
+    (config["similarity"] or {}).get("models") or MODELS
+    if "similarity" in config
+    else []
+)
 SYNTHESIS = config.get("synthesis") or {}
 DRAWN = config.get("reconstruction") or {}
 DRAWN_FROM = START = None

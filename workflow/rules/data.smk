@@ -76,6 +76,7 @@ rule split:
     """Divide the stimuli into training and test, once for all models."""
     input:
         stimuli=f"{RUN}/stimuli.nc",
+        features=[f"{RUN}/feat-{m}_features.nc" for m in SPACE],
     output:
         f"{RUN}/splits.nc",
     log:
@@ -84,13 +85,14 @@ rule split:
         f"{BENCHMARKS}/split.jsonl"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=memory(1) if SPACE else 1000,
+        runtime=30 if SPACE else 5,
     params:
         run=lambda wildcards, input, output: command(
             "split",
             "make",
             stimuli=input.stimuli,
+            features=input.features,
             options=section("split"),
             out=output[0],
         ),

@@ -78,3 +78,53 @@ rule evaluate:
         run=evaluation,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+rule similarity:
+    """Hold dissimilarity matrices of layers against those of regions, over all subjects."""
+    input:
+        responses=of_subjects("responses.nc"),
+        features=[f"{RUN}/feat-{m}_features.nc" for m in ALIKE],
+    output:
+        scores=f"{RUN}/similarity.json",
+        figure=report(
+            f"{RUN}/similarity.png",
+            caption="../report/similarity.rst",
+            category="Representational similarity",
+        ),
+    log:
+        f"{LOGS}/similarity.log",
+    benchmark:
+        f"{BENCHMARKS}/similarity.jsonl"
+    threads: 1
+    resources:
+        # triangles of regions, 4 GB at most, and what ranking takes
+        mem_mb=memory(3, base=7000),
+        runtime=120,
+    params:
+        run=comparing,
+    shell:
+        "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+rule distance:
+    """Score test stimuli by their distance to training, where the split is made in a space of features."""
+    input:
+        responses=f"{SUB}_responses.nc",
+        predictions=[f"{SUB}_{stem(n)}_desc-predictions.nc" for n in FITS],
+        split=f"{RUN}/splits.nc",
+    output:
+        scores=f"{SUB}_desc-distance_scores.json",
+        figure=figure("distance", "distance", "Accuracy by distance to training"),
+    log:
+        f"{LOGS}/distance/sub-{{subject}}.log",
+    benchmark:
+        f"{BENCHMARKS}/distance/sub-{{subject}}.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(8),
+        runtime=30,
+    params:
+        run=spacing,
+    shell:
+        "neuroenc {params.run:q} > {log:q} 2>&1"
