@@ -245,7 +245,7 @@ def evaluate_pictures(
     """Score reconstructed pictures by pixels, networks and encoders, between their bounds."""
     from neuroenc.arrays import load
     from neuroenc.config import Model
-    from neuroenc.evaluation.decoded import close_loop, score_pictures
+    from neuroenc.evaluation.decoded import Loop, close_loop, score_pictures
     from neuroenc.evaluation.images import DEFINITIONS
     from neuroenc.files import write_json
 
@@ -254,16 +254,16 @@ def evaluate_pictures(
     for item in judge or []:
         name, _, options = item.partition("=")
         judges[name] = common.section(Model, options)
-    rows = score_pictures(found, shown, judges, seed=seed)
+    loops = {}
     for item in encoder or []:
         name, _, rest = item.partition("=")
         weights, _, options = rest.partition("=")
         if responses is None or not options:
             raise InputError("--encoder is NAME=WEIGHTS=OPTIONS and needs --responses.")
-        rows += close_loop(
-            found, shown, load(responses, "responses"), weights, common.section(Model, options), name=name,
-            seed=seed,
-        )  # fmt: skip
+        loops[name] = Loop(weights, common.section(Model, options), {})
+    rows = score_pictures(found, shown, judges, loops=list(loops.values()), seed=seed)
+    for name, loop in loops.items():
+        rows += close_loop(found, shown, load(str(responses), "responses"), loop, name=name, seed=seed)
     about = {
         k: str(found.attrs[k]) for k in ("generator", "decoder", "model", "layer", "transductive", "seed")
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -27,9 +27,19 @@ CHANCE = {"two_way_images": 0.5, "two_way_reconstructions": 0.5}
 SENTENCES = Model(network="minilm", layers=["encoder.layer.5"])
 
 
+class Loop(NamedTuple):
+    """An encoder that reads reconstructions, and what it makes of them."""
+
+    weights: str | Path
+    model: Model
+    """The features it reads"""
+    predicted: dict[str, xr.DataArray]
+    """Of each condition: filled where a judge describes the pictures by the same model"""
+
+
 def score_pictures(
-    pictures: xr.Dataset, stimuli: xr.Dataset, judges: Mapping[str, Model], *, n_bootstraps: int = 1000,
-    seed: int = 0,
+    pictures: xr.Dataset, stimuli: xr.Dataset, judges: Mapping[str, Model], *, loops: Sequence[Loop] = (),
+    n_bootstraps: int = 1000, seed: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Score reconstructed pictures in every condition, by pixels and by each layer of each network.
 
@@ -42,6 +52,8 @@ def score_pictures(
     judges : mapping
         Name to the network or filters by which pictures are identified. A judge that also gave the
         embedding favours what it sees; it is marked.
+    loops : sequence of Loop
+        They read what a judge of the same model has described.
     n_bootstraps, seed
         Of the pictures.
 
@@ -65,7 +77,10 @@ def score_pictures(
         known, _ = resolve(model)
         gave = f"{known.extractor}/{known.network}" == pictures.attrs["model"]
         for c, values in made.items():
-            for layer, found in _layers(described(list(values))).items():
+            features = described(list(values))
+            for loop in (one for one in loops if one.model == model):
+                loop.predicted[c] = _predict(loop, features, pictures["fold"].values)
+            for layer, found in _layers(features).items():
                 about = {"network": name, "layer": layer, "gave_the_embedding": gave}
                 measures: dict[str, Callable[..., Any]] = {
                     "two_way_images": images.two_way,
@@ -132,8 +147,8 @@ def score_captions(
 
 
 def close_loop(
-    pictures: xr.Dataset, stimuli: xr.Dataset, responses: xr.Dataset, weights: str | Path, model: Model, *,
-    name: str, n_bootstraps: int = 1000, seed: int = 0,
+    pictures: xr.Dataset, stimuli: xr.Dataset, responses: xr.Dataset, loop: Loop, *, name: str,
+    n_bootstraps: int = 1000, seed: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Predict the responses to reconstructed pictures and correlate them with the measured ones, by region.
 
@@ -141,10 +156,8 @@ def close_loop(
     ----------
     pictures, stimuli, responses : Dataset
         Pictures, StimulusSet, Responses.
-    weights : path
-        Of an encoder fitted to the same folds (`encode fit`).
-    model : Model
-        The features that encoder reads.
+    loop : Loop
+        With the weights of an encoder fitted to the same folds (`encode fit`).
     name : str
         Of the encoder.
     n_bootstraps, seed
@@ -172,15 +185,12 @@ def close_loop(
     every = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
     inside = {name: np.repeat(members, n_times) for name, members in every.items()}
     rows = []
-    described = describer(model)
+    described = describer(loop.model)
     for c, values in shown.items():
-        features = described(list(values))
-        predicted = np.empty_like(measured)
-        for f in np.unique(fold).tolist():
-            found = predict_fits(weights, features, f)
-            if not np.array_equal(found["neuroid_id"].values, responses["neuroid_id"].values):
-                raise ContractError("The encoder is of other neuroids than the responses. Use one subject.")
-            predicted[fold == f] = found.values.reshape(len(found), -1)[fold == f]
+        found = loop.predicted[c] if c in loop.predicted else _predict(loop, described(list(values)), fold)
+        if not np.array_equal(found["neuroid_id"].values, responses["neuroid_id"].values):
+            raise ContractError("The encoder is of other neuroids than the responses. Use one subject.")
+        predicted = found.values.reshape(len(found), -1)
         r = per_fold(pearson_r, measured, predicted, fold).mean(0)
         _, limits = bootstrap_r(measured, predicted, tested, fold, inside, n=n_bootstraps, seed=seed)
         for region, members in inside.items():
@@ -192,6 +202,15 @@ def close_loop(
                     "chance": 0.0, "n": len(tested), "each": None,
                 })  # fmt: skip
     return rows
+
+
+def _predict(loop: Loop, features: xr.Dataset, fold: NDArray[np.int64]) -> xr.DataArray:
+    """Predict the responses to each picture by the models of its fold."""
+    first, *others = np.unique(fold).tolist()
+    out = predict_fits(loop.weights, features, first)
+    for f in others:
+        out.values[fold == f] = predict_fits(loop.weights, features, f).values[fold == f]
+    return out
 
 
 def judge_synthesis(

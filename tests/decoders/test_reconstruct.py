@@ -93,9 +93,12 @@ def test_the_loop_closes(drawn, fitted, pictures, tmp_path):
     predictions, fits = encode(drawn.responses, drawn.features, drawn.split, config.Ridge(alphas=(0, 4, 5)))
     path = tmp_path / "weights.safetensors"
     save_fits(fits, drawn.features.attrs, predictions["neuroid_id"].values, path)
-    rows = score.close_loop(
-        pictures, drawn.stimuli, drawn.responses, path, EYE, name="ridge", n_bootstraps=50
-    )
+    loop = score.Loop(path, EYE, {})
+    rows = score.close_loop(pictures, drawn.stimuli, drawn.responses, loop, name="ridge", n_bootstraps=50)
+    score.score_pictures(pictures, drawn.stimuli, {"nano": EYE}, loops=[loop], n_bootstraps=2)
+    assert set(loop.predicted) == set(pictures["condition"].values)  # which are described once
+    again = score.close_loop(pictures, drawn.stimuli, drawn.responses, loop, name="ridge", n_bootstraps=50)
+    assert again == rows
     value = {(r["region"], r["condition"]): r["value"] for r in rows}
     assert value["all", "seen"] > value["all", "true"] > value["all", "brain"] > value["all", "shuffled"]
     assert value["all", "brain"] > 0.1 > abs(value["all", "shuffled"])
@@ -103,18 +106,21 @@ def test_the_loop_closes(drawn, fitted, pictures, tmp_path):
     tested = np.flatnonzero(np.isin(holes["stimulus_id"].values, pictures["stimulus_id"].values))
     for v in range(holes.sizes["neuroid"]):  # each neuroid lacks a stimulus
         holes["response"].values[tested[v % len(tested)], v] = np.nan
-    rows = score.close_loop(pictures, drawn.stimuli, holes, path, EYE, name="ridge", n_bootstraps=50)
+    rows = score.close_loop(
+        pictures, drawn.stimuli, holes, score.Loop(path, EYE, {}), name="ridge", n_bootstraps=50
+    )
     (seen,) = (r["value"] for r in rows if r["region"] == "all" and r["condition"] == "seen")
     assert seen == pytest.approx(value["all", "seen"], abs=0.02)
     few = drawn.responses.isel(presentation=slice(0, 3))
     with pytest.raises(ContractError, match="reconstructed pictures are not among the responses, first"):
-        score.close_loop(pictures, drawn.stimuli, few, path, EYE, name="ridge")
+        score.close_loop(pictures, drawn.stimuli, few, loop, name="ridge")
     other = drawn.responses.isel(neuroid=slice(0, 10))
     with pytest.raises(ContractError, match="other neuroids"):
-        score.close_loop(pictures, drawn.stimuli, other, path, EYE, name="ridge")
+        score.close_loop(pictures, drawn.stimuli, other, loop, name="ridge")
     with pytest.raises(ContractError, match="'layer'"):
         wrong = Model(network="nano", layers=["visual.transformer.resblocks.3"])
-        score.close_loop(pictures, drawn.stimuli, drawn.responses, path, wrong, name="ridge")
+        loop = score.Loop(path, wrong, {})
+        score.close_loop(pictures, drawn.stimuli, drawn.responses, loop, name="ridge")
 
 
 def test_captions_stand_between_their_bounds(drawn, fitted):
