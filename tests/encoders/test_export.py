@@ -572,3 +572,34 @@ def test_pictures_at_hand_are_described_as_the_files_were(world):
     np.testing.assert_allclose(
         found["feature"].values, load(folder / "f-gabor.nc", "features")["feature"].values[:2], atol=1e-5
     )
+
+
+def test_time_bins_go_along(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (60, 16, 16, 3), np.uint8)
+    names = np.array([f"p{i:02d}" for i in range(60)])
+    model = Model(extractor="luminance")
+    found = describe(pictures, model, stimulus_id=names)
+    X = found["feature"].values
+    values = (X @ rng.normal(size=(X.shape[1], 12))).reshape(60, 4, 3)
+    stimuli, responses = datasets.from_arrays(
+        values + rng.normal(size=values.shape), names, regions={"V1": [1, 0, 1, 0]}
+    )
+    predictions, fits = encode(
+        responses, found, splits.make(stimuli, Split(kind="stimulus", n_inner=3)), Ridge()
+    )
+    bins = {"bin": responses["bin"].values}
+    save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors", time_bin=bins)
+    scores = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
+    made = Subject("1", responses, predictions, scores, {"m": tmp_path / "w.safetensors"})
+    export(tmp_path / "e", [made], {"m": model}, {"m": found}, name="m")
+    encoder = neuroenc.load(tmp_path / "e")
+    shown = pictures[[int(s[1:]) for s in predictions["stimulus_id"].values]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # random pictures lie far from one another
+        got, low_high = encoder(shown), encoder.interval(shown, 0.8)
+        some = encoder.select(region="V1")(shown)
+    assert got.dims == ("picture", "neuroid", "time_bin") and got["bin"].values.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(got.values, predictions["prediction"].values, atol=1e-4)
+    assert low_high.shape == (2, *got.shape) and got["ceiling"].dims == ("neuroid", "time_bin")
+    np.testing.assert_array_equal(some.values, got.values[:, [0, 2]])
