@@ -257,13 +257,13 @@ def test_glmsingle_where_it_is_installed(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
 def test_betas_of_glmsingle(tmp_path):
     pytest.importorskip("glmsingle.glmsingle")
-    names, _, expected = layout.build(tmp_path / "ds", noise=0.05, runs=3, moving=0.0, kinds=("volume",))[
-        "01"
-    ]
+    names, _, expected = layout.build(
+        tmp_path / "ds", noise=0.05, runs=3, moving=0.0, quiet=6, kinds=("volume",)
+    )["01"]
     make(tmp_path / "ds", tmp_path / "out", betas="glmsingle")
     _, found = read(tmp_path / "out")
     assert found["stimulus_id"].values.tolist() == names
-    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(found["response"].values.T, expected.T, strict=True)]
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(found["response"].values.T[6:], expected.T[6:], strict=True)]
     assert np.median(r) > 0.8
 
 

@@ -1,5 +1,6 @@
 import pickle
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -219,3 +220,26 @@ def test_what_glmsingle_itself_writes(tmp_path, monkeypatch, flat):
     known = truth.reshape(-1, layout.N_CONDITIONS)[1:, order]
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(found["response"].values.T, known, strict=True)]
     assert np.median(r) > 0.95
+
+
+def test_a_design_in_hdf5_and_conditions_of_a_subject(tmp_path):
+    order, _ = layout.build(tmp_path)
+    place = tmp_path / "sub-01"
+    whole = glmsingle.load_responses(options(tmp_path), "01")
+    info = np.load(place / "DESIGNINFO.npy", allow_pickle=True).item()
+    with h5py.File(
+        place / "DESIGNINFO.hdf5", "w"
+    ) as file:  # lists as attributes, as save_glmsingle_outputs_h5 has it
+        file.attrs.update(stimorder=info["stimorder"], numtrialrun=info["numtrialrun"], tr=2.0)
+    (place / "DESIGNINFO.npy").unlink()
+    found = glmsingle.load_responses(options(tmp_path), "01")
+    for name in ("stimulus_id", "run"):
+        np.testing.assert_array_equal(found[name].values, whole[name].values)
+    assert set(found["session"].values) == {"1"}  # it holds no `params`
+    names = ["p3", "p2", "p1", "p0", "p5", "p4"]
+    (place / "conditions.csv").write_text("\n".join(["stimulus_id", *names]) + "\n")
+    found = glmsingle.load_responses(options(tmp_path), "01")
+    assert found["stimulus_id"].values.tolist() == [names[c] for c in order]
+    (place / "conditions.csv").write_text("stimulus_id\n" + "\n".join(names[:5]) + "\nelse\n")
+    with pytest.raises(InputError, match=r"1 stimuli that were shown are not in .*stimuli.csv, first 'else'"):
+        glmsingle.load_responses(options(tmp_path), "01")

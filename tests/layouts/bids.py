@@ -100,7 +100,7 @@ def respond(onset, duration, betas, n=VOLUMES):
     return design[[f"t{i:03d}" for i in range(len(onset))]].to_numpy() @ betas
 
 
-def build(root, *, subjects=("01",), sessions=("1",), runs=2, n_trials=12, noise=0.0, same=False, seed=0, n_stimuli=6, moving=20.0,
+def build(root, *, subjects=("01",), sessions=("1",), runs=2, n_trials=12, noise=0.0, same=False, seed=0, n_stimuli=6, moving=20.0, quiet=0,
           kinds=("volume", "surface", "cifti")):  # fmt: skip
     """Write a dataset of pictures.
 
@@ -121,6 +121,7 @@ def build(root, *, subjects=("01",), sessions=("1",), runs=2, n_trials=12, noise
     truth = {}
     for subject in subjects:
         tuning = 2 + np.outer((grey - grey.mean()) / grey.std(), rng.choice([-1.0, 1.0], N_UNITS))
+        tuning[:, :quiet] = 0  # units that answer to nothing
         found = []
         for session in sessions:
             for run in range(1, runs + 1):
