@@ -56,6 +56,7 @@ bench: .venv/.ready
 	python benchmarks/retrieval.py
 	python benchmarks/decoding.py
 	python benchmarks/simulation.py
+	python benchmarks/similarity.py
 
 readme: .venv/.ready
 	python benchmarks/readme.py

@@ -70,7 +70,7 @@ def _draw_best(
                     color=style.COLOURS[n % 8], label=name)  # fmt: skip
     ax.axhline(0, color="black", lw=0.6, ls=":")
     ax.set_xticks(range(len(places)), places, rotation=45, ha="right")
-    ax.set_ylabel(f"best layer, {found['measure']} (95 % over stimuli)")
+    ax.set_ylabel(f"best layer ({found['measure']})")
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
