@@ -183,7 +183,7 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
     if name == "gaussian":
         n_fields = options.get("n_positions", 8) ** 2 * len(options.get("sizes", (0, 0, 0))) + 1
         n_alphas = options.get("alphas", (-1, 5, 7))[2]
-        return memory.gaussian(
+        return memory.LIBRARIES + memory.gaussian(
             n, n_tokens, n_channels, n_targets, n_fields=n_fields, n_alphas=n_alphas, n_folds=n_folds,
             n_threads=n_threads,
         )  # fmt: skip
@@ -225,7 +225,7 @@ def stack(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
 def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     """Forecast a decoder of embeddings: the mean responses, the space of components, and the fit."""
     from neuroenc.decoders.target import WHOLE_BYTES
-    from neuroenc.encoders.memory import LIBRARIES
+    from neuroenc.encoders import memory
     from neuroenc.encoders.solvers import forecast
 
     assert of.split is not None
@@ -235,9 +235,10 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     n_components = min(n, width, options.get("n_components", 100) or n)
     rank = min(n, width)
     components = 4 * (n + of.n) * n_components + 8 * 2 * n_components * width
-    whole = 8 * n * width <= WHOLE_BYTES
-    # a decomposition of the whole copies it, and has work space of four squares
-    space = 8 * (4 * n * width + 6 * rank**2 if whole else 3 * rank**2) + 3 * BLOCK_BYTES
+    if 8 * n * width <= WHOLE_BYTES:  # decomposed at once: copies, and work space of four squares
+        space = 8 * (4 * n * width + 6 * rank**2)
+    else:
+        space = 8 * 3 * rank**2 + 3 * BLOCK_BYTES
     n_repetitions = 1
     if options.get("repeats") == "random":
         n_repetitions = -(-of.shapes["response"][0] // of.n)
@@ -247,15 +248,10 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
         start = START
     else:
-        from neuroenc.decoders.network import BrainNetwork
-
-        known = BrainNetwork().get_params()
-        network = BrainNetwork(
-            **{k: v for k, v in options.items() if k in known}, checkpoint="beside the output"
-        )
-        fit = network.forecast({"1": of.n_targets}, n, n_threads=n_threads, n_folds=n_folds)
+        given = {k: options[k] for k in ("n_hidden", "n_blocks", "batch_size") if k in options}
+        fit = memory.network(n - n // n_folds, of.n_targets, n_components, n_threads=n_threads, **given)
         start = START_TORCH
-    peak = max(of.averaging, held + components + LIBRARIES + max(space, fit))
+    peak = max(of.averaging, held + components + memory.LIBRARIES + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
 
 
