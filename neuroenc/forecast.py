@@ -245,13 +245,15 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     held = 4 * of.n * of.n_targets * (1 if n_repetitions == 1 else 1 + 2 * n_repetitions)
     if options.get("name", "ridge") == "ridge":
         n_alphas = options.get("alphas", (0, 6, 13))[2]
-        fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
+        fit = memory.LIBRARIES + forecast(
+            n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads
+        )
         start = START
     else:
         given = {k: options[k] for k in ("n_hidden", "n_blocks", "batch_size") if k in options}
         fit = memory.network(n - n // n_folds, of.n_targets, n_components, n_threads=n_threads, **given)
         start = START_TORCH
-    peak = max(of.averaging, held + components + memory.LIBRARIES + max(space, fit))
+    peak = max(of.averaging, held + components + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
 
 
