@@ -185,7 +185,7 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
     if name == "gaussian":
         n_fields = options.get("n_positions", 8) ** 2 * len(options.get("sizes", (0, 0, 0))) + 1
         n_alphas = options.get("alphas", (-1, 5, 7))[2]
-        return memory.gaussian(
+        return memory.LIBRARIES + memory.gaussian(
             n, n_tokens, n_channels, n_targets, n_fields=n_fields, n_alphas=n_alphas, n_folds=n_folds,
             n_threads=n_threads,
         )  # fmt: skip
@@ -227,7 +227,7 @@ def stack(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
 def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     """Forecast a decoder of embeddings: the mean responses, the space of components, and the fit."""
     from neuroenc.decoders.target import WHOLE_BYTES
-    from neuroenc.encoders.memory import LIBRARIES
+    from neuroenc.encoders import memory
     from neuroenc.encoders.solvers import forecast
 
     assert of.split is not None
@@ -237,27 +237,25 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     n_components = min(n, width, options.get("n_components", 100) or n)
     rank = min(n, width)
     components = 4 * (n + of.n) * n_components + 8 * 2 * n_components * width
-    whole = 8 * n * width <= WHOLE_BYTES
-    # a decomposition of the whole copies it, and has work space of four squares
-    space = 8 * (4 * n * width + 6 * rank**2 if whole else 3 * rank**2) + 3 * BLOCK_BYTES
+    if 8 * n * width <= WHOLE_BYTES:  # decomposed at once: copies, and work space of four squares
+        space = 8 * (4 * n * width + 6 * rank**2)
+    else:
+        space = 8 * 3 * rank**2 + 3 * BLOCK_BYTES
     n_repetitions = 1
     if options.get("repeats") == "random":
         n_repetitions = -(-of.shapes["response"][0] // of.n)
     held = 4 * of.n * of.n_targets * (1 if n_repetitions == 1 else 1 + 2 * n_repetitions)
     if options.get("name", "ridge") == "ridge":
         n_alphas = options.get("alphas", (0, 6, 13))[2]
-        fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
+        fit = memory.LIBRARIES + forecast(
+            n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads
+        )
         start = START
     else:
-        from neuroenc.decoders.network import BrainNetwork
-
-        known = BrainNetwork().get_params()
-        network = BrainNetwork(
-            **{k: v for k, v in options.items() if k in known}, checkpoint="beside the output"
-        )
-        fit = network.forecast({"1": of.n_targets}, n, n_threads=n_threads, n_folds=n_folds)
+        given = {k: options[k] for k in ("n_hidden", "n_blocks", "batch_size") if k in options}
+        fit = memory.network(n - n // n_folds, of.n_targets, n_components, n_threads=n_threads, **given)
         start = START_TORCH
-    peak = max(of.averaging, held + components + LIBRARIES + max(space, fit))
+    peak = max(of.averaging, held + components + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
 
 
@@ -277,9 +275,14 @@ def score(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
 
 
 def match(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
-    """Forecast identification by likelihood: validation rows and their predictions, in double precision."""
-    shapes = of.shapes
-    n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
-    n_training, n_held = shapes["training_stimulus_id"][0], shapes["validation"][0]
-    single = 4 * (3 * n_training + 2 * n_tested + n_held) * n_targets
-    return START + (single + 8 * (3 * n_held + 2 * n_tested) * n_targets) / 1e6
+    """Forecast identification by likelihood: the mean responses twice, and double precision from there.
+
+    Of test rows responses and predictions, of validation rows these and what is left, both again without the
+    neuroids that say nothing; then the directions of the residuals, and of folds that choose the shrinkage
+    the rows, scaled ones, and what their decomposition copies and returns.
+    """
+    n_tested, n_held = of.shapes["prediction"][0], of.shapes["validation"][0]
+    rest = n_held - n_held // 5
+    double = 8 * (4 * n_tested + 5 * n_held + 6 * rest) * of.n_targets + 8 * 6 * rest**2
+    labels = LABELS * of.shapes["response"][1]
+    return START + (labels + 4 * 2 * of.n * of.n_targets + double) / 1e6

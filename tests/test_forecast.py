@@ -107,14 +107,15 @@ def write(folder, n_stimuli, n_neuroids, shape):
     [
         ("encode", {"name": "ridge"}, (1200, 6000, 1600), 1),
         ("encode", {"name": "ridge"}, (1200, 6000, 1600), 2),
-        ("encode", {"name": "banded", "n_candidates": 2}, (1000, 4000, 3000), 1),
         ("encode", {"name": "banded", "n_candidates": 2}, (1000, 4000, 3000), 2),
+        ("encode", {"name": "gaussian", "n_positions": 2, "sizes": [0.1]}, (1500, 6000, 64, 512), 1),
+        ("encode", {"name": "gaussian", "n_positions": 2, "sizes": [0.1]}, (1500, 6000, 64, 512), 2),
         ("decode", {"name": "ridge"}, (1500, 6000, 400), 1),
         ("decode", {"name": "network", "max_epochs": 1, "n_hidden": 1024}, (1000, 8000, 400), 1),
     ],
 )
 def test_fits(tmp_path, noun, options, shape, n_threads):
-    write(tmp_path / "small", 80, 30, (40,))
+    write(tmp_path / "small", 80, 30, (40,) if len(shape) == 3 else (16, 8))
     write(tmp_path / "large", *shape[:2], shape[2:])
     folders = [str(tmp_path / name) for name in ("small", "large")]
     arguments = [noun, json.dumps(options), *folders]

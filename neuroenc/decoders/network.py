@@ -23,7 +23,7 @@ from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.decoders import losses
 from neuroenc.decoders.residual import ResidualNetwork
 from neuroenc.decoders.target import Target, embeddings_of, rows_of
-from neuroenc.encoders import solvers, training
+from neuroenc.encoders import memory, training
 from neuroenc.encoders.design import Design, is_whole
 from neuroenc.encoders.inputs import as_numbers, folds_of, join_rows, same_length
 from neuroenc.encoders.ridge import RidgeCV
@@ -199,13 +199,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             parameter.requires_grad_(True)
         return self
 
-    def forecast(
-        self, widths: Mapping[str, int], n_samples: int, *, n_threads: int = 1, n_folds: int = 5
-    ) -> int:
-        """Forecast the bytes training takes, over what X and y occupy.
-
-        Measured shares: weights stand 5.6 times (gradient, two moments, those of the best epoch), a batch's
-        hidden values four times a block. Before that the linear path starts at the ridge of the fitted rows.
+    def forecast(self, widths: Mapping[str, int], n_samples: int) -> int:
+        """Forecast the bytes training takes, over what X and y occupy (`encoders.memory.network`).
 
         Parameters
         ----------
@@ -214,20 +209,14 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         n_samples : int
             Of all subjects; also the number of components, where it is smaller than `n_components` or that
             is None.
-        n_threads : int
-            Of the matrix library.
-        n_folds : int
-            Of `cv`; the first is held out.
         """
-        widest, n_out = max(widths.values()), min(n_samples, self.n_components or n_samples)
+        n_out = min(n_samples, self.n_components or n_samples)
         with torch.device("meta"):
             module = self._network(widths, n_out)
-        weights = sum(p.numel() for p in module.parameters())
-        hidden = self.batch_size * self.n_hidden * (4 * self.n_blocks + 3)
-        batches = 6 * self.batch_size * widest
-        n_fitted = n_samples - n_samples // n_folds
-        starting = 4 * weights + solvers.forecast(n_fitted, widest, n_out, 13, 5, n_threads=n_threads)
-        return max(starting, round(4 * (5.6 * weights + batches + hidden) + 60 * 2**20))
+        return memory.network(
+            n_samples, max(widths.values()), n_out, weights=sum(p.numel() for p in module.parameters()),
+            n_hidden=self.n_hidden, n_blocks=self.n_blocks, batch_size=self.batch_size,
+        )  # fmt: skip
 
     def _network(self, widths: Mapping[str, int], n_out: int) -> ResidualNetwork:
         return ResidualNetwork(widths, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times)

@@ -15,7 +15,7 @@ rule decode_fit:
     priority: 1  # the longest chain of jobs begins here
     threads: 1
     resources:
-        mem_mb=memory(8),
+        mem_mb=forecast("decode fit", part="decoders", wildcard="decoder"),
         runtime=120,
     params:
         run=decoding,
