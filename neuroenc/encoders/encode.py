@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +13,15 @@ from tqdm import tqdm
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
 from neuroenc.blocks import blocks
-from neuroenc.encoders.build import make
+from neuroenc.encoders.build import ALONE, TOGETHER, TOKENS, make
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
+from neuroenc.encoders.memory import bytes_of_target
 from neuroenc.encoders.missing import ALL, Shown, by_stimulus, fittable
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
-TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
-TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
-ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
 # bytes that are held of them: 17,000 of 10,000 stimuli and four layers of 4,096
 BLOCK_OF_NEUROIDS = 3 * 2**30
 
@@ -222,40 +220,6 @@ def encode_in_blocks(
             responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids
         )
         yield predictions, [fit._replace(neuroid=fit.neuroid + cut.start * n_times) for fit in fits]
-
-
-def bytes_of_target(
-    name: str, n: int, size: splits.Sizes, shape: Sequence[int], n_layers: int, delays: Sequence[int]
-) -> int:
-    """Count what is held of a target while all layers and folds are fitted.
-
-    Its mean responses to n stimuli, those of the training stimuli beside them, and of each member and fold
-    its predictions and weights.
-
-    Parameters
-    ----------
-    name : str
-        Of the encoder.
-    n : int
-        Stimuli with responses.
-    size : Sizes
-        Of the split.
-    shape : sequence of int
-        Of the features of all layers, (n, n_features) or (n, n_tokens, n_channels).
-    n_layers : int
-    delays : sequence of int
-    """
-    n_members = 1 if name in TOGETHER else n_layers
-    if name in TOKENS and len(shape) == 3:
-        n_weights = shape[1] + shape[2] // n_members
-    else:
-        n_weights = int(np.prod(shape[1:])) // n_members * max(1, len(delays))
-        if name == "ridge":  # of the rows, where these are fewer
-            n_weights = min(n_weights, size.n_train)
-        elif name == "pls":  # in double precision
-            n_weights *= 2
-    n_held = -(-size.n_train // size.n_inner)
-    return 4 * (n + size.n_train + size.n_folds * n_members * (size.n_test + n_held + n_weights))
 
 
 def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:

@@ -5,7 +5,13 @@ X is on disk; of an X in memory nothing is copied but what is read of it at a ti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
+from neuroenc import splits
 from neuroenc.blocks import BLOCK_BYTES
+from neuroenc.encoders.build import TOGETHER, TOKENS
 from neuroenc.encoders.factorise import runs
 from neuroenc.encoders.solvers import BLAS_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
@@ -162,3 +168,37 @@ def network(
     starting = 4 * weights + ridge(n, n_neuroids, n_out, 13, 5, n_threads=n_threads)
     training = 4 * (5.6 * weights + 6 * batch_size * n_neuroids + hidden) + 60 * 2**20
     return round(max(starting, training))
+
+
+def bytes_of_target(
+    name: str, n: int, size: splits.Sizes, shape: Sequence[int], n_layers: int, delays: Sequence[int]
+) -> int:
+    """Count what is held of a target while all layers and folds are fitted.
+
+    Its mean responses to n stimuli, those of the training stimuli beside them, and of each member and fold
+    its predictions and weights.
+
+    Parameters
+    ----------
+    name : str
+        Of the encoder.
+    n : int
+        Stimuli with responses.
+    size : Sizes
+        Of the split.
+    shape : sequence of int
+        Of the features of all layers, (n, n_features) or (n, n_tokens, n_channels).
+    n_layers : int
+    delays : sequence of int
+    """
+    n_members = 1 if name in TOGETHER else n_layers
+    if name in TOKENS and len(shape) == 3:
+        n_weights = shape[1] + shape[2] // n_members
+    else:
+        n_weights = int(np.prod(shape[1:])) // n_members * max(1, len(delays))
+        if name == "ridge":  # of the rows, where these are fewer
+            n_weights = min(n_weights, size.n_train)
+        elif name == "pls":  # in double precision
+            n_weights *= 2
+    n_held = -(-size.n_train // size.n_inner)
+    return 4 * (n + size.n_train + size.n_folds * n_members * (size.n_test + n_held + n_weights))
