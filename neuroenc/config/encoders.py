@@ -145,6 +145,11 @@ Encoder = Annotated[
     Field(discriminator="name"),
 ]
 
+# their names, by what they read
+TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
+TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
+ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
+
 
 class EncoderChoice(Section):
     """One encoder with its options, by itself."""

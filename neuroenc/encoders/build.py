@@ -8,10 +8,6 @@ import numpy as np
 
 from neuroenc import config
 
-TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
-TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
-ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
-
 
 def make(
     options: config.Encoder, folds: list[Any], *, bands: Any = None, membership: Any = None,

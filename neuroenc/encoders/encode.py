@@ -13,7 +13,8 @@ from tqdm import tqdm
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
 from neuroenc.blocks import blocks
-from neuroenc.encoders.build import ALONE, TOGETHER, TOKENS, make
+from neuroenc.config.encoders import ALONE, TOGETHER, TOKENS
+from neuroenc.encoders.build import make
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.memory import bytes_of_target

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuroenc import splits
 from neuroenc.blocks import BLOCK_BYTES
-from neuroenc.encoders.build import TOGETHER, TOKENS
+from neuroenc.config.encoders import TOGETHER, TOKENS
 from neuroenc.encoders.factorise import runs
 from neuroenc.encoders.solvers import BLAS_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
