@@ -1,5 +1,7 @@
 """Features in parts: what is read from a file is what stands in memory."""
 
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -196,8 +198,9 @@ def test_blocks_of_neuroids_are_all_neuroids(toy, tmp_path, monkeypatch, options
     features = wide(toy, False)
     expected, fits = encode(changed, features, split, options)
     save_fits(fits, features.attrs, changed["neuroid_id"].values, tmp_path / "a.safetensors")
-    monkeypatch.setattr("neuroenc.encoders.encode.bytes_of_target", lambda *_: 1)
-    monkeypatch.setattr("neuroenc.encoders.encode.BLOCK_OF_NEUROIDS", 2)
+    module = sys.modules[encode_in_blocks.__module__]
+    monkeypatch.setattr(module, "bytes_of_target", lambda *_: 1)
+    monkeypatch.setattr(module, "BLOCK_OF_NEUROIDS", 2)
     parts = list(encode_in_blocks(changed, features, split, options))
     assert len(parts) == 3
     found = join_blocks([p for p, _ in parts])
