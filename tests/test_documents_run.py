@@ -29,4 +29,5 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     assert blocks
     for block in blocks:
         exec(compile(textwrap.dedent(block), page.name, "exec"), known)
-    assert (tmp_path / "regions.png").stat().st_size > 1000
+    for name in re.findall(r'"([a-z_]+\.png)"', "".join(blocks)):
+        assert (tmp_path / name).stat().st_size > 1000, name
