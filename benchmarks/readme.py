@@ -363,7 +363,7 @@ def layers() -> str:
         f"Of {n:,} layers of {len(rows)} untrained networks ({len(known)} of this page, and one of each of "
         f"{len(rows) - len(known)} families of timm and torchvision) {right:,} are stored as hooks that clone have them, "
         f"{refused:,} are refused in one line (windows, attention weights, axes or leading tokens that cannot be told), "
-        f"{wrong} are wrong. Of {untold} the values are right and nothing else says what the axes are. At two blocks a tower: "
+        f"{wrong} are wrong. Of {untold} the values are right and nothing else says what the axes are. Built smaller, of two blocks a tower or for 256 px: "
         f"{smaller}."
     )
 
