@@ -107,12 +107,12 @@ def look(paths: Sequence[str | Path]) -> Inputs:
                     n_layers = len(str(file.attrs["layer"]).split(","))
                 n_predictions += "prediction" in file
                 if "response" in file:
-                    shown = np.unique(file["stimulus_id"][:].astype(str))
+                    shown = np.unique(file["stimulus_id"].asstr()[:].astype(str))
                     masks = [v[:] for k, v in file.items() if k.startswith(REGION_PREFIX)]
                     masks.append(np.zeros(file["response"].shape[1], bool))
                     alike = np.unique(np.array(masks), axis=1, return_counts=True)[1]
                 if "side" in file:
-                    parts = file["stimulus_id"][:].astype(str), file["side"][:], file["inner"][:]
+                    parts = file["stimulus_id"].asstr()[:].astype(str), file["side"][:], file["inner"][:]
         except FileNotFoundError:
             raise
         except (OSError, KeyError) as error:
