@@ -95,7 +95,13 @@ def from_arrays(
     known = np.full(k, np.nan) if noise_ceiling is None else _rows("noise_ceiling", noise_ceiling, k)
     neuroid[ceiling] = np.asarray(known, "f4")
     for region, mask in (regions or {}).items():
-        neuroid[f"roi_{region}"] = _rows(f"regions[{region!r}]", mask, k).astype(bool)
+        inside = _rows(f"regions[{region!r}]", mask, k)
+        if not np.isin(inside, (0, 1)).all():
+            raise InputError(
+                f"regions[{region!r}] holds {inside[~np.isin(inside, (0, 1))][0]}, expected a mask: "
+                "True or False for each neuroid. Make one of numbers by `np.isin`."
+            )
+        neuroid[f"roi_{region}"] = inside.astype(bool)
     responses = make_responses(
         values,
         presentation={

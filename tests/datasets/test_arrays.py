@@ -42,6 +42,7 @@ def test_stimuli_and_responses_of_arrays():
         (np.full_like(Y, np.inf), IDS, {}, "response holds inf"),
         (Y, IDS, {"test": ["p7", "q"]}, "1 of 2 test stimuli were not shown, first 'q'"),
         (Y, IDS, {"regions": {"V1": [1, 0]}}, r"regions\['V1'\] has shape \(2,\), expected 3 rows"),
+        (Y, IDS, {"regions": {"V1": [2, 0, 1]}}, r"regions\['V1'\] holds 2, expected a mask"),
         (Y, IDS, {"session": ["a"]}, "session has shape"),
         (Y, IDS, {"group": np.arange(20)}, "The stimulus 'p0' stands in two groups"),
         (Y, IDS, {"captions": ["a"]}, "captions has shape"),
