@@ -144,7 +144,9 @@ def forecast(*stages, part="", wildcard=""):
             return memory(10)(wildcards, input)
         options = config[part][getattr(wildcards, wildcard)] if part else {}
         try:
-            return int(max(megabytes(stage, input, options, threads) for stage in stages))
+            return int(
+                max(megabytes(stage, input, options, threads) for stage in stages)
+            )
         except InputError:  # the job says in one line what is wrong with its input
             return memory(10)(wildcards, input)
 

@@ -72,7 +72,9 @@ rule evaluate:
         f"{BENCHMARKS}/evaluate/sub-{{subject}}.jsonl"
     threads: 1
     resources:
-        mem_mb=forecast(*["encode stack"] * bool(STACK), "evaluate score", "decode match"),
+        mem_mb=forecast(
+            *["encode stack"] * bool(STACK), "evaluate score", "decode match"
+        ),
         runtime=120,
     params:
         run=evaluation,
