@@ -105,10 +105,8 @@ def write(folder, n_stimuli, n_neuroids, shape):
 @pytest.mark.parametrize(
     ("noun", "options", "shape", "n_threads"),
     [
-        ("encode", {"name": "ridge"}, (1200, 6000, 1600), 1),
         ("encode", {"name": "ridge"}, (1200, 6000, 1600), 2),
         ("encode", {"name": "banded", "n_candidates": 2}, (1000, 4000, 3000), 2),
-        ("encode", {"name": "gaussian", "n_positions": 2, "sizes": [0.1]}, (1500, 6000, 64, 512), 1),
         ("encode", {"name": "gaussian", "n_positions": 2, "sizes": [0.1]}, (1500, 6000, 64, 512), 2),
         ("decode", {"name": "ridge"}, (1500, 6000, 400), 1),
         ("decode", {"name": "network", "max_epochs": 1, "n_hidden": 1024}, (1000, 8000, 400), 1),
