@@ -62,7 +62,7 @@ def export(
     Parameters
     ----------
     out : path
-        The folder; one that stands there is replaced.
+        The folder; an export that stands there is replaced.
     subjects : sequence of Subject
     models : mapping
         The section `models` of the configuration that each member reads.
@@ -80,12 +80,17 @@ def export(
     Raises
     ------
     InputError
-        Features of a member, or subjects, were not given; a member reads what is not made of pictures alone,
-        or looks back in time; weights, predictions and scores of different fits.
+        The folder holds other files; features of a member, or subjects, were not given; a member reads what
+        is not made of pictures alone, or looks back in time; weights, predictions and scores of different
+        fits.
     """
     out = Path(out)
     if not subjects:
         raise InputError("No subjects were given, expected at least one.")
+    if out.is_dir() and not (out / FACTS).exists() and any(out.iterdir()):
+        raise InputError(
+            f"{out} holds other files and no {FACTS}: an export would replace them all. Name a new folder."
+        )
     with atomic(out) as partial:
         partial.mkdir()
         members: dict[str, dict[str, Any]] = {}

@@ -96,7 +96,13 @@ def test_time_bins_go_along(tmp_path):
     save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors", time_bin=bins)
     scores = evaluate(responses, predictions, Evaluation(n_bootstraps=100, n_permutations=100))
     made = Subject("1", responses, predictions, scores, {"m": tmp_path / "w.safetensors"})
-    export(tmp_path / "e", [made], {"m": model}, {"m": found}, name="m")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/mine.txt").write_text("of the user")
+    with pytest.raises(InputError, match=r"e holds other files and no encoder\.json"):
+        export(tmp_path / "e", [made], {"m": model}, {"m": found}, name="m")
+    (tmp_path / "e/mine.txt").unlink()
+    for _ in range(2):  # an empty folder, and an export that stands there, are replaced
+        export(tmp_path / "e", [made], {"m": model}, {"m": found}, name="m")
     encoder = neuroenc.load(tmp_path / "e")
     shown = pictures[[int(s[1:]) for s in predictions["stimulus_id"].values]]
     with warnings.catch_warnings():
