@@ -93,6 +93,12 @@ def _pictures(root: Path, files: list[str]) -> bool:
             f"{len(absent)} of {len(files)} stimuli are not in {root / 'stimuli'}, first {absent[0]!r}. Add "
             "them, or correct stim_file."
         )
+    place = root.resolve()
+    astray = [f for f in files if not (root / "stimuli" / f).resolve().is_relative_to(place)]
+    if astray:
+        raise InputError(
+            f"{root / 'stimuli' / astray[0]} is a link that leads outside {root}. Put the file itself there."
+        )
     return not absent
 
 

@@ -162,6 +162,14 @@ def cell(column, row, value):
     return change
 
 
+def linked(root):
+    """A picture that is a link to a file outside."""
+    (root.parent / "secret.png").write_bytes(b"x")
+    path = next((root / "stimuli").rglob("*.png"))
+    path.unlink()
+    path.symlink_to(root.parent / "secret.png")
+
+
 def image(path, change):
     def apply(root):
         found = nib.load(root / path)
@@ -190,6 +198,7 @@ def moved(found):
     (edit(EVENTS, lambda t: t.drop(columns="stim_file")), r"has no column 'stim_file', which says what was shown"),
     (edit(EVENTS, lambda t: t.assign(stim_file="n/a")), r"names no stimulus in its column 'stim_file'"),
     (edit(EVENTS, cell("stim_file", 0, "else.png")), r"1 of 7 stimuli are not in .*stimuli, first 'else.png'"),
+    (linked, r"is a link that leads outside .*ds\. Put the file itself there"),
     (edit(EVENTS, cell("stim_file", 0, "../../x.png")), r"'../../x.png' leads outside its folder"),
     (edit(EVENTS, cell("onset", 11, "319.9")), r"Trial 12 of .*run-2_events.tsv cannot be told"),
     (lambda r: (r / f"{BOLD}.json").write_text(json.dumps({"RepetitionTime": 1.5})), r"repetition time of 2 s in its header, 1.5 s in its .json"),
