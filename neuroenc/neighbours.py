@@ -12,7 +12,7 @@ from neuroenc.arrays import positions
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.config import Split
 from neuroenc.errors import InputError
-from neuroenc.real import deviation
+from neuroenc.real import deviation, sum_groups
 
 Floats = NDArray[np.float32]
 TRAIN, TEST, UNUSED = 0, 1, 2
@@ -122,9 +122,7 @@ def _clusters(points: Floats, group: NDArray[np.int64], options: Split) -> NDArr
     """Test each cluster of groups once (k-means of their mean features)."""
     from sklearn.cluster import KMeans
 
-    centre = np.zeros((group.max() + 1, points.shape[1]))
-    np.add.at(centre, group, points)
-    centre /= np.bincount(group)[:, None]
+    centre = sum_groups(points, group) / np.bincount(group)[:, None]
     label = KMeans(options.n_folds, n_init=10, random_state=options.seed).fit_predict(centre)
     return (label[group] == np.arange(options.n_folds)[:, None]).astype(np.int8)
 
@@ -171,8 +169,7 @@ def _categories(stimuli: xr.Dataset, group: NDArray[np.int64], options: Split) -
             f"'cluster' "
             "or 'stimulus'."
         )
-    table = np.zeros((group.max() + 1, stimuli.sizes["category_index"]))
-    np.add.at(table, group, np.nan_to_num(stimuli["category"].values))
+    table = sum_groups(np.nan_to_num(stimuli["category"].values), group)
     known, main = (table > 0).any(1), table.argmax(1)
     used = np.unique(main[known])
     if len(used) < options.n_folds:

@@ -87,3 +87,17 @@ def deviation(
         power = np.where(known, values - mean, 0) ** 2
         scale = np.sqrt(power.sum(axis, keepdims=True) / n).astype(values.dtype).squeeze(axis)
     return np.where(varies(values, axis), scale, 0 * scale)
+
+
+def sum_groups(values: NDArray[Any], group: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum the rows of each group, (n_groups, …), in double precision.
+
+    Parameters
+    ----------
+    values : array of shape (n, …)
+    group : int array of shape (n,)
+        Of each row, from 0; each has one at least.
+    """
+    order = np.argsort(group, kind="stable")
+    first = np.searchsorted(group[order], np.arange(group.max() + 1))
+    return np.asarray(np.add.reduceat(values[order], first, axis=0, dtype=np.float64))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays.contracts import CONTRACT, REGION_PREFIX
 from neuroenc.blocks import CHUNK, blocks, columns
 from neuroenc.errors import ContractError, invalid
+from neuroenc.real import sum_groups
 
 
 def regions(dataset: xr.Dataset) -> dict[str, NDArray[np.bool_]]:
@@ -43,9 +44,7 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
         out = np.empty((len(ids), flat.shape[1]), np.float32)
         for cut in columns(*flat.shape):
             present = np.isfinite(flat[:, cut])
-            total, count = np.zeros((2, len(ids), present.shape[1]))
-            np.add.at(total, rank, np.where(present, flat[:, cut], 0))
-            np.add.at(count, rank, present)
+            total, count = (sum_groups(v, rank) for v in (np.where(present, flat[:, cut], 0), present))
             with np.errstate(invalid="ignore"):
                 out[:, cut] = total / count
         mean[:, part] = out.reshape(len(ids), *values.shape[1:])

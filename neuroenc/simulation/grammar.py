@@ -7,6 +7,7 @@ square, y downwards, at three times the final resolution, and then reduced.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,8 @@ KINDS = {
     "vehicle": ("car", "boat"), "tool": ("hammer", "key"),
 }  # fmt: skip
 CATEGORIES = tuple(KINDS)
+COLOUR_NAMES = tuple(COLOURS)
+N_THINGS = (0.35, 0.75)  # up to where a number from 0 to 1 means one object, two; three beyond
 SIGNS = ("STOP", "OPEN", "CAFE", "TAXI", "EXIT", "SALE", "BOOK", "HOME")
 SETTINGS = ("meadow", "beach", "street", "room", "night", "snow")
 SKIN = ((245, 215, 185), (225, 180, 140), (175, 125, 85), (110, 75, 50))
@@ -97,7 +100,7 @@ class Scene:
 def sample_scene(rng: np.random.Generator) -> Scene:
     """Draw a scene: a setting and one to three objects that hardly overlap."""
     things: list[Thing] = []
-    wanted = int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
+    wanted = bisect_right(N_THINGS, rng.random()) + 1
     top = {1: 0.68, 2: 0.5, 3: 0.44}[wanted]
     for _ in range(60):
         if len(things) == wanted:
@@ -108,7 +111,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         x, y = rng.uniform(0.01, 0.99 - side, 2).tolist()
         if any(_overlap((x, y, x + side, y + side), t.box) > 0.02 for t in things):
             continue
-        colour = tuple(COLOURS)[rng.integers(len(COLOURS))]
+        colour = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
         things.append(Thing(category, kind, colour, (x, y, x + side, y + side), int(rng.integers(1 << 30))))
     setting = SETTINGS[rng.integers(len(SETTINGS))]
     return Scene(setting, tuple(things), int(rng.integers(1 << 30)))
@@ -222,12 +225,12 @@ def _background(setting: str, side: int, rng: np.random.Generator) -> Image.Imag
     rows = np.linspace(0, 1, side)[:, None]
     shade = np.where(rows < horizon, 0.85 + 0.3 * rows, 1.15 - 0.3 * rows)
     base = np.where(rows < horizon, np.array(sky), np.array(ground)) * shade
-    canvas = np.broadcast_to(base[:, None, :], (side, side, 3)) * rng.uniform(0.85, 1.1)
+    base *= rng.uniform(0.85, 1.1)
     coarse = int(rng.integers(10, 40))
-    grain = rng.normal(0, rng.uniform(4, 14), (coarse, coarse, 1)).repeat(3, 2)
+    grain = rng.normal(0, rng.uniform(4, 14), (coarse, coarse))
     ramp = Image.fromarray(np.clip(grain + 128, 0, 255).astype(np.uint8)).resize((side, side))
-    canvas = canvas + (np.asarray(ramp, float) - 128)
-    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    canvas = base[:, None, :] + (np.asarray(ramp, float) - 128)[:, :, None]
+    image = Image.fromarray(np.clip(canvas, 0, 255, out=canvas).astype(np.uint8))
     pen = Pen(ImageDraw.Draw(image), (0, 0, 1, 1), side)
     if setting == "meadow":
         for x, y in zip(rng.random(60), rng.uniform(horizon, 1, 60), strict=True):

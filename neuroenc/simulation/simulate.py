@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ class Pictures:
     captions: list[list[str]]
     meaning: NDArray[np.float32]
 
-    @property
+    @cached_property
     def objects(self) -> NDArray[np.float32]:
         """Summed side of the objects of each category, (n_pictures, n_categories)."""
         table = np.zeros((len(self.scenes), len(grammar.CATEGORIES)), np.float32)

@@ -43,23 +43,35 @@ def evaluation(wildcards, input, output):
 
 
 def exporting(wildcards, input, output):
-    """List the words of `export`."""
-    subject = wildcards.subject
-    return command(
-        "export",
-        responses=f"{subject}={input.responses}",
-        predictions=f"{subject}={input.predictions}",
-        scores=f"{subject}={input.scores}",
-        weights=named([f"{subject}:{n}" for n in EXPORTED], input.weights),
-        features=named(EXPORTED, input.features),
-        model=named(EXPORTED, [section("models", FITS[n][1]) for n in EXPORTED]),
-        components=[
-            f"{n}={os.path.splitext(path)[0]}.projection.safetensors"
-            for n, path in zip(EXPORTED, input.features)
-            if (config["models"][FITS[n][1]].get("projection") or "").startswith("pca")
-        ],
-        name=f"{config['label']}-{EXPORT}",
-        out=output[0],
+    """List the commands of `export`."""
+    n = len(EXPORTED)
+    return commands(
+        *(
+            command(
+                "export",
+                responses=f"{subject}={input.responses[i]}",
+                predictions=f"{subject}={input.predictions[i]}",
+                scores=f"{subject}={input.scores[i]}",
+                weights=named(
+                    [f"{subject}:{name}" for name in EXPORTED],
+                    input.weights[i * n : (i + 1) * n],
+                ),
+                features=named(EXPORTED, input.features),
+                model=named(
+                    EXPORTED, [section("models", FITS[name][1]) for name in EXPORTED]
+                ),
+                components=[
+                    f"{name}={os.path.splitext(path)[0]}.projection.safetensors"
+                    for name, path in zip(EXPORTED, input.features)
+                    if (
+                        config["models"][FITS[name][1]].get("projection") or ""
+                    ).startswith("pca")
+                ],
+                name=f"{config['label']}-{EXPORT}",
+                out=output[i],
+            )
+            for i, subject in enumerate(SUBJECTS)
+        )
     )
 
 

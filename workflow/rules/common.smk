@@ -218,7 +218,6 @@ ATTENTION = [
 ]
 EXPORT = config.get("export")
 EXPORTED = ([EXPORT] if EXPORT in FITS else STACK) if EXPORT else []  # its members
-EXPORT_NAME = f"enc-{EXPORT}"
 NAMES = list(FITS) + (["stack"] if STACK else [])
 CAPTIONS = config.get("captions") or {}
 DECODERS = config.get("decoders", {})

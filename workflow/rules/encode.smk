@@ -33,20 +33,20 @@ rule encode_fit:
 if EXPORT:
 
     rule export:
-        """Write an encoder of one subject as a folder that others can call."""
+        """Write the encoder of each subject as a folder that others can call."""
         input:
-            responses=f"{SUB}_responses.nc",
-            predictions=f"{SUB}_{stem(EXPORT)}_desc-predictions.nc",
-            scores=f"{SUB}_{stem(EXPORT)}_desc-scores.nc",
-            weights=[f"{SUB}_{stem(n)}_weights.safetensors" for n in EXPORTED],
-            sidecars=[f"{SUB}_{stem(n)}_weights.json" for n in EXPORTED],
+            responses=of_subjects("responses.nc"),
+            predictions=of_subjects(f"{stem(EXPORT)}_desc-predictions.nc"),
+            scores=of_subjects(f"{stem(EXPORT)}_desc-scores.nc"),
+            weights=of_subjects(*[f"{stem(n)}_weights.safetensors" for n in EXPORTED]),
+            sidecars=of_subjects(*[f"{stem(n)}_weights.json" for n in EXPORTED]),
             features=[f"{RUN}/feat-{FITS[n][1]}_features.nc" for n in EXPORTED],
         output:
-            directory(f"{RUN}/sub-{{subject}}_{EXPORT_NAME}"),
+            [directory(f"{RUN}/sub-{s}_enc-{EXPORT}") for s in SUBJECTS],
         log:
-            f"{LOGS}/export/sub-{{subject}}.log",
+            f"{LOGS}/export.log",
         benchmark:
-            f"{BENCHMARKS}/export/sub-{{subject}}.jsonl"
+            f"{BENCHMARKS}/export.jsonl"
         threads: 1
         resources:
             mem_mb=memory(3),
