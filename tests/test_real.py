@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from neuroenc.real import deviation
+from neuroenc.real import deviation, sum_groups
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -18,3 +18,13 @@ def test_deviation_is_numpys_and_zero_of_constants(dtype):
     X[0, 0, 0], X[:, :, 4] = np.nan, np.nan
     assert np.isnan(deviation(X, (0, 1))[[0, 4]]).all()
     np.testing.assert_allclose(deviation(X, (0, 1), missing=True)[0], np.nanstd(X[..., 0]), rtol=1e-5)
+
+
+def test_sum_groups_is_numpys_add_at():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 3, 2)).astype(np.float32)
+    group = rng.permutation(np.repeat(np.arange(9), [1, 12, 3, 4, 2, 5, 6, 3, 4]))
+    wanted = np.zeros((9, 3, 2))
+    np.add.at(wanted, group, values)
+    np.testing.assert_allclose(sum_groups(values, group), wanted, rtol=1e-13)
+    np.testing.assert_array_equal(sum_groups(np.ones(40, bool), group), np.bincount(group))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "n170": "data/eeg_n170", "custom": "my-experiment", "things_eeg2": "things_eeg2", "treebank": "braintreebank", "bold5000": "bold5000", "things_fmri": "things_fmri",
                   "algonauts2023": "algonauts_2023_challenge_data", "stories": "data/stories",
                   "things_meg": "things_meg", "pereira": "pereira2018", "nsd": "nsd",
-                  "glmsingle": "glmsingle"}  # fmt: skip
+                  "glmsingle": "glmsingle", "shipped": None}  # fmt: skip
 
 
 def test_every_configuration_is_tried():
@@ -182,6 +183,40 @@ def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
     assert text.count("rule encode_fit:") == 3 and "rule features:" not in text
     encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
     assert all("subject=01" in b for b in encode_jobs)
+
+
+def test_what_a_command_holds_of_the_configuration_is_recorded(finished):
+    """Snakemake compares no parameters that are made from inputs and outputs, as whole commands are."""
+    seen = set()
+    for path in filter(Path.is_file, (finished / ".snakemake/metadata").rglob("*")):
+        record = json.loads(path.read_text())
+        params = " ".join(record["params"])
+        for word in shlex.split(record["shellcmd"] or ""):
+            name, brace, rest = word.partition("={")
+            if brace and rest != "}":
+                seen.add((record["rule"], name.partition("=")[0]))
+                assert "{" + rest in params, (record["rule"], word)
+    assert {rule for rule, _ in seen} >= {
+        "stimuli", "responses", "split", "features", "encode_fit", "evaluate", "decode_fit",
+        "decode_reconstruct", "decode_wants", "evaluate_reconstructions", "export", "summary",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "rerun", "kept"),
+    [
+        ("simulate", {"n_voxels": 250}, ["simulate", "responses", "features", "evaluate"], []),
+        ("split", {"seed": 1}, ["split", "encode_fit", "decode_fit"], ["simulate", "responses", "features"]),
+        ("evaluation", {"threshold": 0.1}, ["evaluate", "figures"], ["split", "encode_fit", "decode_fit"]),
+        ("captions", {"temperature": 0.1}, ["decode_wants"], ["encode_fit", "evaluate", "decode_fit"]),
+    ],
+)
+def test_a_changed_option_reruns_what_depends_on_it(section, option, rerun, kept, finished):
+    changed = {section: CONFIG[section] | option}
+    text = "".join((d := snakemake(finished, "--dry-run", *configure(finished, **changed))).stdout + d.stderr)
+    configure(finished)
+    assert all(f"rule {name}:" in text for name in rerun)
+    assert not any(f"rule {name}:" in text for name in kept)
 
 
 def test_report(finished):

@@ -77,7 +77,7 @@ def exporting(wildcards, input, output):
 
 def decoding(wildcards, input, output):
     """List the commands of `decode_fit`."""
-    options = section("decoders", wildcards.decoder, without=["models"])
+    options = fitting("decoders", wildcards.decoder)
     fit = ["decode", "fit"]
     return commands(
         command(*fit, **input, options=options, out=output.embeddings),
@@ -111,7 +111,7 @@ def wants(wildcards, input, output):
             )
         )
     for region in SYNTHESIS.get("regions", []):
-        judge = f"{input.weights}={section('models', FITS[SYNTHESIS['judge']][1])}"
+        judge = f"{input.weights}={JUDGE_OF_SYNTHESIS}"
         run.append(
             command(
                 "decode",
@@ -130,12 +130,11 @@ def wants(wildcards, input, output):
 
 
 def reconstruction(wildcards, input, output):
-    """List the commands of `decode_reconstruct`: other judges redraw nothing."""
+    """List the commands of `decode_reconstruct`."""
     given = {
         k: getattr(input, k)
         for k in ("embeddings", "null", "features", "stimuli", "split")
     }
-    options = section("reconstruction", without=["judges", "closed_loop", "captions"])
     run = [
         command(
             "decode",
@@ -143,7 +142,7 @@ def reconstruction(wildcards, input, output):
             **given,
             low_level=input.low,
             low_level_null=input.low_null,
-            options=options,
+            options=DRAWING,
             out=output.pictures,
         )
     ]

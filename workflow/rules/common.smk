@@ -88,11 +88,20 @@ os.environ.update(NEUROENC_TIMES="1")  # each job says what it took
 
 
 def section(*keys, without=()):
-    """A part of the configuration as JSON, so that a job reruns when just that part changes."""
+    """A part of the configuration as JSON, so that a job reruns when just that part changes.
+
+    Each rule says as `options` what of the configuration its commands hold: Snakemake keeps no parameter that is
+    made from inputs and outputs, as the commands are.
+    """
     found = config
     for key in keys:
         found = found.get(key) or {}
     return json.dumps({k: v for k, v in found.items() if k not in without})
+
+
+def fitting(kind, name):
+    """Options of a fit; a longer list of models refits nothing."""
+    return section(kind, name, without=["models"])
 
 
 def split_of_projection(wildcards):
@@ -242,10 +251,13 @@ ALIKE = (
     else []
 )
 SYNTHESIS = config.get("synthesis") or {}
+JUDGE_OF_SYNTHESIS = SYNTHESIS and section("models", FITS[SYNTHESIS["judge"]][1])
 DRAWN = config.get("reconstruction") or {}
 DRAWN_FROM = START = None
 if DRAWN:
     DRAWN_FROM = f"dec-{DRAWN['decoder']}_feat-{DRAWN['model']}"
+    # other judges redraw nothing
+    DRAWING = section("reconstruction", without=["judges", "closed_loop", "captions"])
     START = DRAWN.get("low_level")
     START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
 RUN = f"<results>/{config['label']}"
@@ -264,6 +276,8 @@ DATASET_ROOT = (
     if SIMULATED
     else os.path.expanduser(os.path.expandvars(ROOT or ""))
 )
+# a folder of recordings is not looked into: that its time changes says nothing
+RECORDINGS = DATASET_ROOT if SIMULATED else ancient(DATASET_ROOT)
 FETCHABLE = ROOT and config["dataset"]["name"] in FETCHED_DATASETS
 # of a job that Snakemake starts for itself: download:
 DOWNLOADING = "download" in {a.partition(":")[0] for a in sys.argv}

@@ -11,6 +11,7 @@ rule simulate:
         mem_mb=6000,
         runtime=20,
     params:
+        options=lambda wildcards: config.get("simulate", {}),
         run=lambda wildcards, output: command(
             "simulate", output[0], **config.get("simulate", {})
         ),
@@ -21,7 +22,7 @@ rule simulate:
 rule stimuli:
     """List the stimuli of all subjects, and where their pixels are."""
     input:
-        root=ancient(DATASET_ROOT),
+        root=RECORDINGS,
     output:
         f"{RUN}/stimuli.nc",
     log:
@@ -33,6 +34,7 @@ rule stimuli:
         mem_mb=4000,
         runtime=10,
     params:
+        options=lambda wildcards: [section("dataset"), SUBJECTS],
         run=lambda wildcards, input, output: command(
             "data",
             "stimuli",
@@ -48,7 +50,7 @@ rule stimuli:
 rule responses:
     """Read the recordings of one subject."""
     input:
-        root=ancient(DATASET_ROOT),
+        root=RECORDINGS,
     output:
         f"{SUB}_responses.nc",
     log:
@@ -60,6 +62,7 @@ rule responses:
         mem_mb=8000,
         runtime=60,
     params:
+        options=lambda wildcards: section("dataset"),
         run=lambda wildcards, input, output: command(
             "data",
             "responses",
@@ -88,6 +91,7 @@ rule split:
         mem_mb=memory(1) if SPACE else 1000,
         runtime=30 if SPACE else 5,
     params:
+        options=lambda wildcards: section("split"),
         run=lambda wildcards, input, output: command(
             "split",
             "make",

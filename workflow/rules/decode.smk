@@ -18,6 +18,7 @@ rule decode_fit:
         mem_mb=forecast("decode fit", part="decoders", wildcard="decoder"),
         runtime=120,
     params:
+        options=lambda wildcards: fitting("decoders", wildcards.decoder),
         run=decoding,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -41,11 +42,12 @@ rule decode_classify:
         mem_mb=memory(12),
         runtime=120,
     params:
+        options=lambda wildcards: fitting("decoders", wildcards.decoder),
         run=lambda wildcards, input, output: command(
             "decode",
             "classify",
             **input,
-            options=section("decoders", wildcards.decoder, without=["models"]),
+            options=fitting("decoders", wildcards.decoder),
             out=output.classes,
             scores=output.scores,
         ),
@@ -93,6 +95,7 @@ if WANTED:
             mem_mb=memory(8, base=2000),
             runtime=60,
         params:
+            options=lambda wildcards: [CAPTIONS, SYNTHESIS, JUDGE_OF_SYNTHESIS],
             run=wants,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -125,6 +128,7 @@ if DRAWN:
             mem_mb=memory(8, base=3000),
             runtime=600,
         params:
+            options=lambda wildcards: DRAWING,
             run=reconstruction,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -157,6 +161,14 @@ if DRAWN:
             mem_mb=memory(8, base=3000),
             runtime=60,
         params:
+            options=lambda wildcards: [
+                DRAWN,
+                [
+                    section("models", name)
+                    for name in [*DRAWN.get("judges", []), DRAWN["model"]]
+                ],
+                [section("models", FITS[n][1]) for n in DRAWN.get("closed_loop", [])],
+            ],
             run=judgement,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -17,12 +17,12 @@ rule encode_fit:
         mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
         runtime=240,
     params:
-        # a longer list of models refits nothing
+        options=lambda wildcards: fitting("encoders", wildcards.encoder),
         run=lambda wildcards, input, output: command(
             "encode",
             "fit",
             **input,
-            options=section("encoders", wildcards.encoder, without=["models"]),
+            options=fitting("encoders", wildcards.encoder),
             out=output.predictions,
             weights=output.weights,
         ),
@@ -52,6 +52,9 @@ if EXPORT:
             mem_mb=memory(3),
             runtime=60,
         params:
+            options=lambda wildcards: [
+                section("models", FITS[name][1]) for name in EXPORTED
+            ],
             run=exporting,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -77,6 +80,7 @@ rule evaluate:
         ),
         runtime=120,
     params:
+        options=lambda wildcards: [NAMES, section("stack"), section("evaluation")],
         run=evaluation,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -104,6 +108,7 @@ rule similarity:
         mem_mb=memory(3, base=7000),
         runtime=120,
     params:
+        options=lambda wildcards: section("similarity"),
         run=comparing,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"

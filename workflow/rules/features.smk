@@ -15,6 +15,7 @@ rule features:
         mem_mb=memory(1, base=4000),
         runtime=120,
     params:
+        options=lambda wildcards: section("models", wildcards.model),
         run=lambda wildcards, input, output: command(
             "features",
             "extract",

@@ -74,7 +74,7 @@ rule summary:
             f"{DRAWN_FROM}_desc-captions_scores.json", when=DRAWN.get("captions")
         ),
         # the truth of what is simulated
-        root=ancient(DATASET_ROOT) if SIMULATED else [],
+        root=RECORDINGS if SIMULATED else [],
         split=f"{RUN}/splits.nc" if SIMULATED else [],
         responses=of_subjects("responses.nc", when=SIMULATED),
         attention=of_subjects(
@@ -99,6 +99,7 @@ rule summary:
         mem_mb=memory(5, base=6000 if SIMULATED else 1000),
         runtime=30,
     params:
+        options=lambda wildcards: json.dumps(config),
         run=summing,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
