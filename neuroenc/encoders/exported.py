@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Outside = Literal["warn", "nan", "refuse"]
 OUTSIDE = ("warn", "nan", "refuse")
+SHIPPED = Path(__file__).parent / "shipped" / "demo"  # made by config/shipped.yaml
 BATCH = 256  # pictures whose features are in memory at a time
 NEEDED = ("format", "name", "fold", "far", "members", "subjects", "files", "sha256", "time_bin")
 
@@ -292,8 +293,9 @@ def load(
 
     Parameters
     ----------
-    where : path or "hub:OWNER/NAME"
+    where : path, "hub:OWNER/NAME" or "demo"
         A folder of `neuroenc export`. Of the hub it is fetched once, and then read from the cache, offline.
+        "demo" comes with the package: 300 voxels of a simulated subject (a folder of that name is "./demo").
     outside : {"warn", "nan", "refuse"}
         What is done about pictures farther from the training pictures than these are from one another.
     weights : mapping, optional
@@ -311,7 +313,10 @@ def load(
     if outside not in OUTSIDE:
         raise invalid("outside", outside, OUTSIDE)
     name = str(where)
-    folder = fetched(name.removeprefix(HUB), revision) if name.startswith(HUB) else existing(where)
+    if where == SHIPPED.name:  # as text; a path is a folder
+        folder = SHIPPED
+    else:
+        folder = fetched(name.removeprefix(HUB), revision) if name.startswith(HUB) else existing(where)
     facts = _facts(folder)
     models = {m["name"]: _model(m, dict(weights or {}), device) for m in _members(facts, folder)}
     for given in weights or {}:
