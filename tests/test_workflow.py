@@ -155,36 +155,6 @@ def test_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
-    models = CONFIG["models"] | {"caption": {"extractor": "caption"}}
-    ridge = CONFIG["encoders"]["ridge"] | {"models": ["category", "gabor", "caption"]}
-    encoders = CONFIG["encoders"] | {"ridge": ridge}
-    done = snakemake(finished, "--dry-run", *configure(finished, models=models, encoders=encoders))
-    text = done.stdout + done.stderr
-    assert "rule features:" in text and text.count("rule encode_fit:") == 2
-    assert text.count("rule evaluate:") == 2 and text.count("rule figures:") == 2
-    for kept in (
-        "responses",
-        "simulate",
-        "decode_fit",
-        "decode_reconstruct",
-        "evaluate_reconstructions",
-        "decode_wants",
-    ):
-        assert f"rule {kept}:" not in text
-    configure(finished)
-    responses = finished / "results/small/sub-01/sub-01_responses.nc"
-    os.utime(responses)
-    with xr.open_dataset(responses) as dataset:
-        changed = dataset.load()
-    changed["response"][0, 0] += 1
-    changed.to_netcdf(responses, engine="h5netcdf")
-    text = "".join((d := snakemake(finished, "--dry-run", *configure(finished))).stdout + d.stderr)
-    assert text.count("rule encode_fit:") == 3 and "rule features:" not in text
-    encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
-    assert all("subject=01" in b for b in encode_jobs)
-
-
 def test_what_a_command_holds_of_the_configuration_is_recorded(finished):
     """Snakemake compares no parameters that are made from inputs and outputs, as whole commands are."""
     seen = set()
@@ -217,6 +187,36 @@ def test_a_changed_option_reruns_what_depends_on_it(section, option, rerun, kept
     configure(finished)
     assert all(f"rule {name}:" in text for name in rerun)
     assert not any(f"rule {name}:" in text for name in kept)
+
+
+def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
+    models = CONFIG["models"] | {"caption": {"extractor": "caption"}}
+    ridge = CONFIG["encoders"]["ridge"] | {"models": ["category", "gabor", "caption"]}
+    encoders = CONFIG["encoders"] | {"ridge": ridge}
+    done = snakemake(finished, "--dry-run", *configure(finished, models=models, encoders=encoders))
+    text = done.stdout + done.stderr
+    assert "rule features:" in text and text.count("rule encode_fit:") == 2
+    assert text.count("rule evaluate:") == 2 and text.count("rule figures:") == 2
+    for kept in (
+        "responses",
+        "simulate",
+        "decode_fit",
+        "decode_reconstruct",
+        "evaluate_reconstructions",
+        "decode_wants",
+    ):
+        assert f"rule {kept}:" not in text
+    configure(finished)
+    responses = finished / "results/small/sub-01/sub-01_responses.nc"
+    os.utime(responses)
+    with xr.open_dataset(responses) as dataset:
+        changed = dataset.load()
+    changed["response"][0, 0] += 1
+    changed.to_netcdf(responses, engine="h5netcdf")
+    text = "".join((d := snakemake(finished, "--dry-run", *configure(finished))).stdout + d.stderr)
+    assert text.count("rule encode_fit:") == 3 and "rule features:" not in text
+    encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
+    assert all("subject=01" in b for b in encode_jobs)
 
 
 def test_report(finished):
