@@ -63,8 +63,8 @@ def _dataset(config: Config) -> None:
         )
     if config.figures.volume and config.dataset.average:
         raise InputError(
-            "Invalid value for 'figures.volume': True. Averages by parcel have no voxels to draw. Leave it, or "
-            "dataset.average, out."
+            "Invalid value for 'figures.volume': True. Averages by parcel have no voxels to draw. Leave it "
+            "or dataset.average out."
         )
 
 
