@@ -2,7 +2,7 @@
 
 Schaefer et al. (2018), Cerebral Cortex 28, 3095-3114, from the lab's repository (MIT) as of release 0.14.3,
 which corrected names, and on the grid of MNI152NLin2009cAsym from TemplateFlow. Glasser et al. (2016), Nature
-536, 171-178, as projected to fsaverage (figshare 3498446); where it is published for fsLR asks for a login.
+536, 171-178, as projected to fsaverage (figshare 3498446); no address of its own for fsLR was found.
 """
 
 from __future__ import annotations
