@@ -61,6 +61,11 @@ def _dataset(config: Config) -> None:
             f"Invalid value for 'figures.surface': True. Surfaces are drawn of nsd alone, not of {name!r}. "
             "Use figures.volume, or leave it out."
         )
+    if config.figures.volume and config.dataset.average:
+        raise InputError(
+            "Invalid value for 'figures.volume': True. Averages by parcel have no voxels to draw. Leave it "
+            "or dataset.average out."
+        )
 
 
 def _encoders(config: Config) -> None:

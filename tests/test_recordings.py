@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from layouts import bids, glmsingle
 
 from neuroenc.arrays import load
+from neuroenc.datasets.from_bids import convert
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -64,6 +66,24 @@ def test_fmriprep_from_events_to_a_report(tmp_path):
     bids.build(tmp_path / "my-study", n_stimuli=18, n_trials=18, runs=3, noise=0.02, kinds=("volume",))
     assert "3 runs, 54 presentations x 14 neuroids" in run(tmp_path, "fMRIPrep")
     assert np.nanmedian(scores(tmp_path, "pictures")) > 0.8
+
+
+def test_parcels_from_labels_to_a_table(tmp_path):
+    pytest.importorskip("snakemake")
+    bids.build(tmp_path / "my-study", n_stimuli=18, n_trials=18, runs=3, noise=0.02, kinds=("volume",))
+    convert(tmp_path / "my-study", tmp_path / "my-pictures", task="x", space="T1w", subjects=[])
+    labels = np.arange(np.prod(bids.GRID)).reshape(bids.GRID) % 4
+    nib.save(nib.Nifti1Image(labels.astype("u1"), bids.AFFINE), tmp_path / "labels.nii.gz")
+    (tmp_path / "labels.tsv").write_text("index\tname\n1\tV1\n2\tV2\n3\tV3\n")
+    inside = labels[bids.mask() > 0]
+    out = run(tmp_path, "Parcels")
+    assert f"3 parcels of 3 to 4 neuroids (median 4), {(inside == 0).sum()} neuroids in none" in out
+    table = pd.read_csv(tmp_path / "results/parcels/parcels.csv")
+    assert sorted(table["parcel"]) == ["V1", "V2", "V3"] and set(table["n"]) == {1}
+    found = load(tmp_path / "results/parcels/sub-01/sub-01_responses.nc", "responses")
+    assert dict(zip(found["parcel"].values, found["n_voxels"].values, strict=True)) == {
+        f"V{i}": (inside == i).sum() for i in (1, 2, 3)
+    }
 
 
 def test_anything_else(tmp_path):

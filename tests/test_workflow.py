@@ -346,6 +346,12 @@ def test_download_of_what_needs_no_weights_fetches_none(tmp_path):
     done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nano: needs no weights" in (tmp_path / "logs/dl/download.log").read_text()
+    options["dataset"]["atlas"] = "labels of {hemi}'s.annot"
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
+    done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (tmp_path / "logs/dl/download.log").read_text()
+    assert "labels of {hemi}'s.annot is a file: nothing to fetch" in log
     options["models"] = {"g": {"network": "gabour"}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
     done = snakemake(tmp_path, "--configfile", tmp_path / "c.yaml", "--dry-run")

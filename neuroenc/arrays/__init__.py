@@ -33,6 +33,7 @@ from neuroenc.arrays.files import load, save
 from neuroenc.arrays.labels import (
     average_repeats,
     join,
+    parcels,
     positions,
     regions,
     same_contract,
@@ -53,6 +54,7 @@ __all__ = [
     "make_responses",
     "make_scores",
     "make_stimuli",
+    "parcels",
     "positions",
     "regions",
     "same_contract",

@@ -33,7 +33,8 @@ def make_responses(
         `stimulus_id`, `session`, `split`, `group` (text), `run`, `repetition` (whole numbers).
     neuroid : mapping
         `neuroid_id` (unique), `subject`, `hemisphere` (text); `x`, `y`, `z` or `vertex`;
-        `ncsnr` or `noise_ceiling`; one boolean `roi_<name>` per region.
+        `ncsnr` or `noise_ceiling`; one boolean `roi_<name>` per region; `parcel` (text, empty for none) of an
+        atlas.
     attrs : mapping
         `dataset`, `space`, `units`, `source`.
     time_bin : mapping, optional

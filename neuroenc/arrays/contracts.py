@@ -212,6 +212,7 @@ def _dtypes(kinds: str) -> str:
 def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
     """List (coordinate, dimension, dtypes) the kind requires."""
     regions = [(str(c), "neuroid", "b") for c in dataset.coords if str(c).startswith(REGION_PREFIX)]
+    regions += [("parcel", "neuroid", "U")] if "parcel" in dataset.coords else []
     if kind in ("stimuli", "splits"):
         return [(c, "stimulus", "U") for c in ("stimulus_id", "group")] + (
             [("split", "stimulus", "U")] if kind == "stimuli" else []

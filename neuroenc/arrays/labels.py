@@ -24,6 +24,20 @@ def regions(dataset: xr.Dataset) -> dict[str, NDArray[np.bool_]]:
     }
 
 
+def parcels(dataset: xr.Dataset) -> dict[tuple[str, str], NDArray[np.bool_]]:
+    """Return the mask of each parcel, (hemisphere, name) -> (n_neuroids,), in the order of the neuroids.
+
+    A label of both hemispheres is two parcels; neuroids without a label lie in none, and without an atlas
+    there are none.
+    """
+    if "parcel" not in dataset.coords:
+        return {}
+    keys = list(zip(dataset["hemisphere"].values.tolist(), dataset["parcel"].values.tolist(), strict=True))
+    number = {key: i for i, key in enumerate(dict.fromkeys(k for k in keys if k[1]))}
+    of_each = np.array([number.get(k, -1) for k in keys], int)
+    return {key: of_each == i for key, i in number.items()}
+
+
 def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Average the presentations of each stimulus.
 

@@ -22,6 +22,13 @@ def data_check(options: Options, subject: Subjects, root: Root = None) -> None:
     section = common.dataset(options, root)
     for line in module(section).check_tree(section, subject):
         typer.echo(f"ok  {line}")
+    if section.atlas is not None:
+        from neuroenc.datasets.atlas import add_parcels, report_parcels
+
+        short = section.model_copy(update={"sessions": 1})  # places are those of all sessions
+        for name in subject:
+            found = add_parcels(module(section).load_responses(short, name), section, name)
+            typer.echo(f"ok  {report_parcels(found, name)}")
 
 
 @data.command("accept")
@@ -39,6 +46,21 @@ def data_fetch(options: Options, subject: Subjects, root: Root = None) -> None:
 
     found = fetch_dataset(common.dataset(options, root), subject)
     typer.echo(f"{len(found)} files were transferred.")
+
+
+@data.command("atlas")
+def data_atlas(
+    name: Annotated[str, typer.Argument(help="schaefer-400 or glasser-360.")],
+) -> None:
+    """Fetch an atlas that is known by name, for all its meshes and grids; needs a network."""
+    from neuroenc.config import Dataset, parse
+    from neuroenc.config.dataset import ATLASES
+    from neuroenc.datasets.atlas_sources import fetch_atlas
+
+    if parse(Dataset, {"name": "custom", "atlas": name}).atlas not in ATLASES:
+        typer.echo(f"{name} is a file: nothing to fetch.")
+        return
+    typer.echo(f"{len(fetch_atlas(name))} files were transferred.")
 
 
 @data.command("show")
@@ -110,7 +132,16 @@ def data_responses(options: Options, subject: Subject, out: Out, root: Root = No
     from neuroenc.datasets import module
 
     section = common.dataset(options, root)
-    save(module(section).load_responses(section, subject), out)
+    found = module(section).load_responses(section, subject)
+    if section.atlas is not None:
+        from neuroenc.datasets.atlas import add_parcels
+
+        found = add_parcels(found, section, subject)
+    if section.average is not None:
+        from neuroenc.evaluation.parcels import average_parcels
+
+        found = average_parcels(found)
+    save(found, out)
 
 
 @split.command("make")

@@ -185,6 +185,7 @@ def results_summary(
         list[str] | None,
         typer.Option(help="SUBJECT=FILE.json of `evaluate pictures` or `evaluate captions`."),
     ] = None,
+    parcels: Annotated[Path | None, typer.Option(help="Scores by parcel of an atlas (.csv).")] = None,
 ) -> None:
     """Gather all scores into summary.json and a tidy table."""
     from neuroenc.figures.summary import summarise
@@ -202,6 +203,7 @@ def results_summary(
         retrieval=common.retrieved(retrieval or []),
         classification=common.retrieved(classification or [], "--classification", common.CLASSES),
         reconstruction=common.reconstructed(reconstruction or []),
+        parcels=parcels,
     )
 
 

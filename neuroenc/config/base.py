@@ -34,7 +34,8 @@ def _region(value: str) -> str:
     return value
 
 
-def _place(value: str) -> str:
+def place(value: str) -> str:
+    """Return a path that the workflow can use."""
     # a variable that is not set here may be where the job runs
     found = re.search(r"[{}\x00-\x1f\x7f]", re.sub(r"\$\{\w+\}", "", os.path.expandvars(value)))
     if found or not value.strip():
@@ -48,7 +49,7 @@ Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern":
 Region = Annotated[
     str, AfterValidator(_region), Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.+-]*$"})
 ]
-Place = Annotated[str, AfterValidator(_place)]
+Place = Annotated[str, AfterValidator(place)]
 """A file or folder"""
 Layer = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_.:/+-]*$")]
 """Of a network, by its path in the module"""

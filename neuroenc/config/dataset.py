@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from neuroenc.config.base import Name, Place, Region, Section, Seed
+from neuroenc.config.base import Name, Place, Region, Section, Seed, place
+from neuroenc.errors import suggest
+
+ATLASES = ("schaefer-400", "glasser-360")
+"""Known by name"""
+VOLUMES, SURFACES = (".nii", ".nii.gz"), (".label.gii", ".annot")
+"""Ends of the names of label files; `.dlabel.nii` has both"""
+
+
+def _atlas(value: str) -> str:
+    if value in ATLASES:
+        return value
+    if not value.lower().endswith((*VOLUMES, *SURFACES)):
+        ends = ", ".join((*VOLUMES, ".dlabel.nii", *SURFACES))
+        raise ValueError(f"{suggest(value, ATLASES)} Or a file of labels ({ends})")
+    place(re.sub(r"\{(hemi|subject)\}", "", value))
+    if ("{hemi}" in value) != value.lower().endswith(SURFACES):
+        raise ValueError(
+            f"{' and '.join(SURFACES)} are one file a hemisphere, and they alone: write {{hemi}} where their "
+            "names say lh and rh, or L and R"
+        )
+    return value
 
 
 class Dataset(Section):
@@ -48,6 +70,18 @@ class Dataset(Section):
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>. "
         "glmsingle: masks beside the betas."
     )  # fmt: skip
+    atlas: Annotated[str, AfterValidator(_atlas)] | None = Field(
+        default=None, description="A parcellation whose labels become the coordinate `parcel`: schaefer-400, "
+        "glasser-360 or a file of labels on the grid or mesh of the recordings, with {hemi} in the name of "
+        "files of one hemisphere and {subject} where each subject has its own."
+    )  # fmt: skip
+    atlas_labels: Place | None = Field(
+        default=None, description="Names of the numbers of a volume of labels: .tsv (index, name), .txt (a "
+        "colour table) or .json; null: a table of the volume's name beside it, else the numbers."
+    )  # fmt: skip
+    average: Literal["parcel"] | None = Field(
+        default=None, description="'parcel': a neuroid is the mean of a parcel of `atlas`."
+    )
     sessions: int | None = Field(
         default=None, ge=1, description="nsd, treebank, glmsingle: read the first so many; null: all."
     )
@@ -60,6 +94,15 @@ class Dataset(Section):
     band: Literal["broadband", "high_gamma"] = Field(
         default="broadband", description="treebank: the potential, or the envelope from 70 to 150 Hz."
     )
+
+    @model_validator(mode="after")
+    def _parcels(self) -> Self:
+        if self.average and self.atlas is None:
+            raise ValueError("average: 'parcel' needs `atlas`, whose parcels they are. Name one")
+        if self.atlas_labels and (self.atlas in (None, *ATLASES) or ".dlabel." in str(self.atlas).lower()
+                                  or not str(self.atlas).lower().endswith(VOLUMES)):  # fmt: skip
+            raise ValueError("atlas_labels: names are given to the numbers of a volume alone. Leave it out")
+        return self
 
 
 class Split(Section):

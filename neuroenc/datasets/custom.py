@@ -368,6 +368,8 @@ def _side(root: Path, side: str, name: str, subject: str, section: Subject, show
             raise InputError(f"{name} is of hemisphere {min(own)!r}, but stands under {side!r}. Swap them?")
         neuroids["neuroid_id"] = [f"{hemisphere}{i}" for i in neuroids["neuroid_id"]]
         neuroids["hemisphere"] = hemisphere
+        if "n_vertices" in part.attrs:
+            part.attrs[f"n_vertices_{hemisphere}"] = part.attrs.pop("n_vertices")
     return part
 
 

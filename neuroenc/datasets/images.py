@@ -119,10 +119,7 @@ def read_mask(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
         It lies on another grid, has several volumes, or holds shares instead of whole numbers.
     """
     image = read_image(path)
-    data = np.asarray(read_values(image), np.float64)
-    if data.size != math.prod(data.shape[:3]):
-        raise InputError(f"The mask {path} has shape {data.shape}, expected one volume. Choose one of them.")
-    data = data.reshape(data.shape[:3])
+    data = read_whole(image, "mask", "Is it a map of shares? Threshold it first")
     if like is not None:
         if data.shape != like.shape[:3]:
             raise InputError(
@@ -134,15 +131,39 @@ def read_mask(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
                 f"{path} has another affine than {like.get_filename()}: its voxels lie elsewhere. "
                 "Resample it to the responses first."
             )
+    return np.asarray(data > 0)
+
+
+def read_whole(image: Any, what: str, instead: str) -> NDArray[np.float64]:
+    """Read a volume of whole numbers; what is missing is 0.
+
+    Parameters
+    ----------
+    image : image of nibabel
+    what : str
+        It is, for errors.
+    instead : str
+        What to do where it holds others.
+
+    Raises
+    ------
+    InputError
+        It has several volumes, or holds shares.
+    """
+    path = image.get_filename()
+    data = np.asarray(read_values(image), np.float64)
+    if data.size != math.prod(data.shape[:3]):
+        raise InputError(
+            f"The {what} {path} has shape {data.shape}, expected one volume. Choose one of them."
+        )
+    data = data.reshape(data.shape[:3])
     data = np.where(np.isnan(data), 0, data)
     with np.errstate(invalid="ignore"):
         off = ~(np.abs(data - np.round(data)) <= WHOLE)
     if off.any():
-        raise InputError(
-            f"The mask {path} holds {data[off][0]:g}, expected whole numbers: is it a map of shares? "
-            "Threshold it first."
-        )
-    return np.asarray(np.round(data) > 0)
+        holds = "holds" if what == "mask" else "hold"
+        raise InputError(f"The {what} {path} {holds} {data[off][0]:g}, expected whole numbers. {instead}.")
+    return np.asarray(np.round(data))
 
 
 def read_responses(path: Path, mask: Path | None, regions: dict[str, Path]) -> Read:
@@ -163,7 +184,8 @@ def read_responses(path: Path, mask: Path | None, regions: dict[str, Path]) -> R
         What the file says of each: `neuroid_id`; `x`, `y`, `z` (voxels, counted) or `vertex`, `hemisphere`,
         `structure`; one `roi_<name>` per region.
     attrs : dict
-        `grid_shape` and `affine` of volumes.
+        `grid_shape` and `affine` of volumes (of voxels beside surfaces `voxel_grid_shape`, `voxel_affine`),
+        `n_vertices_L` and `n_vertices_R` of meshes, `n_vertices` where the file does not say which.
 
     Raises
     ------
@@ -277,9 +299,11 @@ def _gifti(path: Path, image: Any) -> Read:
         raise InputError(f"{path} lists vertices twice or below 0. Was it cut out of another?")
     meta = dict(arrays[0].meta) | dict(image.meta)
     side = SIDES.get(str(meta.get("AnatomicalStructurePrimary", "")), "")
+    # listed vertices do not say how many the mesh has
+    mesh = {} if nodes else {f"n_vertices_{side}" if side else "n_vertices": values.shape[1]}
     return values.astype(np.float32), pd.DataFrame(
         {"neuroid_id": vertex, "vertex": vertex, "hemisphere": side}
-    ), {}  # fmt: skip
+    ), mesh  # fmt: skip
 
 
 def _cifti(path: Path, image: Any) -> Read:
@@ -309,8 +333,12 @@ def _cifti(path: Path, image: Any) -> Read:
         table["vertex"] = np.where(surface, columns.vertex, -1)
     if not surface.all():
         table[["x", "y", "z"]] = np.where(surface[:, None], np.nan, ijk).astype("f4")
-    if surface.any():
-        return values, table, {}
-    return values, table, {
-        "grid_shape": np.array(columns.volume_shape), "affine": np.asarray(columns.affine).ravel()
+    attrs: dict[str, Any] = {
+        f"n_vertices_{SIDES[short]}": n for name, n in columns.nvertices.items()
+        if (short := str(name).removeprefix("CIFTI_STRUCTURE_")) in SIDES
     }  # fmt: skip
+    if not surface.all():  # a grid that holds all neuroids is one that maps can be drawn on
+        of = "voxel_" if surface.any() else ""
+        attrs[f"{of}grid_shape"] = np.array(columns.volume_shape)
+        attrs[f"{of}affine"] = np.asarray(columns.affine).ravel()
+    return values, table, attrs

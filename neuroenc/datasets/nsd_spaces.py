@@ -204,8 +204,9 @@ class Surface:
         }
 
     def grid(self) -> dict[str, Any]:
-        """Return what places a map of the neuroids in a volume, for the attributes."""
-        return {}
+        """Return how many vertices the meshes have, for the attributes."""
+        left, right = map(len, self.reference.values())
+        return {"n_vertices_L": left, "n_vertices_R": right}
 
     def surface(self, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.int32]]:
         """Return the neuroid under each vertex of the mesh, by hemisphere; -1 where there is none."""

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from neuroenc.config import Dataset
+from neuroenc.datasets import atlas_sources
 from neuroenc.errors import InputError, invalid
 from neuroenc.fetch import BYTES, FetchError, accept, consent, fetch, opened, page, place, room, unpack
 from neuroenc.files import remove
@@ -149,12 +150,13 @@ SOURCES: dict[str, Source] = {
 
 
 def ask(name: str) -> None:
-    """Ask for consent to the terms of a dataset and record it."""
-    if name not in SOURCES:
-        raise invalid("dataset", name, SOURCES)
-    if not SOURCES[name].terms:
+    """Ask for consent to the terms of a dataset or atlas and record it."""
+    terms = {k: s.terms for k, s in SOURCES.items()} | atlas_sources.TERMS
+    if name not in terms:
+        raise invalid("dataset", name, terms)
+    if not terms[name]:
         raise InputError(f"Nothing needs to be accepted for {name!r}.")
-    accept(name, SOURCES[name].terms)
+    accept(name, terms[name])
 
 
 def fetch_dataset(options: Dataset, subjects: list[str]) -> list[str]:

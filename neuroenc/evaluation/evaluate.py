@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroenc.arrays import make_scores, regions, same_neuroids, trained
+from neuroenc.arrays import make_scores, parcels, regions, same_neuroids, trained
 from neuroenc.config import Evaluation
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import ContractError, InputError
@@ -21,8 +21,8 @@ from neuroenc.evaluation.time_course import cluster_p
 
 Floats = NDArray[np.float64]
 Masks = dict[str, NDArray[np.bool_]]
-Group = str | tuple[str, int]
-"""A region, or a region in a time bin"""
+Group = str | tuple[str, int] | tuple[str, str]
+"""A region, a region in a time bin, or a parcel of a hemisphere"""
 METRICS = ["pearson_r", "r2", "normalised_r"]
 
 
@@ -43,7 +43,8 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     Dataset
         Scores. Beside `score` and `fold_score`: `ceiling`, `r_low`, `r_high`, `p`, `q`,
         `chosen_layer` and `validation_r2` per neuroid, `region_r` with its interval per region; with time
-        bins `region_time_r`, and `region_time_p` corrected over time by clusters.
+        bins `region_time_r`, and `region_time_p` corrected over time by clusters. Of an atlas `parcel_r`, the
+        same per parcel of each hemisphere.
         Attributes count neuroids without score and below the threshold, and test stimuli without any response
         (`n_missing_stimuli`, named in `missing_stimuli`), and give the identification of the test stimuli by
         the correlation of patterns, `brain_to_image_top1`, with its chance level. A neuroid that lacks some
@@ -62,7 +63,9 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     method, limit = _ceiling(responses, rows.tested, options.ceiling)
     score, fold_score, n_below = _fold_scores(rows, limit, options.threshold)
     members = {"all": np.ones(shape[0], bool), **regions(responses)}
-    groups = _groups(members, rows.y.shape[1] // shape[0])
+    n_bins = rows.y.shape[1] // shape[0]
+    of_atlas = {key: np.repeat(inside, n_bins) for key, inside in parcels(responses).items()}
+    groups = _groups(members, n_bins) | of_atlas
     interval, limits = bootstrap_r(
         rows.y, rows.prediction, rows.tested, rows.fold, groups, stretch=rows.stretch,
         n=options.n_bootstraps, seed=options.seed,
@@ -96,6 +99,12 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     validation = predictions["validation_r2"].mean("fold").values.reshape(-1, *shape)
     scores["validation_r2"] = ("layer", *scores["score"].dims[1:]), validation.astype(np.float32)
     estimates = {name: [_mean(score[0, inside]), *limits[name]] for name, inside in groups.items()}
+    if of_atlas:
+        scores["parcel_r"] = ("parcel_index", "estimate"), np.array([estimates[key] for key in of_atlas])
+        scores = scores.assign_coords(
+            parcel_hemisphere=("parcel_index", [side for side, _ in of_atlas]),
+            parcel_name=("parcel_index", [name for _, name in of_atlas]),
+        )
     return _with_regions(scores, rows, members, estimates, options).assign_coords(
         layer_name=("layer", predictions["layer_name"].values)
     )

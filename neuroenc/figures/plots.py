@@ -11,6 +11,7 @@ import xarray as xr
 from neuroenc.arrays import regions
 from neuroenc.errors import InputError
 from neuroenc.figures import style
+from neuroenc.figures.parcels import groups
 from neuroenc.ranking import best
 
 
@@ -22,10 +23,13 @@ def _title(scores: dict[str, xr.Dataset]) -> str:
 
 
 def draw_regions(scores: dict[str, xr.Dataset], path: str | Path) -> None:
-    """Draw mean test r per region and model with 95 % intervals over stimuli, and the ceiling."""
+    """Draw mean test r per region and model with 95 % intervals over stimuli, and the ceiling.
+
+    Parcels of an atlas stand beside the regions where they are few.
+    """
     first = next(iter(scores.values()))
-    names = list(first["region_name"].values)
-    members = {"all": np.ones(first.sizes["neuroid"], bool), **regions(first)}
+    members = {name: inside for name, (inside, _) in groups(first).items()}
+    names = list(members)
     fig, ax = style.figure(figsize=(max(5.0, 1.1 + 0.72 * len(names)), 3.6))
     ceiling = np.sqrt(np.clip(first["ceiling"].values, 0, None))
     at = np.arange(len(names))
@@ -37,7 +41,7 @@ def draw_regions(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     offsets = np.linspace(-0.32, 0.32, len(scores)) if len(scores) > 1 else [0.0]
     for n, ((model, s), offset) in enumerate(zip(scores.items(), offsets, strict=True)):
         colour, marker = style.COLOURS[n % 8], "os^Dv"[n // 8 % 5]
-        mean, low, high = s["region_r"].values.T
+        mean, low, high = np.array([estimate for _, estimate in groups(s).values()]).T
         ax.errorbar(at + offset, mean, [mean - low, high - mean], fmt=marker, ms=4, lw=1.2,
                     color=colour, label=model)  # fmt: skip
     ax.axhline(0, color="black", lw=0.6, ls=":", label="chance")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import regions
 from neuroenc.documents import read_json
 from neuroenc.evaluation.subjects import over_subjects
+from neuroenc.figures.parcels import groups, parcel_table
 from neuroenc.files import atomic, write_json
 from neuroenc.records import row
 
@@ -36,6 +37,7 @@ def summarise(
     retrieval: dict[tuple[str, str], dict[str, Any]] | None = None,
     classification: dict[tuple[str, str], dict[str, Any]] | None = None,
     reconstruction: dict[str, list[dict[str, Any]]] | None = None,
+    parcels: Path | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
 
@@ -60,6 +62,8 @@ def summarise(
         (subject, classifier) to scores as `decode classify` writes them.
     reconstruction : dict, optional
         Subject to rows of `evaluate pictures` and `evaluate captions`.
+    parcels : Path, optional
+        CSV: a row per parcel, model and subject.
     """
     rows: list[Row] = []
     for (subject, model), s in scores.items():
@@ -78,6 +82,10 @@ def summarise(
     write_json({"label": label, "rows": rows}, out)
     with atomic(page) as partial:
         partial.write_text(_page(label, rows), encoding="utf-8")
+    if parcels is not None:
+        by_parcel = pd.concat([parcel_table(s, subject, model) for (subject, model), s in scores.items()])
+        with atomic(parcels) as partial:
+            by_parcel.to_csv(partial, index=False)
     tidy = pd.concat([_tidy(s, subject, model) for (subject, model), s in scores.items()])
     with atomic(table) as partial:
         tidy.to_parquet(partial, index=False)
@@ -116,19 +124,17 @@ def scored(s: xr.Dataset, made: Row) -> list[Row]:
 
 
 def _regions(s: xr.Dataset, made: Row) -> list[Row]:
-    """Give the mean r of each region between chance and its ceiling."""
+    """Give the mean r of each region, and of parcels where they are few, between chance and its ceiling."""
     r = s["score"].sel(metric="pearson_r").values
     fold_r = s["fold_score"].sel(metric="pearson_r").values
-    members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
     ceiling = np.sqrt(np.clip(s["ceiling"].values, 0, None))
     rows = []
-    for name, (mean, low, high) in zip(s["region_name"].values, s["region_r"].values, strict=True):
-        inside = members[name]
+    for name, (inside, (mean, low, high)) in groups(s).items():
         limit = ceiling[inside][np.isfinite(ceiling[inside])]
         rows.append(row(
             "mean test r", mean, unit="Pearson r", n=int(np.isfinite(r[inside]).sum()),
             interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
-            region=str(name), per_fold=_means(fold_r[:, inside].reshape(len(fold_r), -1)), **made,
+            region=name, per_fold=_means(fold_r[:, inside].reshape(len(fold_r), -1)), **made,
         ))  # fmt: skip
     return rows
 

@@ -206,7 +206,10 @@ def test_cifti_carries_its_own_labels(tmp_path, kind):
     assert table["structure"].tolist() == ["CORTEX_LEFT"] * 3 + ["CORTEX_RIGHT"] * 2 + ["THALAMUS_LEFT"] * 4
     np.testing.assert_array_equal(table[["x", "y", "z"]][5:], np.argwhere(INSIDE))
     assert table[["x", "y", "z"]][:5].isna().all(None)
-    assert table["neuroid_id"].is_unique and table["neuroid_id"][0] == "L2" and attrs == {}
+    assert table["neuroid_id"].is_unique and table["neuroid_id"][0] == "L2"
+    # no `grid_shape`: a map on the grid would lack the surfaces
+    assert attrs.keys() == {"n_vertices_L", "n_vertices_R", "voxel_grid_shape", "voxel_affine"}
+    assert attrs["n_vertices_L"] == attrs["n_vertices_R"] == 10 and tuple(attrs["voxel_grid_shape"]) == SHAPE
     path, _ = cifti(tmp_path / f"d.{kind}.nii", ROWS[kind], DEEP)
     _, table, attrs = read_responses(path, None, {})
     assert "vertex" not in table and tuple(attrs["grid_shape"]) == SHAPE

@@ -147,6 +147,22 @@ def test_what_is_accepted_reaches_the_shell_quoted(turn, tmp_path):
     assert sorted(left) == before
 
 
+def test_the_path_of_an_atlas_reaches_the_shell_quoted(tmp_path):
+    pytest.importorskip("snakemake")
+    (tmp_path / "run/tree").mkdir(parents=True)
+    atlas = "--help'; touch touched; '\"$(touch touched)`touch touched` {subject}.nii.gz"
+    merged = {**BASE, "dataset": BASE["dataset"] | {"atlas": atlas}}
+    assert accepted(merged) and not accepted(filled(("dataset", "atlas"), "a\nb.nii"))
+    (tmp_path / "run/c.yaml").write_text(yaml.safe_dump(merged))
+    commands = dry_run(tmp_path / "run", "all", "download")
+    given = [
+        json.loads(w.removeprefix("--options="))
+        for words in commands for w in words if w.startswith("--options={") and '"atlas"' in w
+    ]  # fmt: skip
+    assert given and all(g["atlas"] == atlas for g in given)
+    assert not (tmp_path / "run/touched").exists()
+
+
 def test_paths_of_features_reach_the_shell_quoted(tmp_path):
     """Each text that a path takes, as the file of a model; a module is refused before anything runs."""
     pytest.importorskip("snakemake")

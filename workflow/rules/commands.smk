@@ -339,6 +339,7 @@ def summing(wildcards, input, output):
             grade=output.grade,
             out=output.summary,
             table=output.table,
+            parcels=output.parcels,
             page=output.page,
         )
     )

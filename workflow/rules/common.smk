@@ -268,6 +268,7 @@ SURFACE = config.get("figures", {}).get("surface", False)
 VOLUME = config.get("figures", {}).get("volume", False)
 TIMES = config.get("figures", {}).get("time_course", False)
 ROOT = config["dataset"].get("root")
+ATLAS = config["dataset"].get("atlas")
 # a program may fetch these; of the others neuroenc says where a person finds them
 FETCHED_DATASETS = ("nsd", "haxby", "stories", "things_meg")
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT

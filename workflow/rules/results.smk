@@ -85,6 +85,7 @@ rule summary:
         grade=f"{RUN}/grade.json" if SIMULATED else [],
         summary=f"{RUN}/summary.json",
         table=f"{RUN}/scores.parquet",
+        parcels=f"{RUN}/parcels.csv" if ATLAS else [],
         page=report(
             f"{RUN}/summary.html",
             caption="../report/summary.rst",
