@@ -13,9 +13,15 @@ TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
 NO_TEST = ("v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank")
+TEST_ALONE = ("nsd_synthetic", "nsd_imagery")
+NSD = tuple(f"{i:02d}" for i in range(1, 9))
 SUBJECTS: dict[str, tuple[str, ...]] = {
-    "nsd": tuple(f"{i:02d}" for i in range(1, 9)), "mtl": ("all",), "n170": ("1",),
-}  # fmt: skip
+    "nsd": NSD,
+    "nsd_synthetic": NSD,
+    "nsd_imagery": NSD,
+    "mtl": ("all",),
+    "n170": ("1",),
+}
 """Of datasets whose recordings are all there are"""
 
 
@@ -55,6 +61,11 @@ def _dataset(config: Config) -> None:
         raise InputError(
             f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} names no test stimuli. Use "
             "'stimulus' or 'group'."
+        )
+    if config.split.kind == "dataset" and name in TEST_ALONE:
+        raise InputError(
+            f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} is a test set of encoders "
+            "fitted to nsd (docs/datasets.md). Use 'kfold' to fit one to it alone."
         )
     if config.figures.surface and name != "nsd":
         raise InputError(

@@ -14,6 +14,8 @@ class Dataset(Section):
 
     name: Literal[
         "nsd",
+        "nsd_synthetic",
+        "nsd_imagery",
         "v4",
         "haxby",
         "mtl",
@@ -54,6 +56,10 @@ class Dataset(Section):
     events: Literal["words", "sentences", "scenes"] = Field(
         default="words", description="treebank: what is a stimulus."
     )
+    task: Literal["vision", "imagery", "vision_concepts", "imagery_concepts"] = Field(
+        default="vision", description="nsd_imagery: targets that are seen or imagined; of concepts there is "
+        "a word and no picture."
+    )  # fmt: skip
     reference: Literal["none", "bipolar", "laplacian"] = Field(
         default="laplacian", description="treebank: an electrode less its neighbours on the shank."
     )

@@ -65,8 +65,32 @@ def nsd_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
                 yield from _nsd(f"nsddata/freesurfer/subj{subject}/label/{atlas}.mgz.ctab")
 
 
-def openneuro_files(prefix: str) -> Iterator[str]:
-    """List the keys of OpenNeuro's public bucket that begin so.
+def nsd_session_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List what the loaders of NSD-synthetic and NSD-imagery read beside the masks and regions of `nsd`."""
+    experiment = options.name.replace("_", "")
+    prefixes = [f"nsddata/experiments/{experiment}/"]
+    if experiment == "nsdsynthetic":
+        prefixes.append("nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5")
+    for subject in subjects:
+        for url, path in nsd_files(options, [subject]):
+            if "betas_session" not in path and "/nsd/" not in path:
+                yield url, path
+        folder = f"nsddata_betas/ppdata/subj{subject}/{options.space}/{experiment}{options.preparation}"
+        for side in ("lh.", "rh.") if options.space == "fsaverage" else ("",):
+            yield from _nsd(f"{folder}/{side}betas_{experiment}.{'mgh' if side else 'hdf5'}")
+        if experiment == "nsdsynthetic":
+            yield from _nsd(
+                f"nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_colorstimuli_subj{subject}.hdf5"
+            )
+        else:
+            prefixes.append(f"nsddata/bdata/nsdimagery/nsdimagery_subj{subject}_")
+    for prefix in prefixes:
+        for key in bucket_files(prefix, NSD_URL):
+            yield f"{NSD_URL}/{quote(key)}", key
+
+
+def bucket_files(prefix: str, bucket: str = "") -> Iterator[str]:
+    """List the keys of a public bucket (OpenNeuro's) that begin so.
 
     Raises
     ------
@@ -75,38 +99,34 @@ def openneuro_files(prefix: str) -> Iterator[str]:
     """
     import requests
 
-    n = 0
+    n, bucket = 0, bucket or OPENNEURO_URL
     more: dict[str, str] = {}
     while True:
         try:
-            found = ElementTree.fromstring(page(OPENNEURO_URL, {"list-type": "2", "prefix": prefix, **more}))
+            found = ElementTree.fromstring(page(bucket, {"list-type": "2", "prefix": prefix, **more}))
         except (requests.RequestException, ElementTree.ParseError) as error:
-            raise FetchError(
-                f"Cannot list {prefix} at {OPENNEURO_URL}: {str(error).splitlines()[0]}."
-            ) from None
+            raise FetchError(f"Cannot list {prefix} at {bucket}: {str(error).splitlines()[0]}.") from None
         keys = [e.text or "" for e in found.iter() if e.tag.rpartition("}")[2] == "Key"]
         n += len(keys)
         astray = [k for k in keys if not k.startswith(prefix)]
         if astray:
-            raise FetchError(
-                f"{OPENNEURO_URL} lists {astray[0][:200]!r} under {prefix}. Nothing was fetched."
-            )
+            raise FetchError(f"{bucket} lists {astray[0][:200]!r} under {prefix}. Nothing was fetched.")
         yield from (k for k in keys if not k.endswith("/"))
         token = [e.text for e in found.iter() if e.tag.rpartition("}")[2] == "NextContinuationToken"]
         if not token:
             break
         if not keys or token[0] == more.get("continuation-token") or n > LISTED:
-            raise FetchError(f"{OPENNEURO_URL} lists {prefix} without end. Try again later.")
+            raise FetchError(f"{bucket} lists {prefix} without end. Try again later.")
         more = {"continuation-token": str(token[0])}
     if not n:
-        raise FetchError(f"OpenNeuro has nothing under {prefix!r}. Is the subject spelt as there?")
+        raise FetchError(f"{bucket} has nothing under {prefix!r}. Is the subject spelt as there?")
 
 
 def stories_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice of files
     """List the responses of the subjects and the words of all stories."""
     base = "ds003020/derivative/"
     for part in (*(f"preprocessed_data/{s}/" for s in subjects), "TextGrids/"):
-        for key in openneuro_files(base + part):
+        for key in bucket_files(base + part):
             yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
 
 
@@ -115,9 +135,9 @@ def things_meg_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
     base = "ds004212/"
     for subject in subjects:
         for session in range(1, (options.sessions or 12) + 1):
-            for key in openneuro_files(f"{base}sub-BIGMEG{subject}/ses-{session:02d}/meg/"):
+            for key in bucket_files(f"{base}sub-BIGMEG{subject}/ses-{session:02d}/meg/"):
                 yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
-        for key in openneuro_files(f"{base}sourcedata/sample_attributes_P{subject}"):
+        for key in bucket_files(f"{base}sourcedata/sample_attributes_P{subject}"):
             yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
 
 
@@ -125,12 +145,14 @@ def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
 
+NSD_TERMS = (
+    "The Natural Scenes Dataset may be used by those who accepted its terms and conditions "
+    "(naturalscenesdataset.org, form): no redistribution, and the paper is cited (Allen et al. 2022)."
+)
 SOURCES: dict[str, Source] = {
-    "nsd": Source(
-        "The Natural Scenes Dataset may be used by those who accepted its terms and conditions "
-        "(naturalscenesdataset.org, form): no redistribution, and the paper is cited (Allen et al. 2022).",
-        nsd_files, "naturalscenesdataset.org",
-    ),
+    "nsd": Source(NSD_TERMS, nsd_files, "naturalscenesdataset.org"),
+    "nsd_synthetic": Source(NSD_TERMS, nsd_session_files, "naturalscenesdataset.org"),
+    "nsd_imagery": Source(NSD_TERMS, nsd_session_files, "naturalscenesdataset.org"),
     "haxby": Source("", None, "nilearn.datasets.fetch_haxby"),
     "algonauts2023": Source("", None, "algonauts.csail.mit.edu, the challenge of 2023 (form)"),
     "things_fmri": Source("", None, "figshare+ 20492835 (betas_csv), OSF jum2f (pictures, with a password)"),
