@@ -12,7 +12,9 @@ ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
 TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
-NO_TEST = ("v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank")
+NO_TEST = (
+    "v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank", "majajhong2015", "freemanziemba2013",
+)  # fmt: skip
 TEST_ALONE = ("nsd_synthetic", "nsd_imagery")
 NSD = tuple(f"{i:02d}" for i in range(1, 9))
 SUBJECTS: dict[str, tuple[str, ...]] = {

@@ -17,6 +17,8 @@ class Dataset(Section):
         "nsd_synthetic",
         "nsd_imagery",
         "v4",
+        "majajhong2015",
+        "freemanziemba2013",
         "haxby",
         "mtl",
         "n170",

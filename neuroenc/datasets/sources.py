@@ -149,6 +149,7 @@ NSD_TERMS = (
     "The Natural Scenes Dataset may be used by those who accepted its terms and conditions "
     "(naturalscenesdataset.org, form): no redistribution, and the paper is cited (Allen et al. 2022)."
 )
+BRAINSCORE = "Brain-Score (`brainscore_vision.load_dataset({!r})` leaves it in ~/.brainio)"
 SOURCES: dict[str, Source] = {
     "nsd": Source(NSD_TERMS, nsd_files, "naturalscenesdataset.org"),
     "nsd_synthetic": Source(NSD_TERMS, nsd_session_files, "naturalscenesdataset.org"),
@@ -166,6 +167,8 @@ SOURCES: dict[str, Source] = {
     "n170": Source("", None, "the repository muse-lsl"),
     "bold5000": Source("", None, "figshare 14456124 (release 2.0) and bold5000-dataset.github.io (pictures)"),
     "treebank": Source("", None, "braintreebank.dev"),
+    "majajhong2015": Source("", None, BRAINSCORE.format("MajajHong2015.public")),
+    "freemanziemba2013": Source("", None, BRAINSCORE.format("FreemanZiemba2013.public")),
     "v4": Source("", None, "doi 10.1038/s41586-026-10150-1"),
 }  # fmt: skip
 
