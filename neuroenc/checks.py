@@ -22,6 +22,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "nsd_synthetic": NSD,
     "nsd_imagery": NSD,
     "mtl": ("all",),
+    "tvsd": ("F", "N"),
     "n170": ("1",),
 }
 """Of datasets whose recordings are all there are"""

@@ -30,6 +30,7 @@ class Dataset(Section):
         "stories",
         "pereira2018",
         "things_meg",
+        "tvsd",
         "glmsingle",
         "custom",
     ]
@@ -41,7 +42,8 @@ class Dataset(Section):
     preparation: Region = Field(
         default="betas_fithrf_GLMdenoise_RR",
         description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0. "
-        "glmsingle: TYPEB, TYPEC or TYPED, else the best that is there.",
+        "glmsingle: TYPEB, TYPEC or TYPED, else the best that is there. tvsd: 'trials' reads time courses, "
+        "else averages.",
     )
     mask: Region = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "

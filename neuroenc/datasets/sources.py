@@ -161,6 +161,9 @@ SOURCES: dict[str, Source] = {
     "things_meg": Source(
         "", things_meg_files, "OpenNeuro ds004212 (MEG), OSF jum2f (pictures, with a password)"
     ),
+    "tvsd": Source(
+        "", None, "gin.g-node.org/paolo_papale/TVSD (`gin`), OSF jum2f (pictures, with a password)"
+    ),
     "stories": Source("", stories_files, "OpenNeuro ds003020 (derivative)"),
     "pereira2018": Source("", None, "evlab.mit.edu, one archive a participant"),
     "mtl": Source("", None, "DANDI:000004"),

@@ -9,6 +9,7 @@ from layouts import (
     algonauts2023,
     bids,
     bold5000,
+    brainscore,
     glmsingle,
     pereira2018,
     stories,
@@ -16,6 +17,7 @@ from layouts import (
     things_fmri,
     things_meg,
     treebank,
+    tvsd,
 )
 from PIL import Image
 
@@ -57,6 +59,10 @@ TREES = {
     "things_fmri": (lambda root, _: things_fmri.build(root), "01", {"mask": "rois"}),
     "treebank": (lambda root, _: treebank.build(root), "3", {"reference": "none"}),
     "things_meg": (lambda root, _: things_meg.build(root), "1", {}),
+    "tvsd": (lambda root, _: tvsd.build(root), "N", {}),
+    "tvsd as trials": (lambda root, _: tvsd.build(root), "N", {"preparation": "trials"}),
+    "majajhong2015": (lambda root, _: brainscore.majaj(root, archive=True), "all", {}),
+    "freemanziemba2013": (lambda root, _: brainscore.freeman(root), "all", {}),
     "mtl": (lambda root, _: units(root), "all", {}),
 }  # fmt: skip
 DAMAGES = {
