@@ -23,6 +23,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "nsd_imagery": NSD,
     "mtl": ("all",),
     "tvsd": ("F", "N"),
+    "things_eeg1": tuple(f"{i:02d}" for i in range(1, 51)),
     "n170": ("1",),
 }
 """Of datasets whose recordings are all there are"""

@@ -31,6 +31,7 @@ class Dataset(Section):
         "pereira2018",
         "things_meg",
         "tvsd",
+        "things_eeg1",
         "glmsingle",
         "custom",
     ]

@@ -141,6 +141,18 @@ def things_meg_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
             yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
 
 
+def things_eeg1_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice
+    """List the continuous recordings of the subjects, and their tables of events."""
+    base = "ds003825/"
+    for s in subjects:
+        for part in (
+            f"derivatives/eeglab/sub-{s}_task-rsvp_continuous.",
+            f"sub-{s}/eeg/sub-{s}_task-rsvp_events.",
+        ):
+            for key in bucket_files(base + part):
+                yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
+
+
 def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
@@ -158,6 +170,9 @@ SOURCES: dict[str, Source] = {
     "algonauts2023": Source("", None, "algonauts.csail.mit.edu, the challenge of 2023 (form)"),
     "things_fmri": Source("", None, "figshare+ 20492835 (betas_csv), OSF jum2f (pictures, with a password)"),
     "things_eeg2": Source("", None, "OSF 3jk45 (EEG), OSF y63gw (pictures, with a password)"),
+    "things_eeg1": Source(
+        "", things_eeg1_files, "OpenNeuro ds003825 (EEG), OSF jum2f (pictures, with a password)"
+    ),
     "things_meg": Source(
         "", things_meg_files, "OpenNeuro ds004212 (MEG), OSF jum2f (pictures, with a password)"
     ),

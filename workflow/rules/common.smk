@@ -265,6 +265,7 @@ FETCHED_DATASETS = (
     "haxby",
     "stories",
     "things_meg",
+    "things_eeg1",
 )
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
