@@ -24,6 +24,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "mtl": ("all",),
     "tvsd": ("F", "N"),
     "things_eeg1": tuple(f"{i:02d}" for i in range(1, 51)),
+    "laion_fmri": ("01", "03", "05", "06", "07"),
     "n170": ("1",),
 }
 """Of datasets whose recordings are all there are"""

@@ -15,6 +15,7 @@ from neuroenc.fetch import BYTES, FetchError, accept, consent, fetch, opened, pa
 from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
+LAION_FMRI_URL = "https://laion-fmri.s3.amazonaws.com"
 OPENNEURO_URL = "https://s3.amazonaws.com/openneuro.org"
 COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
 COCO_HASH = "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3"  # there is no https
@@ -153,6 +154,22 @@ def things_eeg1_files(options: Dataset, subjects: list[str]) -> Iterator[File]: 
                 yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
 
 
+def laion_fmri_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List the tables of pictures, and of the subjects the betas, trials, ceilings and regions."""
+    keys = [f"stimuli/task-images_{end}.csv" for end in ("metadata", "desc-captions")]
+    for s in subjects:
+        base = f"derivatives/glmsingle-tedana/sub-{s}"
+        ends = ("stat-rsquare_desc-R2mean", "desc-Noiseceiling12rep")
+        keys += [f"{base}/sub-{s}_task-images_space-T1w_{end}_statmap.nii.gz" for end in ends]
+        for n in range(1, (options.sessions or 30) + 1):
+            session = f"{base}/ses-{n:02d}/func/sub-{s}_ses-{n:02d}_task-images"
+            keys.append(f"{session}_desc-SingletrialBetas_trials.tsv")
+            keys.append(f"{session}_space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz")
+        keys += [k for k in bucket_files(f"derivatives/rois/sub-{s}/", LAION_FMRI_URL) if "_space-T1w_" in k]
+    for key in keys:
+        yield f"{LAION_FMRI_URL}/{quote(key)}", key
+
+
 def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
@@ -179,6 +196,7 @@ SOURCES: dict[str, Source] = {
     "tvsd": Source(
         "", None, "gin.g-node.org/paolo_papale/TVSD (`gin`), OSF jum2f (pictures, with a password)"
     ),
+    "laion_fmri": Source("", laion_fmri_files, "laion-fmri.hebartlab.com (pictures: /request)"),
     "stories": Source("", stories_files, "OpenNeuro ds003020 (derivative)"),
     "pereira2018": Source("", None, "evlab.mit.edu, one archive a participant"),
     "mtl": Source("", None, "DANDI:000004"),

@@ -151,6 +151,34 @@ def test_sessions_beside_nsd_are_fetched_and_load(tree, tmp_path, monkeypatch):
     assert nsd_imagery.load_stimuli(wanted, ["01"]).sizes["stimulus"] == 12
 
 
+def test_regions_are_listed_and_the_rest_of_laion_fmri_is_known_by_name(tmp_path, monkeypatch):
+    from layouts import laion_fmri as layout
+
+    from neuroenc.datasets import laion_fmri
+
+    layout.build(tmp_path / "tree")
+    surface = (
+        tmp_path / "tree/derivatives/rois/sub-01/face/sub-01_hemi-L_space-fsnative_label-FFA-1_mask.label"
+    )
+    surface.write_text("0")
+    files = {
+        f"bucket/{p.relative_to(tmp_path / 'tree')}": p.read_bytes()
+        for p in (tmp_path / "tree").rglob("*") if p.is_file()
+    }  # fmt: skip
+
+    def listing(query):
+        keys = sorted(k.removeprefix("bucket/") for k in files if k.startswith(f"bucket/{query['prefix']}"))
+        return f"<L>{''.join(f'<Contents><Key>{k}</Key></Contents>' for k in keys)}</L>".encode()
+
+    wanted = Dataset(name="laion_fmri", root=str(tmp_path / "mine"), mask="rois", sessions=1)
+    with serve(files | {"bucket": listing}) as server:
+        monkeypatch.setattr(sources, "LAION_FMRI_URL", f"{server.url}/bucket")
+        fetched = sources.fetch_dataset(wanted, ["01"])
+    assert len(fetched) == 9 and not any("fsnative" in p or p.endswith(".h5") for p in fetched)
+    assert laion_fmri.load_responses(wanted, "01").sizes["presentation"] == 19
+    assert laion_fmri.load_stimuli(wanted, ["01"]).attrs["pixels"] == "not distributed"
+
+
 def test_what_openneuro_lists_is_fetched_and_loads(bucket, tmp_path):
     from neuroenc.datasets import stories
 

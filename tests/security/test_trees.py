@@ -11,6 +11,7 @@ from layouts import (
     bold5000,
     brainscore,
     glmsingle,
+    laion_fmri,
     pereira2018,
     stories,
     things_eeg1,
@@ -54,6 +55,7 @@ TREES = {
     "glmsingle as HDF5": (
         lambda root, _: glmsingle.build(root, hdf5=True, events=True, table=False), "01", {"mask": "brain"}
     ),
+    "laion_fmri": (lambda root, _: laion_fmri.build(root), "01", {"mask": "rois"}),
     "pereira2018": (lambda root, _: pereira2018.build(root), "P01", {"mask": "brain"}),
     "stories": (lambda root, _: stories.build(root), "UTS01", {}),
     "things_eeg1": (lambda root, _: things_eeg1.build(root), "01", {}),

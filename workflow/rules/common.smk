@@ -266,6 +266,7 @@ FETCHED_DATASETS = (
     "stories",
     "things_meg",
     "things_eeg1",
+    "laion_fmri",
 )
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
