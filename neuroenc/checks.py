@@ -16,6 +16,9 @@ NO_TEST = (
     "v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank", "majajhong2015", "freemanziemba2013",
 )  # fmt: skip
 TEST_ALONE = ("nsd_synthetic", "nsd_imagery")
+MOSAIC = {
+    "NSD": 8, "BOLD5000": 4, "BMD": 10, "GOD": 5, "deeprecon": 3, "HAD": 30, "NOD": 30, "THINGS": 3,
+}  # fmt: skip
 NSD = tuple(f"{i:02d}" for i in range(1, 9))
 SUBJECTS: dict[str, tuple[str, ...]] = {
     "nsd": NSD,
@@ -25,6 +28,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "tvsd": ("F", "N"),
     "things_eeg1": tuple(f"{i:02d}" for i in range(1, 51)),
     "laion_fmri": ("01", "03", "05", "06", "07"),
+    "mosaic": tuple(f"{name}{i + 1:02d}" for name, n in MOSAIC.items() for i in range(n)),
     "n170": ("1",),
 }
 """Of datasets whose recordings are all there are"""

@@ -33,6 +33,7 @@ class Dataset(Section):
         "tvsd",
         "things_eeg1",
         "laion_fmri",
+        "mosaic",
         "glmsingle",
         "custom",
     ]

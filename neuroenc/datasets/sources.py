@@ -16,6 +16,12 @@ from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
 LAION_FMRI_URL = "https://laion-fmri.s3.amazonaws.com"
+MOSAIC_URL = "https://mosaicfmri.s3.amazonaws.com/fMRIPrepv23_2_0/task_fMRI/betas/GLMsinglev1_2"
+MOSAIC_FOLDERS = {
+    "NSD": "NaturalScenesDataset", "BOLD5000": "BOLD5000", "BMD": "BOLDMomentsDataset",
+    "GOD": "GenericObjectDecoding", "deeprecon": "deeprecon", "HAD": "HumanActionsDataset",
+    "NOD": "NaturalObjectDataset", "THINGS": "THINGS",
+}  # fmt: skip
 OPENNEURO_URL = "https://s3.amazonaws.com/openneuro.org"
 COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
 COCO_HASH = "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3"  # there is no https
@@ -170,6 +176,16 @@ def laion_fmri_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
         yield f"{LAION_FMRI_URL}/{quote(key)}", key
 
 
+def mosaic_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice of files
+    """List the file of each person."""
+    for subject in subjects:
+        name, number = subject[:-2], subject[-2:]
+        if name not in MOSAIC_FOLDERS or not number.isdigit():
+            raise invalid("subject", subject, [f"{name}01" for name in MOSAIC_FOLDERS])
+        file = f"sub-{number}_{name}.hdf5"
+        yield f"{MOSAIC_URL}/{MOSAIC_FOLDERS[name]}/{file}", file
+
+
 def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
@@ -197,6 +213,7 @@ SOURCES: dict[str, Source] = {
         "", None, "gin.g-node.org/paolo_papale/TVSD (`gin`), OSF jum2f (pictures, with a password)"
     ),
     "laion_fmri": Source("", laion_fmri_files, "laion-fmri.hebartlab.com (pictures: /request)"),
+    "mosaic": Source("", mosaic_files, "mosaicfmri.s3.amazonaws.com; pictures from each publisher"),
     "stories": Source("", stories_files, "OpenNeuro ds003020 (derivative)"),
     "pereira2018": Source("", None, "evlab.mit.edu, one archive a participant"),
     "mtl": Source("", None, "DANDI:000004"),

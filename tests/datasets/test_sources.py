@@ -179,6 +179,14 @@ def test_regions_are_listed_and_the_rest_of_laion_fmri_is_known_by_name(tmp_path
     assert laion_fmri.load_stimuli(wanted, ["01"]).attrs["pixels"] == "not distributed"
 
 
+def test_files_of_mosaic_are_known_by_the_name_of_the_subject(tmp_path):
+    options = Dataset(name="mosaic", root=str(tmp_path))
+    (found,) = sources.mosaic_files(options, ["BOLD500004"])
+    assert found == (f"{sources.MOSAIC_URL}/BOLD5000/sub-04_BOLD5000.hdf5", "sub-04_BOLD5000.hdf5")
+    with pytest.raises(InputError, match="'subject': '04'"):
+        list(sources.mosaic_files(options, ["04"]))
+
+
 def test_what_openneuro_lists_is_fetched_and_loads(bucket, tmp_path):
     from neuroenc.datasets import stories
 

@@ -12,6 +12,7 @@ from layouts import (
     brainscore,
     glmsingle,
     laion_fmri,
+    mosaic,
     pereira2018,
     stories,
     things_eeg1,
@@ -56,6 +57,7 @@ TREES = {
         lambda root, _: glmsingle.build(root, hdf5=True, events=True, table=False), "01", {"mask": "brain"}
     ),
     "laion_fmri": (lambda root, _: laion_fmri.build(root), "01", {"mask": "rois"}),
+    "mosaic": (lambda root, _: mosaic.build(root), "NSD01", {"mask": "cortex"}),
     "pereira2018": (lambda root, _: pereira2018.build(root), "P01", {"mask": "brain"}),
     "stories": (lambda root, _: stories.build(root), "UTS01", {}),
     "things_eeg1": (lambda root, _: things_eeg1.build(root), "01", {}),

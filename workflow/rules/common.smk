@@ -267,6 +267,7 @@ FETCHED_DATASETS = (
     "things_meg",
     "things_eeg1",
     "laion_fmri",
+    "mosaic",
 )
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
