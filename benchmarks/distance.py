@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from neuroenc import splits
-from neuroenc.arrays import average_repeats, load, positions, regions, save
+from neuroenc.arrays import average_repeats, load, positions, regions
 from neuroenc.config import Dataset, Ridge, Split, load_config
 from neuroenc.datasets import module
 from neuroenc.encoders import encode
@@ -91,7 +91,7 @@ def v4(folder: Path) -> list[dict[str, Any]]:
 
 
 def simulation() -> list[dict[str, Any]]:
-    """The first simulated subject; areas of a kind together."""
+    """Study the first simulated subject; areas of a kind together."""
     responses = load(DEMO / "sub-01/sub-01_responses.nc", "responses").load()
     masks = regions(responses)
     kinds = {f"roi_{k}": ("neuroid", np.any([masks[a] for a in areas], 0)) for k, areas in KINDS.items()}

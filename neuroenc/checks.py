@@ -12,10 +12,25 @@ ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
 TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
-NO_TEST = ("v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank")
-SUBJECTS: dict[str, tuple[str, ...]] = {
-    "nsd": tuple(f"{i:02d}" for i in range(1, 9)), "mtl": ("all",), "n170": ("1",),
+NO_TEST = (
+    "v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank", "majajhong2015", "freemanziemba2013",
+)  # fmt: skip
+TEST_ALONE = ("nsd_synthetic", "nsd_imagery")
+MOSAIC = {
+    "NSD": 8, "BOLD5000": 4, "BMD": 10, "GOD": 5, "deeprecon": 3, "HAD": 30, "NOD": 30, "THINGS": 3,
 }  # fmt: skip
+NSD = tuple(f"{i:02d}" for i in range(1, 9))
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    "nsd": NSD,
+    "nsd_synthetic": NSD,
+    "nsd_imagery": NSD,
+    "mtl": ("all",),
+    "tvsd": ("F", "N"),
+    "things_eeg1": tuple(f"{i:02d}" for i in range(1, 51)),
+    "laion_fmri": ("01", "03", "05", "06", "07"),
+    "mosaic": tuple(f"{name}{i + 1:02d}" for name, n in MOSAIC.items() for i in range(n)),
+    "n170": ("1",),
+}
 """Of datasets whose recordings are all there are"""
 
 
@@ -55,6 +70,11 @@ def _dataset(config: Config) -> None:
         raise InputError(
             f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} names no test stimuli. Use "
             "'stimulus' or 'group'."
+        )
+    if config.split.kind == "dataset" and name in TEST_ALONE:
+        raise InputError(
+            f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} is a test set of encoders "
+            "fitted to nsd (docs/datasets.md). Use 'kfold' to fit one to it alone."
         )
     if config.figures.surface and name != "nsd":
         raise InputError(

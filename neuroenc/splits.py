@@ -118,8 +118,9 @@ def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:
     if options.kind == "dataset":
         test = stimuli["split"].values == "test"
         if not test.any() or test.all():
+            lacking = "test" if not test.any() else "training"
             raise InputError(
-                f"The dataset {stimuli.attrs['dataset']!r} names no test stimuli. Use split.kind "
+                f"The dataset {stimuli.attrs['dataset']!r} names no {lacking} stimuli. Use split.kind "
                 "'stimulus' or 'group'."
             )
         return [np.flatnonzero(test)]

@@ -88,7 +88,8 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "n170": "data/eeg_n170", "custom": "my-experiment", "things_eeg2": "things_eeg2", "treebank": "braintreebank", "bold5000": "bold5000", "things_fmri": "things_fmri",
                   "algonauts2023": "algonauts_2023_challenge_data", "stories": "data/stories",
                   "things_meg": "things_meg", "pereira": "pereira2018", "nsd": "nsd",
-                  "glmsingle": "glmsingle", "shipped": None}  # fmt: skip
+                  "glmsingle": "glmsingle", "tvsd": "TVSD", "things_eeg1": "things_eeg1", "laion_fmri": "laion-fmri", "mosaic": "mosaic", "majajhong2015": "brainio", "freemanziemba2013": "brainio",
+                  "shipped": None}  # fmt: skip
 
 
 def test_every_configuration_is_tried():

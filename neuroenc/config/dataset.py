@@ -36,7 +36,11 @@ class Dataset(Section):
 
     name: Literal[
         "nsd",
+        "nsd_synthetic",
+        "nsd_imagery",
         "v4",
+        "majajhong2015",
+        "freemanziemba2013",
         "haxby",
         "mtl",
         "n170",
@@ -48,6 +52,10 @@ class Dataset(Section):
         "stories",
         "pereira2018",
         "things_meg",
+        "tvsd",
+        "things_eeg1",
+        "laion_fmri",
+        "mosaic",
         "glmsingle",
         "custom",
     ]
@@ -59,16 +67,17 @@ class Dataset(Section):
     preparation: Region = Field(
         default="betas_fithrf_GLMdenoise_RR",
         description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0. "
-        "glmsingle: TYPEB, TYPEC or TYPED, else the best that is there.",
+        "glmsingle: TYPEB, TYPEC or TYPED, else the best that is there. tvsd: 'trials' reads time courses, "
+        "else averages.",
     )
     mask: Region = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "
-        "all voxels with data. haxby: 'mask' or one of its masks. bold5000: 'rois' or 'brain'. glmsingle: "
-        "'brain' or a NIfTI beside the betas, by its name."
+        "all voxels with data. haxby: 'mask' or one of its masks. bold5000, laion_fmri: 'rois' or 'brain'. "
+        "glmsingle: 'brain' or a NIfTI beside the betas, by its name."
     )  # fmt: skip
     regions: list[Region] = Field(
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>. "
-        "glmsingle: masks beside the betas."
+        "glmsingle: masks beside the betas. laion_fmri: regions or categories of them; none: all."
     )  # fmt: skip
     atlas: Annotated[str, AfterValidator(_atlas)] | None = Field(
         default=None, description="A parcellation whose labels become the coordinate `parcel`: schaefer-400, "
@@ -83,11 +92,21 @@ class Dataset(Section):
         default=None, description="'parcel': a neuroid is the mean of a parcel of `atlas`."
     )
     sessions: int | None = Field(
-        default=None, ge=1, description="nsd, treebank, glmsingle: read the first so many; null: all."
+        default=None,
+        ge=1,
+        description="nsd, treebank, glmsingle, laion_fmri: read the first so many; null: all.",
     )
     events: Literal["words", "sentences", "scenes"] = Field(
         default="words", description="treebank: what is a stimulus."
     )
+    task: Literal["vision", "imagery", "vision_concepts", "imagery_concepts"] = Field(
+        default="vision", description="nsd_imagery: targets that are seen or imagined; of concepts there is "
+        "a word and no picture."
+    )  # fmt: skip
+    partition: str = Field(
+        default="ood", pattern="^(ood|(shared|sub-[0-9]{2})/[a-z0-9_]+)$", description="laion_fmri: which of "
+        "its splits is the dataset's: 'ood', or 'shared/tau', 'sub-01/cluster_k5_0', …, read from `splits`."
+    )  # fmt: skip
     reference: Literal["none", "bipolar", "laplacian"] = Field(
         default="laplacian", description="treebank: an electrode less its neighbours on the shank."
     )

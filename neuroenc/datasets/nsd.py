@@ -152,7 +152,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         A file is missing, cut short, of another type, grid or order of axes.
     """
     root = root_of(options)
-    reader = _reader(root, subject, options)
+    reader = open_reader(root, subject, options)
     mask = reader.mask(options.mask)
     sessions = reader.sessions()[: options.sessions]
     nsd_id, test = _trials(root, subject, sessions)
@@ -170,7 +170,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         },
         neuroid=reader.coordinates(mask)
         | {"subject": np.full(int(mask.sum()), subject), "ncsnr": reader.ncsnr(mask)}
-        | _regions(reader, options.regions, mask),
+        | regions_of(reader, options.regions, mask),
         attrs={
             "dataset": _record(root)["name"], "space": options.space,
             "units": "z-score within session of percent signal change",
@@ -183,7 +183,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     return dataset
 
 
-def _reader(root: Path, subject: str, options: Dataset) -> Volume | Surface:
+def open_reader(root: Path, subject: str, options: Dataset) -> Volume | Surface:
     """Open the space that is asked for, in the preparation that is asked for."""
     if options.space not in ("func1pt8mm", "fsaverage"):
         raise invalid("dataset.space", options.space, ("func1pt8mm", "fsaverage"))
@@ -222,11 +222,11 @@ def _betas(
             raise InputError(f"{paths[0]} holds {len(found)} trials, expected {n_trials}.")
         source |= {path.name: sha256(path) for path in paths}
         rows = slice(i * n_trials, (i + 1) * n_trials)
-        values[rows] = _zscore(found, training[rows])
+        values[rows] = zscore(found, training[rows])
     return values, source
 
 
-def _regions(
+def regions_of(
     reader: Volume | Surface, atlases: list[str], mask: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.bool_]]:
     """Return which neuroids lie in each region of the atlases, of those regions that hold any."""
@@ -244,15 +244,11 @@ def _regions(
 
 def _design(root: Path, subject: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Read, all from 0: the place of each trial in the subject's list, that list, the shared pictures."""
-    path = existing(root / EXPERIMENT / "nsd_expdesign.mat")
-    try:
-        found = scipy.io.loadmat(path)
-        order, every, shared = (
-            np.asarray(found[k], np.int64) - 1 for k in ("masterordering", "subjectim", "sharedix")
-        )
-        order, picture, shared = order.ravel(), every[int(subject) - 1].ravel(), shared.ravel()
-    except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
-        raise InputError(f"Cannot read the design in {path}: {reason(error)}. Fetch it again.") from None
+    path = root / EXPERIMENT / "nsd_expdesign.mat"
+    order, every, shared = (v - 1 for v in read_matlab(path, "masterordering", "subjectim", "sharedix"))
+    if every.ndim != 2 or int(subject) > len(every):
+        raise InputError(f"{path} lists pictures of shape {every.shape}, expected a row for each subject.")
+    order, picture, shared = order.ravel(), every[int(subject) - 1], shared.ravel()
     if min(order.min(), picture.min(), shared.min()) < 0 or order.max() >= len(picture):
         raise InputError(
             f"{path} counts trials or pictures from below 1, or beyond its list. Fetch it again."
@@ -260,7 +256,27 @@ def _design(root: Path, subject: str) -> tuple[NDArray[np.int64], NDArray[np.int
     return order, picture, shared
 
 
-def _zscore(values: NDArray[np.float32], training: NDArray[np.bool_]) -> NDArray[np.float64]:
+def read_matlab(path: Path, *names: str) -> list[NDArray[np.int64]]:
+    """Read arrays of whole numbers of a MATLAB file (version 5).
+
+    Raises
+    ------
+    InputError
+        It is missing, broken, or lacks one of them.
+    """
+    try:
+        found = scipy.io.loadmat(existing(path), variable_names=names)
+        arrays = [np.asarray(found[k]) for k in names]
+        if not all(a.size and np.isfinite(a).all() for a in arrays):
+            raise ValueError(f"{', '.join(names)}: a number is missing")
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
+        raise InputError(f"Cannot read the design in {path}: {reason(error)}. Fetch it again.") from None
+    return [a.astype(np.int64) for a in arrays]
+
+
+def zscore(values: NDArray[np.float32], training: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Scale a session by its training trials; a voxel that never changes becomes NaN."""
     base = values[training].astype(np.float64)
     spread = base.std(0)

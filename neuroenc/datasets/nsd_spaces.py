@@ -64,9 +64,15 @@ class Volume:
 
     def betas(self, session: int, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], list[Path]]:
         """Read a session in percent signal change, (n_trials, n_neuroids), and say from which files."""
-        path = self.folder / f"betas_session{session:02d}.hdf5"
+        return self.read(self.folder, f"betas_session{session:02d}", mask)
+
+    def read(
+        self, folder: Path, name: str, mask: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], list[Path]]:
+        """Read the betas of one file, by its name without the ending, as `betas` does."""
+        path = folder / f"{name}.hdf5"
         if not path.exists():
-            path = self.folder / f"betas_session{session:02d}.nii.gz"
+            path = folder / f"{name}.nii.gz"
             image = read_image(path)
             check_int16(image.get_data_dtype(), path)
             if image.shape[:3] != self.shape:
@@ -174,9 +180,15 @@ class Surface:
 
     def betas(self, session: int, mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], list[Path]]:
         """Read a session in percent signal change, (n_trials, n_neuroids), and say from which files."""
+        return self.read(self.folder, f"betas_session{session:02d}", mask)
+
+    def read(
+        self, folder: Path, name: str, mask: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], list[Path]]:
+        """Read the betas of both hemispheres, by the name of the file without hemisphere and ending."""
         parts, paths = [], []
         for side in ("lh", "rh"):
-            path = existing(self.folder / f"{side}.betas_session{session:02d}.mgh")
+            path = existing(folder / f"{side}.{name}.mgh")
             image = read_image(path)
             if image.get_data_dtype().kind != "f":
                 raise InputError(
@@ -184,6 +196,10 @@ class Surface:
                     "percent already."
                 )
             values = read_values(image).astype(np.float32)
+            if len(values) != len(self.reference[side]):
+                raise InputError(
+                    f"{path} has {len(values)} vertices, ncsnr {len(self.reference[side])}: another mesh."
+                )
             parts.append(values.reshape(values.shape[0], -1))
             paths.append(path)
         return np.ascontiguousarray(np.concatenate(parts)[mask].T), paths

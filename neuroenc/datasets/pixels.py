@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import unicodedata
 import warnings
 import zipfile
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -29,9 +31,11 @@ from neuroenc.hdf5 import numbers, open_hdf5
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
-BACKGROUND = (255, 255, 255)  # behind what is transparent
+BACKGROUND = 255  # white, behind what is transparent
 LARGEST = 89_478_485  # pixels of one picture, Pillow's own limit against headers that lie
 PHOTOMETRIC, SAMPLE_FORMAT, BITS = 262, 339, 258  # tags of TIFF
+LIGHT = np.round(255 * np.sqrt(np.arange(256) / 255)).astype(np.uint8)  # of linear light
+STACK = re.compile(r"\.(hdf5|h5)#[^#/]+$")  # pictures.hdf5#dataset
 
 
 def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.5) -> list[NDArray[np.uint8]]:
@@ -41,8 +45,12 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
     ----------
     stimuli : Dataset
         `attrs["pixels"]` is `file.hdf5#dataset`, indexed by `pixel_index`, or a folder to which
-        the coordinate `file` is relative; `pictures.zip/a.jpg` means a member of a zip there. Of a film the
-        coordinates `onset` and `duration` (s) say which part a stimulus is; without them it is all of it.
+        the coordinate `file` is relative; `pictures.zip/a.jpg` means a member of a zip there,
+        `pictures.hdf5#dataset` the picture number `pixel_index` of an HDF5 there. Of a film the coordinates
+        `onset` and `duration` (s) say which part a stimulus is; without them it is all of it.
+        `attrs["linear_light"]` 1 says that pixels are in proportion to the light of the screen, 0 to 255:
+        they become 255 √(v/255). `attrs["central_square"]` 1 keeps the square in the middle.
+        `attrs["background"]` is the grey behind what is transparent in encoded pictures of an HDF5.
     rows : int array of shape (n,)
         Rows of the table.
     moment : float
@@ -68,29 +76,72 @@ def read_pixels(stimuli: xr.Dataset, rows: NDArray[np.int64], moment: float = 0.
         )
     path = existing(place, made_by="The stimulus set names where the pictures are; were they moved?")
     if key:
-        index = stimuli["pixel_index"].values[rows]
-        once, where = np.unique(index, return_inverse=True)  # HDF5 reads in order, and nothing twice
-        with _stack(path, key) as pictures:
-            if len(once) and not 0 <= once[0] <= once[-1] < len(pictures):
-                raise InputError(
-                    f"{path}#{key} has {len(pictures)} pictures, the stimuli ask for number "
-                    f"{once[-1] if once[0] >= 0 else once[0]} (from 0). Is it the file of these stimuli?"
-                )
-            block = pictures[once]
-        if block.ndim == 3 or block.shape[3] == 1:
-            block = np.repeat(block.reshape(*block.shape[:3], 1), 3, axis=3)
-        return [block[i] for i in where]
-    return [
-        _frame(stimuli, int(row), path / str(name), moment)
-        if str(name).lower().endswith(ENDINGS) else _decode(path, str(name))
-        for row, name in zip(rows, stimuli["file"].values[rows], strict=True)
-    ]  # fmt: skip
+        behind = int(stimuli.attrs.get("background", BACKGROUND))
+        found = _from_stack(path, key, stimuli["pixel_index"].values[rows], behind)
+    else:
+        found = _from_folder(stimuli, path, rows, moment)
+    if stimuli.attrs.get("central_square"):
+        found = [_central_square(picture) for picture in found]
+    return [LIGHT[picture] for picture in found] if stimuli.attrs.get("linear_light") else found
+
+
+def _from_stack(
+    path: Path, key: str, index: NDArray[np.int64], behind: int = BACKGROUND
+) -> list[NDArray[np.uint8]]:
+    once, where = np.unique(index, return_inverse=True)  # HDF5 reads in order, and nothing twice
+    with _stack(path, key) as pictures:
+        if len(once) and not 0 <= once[0] <= once[-1] < len(pictures):
+            raise InputError(
+                f"{path}#{key} has {len(pictures)} pictures, the stimuli ask for number "
+                f"{once[-1] if once[0] >= 0 else once[0]} (from 0). Is it the file of these stimuli?"
+            )
+        block = pictures[once]
+    if block.ndim == 1:
+        decoded = [
+            decode(data.tobytes(), f"{path}#{key} {i}", behind) for i, data in zip(once, block, strict=True)
+        ]
+        return [decoded[i] for i in where]
+    if block.ndim == 3 or block.shape[3] == 1:
+        block = np.repeat(block.reshape(*block.shape[:3], 1), 3, axis=3)
+    return [block[i] for i in where]
+
+
+def _from_folder(
+    stimuli: xr.Dataset, path: Path, rows: NDArray[np.int64], moment: float
+) -> list[NDArray[np.uint8]]:
+    names = stimuli["file"].values[rows].astype(str)
+    found: dict[int, NDArray[np.uint8]] = {}
+    for name in np.unique(names):
+        here = np.flatnonzero(names == name)
+        if STACK.search(name) and not (path / name).exists():
+            file, _, key = name.rpartition("#")
+            index = stimuli["pixel_index"].values[rows[here]]
+            found |= dict(zip(here.tolist(), _from_stack(path / file, key, index), strict=True))
+            continue
+        for i in here.tolist():
+            film = name.lower().endswith(ENDINGS)
+            found[i] = (
+                _frame(stimuli, int(rows[i]), path / name, moment) if film else _decode(path, str(name))
+            )
+    return [found[i] for i in range(len(rows))]
+
+
+def _central_square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
 
 
 @contextmanager
 def _stack(path: Path, key: str) -> Iterator[Any]:
-    """Open pictures of an HDF5: uint8 of shape (n, height, width[, 1 or 3])."""
+    """Open pictures of an HDF5: uint8 of shape (n, height, width[, 1 or 3]), or the bytes of n files."""
     with open_hdf5(path) as file:
+        encoded = file.get(key)
+        flat = isinstance(encoded, h5py.Dataset) and len(encoded.shape) == 1
+        if flat and h5py.check_vlen_dtype(encoded.dtype) == np.uint8:
+            yield encoded
+            return
         found = numbers(file, key)
         shape = found.shape
         grey = len(shape) == 3 and shape[2] > 4  # else it is one picture, channels last
@@ -162,13 +213,13 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
 
 
-def decode(data: bytes, name: str) -> NDArray[np.uint8]:
+def decode(data: bytes, name: str, behind: int = BACKGROUND) -> NDArray[np.uint8]:
     """Decode a picture of any usual kind to 8-bit RGB.
 
-    What is transparent is put before white. 16 bits of grey become 255 v / 65535, rounded; of colours the
-    upper byte is kept. Colours are taken as they are stored: embedded colour profiles are not applied, and
-    CMYK becomes (255 - C)(255 - K) / 255. The orientation that a camera notes in EXIF is not applied, as the
-    loaders of torchvision, timm and open_clip do not. docs/conventions.md says why.
+    What is transparent is put before white, or the grey `behind`. 16 bits of grey become 255 v / 65535,
+    rounded; of colours the upper byte is kept. Colours are taken as they are stored: embedded colour profiles
+    are not applied, and CMYK becomes (255 - C)(255 - K) / 255. The orientation that a camera notes in EXIF is
+    not applied, as the loaders of torchvision, timm and open_clip do not. docs/conventions.md says why.
 
     Parameters
     ----------
@@ -176,6 +227,8 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
         Of the file.
     name : str
         For messages.
+    behind : int
+        From 0 to 255.
 
     Returns
     -------
@@ -193,7 +246,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
                 "ignore"
             )  # of pictures that are refused below, or of EXIF, which is not read
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return rgb(image)
+                return rgb(image, behind)
     except UnidentifiedImageError:
         why = f"it is none of {', '.join(FORMATS)}" if data else "it is empty"
     except Image.DecompressionBombError:
@@ -205,7 +258,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     )
 
 
-def rgb(image: Image.Image) -> NDArray[np.uint8]:
+def rgb(image: Image.Image, behind: int = BACKGROUND) -> NDArray[np.uint8]:
     """Bring an opened picture to RGB, as `decode` does; errors say why not."""
     if image.width * image.height > LARGEST:
         raise InputError(f"its header states more than {LARGEST:,} pixels")
@@ -233,8 +286,8 @@ def rgb(image: Image.Image) -> NDArray[np.uint8]:
     ):
         raise InputError(f"it has a transparent colour and other than 8 bits ({stored})")
     plain = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
-    behind = Image.new("RGBA", plain.size, (*BACKGROUND, 255))
-    return np.asarray(Image.alpha_composite(behind, plain).convert("RGB"))
+    ground = Image.new("RGBA", plain.size, (behind, behind, behind, 255))
+    return np.asarray(Image.alpha_composite(ground, plain).convert("RGB"))
 
 
 def _scaled(image: Image.Image, tags: Any) -> NDArray[np.uint8]:
@@ -378,6 +431,8 @@ def _contents(stimuli: xr.Dataset) -> list[str]:
     out = []
     for row in tqdm(range(n), "pictures looked at", disable=None, delay=2):
         name = str(files[row])
+        if STACK.search(name):
+            name += f" {stimuli['pixel_index'].values[row]}"
         if name.lower().endswith(ENDINGS):
             when = [float(stimuli[k].values[row]) for k in ("onset", "duration") if k in stimuli.coords]
             out.append(f"{name} {when}")

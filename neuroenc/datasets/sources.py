@@ -16,6 +16,13 @@ from neuroenc.fetch import BYTES, FetchError, accept, consent, fetch, opened, pa
 from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
+LAION_FMRI_URL = "https://laion-fmri.s3.amazonaws.com"
+MOSAIC_URL = "https://mosaicfmri.s3.amazonaws.com/fMRIPrepv23_2_0/task_fMRI/betas/GLMsinglev1_2"
+MOSAIC_FOLDERS = {
+    "NSD": "NaturalScenesDataset", "BOLD5000": "BOLD5000", "BMD": "BOLDMomentsDataset",
+    "GOD": "GenericObjectDecoding", "deeprecon": "deeprecon", "HAD": "HumanActionsDataset",
+    "NOD": "NaturalObjectDataset", "THINGS": "THINGS",
+}  # fmt: skip
 OPENNEURO_URL = "https://s3.amazonaws.com/openneuro.org"
 COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
 COCO_HASH = "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3"  # there is no https
@@ -66,8 +73,32 @@ def nsd_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
                 yield from _nsd(f"nsddata/freesurfer/subj{subject}/label/{atlas}.mgz.ctab")
 
 
-def openneuro_files(prefix: str) -> Iterator[str]:
-    """List the keys of OpenNeuro's public bucket that begin so.
+def nsd_session_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List what the loaders of NSD-synthetic and NSD-imagery read beside the masks and regions of `nsd`."""
+    experiment = options.name.replace("_", "")
+    prefixes = [f"nsddata/experiments/{experiment}/"]
+    if experiment == "nsdsynthetic":
+        prefixes.append("nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5")
+    for subject in subjects:
+        for url, path in nsd_files(options, [subject]):
+            if "betas_session" not in path and "/nsd/" not in path:
+                yield url, path
+        folder = f"nsddata_betas/ppdata/subj{subject}/{options.space}/{experiment}{options.preparation}"
+        for side in ("lh.", "rh.") if options.space == "fsaverage" else ("",):
+            yield from _nsd(f"{folder}/{side}betas_{experiment}.{'mgh' if side else 'hdf5'}")
+        if experiment == "nsdsynthetic":
+            yield from _nsd(
+                f"nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_colorstimuli_subj{subject}.hdf5"
+            )
+        else:
+            prefixes.append(f"nsddata/bdata/nsdimagery/nsdimagery_subj{subject}_")
+    for prefix in prefixes:
+        for key in bucket_files(prefix, NSD_URL):
+            yield f"{NSD_URL}/{quote(key)}", key
+
+
+def bucket_files(prefix: str, bucket: str = "") -> Iterator[str]:
+    """List the keys of a public bucket (OpenNeuro's) that begin so.
 
     Raises
     ------
@@ -76,38 +107,34 @@ def openneuro_files(prefix: str) -> Iterator[str]:
     """
     import requests
 
-    n = 0
+    n, bucket = 0, bucket or OPENNEURO_URL
     more: dict[str, str] = {}
     while True:
         try:
-            found = ElementTree.fromstring(page(OPENNEURO_URL, {"list-type": "2", "prefix": prefix, **more}))
+            found = ElementTree.fromstring(page(bucket, {"list-type": "2", "prefix": prefix, **more}))
         except (requests.RequestException, ElementTree.ParseError) as error:
-            raise FetchError(
-                f"Cannot list {prefix} at {OPENNEURO_URL}: {str(error).splitlines()[0]}."
-            ) from None
+            raise FetchError(f"Cannot list {prefix} at {bucket}: {str(error).splitlines()[0]}.") from None
         keys = [e.text or "" for e in found.iter() if e.tag.rpartition("}")[2] == "Key"]
         n += len(keys)
         astray = [k for k in keys if not k.startswith(prefix)]
         if astray:
-            raise FetchError(
-                f"{OPENNEURO_URL} lists {astray[0][:200]!r} under {prefix}. Nothing was fetched."
-            )
+            raise FetchError(f"{bucket} lists {astray[0][:200]!r} under {prefix}. Nothing was fetched.")
         yield from (k for k in keys if not k.endswith("/"))
         token = [e.text for e in found.iter() if e.tag.rpartition("}")[2] == "NextContinuationToken"]
         if not token:
             break
         if not keys or token[0] == more.get("continuation-token") or n > LISTED:
-            raise FetchError(f"{OPENNEURO_URL} lists {prefix} without end. Try again later.")
+            raise FetchError(f"{bucket} lists {prefix} without end. Try again later.")
         more = {"continuation-token": str(token[0])}
     if not n:
-        raise FetchError(f"OpenNeuro has nothing under {prefix!r}. Is the subject spelt as there?")
+        raise FetchError(f"{bucket} has nothing under {prefix!r}. Is the subject spelt as there?")
 
 
 def stories_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice of files
     """List the responses of the subjects and the words of all stories."""
     base = "ds003020/derivative/"
     for part in (*(f"preprocessed_data/{s}/" for s in subjects), "TextGrids/"):
-        for key in openneuro_files(base + part):
+        for key in bucket_files(base + part):
             yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
 
 
@@ -116,35 +143,86 @@ def things_meg_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
     base = "ds004212/"
     for subject in subjects:
         for session in range(1, (options.sessions or 12) + 1):
-            for key in openneuro_files(f"{base}sub-BIGMEG{subject}/ses-{session:02d}/meg/"):
+            for key in bucket_files(f"{base}sub-BIGMEG{subject}/ses-{session:02d}/meg/"):
                 yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
-        for key in openneuro_files(f"{base}sourcedata/sample_attributes_P{subject}"):
+        for key in bucket_files(f"{base}sourcedata/sample_attributes_P{subject}"):
             yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
+
+
+def things_eeg1_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice
+    """List the continuous recordings of the subjects, and their tables of events."""
+    base = "ds003825/"
+    for s in subjects:
+        for part in (
+            f"derivatives/eeglab/sub-{s}_task-rsvp_continuous.",
+            f"sub-{s}/eeg/sub-{s}_task-rsvp_events.",
+        ):
+            for key in bucket_files(base + part):
+                yield f"{OPENNEURO_URL}/{quote(key)}", key.removeprefix(base)
+
+
+def laion_fmri_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List the tables of pictures, and of the subjects the betas, trials, ceilings and regions."""
+    keys = [f"stimuli/task-images_{end}.csv" for end in ("metadata", "desc-captions")]
+    for s in subjects:
+        base = f"derivatives/glmsingle-tedana/sub-{s}"
+        ends = ("stat-rsquare_desc-R2mean", "desc-Noiseceiling12rep")
+        keys += [f"{base}/sub-{s}_task-images_space-T1w_{end}_statmap.nii.gz" for end in ends]
+        for n in range(1, (options.sessions or 30) + 1):
+            session = f"{base}/ses-{n:02d}/func/sub-{s}_ses-{n:02d}_task-images"
+            keys.append(f"{session}_desc-SingletrialBetas_trials.tsv")
+            keys.append(f"{session}_space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz")
+        keys += [k for k in bucket_files(f"derivatives/rois/sub-{s}/", LAION_FMRI_URL) if "_space-T1w_" in k]
+    for key in keys:
+        yield f"{LAION_FMRI_URL}/{quote(key)}", key
+
+
+def mosaic_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # noqa: ARG001  no choice of files
+    """List the file of each person."""
+    for subject in subjects:
+        name, number = subject[:-2], subject[-2:]
+        if name not in MOSAIC_FOLDERS or not number.isdigit():
+            raise invalid("subject", subject, [f"{name}01" for name in MOSAIC_FOLDERS])
+        file = f"sub-{number}_{name}.hdf5"
+        yield f"{MOSAIC_URL}/{MOSAIC_FOLDERS[name]}/{file}", file
 
 
 def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
 
+NSD_TERMS = (
+    "The Natural Scenes Dataset may be used by those who accepted its terms and conditions "
+    "(naturalscenesdataset.org, form): no redistribution, and the paper is cited (Allen et al. 2022)."
+)
+BRAINSCORE = "Brain-Score (`brainscore_vision.load_dataset({!r})` leaves it in ~/.brainio)"
 SOURCES: dict[str, Source] = {
-    "nsd": Source(
-        "The Natural Scenes Dataset may be used by those who accepted its terms and conditions "
-        "(naturalscenesdataset.org, form): no redistribution, and the paper is cited (Allen et al. 2022).",
-        nsd_files, "naturalscenesdataset.org",
-    ),
+    "nsd": Source(NSD_TERMS, nsd_files, "naturalscenesdataset.org"),
+    "nsd_synthetic": Source(NSD_TERMS, nsd_session_files, "naturalscenesdataset.org"),
+    "nsd_imagery": Source(NSD_TERMS, nsd_session_files, "naturalscenesdataset.org"),
     "haxby": Source("", None, "nilearn.datasets.fetch_haxby"),
     "algonauts2023": Source("", None, "algonauts.csail.mit.edu, the challenge of 2023 (form)"),
     "things_fmri": Source("", None, "figshare+ 20492835 (betas_csv), OSF jum2f (pictures, with a password)"),
     "things_eeg2": Source("", None, "OSF 3jk45 (EEG), OSF y63gw (pictures, with a password)"),
+    "things_eeg1": Source(
+        "", things_eeg1_files, "OpenNeuro ds003825 (EEG), OSF jum2f (pictures, with a password)"
+    ),
     "things_meg": Source(
         "", things_meg_files, "OpenNeuro ds004212 (MEG), OSF jum2f (pictures, with a password)"
     ),
+    "tvsd": Source(
+        "", None, "gin.g-node.org/paolo_papale/TVSD (`gin`), OSF jum2f (pictures, with a password)"
+    ),
+    "laion_fmri": Source("", laion_fmri_files, "laion-fmri.hebartlab.com (pictures: /request)"),
+    "mosaic": Source("", mosaic_files, "mosaicfmri.s3.amazonaws.com; pictures from each publisher"),
     "stories": Source("", stories_files, "OpenNeuro ds003020 (derivative)"),
     "pereira2018": Source("", None, "evlab.mit.edu, one archive a participant"),
     "mtl": Source("", None, "DANDI:000004"),
     "n170": Source("", None, "the repository muse-lsl"),
     "bold5000": Source("", None, "figshare 14456124 (release 2.0) and bold5000-dataset.github.io (pictures)"),
     "treebank": Source("", None, "braintreebank.dev"),
+    "majajhong2015": Source("", None, BRAINSCORE.format("MajajHong2015.public")),
+    "freemanziemba2013": Source("", None, BRAINSCORE.format("FreemanZiemba2013.public")),
     "v4": Source("", None, "doi 10.1038/s41586-026-10150-1"),
 }  # fmt: skip
 

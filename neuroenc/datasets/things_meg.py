@@ -2,7 +2,8 @@
 
 Raw CTF recordings: twelve sessions of ten runs at 1,200 Hz. What was shown comes from
 `sourcedata/sample_attributes_P<n>.csv`, when from the triggers on UPPT001 (64 for a picture, 32 for the last
-of a run): the onsets of events.tsv lie about 150 ms off them. Test pictures (200) were shown in each session.
+of a run): the onsets of events.tsv lie about 150 ms off them. Test pictures (200) were shown in each session;
+they show concepts of which twelve other pictures are trained on, so that a group is a picture, not a concept.
 """
 
 from __future__ import annotations
@@ -63,18 +64,17 @@ def _shown(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
-    """List the pictures; the concept is caption and group. Pictures are in `images/<concept>/`."""
+    """List the pictures; the concept is the caption. Pictures are in `images/<concept>/`."""
     root = _root(options)
     every = pd.concat([_trials(options, s) for s in subjects])
     table = every[_shown(every)].drop_duplicates("stimulus")
     names = [f"{c}/{Path(f).name}" for c, f in zip(table["concept"], table["file"], strict=True)]
     hint = "THINGS hands out the pictures with a password (OSF jum2f); unpack them there."
     located = locate(root / "images", names, hint=hint)
-    concept = table["concept"].to_numpy(str)
+    concept, ids = table["concept"].to_numpy(str), table["stimulus"].to_numpy(str)
     return make_stimuli(
         {
-            "stimulus_id": table["stimulus"].to_numpy(str), "pixel_index": np.arange(len(table)),
-            "file": located, "group": concept,
+            "stimulus_id": ids, "pixel_index": np.arange(len(table)), "file": located, "group": ids,
             "split": np.where(table["kind"] == "test", "test", "train"),
         },
         attrs={"dataset": "THINGS-MEG", "pixels": str(root / "images")},
@@ -138,7 +138,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "stimulus_id": ids, "session": np.char.zfill(done["session"].to_numpy().astype(str), 2),
             "run": done["run"].to_numpy(int), "repetition": done.groupby("stimulus").cumcount().to_numpy(),
             "split": np.where(done["kind"] == "test", "test", "train"),
-            "group": done["concept"].to_numpy(str),
+            "group": ids,
         },
         neuroid={
             "neuroid_id": np.array([f"{subject}_{c}" for c in names]), "subject": np.full(n, subject),

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import zipfile
 
 import h5py
@@ -117,6 +118,73 @@ def bucket(tmp_path, monkeypatch):
         monkeypatch.setattr(sources, "OPENNEURO_URL", f"{server.url}/bucket")
         server.listing = listing
         yield server
+
+
+def test_sessions_beside_nsd_are_fetched_and_load(tree, tmp_path, monkeypatch):
+    """What the loaders need and no betas of NSD's own sessions, by what the bucket lists."""
+    from layouts import nsd_sessions as layout
+
+    from neuroenc.datasets import nsd_imagery
+
+    shutil.copytree(tree, tmp_path / "tree", ignore=shutil.ignore_patterns("betas_session*", "nsd_stimuli.*"))
+    (reference,) = (tmp_path / "tree").glob("nsddata_betas/ppdata/subj01/func1pt8mm/*/ncsnr.nii.gz")
+    shape = nib.load(reference).shape
+    layout.imagery(tmp_path / "tree", np.random.default_rng(0).normal(size=(720, *shape)), surface=False)
+    files = {
+        f"bucket/{p.relative_to(tmp_path / 'tree')}": p.read_bytes()
+        for p in (tmp_path / "tree").rglob("*") if p.is_file()
+    }  # fmt: skip
+
+    def listing(query):
+        keys = sorted(k.removeprefix("bucket/") for k in files if k.startswith(f"bucket/{query['prefix']}"))
+        return f"<L>{''.join(f'<Contents><Key>{k}</Key></Contents>' for k in keys)}</L>".encode()
+
+    consents = tmp_path / "consents.json"
+    monkeypatch.setenv("NEUROENC_CONSENTS", str(consents))
+    consents.write_text('{"nsd_imagery": {}}')
+    wanted = Dataset(name="nsd_imagery", root=str(tmp_path / "mine"), regions=["floc-faces"])
+    with serve(files | {"bucket": listing}) as server:
+        monkeypatch.setattr(sources, "NSD_URL", f"{server.url}/bucket")
+        fetched = sources.fetch_dataset(wanted, ["01"])
+    assert not any("betas_session" in p for p in fetched)
+    assert nsd_imagery.load_responses(wanted, "01").sizes["presentation"] == 96
+    assert nsd_imagery.load_stimuli(wanted, ["01"]).sizes["stimulus"] == 12
+
+
+def test_regions_are_listed_and_the_rest_of_laion_fmri_is_known_by_name(tmp_path, monkeypatch):
+    from layouts import laion_fmri as layout
+
+    from neuroenc.datasets import laion_fmri
+
+    layout.build(tmp_path / "tree")
+    surface = (
+        tmp_path / "tree/derivatives/rois/sub-01/face/sub-01_hemi-L_space-fsnative_label-FFA-1_mask.label"
+    )
+    surface.write_text("0")
+    files = {
+        f"bucket/{p.relative_to(tmp_path / 'tree')}": p.read_bytes()
+        for p in (tmp_path / "tree").rglob("*") if p.is_file()
+    }  # fmt: skip
+
+    def listing(query):
+        keys = sorted(k.removeprefix("bucket/") for k in files if k.startswith(f"bucket/{query['prefix']}"))
+        return f"<L>{''.join(f'<Contents><Key>{k}</Key></Contents>' for k in keys)}</L>".encode()
+
+    wanted = Dataset(name="laion_fmri", root=str(tmp_path / "mine"), mask="rois", sessions=1)
+    with serve(files | {"bucket": listing}) as server:
+        monkeypatch.setattr(sources, "LAION_FMRI_URL", f"{server.url}/bucket")
+        fetched = sources.fetch_dataset(wanted, ["01"])
+    assert len(fetched) == 9 and not any("fsnative" in p or p.endswith(".h5") for p in fetched)
+    assert laion_fmri.load_responses(wanted, "01").sizes["presentation"] == 19
+    assert laion_fmri.load_stimuli(wanted, ["01"]).attrs["pixels"] == "not distributed"
+
+
+def test_files_of_mosaic_are_known_by_the_name_of_the_subject(tmp_path):
+    options = Dataset(name="mosaic", root=str(tmp_path))
+    (found,) = sources.mosaic_files(options, ["BOLD500004"])
+    assert found == (f"{sources.MOSAIC_URL}/BOLD5000/sub-04_BOLD5000.hdf5", "sub-04_BOLD5000.hdf5")
+    with pytest.raises(InputError, match="'subject': '04'"):
+        list(sources.mosaic_files(options, ["04"]))
 
 
 def test_what_openneuro_lists_is_fetched_and_loads(bucket, tmp_path):

@@ -1,10 +1,13 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from layouts import things_meg as layout
 
+from neuroenc import splits
 from neuroenc.arrays import load, save
-from neuroenc.config import Dataset
+from neuroenc.config import Dataset, Split
 from neuroenc.datasets import things_meg
 from neuroenc.errors import InputError
 
@@ -92,3 +95,19 @@ def test_broken_trees_are_explained(tree):
     folder.rmdir()
     with pytest.raises(InputError, match=r"not found.*run-02_meg\.ds"):
         things_meg.load_responses(options(root), "1")
+
+
+def test_test_pictures_of_concepts_that_are_trained_on_are_no_leak(tree):
+    """As in the release: twelve training pictures of each concept, and 200 test pictures, each of one of them."""
+    root, _ = tree
+    path = root / "sourcedata/sample_attributes_P1.csv"
+    table = pd.read_csv(path)
+    first = {kind: table["image_path"][table["trial_type"] == kind].iloc[0] for kind in ("test", "exp")}
+    concept = first["exp"].split("/")[1]
+    new = root / f"images/{concept}/{concept}_13s.jpg"
+    shutil.copy(root / first["test"].replace("images_meg", "images"), new)
+    table.loc[table["image_path"] == first["test"], "image_path"] = f"images_meg/{concept}/{new.name}"
+    table.to_csv(path, index=False)
+    stimuli = things_meg.load_stimuli(options(root), ["1"])
+    split = splits.make(stimuli, Split(n_inner=3))
+    assert (split["side"].values == splits.TEST).sum() == (stimuli["split"].values == "test").sum() == 3

@@ -9,13 +9,18 @@ from layouts import (
     algonauts2023,
     bids,
     bold5000,
+    brainscore,
     glmsingle,
+    laion_fmri,
+    mosaic,
     pereira2018,
     stories,
+    things_eeg1,
     things_eeg2,
     things_fmri,
     things_meg,
     treebank,
+    tvsd,
 )
 from PIL import Image
 
@@ -51,12 +56,19 @@ TREES = {
     "glmsingle as HDF5": (
         lambda root, _: glmsingle.build(root, hdf5=True, events=True, table=False), "01", {"mask": "brain"}
     ),
+    "laion_fmri": (lambda root, _: laion_fmri.build(root), "01", {"mask": "rois"}),
+    "mosaic": (lambda root, _: mosaic.build(root), "NSD01", {"mask": "cortex"}),
     "pereira2018": (lambda root, _: pereira2018.build(root), "P01", {"mask": "brain"}),
     "stories": (lambda root, _: stories.build(root), "UTS01", {}),
+    "things_eeg1": (lambda root, _: things_eeg1.build(root), "01", {}),
     "things_eeg2": (lambda root, _: things_eeg2.build(root), "01", {}),
     "things_fmri": (lambda root, _: things_fmri.build(root), "01", {"mask": "rois"}),
     "treebank": (lambda root, _: treebank.build(root), "3", {"reference": "none"}),
     "things_meg": (lambda root, _: things_meg.build(root), "1", {}),
+    "tvsd": (lambda root, _: tvsd.build(root), "N", {}),
+    "tvsd as trials": (lambda root, _: tvsd.build(root), "N", {"preparation": "trials"}),
+    "majajhong2015": (lambda root, _: brainscore.majaj(root, archive=True), "all", {}),
+    "freemanziemba2013": (lambda root, _: brainscore.freeman(root), "all", {}),
     "mtl": (lambda root, _: units(root), "all", {}),
 }  # fmt: skip
 DAMAGES = {

@@ -270,7 +270,17 @@ TIMES = config.get("figures", {}).get("time_course", False)
 ROOT = config["dataset"].get("root")
 ATLAS = config["dataset"].get("atlas")
 # a program may fetch these; of the others neuroenc says where a person finds them
-FETCHED_DATASETS = ("nsd", "haxby", "stories", "things_meg")
+FETCHED_DATASETS = (
+    "nsd",
+    "nsd_synthetic",
+    "nsd_imagery",
+    "haxby",
+    "stories",
+    "things_meg",
+    "things_eeg1",
+    "laion_fmri",
+    "mosaic",
+)
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
     f"<resources>/{config['label']}/nsd"
