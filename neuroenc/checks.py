@@ -76,7 +76,7 @@ def _encoders(config: Config) -> None:
         encoder, model = config.encoders[label], resolved(config.models[name])
         if model.extractor == "file":
             continue
-        flat = model.pooling in ("mean", "cls", "last")
+        flat = model.pooling in ("mean", "cls", "last", "own:mean", "own:last")
         if encoder.name in ON_A_GRID and (flat or model.extractor in TABLES):
             made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
             raise InputError(

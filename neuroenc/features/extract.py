@@ -162,7 +162,7 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
     return Work(
         _contract(extractor.contract, model, reads, n_parts), model.dtype or "float32",
         32 if model.extractor in PIXELS else extractor.batch_size(memory_gb),
-        there_of(stimuli, reads, n_parts), feed,
+        there_of(stimuli, reads, n_parts, model.pooling), feed,
     )  # fmt: skip
 
 
@@ -180,6 +180,8 @@ def _contract(of_network: Mapping[str, str], model: Model, reads: str, n_parts: 
         contract["preprocessing"] += f"; mean of {n_parts} frames"
     if model.context:
         contract["preprocessing"] += f"; {model.context} stimuli before each read along"
+    if model.window:
+        contract["preprocessing"] += f"; at most {model.window} tokens"
     return contract
 
 

@@ -68,7 +68,8 @@ def read_items(
     Returns
     -------
     list
-        Pictures, texts, or pairs of (picture, text) or ((features, boxes), text).
+        Pictures, texts, or pairs of (picture, text) or ((features, boxes), text). Where the stimulus' own
+        words are pooled, a text is a pair itself: what came before, and it.
     """
     if reads == "image":
         return read_pixels(stimuli, rows, (part + 0.5) / n_parts)
@@ -77,14 +78,19 @@ def read_items(
                             "nsddata_stimuli/annotations; a table of your own needs a column "
                             "`caption`.")  # fmt: skip
     all_texts = _captions(stimuli)[:, part]
-    texts = [str(all_texts[r]) for r in rows]
+    texts: list[Any] = [str(all_texts[r]) for r in rows]
+    before = [""] * len(rows)
     if model.context:
         group = stimuli["film" if "film" in stimuli.coords else "group"].values
-        spans = [np.arange(max(0, r - model.context), r + 1) for r in rows]
-        texts = [
+        spans = [np.arange(max(0, r - model.context), r) for r in rows]
+        before = [
             " ".join(str(t) for t in all_texts[s[group[s] == group[r]]] if t)
             for r, s in zip(rows, spans, strict=True)
         ]
+    if model.pooling.startswith("own"):
+        texts = list(zip(before, texts, strict=True))
+    else:
+        texts = [" ".join(filter(None, pair)) for pair in zip(before, texts, strict=True)]
     if reads == "text":
         return texts
     if reads == "image+text":
@@ -106,13 +112,14 @@ def read_items(
     return list(zip(found, texts, strict=True))
 
 
-def there_of(stimuli: xr.Dataset, reads: str, n_parts: int) -> NDArray[np.bool_]:
+def there_of(stimuli: xr.Dataset, reads: str, n_parts: int, pooling: str = "mean") -> NDArray[np.bool_]:
     """Say which parts of each stimulus are there, (n, n_parts): all frames, and captions that are not empty.
 
     Raises
     ------
     InputError
-        A stimulus has no caption; moments of a film may be silent, and the empty text is read.
+        A stimulus has no caption; moments of a film may be silent, and the empty text is read, unless the
+        stimulus' own words are pooled.
     """
     there = np.ones((stimuli.sizes["stimulus"], n_parts), bool)
     if "text" not in reads or "caption" not in stimuli:
@@ -123,6 +130,11 @@ def there_of(stimuli: xr.Dataset, reads: str, n_parts: int) -> NDArray[np.bool_]
         raise InputError(
             f"{len(silent)} of {len(texts)} stimuli have no caption, first {str(silent[0])!r}. Write one, or "
             "leave them out of the table."
+        )
+    if len(silent) and pooling.startswith("own"):
+        raise InputError(
+            f"{len(silent)} of {len(texts)} moments are silent, first {str(silent[0])!r}, and pooling "
+            f"{pooling!r} needs words of their own. Pool by 'last' or 'mean', or leave them out of the table."
         )
     there[:, 1:] = texts[:, 1:n_parts] != ""
     return there

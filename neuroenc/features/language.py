@@ -41,6 +41,9 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
     import open_clip
     import torch
 
+    if model.window or model.pooling.startswith("own"):
+        what = "`window`" if model.window else f"pooling {model.pooling!r}"
+        raise InputError(f"{what} is for texts of transformers, not of open_clip, {model.network!r}.")
     module, name = open_clip_module(model)
     tokenize: Callable[[list[str]], Any]
     try:
@@ -108,8 +111,10 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         raise InputError(f"{kind} has no {half} half of its own. Leave `half` out.")
     run = module.get_submodule(tower) if tower else module
     reads = half or _reads(module, kind, picture)
-    tokenizer = _Tokenizer(path, kind, _positions(config, module), from_end=bool(model.context))
-    texts = partial(_tokenise, tokenizer=tokenizer, length=LENGTHS.get(kind))
+    most = [n for n in (_positions(config, module), model.window) if n]
+    tokenizer = _Tokenizer(path, kind, min(most, default=None), from_end=bool(model.context))
+    tokenise = _tokenise_own if model.pooling.startswith("own") else _tokenise
+    texts = partial(tokenise, tokenizer=tokenizer, length=LENGTHS.get(kind))
     processor: Any = _processor(path, picture) if "image" in reads else None
     size = getattr(getattr(config, "vision_config", config), "image_size", 224)
     size = getattr(getattr(config, "image_config", None), "image_size", size)
@@ -119,15 +124,16 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     example = {"text": EXAMPLE, "image": pixels, "image+text": (pixels, EXAMPLE),
                "regions+text": (regions, EXAMPLE)}[reads]  # fmt: skip
     return Source(
-        module, _feed(kind, reads, processor, texts), lambda batch: run(**batch), reads, example,
+        module, _feed(kind, reads, processor, texts),
+        lambda batch: run(**{k: v for k, v in batch.items() if k != "own"}), reads, example,
         _pictures(processor) if processor else _contract("the library's own"),
         [tower] if tower else [],
         text_last=kind == "flava",
     )  # fmt: skip
 
 
-def describe(kind: str, half: str | None) -> dict[str, str]:
-    """Describe what a type of network takes, at the sizes of its default configuration.
+def describe(kind: str, half: str | None, options: dict[str, Any]) -> dict[str, str]:
+    """Describe what a type of network takes, at the sizes of its default configuration but for `options`.
 
     Parameters
     ----------
@@ -135,8 +141,10 @@ def describe(kind: str, half: str | None) -> dict[str, str]:
         Type of its configuration, e.g. "flava".
     half : str or None
         "image" or "text" where one half is run.
+    options : dict
+        Settings of its configuration.
     """
-    config = _library().AutoConfig.for_model(kind)
+    config = _library().AutoConfig.for_model(kind, **options)
     text = f"up to {config.get_text_config().max_position_embeddings} tokens of text"
     if kind in REGIONS:
         return {"input": f"features of {N_REGIONS} objects and {text}"}
@@ -294,20 +302,22 @@ class _Tokenizer:
             _warn_of_cuts(most)
         for ids, mask in zip(made["input_ids"], made["attention_mask"], strict=True):
             if not ids:  # an empty text, where no token marks beginning or end
-                ids.append(
-                    self.found.bos_token_id
-                    if self.found.bos_token_id is not None
-                    else self.found.eos_token_id
-                )
+                marks = [i for i in (self.found.bos_token_id, self.found.eos_token_id) if i is not None]
+                if not marks:
+                    raise InputError(
+                        f"A text is empty, and the tokenizer of {self.kind!r} has no token for its "
+                        "beginning or end. Leave it out."
+                    )
+                ids.append(marks[0])
                 mask.append(1)
         return made
 
 
-def _warn_of_cuts(n_tokens: int) -> None:
+def _warn_of_cuts(n_tokens: int, side: str = "end") -> None:
     """Say, once in a process, that texts are cut."""
     warnings.warn(
-        f"Texts of {n_tokens} tokens, which is all the network reads, or more lose their end. Shorten them, "
-        "or choose a network that reads more.", InputWarning, stacklevel=2,
+        f"Texts of {n_tokens} tokens, which is all the network reads, or more lose their {side}. Shorten "
+        "them, or choose a network that reads more.", InputWarning, stacklevel=2,
     )  # fmt: skip
 
 
@@ -331,6 +341,36 @@ def _tokenise(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) ->
         )
         found = list(zip(made["input_ids"], made["attention_mask"], strict=True))
     return [{"input_ids": torch.tensor(i), "attention_mask": torch.tensor(m)} for i, m in found]
+
+
+def _tokenise_own(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) -> list[Batch]:
+    """Tokenise texts, and mark the tokens of the stimulus itself behind what came before it."""
+    import torch
+
+    if isinstance(items[0], list):
+        return [one | {"own": one["attention_mask"]}
+                for one in _tokenise(items, tokenizer=tokenizer, length=length)]  # fmt: skip
+    pairs = [("", item) if isinstance(item, str) else item for item in items]
+    if not all(text.strip() for _, text in pairs):
+        raise InputError("A text is empty and has no words of its own. Leave it out, or pool by 'last'.")
+    texts = [" ".join(filter(None, pair)) for pair in pairs]
+    made = tokenizer(
+        texts, truncation=True, max_length=length, padding="max_length" if length else False,
+        return_offsets_mapping=True, return_special_tokens_mask=True,
+    )  # fmt: skip
+    done = []
+    for row, (_, text) in enumerate(pairs):
+        begin = len(texts[row]) - len(text)
+        offsets, special = made["offset_mapping"][row], made["special_tokens_mask"][row]
+        own = [end > begin and not mark for (_, end), mark in zip(offsets, special, strict=True)]
+        if not any(own):
+            raise InputError(f"The tokenizer of {tokenizer.kind!r} makes no token of {text!r}. Leave it out.")
+        ids, mask = made["input_ids"][row], made["attention_mask"][row]
+        done.append({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask),
+                     "own": torch.tensor(own).long()})  # fmt: skip
+        if tokenizer.from_end and offsets[own.index(True)][0] > begin:
+            _warn_of_cuts(len(ids), "beginning")
+    return done
 
 
 def _reads(module: Any, kind: str, picture: str) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Batch = dict[str, torch.Tensor]
     Shapes = dict[str, tuple[int, ...]]
 
-WORDS = ("text", "input_ids", "attention_mask")
+WORDS = ("text", "input_ids", "attention_mask", "own")
 WIDTHS = ("out_features", "out_channels", "num_features", "normalized_shape", "embedding_dim")
 
 

@@ -16,6 +16,7 @@ from neuroenc.config import Model
 from neuroenc.errors import InputError, invalid
 
 LIBRARIES = ("timm", "torchvision", "open_clip", "open_clip_text")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name on the hub
 FOLDER = "~/.cache/neuroenc/weights"  # unless NEUROENC_WEIGHTS says otherwise
 
 
@@ -92,6 +93,13 @@ ENTRIES: dict[str, Entry] = {
     "bert-base": Entry("transformers", "bert", "google-bert/bert-base-uncased", _BERT),
     "gpt2": Entry("transformers", "gpt2", "openai-community/gpt2", _blocks("h.{}", 2, 5, 8, 11)),
     "simcse": Entry("transformers", "bert", "princeton-nlp/sup-simcse-bert-base-uncased", _BERT),
+    "roberta-base": Entry("transformers", "roberta", "FacebookAI/roberta-base", _BERT),
+    "gpt2-xl": Entry("transformers", "gpt2", "openai-community/gpt2-xl", _blocks("h.{}", 11, 23, 35, 47), (), (("n_layer", 48),)),
+    "opt-125m": Entry("transformers", "opt", "facebook/opt-125m", _blocks("decoder.layers.{}", 2, 5, 8, 11)),
+    "pythia-410m": Entry("transformers", "gpt_neox", "EleutherAI/pythia-410m", _blocks("layers.{}", 5, 11, 17, 23)),
+    "smollm2-135m": Entry("transformers", "llama", "HuggingFaceTB/SmolLM2-135M", _blocks("layers.{}", 7, 14, 22, 29), (), (("max_position_embeddings", 8192),)),
+    "qwen2.5-0.5b": Entry("transformers", "qwen2", "Qwen/Qwen2.5-0.5B", _blocks("layers.{}", 5, 11, 17, 23), (), (("max_position_embeddings", 32768),)),
+    "qwen3-0.6b": Entry("transformers", "qwen3", "Qwen/Qwen3-0.6B-Base", _blocks("layers.{}", 6, 13, 20, 27), (), (("max_position_embeddings", 32768),)),
     "minilm": Entry("transformers", "bert", "sentence-transformers/all-MiniLM-L6-v2", _blocks("encoder.layer.{}", 1, 3, 5)),
     # classical
     "gabor": Entry("gabor", "", "", ("energy",)),
@@ -179,6 +187,11 @@ def name_of(entry: Entry) -> str:
     return next(k for k, v in ENTRIES.items() if v is entry)
 
 
+def entry_of(name: str) -> Entry:
+    """Return the entry of a network, or one for a repository on the hub that transformers can read."""
+    return ENTRIES[name] if name in ENTRIES else Entry("transformers", "", name, ())
+
+
 def folder() -> Path:
     """Return the folder of fetched weights: NEUROENC_WEIGHTS, or in the user's cache."""
     return Path(os.environ.get("NEUROENC_WEIGHTS", FOLDER)).expanduser()
@@ -186,6 +199,8 @@ def folder() -> Path:
 
 def place(entry: Entry) -> Path:
     """Return the folder of an entry's files; networks that share a checkpoint share it."""
+    if not entry.network:  # a repository by its name
+        return folder() / f"{entry.extractor}--{entry.published.replace('/', '--')}"
     return folder() / "--".join(
         p
         for p in (entry.extractor.removesuffix("_text"), entry.network, entry.published.rpartition("/")[2])
@@ -249,7 +264,9 @@ def describe(name: str) -> dict[str, str]:
         if patch := _patch(entry):
             made["tokens"] = " x ".join(str(side // patch) for side in seen.size)
     elif entry.extractor == "transformers":
-        made |= language.describe(entry.network, dict(entry.options).get("half"))
+        options = dict(entry.options)
+        half = options.pop("half", None)
+        made |= language.describe(entry.network, half, options)
     elif entry.extractor in ("gabor", "pixel", "luminance", "spectral"):
         made["input"] = "RGB of any size"
     made |= {

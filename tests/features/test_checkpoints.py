@@ -70,6 +70,26 @@ def test_absent_fetched_verified_used(hub, tmp_path, run):
     assert status == 2 and "the manifest" in err and err.count("\n") == 1
 
 
+def test_any_network_of_the_hub_by_its_name(hub, tmp_path, run):
+    spec = {"extractor": "transformers", "network": REPOSITORY, "layers": ["encoder.layer.1"]}
+    with pytest.raises(InputError, match=f"^File not found: .*Run `neuroenc weights fetch {REPOSITORY}`"):
+        Network(Model(**spec))
+    module = make_folder(tmp_path / "source", "bert")
+    (tmp_path / "source/model.safetensors").unlink()
+    module.save_pretrained(tmp_path / "source", max_shard_size="20KB")  # as large ones are: in parts
+    files = {p.name: p.read_bytes() for p in (tmp_path / "source").iterdir()}
+    assert sum(name.endswith(".safetensors") for name in files) > 1
+    hub.publish(files | {"consolidated.safetensors": b"the same, for another library"})
+    assert run("weights", "fetch", REPOSITORY)[0] == 0
+    folder = tmp_path / "store" / f"transformers--{REPOSITORY.replace('/', '--')}"
+    assert json.loads((folder / "manifest.json").read_text())["revision"] == COMMIT
+    assert not (folder / "consolidated.safetensors").exists()
+    assert run("weights", "verify", REPOSITORY)[0] == 0
+    local = Network(Model(**spec | {"network": str(tmp_path / "source")}))
+    np.testing.assert_array_equal(*(n(TEXTS)["encoder.layer.1"] for n in (Network(Model(**spec)), local)))
+    assert run("weights", "fetch", "../store")[0] == 2
+
+
 def test_a_checkpoint_of_pickled_tensors_becomes_safetensors(hub, tmp_path):
     module = make_folder(tmp_path / "source", "bert")
     files = {p.name: p.read_bytes() for p in (tmp_path / "source").iterdir() if p.suffix != ".safetensors"}
