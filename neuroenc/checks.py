@@ -10,7 +10,7 @@ from neuroenc.features import registry
 
 ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
 TABLES = ("category", "caption")
-UNSHOWN = (*TABLES, "file", "open_clip_text")  # what is not made of pictures alone
+UNSHOWN = (*TABLES, "mel", "motion_energy", "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
 NO_TEST = ("v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank")
 SUBJECTS: dict[str, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ from neuroenc.errors import suggest
 
 Extractor = Literal[
     "open_clip", "open_clip_text", "timm", "torchvision", "transformers", "gabor", "pixel", "luminance",
-    "spectral", "category", "caption", "file", "module",
+    "spectral", "mel", "motion_energy", "category", "caption", "file", "module",
 ]  # fmt: skip
 Stated = Literal["model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing"]
 FOR_FILES = frozenset(["extractor", "path", "contract", "layers", "projection", "dtype", "device"])
@@ -94,6 +94,10 @@ class Model(Section):
     frame_rate: float = Field(
         default=1.0, gt=0, description="Films: read at least so many frames of each "
         "second, evenly over the stimulus; the features of a stimulus are their mean."
+    )  # fmt: skip
+    lead: float = Field(
+        default=0.0, ge=0, le=600, description="Films and sounds shown as such: s before each stimulus that "
+        "are shown too."
     )  # fmt: skip
     regions: Place | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "

@@ -106,6 +106,10 @@ ENTRIES: dict[str, Entry] = {
     "pixel": Entry("pixel", "", "", ("rgb",)),
     "luminance": Entry("luminance", "", "", ("luminance",)),
     "spectral": Entry("spectral", "", "", ("power",)),
+    # classical, of films and sounds
+    "motion_energy": Entry("motion_energy", "", "", ("energy",)),
+    "mel": Entry("mel", "", "", ("mel",)),
+    # of tables
     "category": Entry("category", "", "", ("table",)),
     "caption": Entry("caption", "", "", ("table",)),
 }  # fmt: skip
@@ -269,6 +273,8 @@ def describe(name: str) -> dict[str, str]:
         made |= language.describe(entry.network, half, options)
     elif entry.extractor in ("gabor", "pixel", "luminance", "spectral"):
         made["input"] = "RGB of any size"
+    elif entry.extractor in ("mel", "motion_energy"):
+        made["input"] = "sound of films or sound files" if name == "mel" else "films"
     made |= {
         "layers": ", ".join(entry.layers),
         "partner": ", ".join(entry.partner),
