@@ -71,7 +71,12 @@ Filter = tuple[Any, NDArray[np.complex64], NDArray[np.complex64]]
 
 
 def filter_bank(
-    pyramid: tuple[tuple[int, int], ...], angles: NDArray[np.float64], cells: int | None = None
+    pyramid: tuple[tuple[int, int], ...],
+    angles: NDArray[np.float64],
+    cells: int | None = None,
+    *,
+    nothing: float = NOTHING,
+    apart: int | None = None,
 ) -> dict[int, tuple[list[Filter], NDArray[np.float32]]]:
     """Build complex Gabor filters of one octave, each for one side of the frequencies.
 
@@ -82,20 +87,26 @@ def filter_bank(
         Of the frequency, rad; 0 is along the rows, what stands upright.
     cells : int, optional
         Of the grid of all scales.
+    nothing : float
+        Share of a filter's height below which a frequency is left out.
+    apart : int, optional
+        The output is taken at so many places of a wavelength, but two a cell at least; None: at every pixel.
 
     Returns
     -------
-    dict of wavelength to (filter for each angle, pooling matrix of shape (n_cells, SIDE))
+    dict of wavelength to (filter for each angle, pooling matrix of shape (n_cells, n_places))
     """
     at = scipy.fft.fftfreq(SIDE + 2 * MARGIN)
-    # back to the pixels inside the margin, from the few frequencies that a filter lets through
-    waves = np.exp(2j * np.pi * np.outer(MARGIN + np.arange(SIDE), at)) / len(at)
     made = {}
     for wavelength, own in pyramid:
         frequency = 1 / wavelength
         sigma = frequency / 3 / np.sqrt(2 * np.log(2))  # one octave at half height
         edges = np.linspace(0, SIDE, (cells or own) + 1).round().astype(int)
-        inside = (np.arange(SIDE) >= edges[:-1, None]) & (np.arange(SIDE) < edges[1:, None])
+        step = 1 if apart is None else max(min(wavelength // apart, SIDE // (cells or own) // 2), 1)
+        places = np.arange((step - 1) / 2, SIDE, step)
+        # back to places inside the margin, from the few frequencies that a filter lets through
+        waves = np.exp(2j * np.pi * np.outer(MARGIN + places, at)) / len(at)
+        inside = (places >= edges[:-1, None]) & (places < edges[1:, None])
         # cells of unequal width where the side does not divide
         pool = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
         bank = []
@@ -103,7 +114,7 @@ def filter_bank(
             along = [
                 np.exp(-((at - frequency * turn) ** 2) / (2 * sigma**2)) for turn in (np.sin(a), np.cos(a))
             ]
-            kept = [np.flatnonzero(v > NOTHING) for v in along]
+            kept = [np.flatnonzero(v > nothing) for v in along]
             down, across = (
                 (waves[:, k] * v[k]).astype(np.complex64) for k, v in zip(kept, along, strict=True)
             )

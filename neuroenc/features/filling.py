@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from neuroenc.features.source import Alike, Batch
 
-SLACK = 1.25  # times the length of the shortest text of a pass
+SLACK = 1.1  # times the length of the shortest text of a pass
 CUT = 3  # tokens that are cut off a text to see what fills it up
 
 

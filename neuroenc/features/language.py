@@ -15,7 +15,7 @@ from PIL import Image
 from neuroenc.config import Model
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, InputWarning, invalid, reason
-from neuroenc.features import nano
+from neuroenc.features import common, nano, streams
 from neuroenc.features.source import Source
 from neuroenc.features.vision import open_clip_module
 
@@ -69,7 +69,7 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
 
     return Source(
         module, prepare, lambda batch: module.encode_text(batch["text"]), "text", "",
-        _contract("the library's own tokenizer"),
+        common.stated("the library's own tokenizer"),
         [n for n, _ in module.named_children() if n != "visual"],
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         Folder with `config.json`, tokenizer, image processor, and weights unless they are random. None: the
         default configuration of the type, without tokenizer.
     """
-    transformers = _library()
+    transformers = common.library()
     options = dict(model.options)
     half = options.pop("half", None)
     if half not in (None, "image", "text"):
@@ -105,6 +105,10 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"Cannot build {kind} with {options}: {reason(error)}.") from None
 
+    if streams.reads(kind):
+        if half:
+            raise InputError(f"{kind} has no {half} half of its own. Leave `half` out.")
+        return streams.source(module, config, path)
     picture, image_tower, text_tower = PICTURES.get(kind, ("", "", ""))
     tower = {"image": image_tower, "text": text_tower, None: ""}[half]
     if half and not tower:
@@ -126,7 +130,7 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     return Source(
         module, _feed(kind, reads, processor, texts),
         lambda batch: run(**{k: v for k, v in batch.items() if k != "own"}), reads, example,
-        _pictures(processor) if processor else _contract("the library's own"),
+        common.pictures(processor) if processor else common.stated("the library's own"),
         [tower] if tower else [],
         text_last=kind == "flava",
     )  # fmt: skip
@@ -144,7 +148,9 @@ def describe(kind: str, half: str | None, options: dict[str, Any]) -> dict[str, 
     options : dict
         Settings of its configuration.
     """
-    config = _library().AutoConfig.for_model(kind, **options)
+    config = common.library().AutoConfig.for_model(kind, **options)
+    if streams.reads(kind):
+        return streams.describe(config)
     text = f"up to {config.get_text_config().max_position_embeddings} tokens of text"
     if kind in REGIONS:
         return {"input": f"features of {N_REGIONS} objects and {text}"}
@@ -159,59 +165,14 @@ def describe(kind: str, half: str | None, options: dict[str, Any]) -> dict[str, 
         processor = _processor(None, PICTURES[kind][0])
         pairs = list(zip(processor.image_mean, processor.image_std, strict=True))
         low, high = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
-        geometry = _pictures(processor)["preprocessing"].removeprefix("RGB, ")
+        geometry = common.pictures(processor)["preprocessing"].removeprefix("RGB, ")
         made |= {"range": f"{low:.2f} to {high:.2f}", "preprocessing": geometry}
     return made
 
 
-def _pictures(processor: Any) -> dict[str, str]:
-    """Say in the contract what an image processor of transformers does."""
-    done = []
-    if getattr(processor, "do_resize", False):
-        size = {k: v for k, v in dict(processor.size).items() if v is not None}
-        resample = getattr(processor, "resample", None)
-        how = "the library's own" if resample is None else Image.Resampling(resample).name.lower()
-        if "height" in size:
-            done.append(f"{how} resize to {size['height']} x {size['width']} whatever the shape")
-        else:
-            done.append(
-                f"{how} resize to " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in size.items())
-            )
-    if getattr(processor, "do_center_crop", False):
-        crop = dict(processor.crop_size)
-        done.append(f"centre crop {crop['height']} x {crop['width']}")
-    if getattr(processor, "do_pad", False):
-        done.append("filled up to sides the network takes")
-    normalised = getattr(processor, "do_normalize", False) and getattr(processor, "image_mean", None)
-    return {
-        "normalisation": f"mean {tuple(processor.image_mean)}, std {tuple(processor.image_std)}"
-        if normalised
-        else "none",
-        "pixel_range": "0 to 1 before normalisation"
-        if getattr(processor, "do_rescale", True)
-        else "0 to 255",
-        "preprocessing": f"RGB, {', '.join(done)} ({type(processor).__name__})",
-    }
-
-
-def _contract(preprocessing: str) -> dict[str, str]:
-    return {"normalisation": "the library's own", "pixel_range": "the library's own",
-            "preprocessing": preprocessing}  # fmt: skip
-
-
-def _library() -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise InputError("Networks of transformers need the extra 'text'. Install neuroenc[text].") from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
 def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> Any:
     """Read the configuration of a network and change it by `options`, which must be known there."""
-    transformers = _library()
+    transformers = common.library()
 
     def make(**changes: Any) -> Any:
         if path is None:
@@ -283,7 +244,7 @@ class _Tokenizer:
                     "that has it."
                 )
             try:
-                self.found = _library().AutoTokenizer.from_pretrained(
+                self.found = common.library().AutoTokenizer.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
             except (OSError, ValueError) as error:
@@ -381,7 +342,7 @@ def _reads(module: Any, kind: str, picture: str) -> str:
         return "image+text"
     wanted = getattr(module, "main_input_name", None)
     if wanted not in INPUTS:
-        raise InputError(f"{kind} reads {wanted}, neither text nor pictures alone. Choose another network.")
+        raise InputError(f"{kind} reads {wanted}, no text, pictures, sound or film. Choose another network.")
     return INPUTS[wanted]
 
 
@@ -420,31 +381,18 @@ def _feed(
 
     def prepare(items: list[Any]) -> Alike:
         if reads == "text":
-            return _alike(texts(items))
+            return common.alike(texts(items))
         if reads == "image":
-            return _alike([picture_of(p) for p in items])
+            return common.alike([picture_of(p) for p in items])
         shown, words = zip(*items, strict=True)
         seen = [picture_of(p) for p in shown] if reads == "image+text" else [regions_of(*r) for r in shown]
-        return _alike([w | s for w, s in zip(texts(list(words)), seen, strict=True)])
+        return common.alike([w | s for w, s in zip(texts(list(words)), seen, strict=True)])
 
     return prepare
 
 
-def _alike(made: list[Batch]) -> Alike:
-    """Put stimuli of one shape together; none is filled up, so that none changes another."""
-    import torch
-
-    groups: dict[Any, list[int]] = {}
-    for row, one in enumerate(made):
-        groups.setdefault(tuple(v.shape for v in one.values()), []).append(row)
-    return [
-        (rows, {k: torch.stack([made[r][k] for r in rows]) for k in made[rows[0]]})
-        for rows in groups.values()
-    ]
-
-
 def _processor(path: Path | None, default: str) -> Any:
-    transformers = _library()
+    transformers = common.library()
     if path is not None and (path / "preprocessor_config.json").exists():
         return transformers.AutoImageProcessor.from_pretrained(
             path, local_files_only=True, trust_remote_code=False

@@ -19,7 +19,7 @@ FLOOR = 1e-10  # of power, below which all is silence
 FPS = 16.0  # frames/s
 REACH = 7  # frames on either side of a filter's middle: 3 deviations
 TAU = 0.15  # s, deviation of a filter in time
-PYRAMID = ((4, 8), (8, 8), (16, 6), (32, 4), (64, 2))  # wavelength in px, cells of the pooling grid
+PYRAMID = ((4, 8), (8, 8), (16, 8), (32, 4), (64, 2))  # wavelength in px, cells of the pooling grid
 N_ORIENTATIONS = 4
 DRIFTS = (0.0, 2.0, -2.0, 4.0, -4.0)  # cycles/s, along the direction of the wave
 
@@ -112,7 +112,8 @@ class MotionEnergy:
             raise invalid("pooling", pooling, ("mean", "grid:8"))
         self.cells = int(pooling[5:]) if pooling != "mean" else None
         angles = np.pi * np.arange(N_ORIENTATIONS) / N_ORIENTATIONS
-        self.filters = filter_bank(PYRAMID, angles, self.cells)
+        # of responses as smooth as these, four places a wavelength have the mean of all
+        self.filters = filter_bank(PYRAMID, angles, self.cells, nothing=1e-4, apart=4)
         s = np.arange(-REACH, REACH + 1) / FPS
         shape = np.exp(-(s**2) / (2 * TAU**2))
         self.in_time = (shape / shape.sum() * np.exp(2j * np.pi * np.outer(DRIFTS, s))).astype(np.complex64)

@@ -16,6 +16,7 @@ from neuroenc.config import Model
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
 from neuroenc.features import filling, layouts, own, pooling, preprocessing, registry
+from neuroenc.features.items import HEARD_AND_SEEN
 from neuroenc.features.layers import together
 from neuroenc.features.libraries import build, on_skeleton
 from neuroenc.features.loading import load, weights_of
@@ -112,6 +113,8 @@ class Network:
             runs = layouts.picture_runs(model, self.source, names)
         elif self.reads == "image":
             runs = on_skeleton(model, entry, lambda source: layouts.picture_runs(model, source, names))
+        elif self.reads in HEARD_AND_SEEN:
+            runs = on_skeleton(model, entry, lambda source: layouts.stream_runs(source, names))
         else:
             runs = layouts.text_runs(self.source, names, self.device)
             if "+" in self.reads:
@@ -157,7 +160,7 @@ class Network:
 
     @property
     def reads(self) -> str:
-        """What the network is shown: "image", "text", "image+text" or "regions+text"."""
+        """What the network is shown: "image", "text", "image+text", "regions+text", "sound" or "clip"."""
         return self.source.reads
 
     @property

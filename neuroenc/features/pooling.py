@@ -77,6 +77,10 @@ def pool(
         return tokens.take_along_dim(last[:, None, None], 1)[:, 0]
     if not pooling.startswith("grid:") or not pooling[5:].isdigit():
         raise invalid("pooling", pooling, ("mean", "tokens", "cls", "last", "grid:4"))
+    if reads in ("sound", "clip"):
+        raise InputError(
+            f"Layer {layer!r} is of sounds or films and has no grid; pool by 'mean' or 'tokens'."
+        )
     if words is not None:
         raise InputError(f"Layer {layer!r} is of text and has no grid; pool by 'mean', 'cls' or 'last'.")
     return _grid(moved, tokens, int(pooling[5:]), prefix, layer, aspect)

@@ -101,6 +101,12 @@ ENTRIES: dict[str, Entry] = {
     "qwen2.5-0.5b": Entry("transformers", "qwen2", "Qwen/Qwen2.5-0.5B", _blocks("layers.{}", 5, 11, 17, 23), (), (("max_position_embeddings", 32768),)),
     "qwen3-0.6b": Entry("transformers", "qwen3", "Qwen/Qwen3-0.6B-Base", _blocks("layers.{}", 6, 13, 20, 27), (), (("max_position_embeddings", 32768),)),
     "minilm": Entry("transformers", "bert", "sentence-transformers/all-MiniLM-L6-v2", _blocks("encoder.layer.{}", 1, 3, 5)),
+    # sounds and films
+    "wav2vec2-base": Entry("transformers", "wav2vec2", "facebook/wav2vec2-base", _blocks("encoder.layers.{}", 2, 5, 8, 11)),
+    "hubert-base": Entry("transformers", "hubert", "facebook/hubert-base-ls960", _blocks("encoder.layers.{}", 2, 5, 8, 11)),
+    "whisper-tiny": Entry("transformers", "whisper", "openai/whisper-tiny", _blocks("encoder.layers.{}", 0, 1, 2, 3)),
+    "videomae-base": Entry("transformers", "videomae", "MCG-NJU/videomae-base", _BERT),
+    "vjepa2-vitl": Entry("transformers", "vjepa2", "facebook/vjepa2-vitl-fpc64-256", _blocks("encoder.layer.{}", 5, 11, 17, 23)),
     # classical
     "gabor": Entry("gabor", "", "", ("energy",)),
     "pixel": Entry("pixel", "", "", ("rgb",)),

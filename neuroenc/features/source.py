@@ -22,7 +22,7 @@ class Source(NamedTuple):
     """From stimuli, as `reads` says, to batches: nothing is filled up because of its neighbours"""
     forward: Callable[[Batch], Any]
     reads: str
-    """"image", "text", "image+text" or "regions+text"; a pair is a tuple"""
+    """"image", "text", "image+text", "regions+text", "sound" or "clip"; a pair is a tuple"""
     example: Any
     """A stimulus of the usual size"""
     contract: dict[str, str]

@@ -66,7 +66,7 @@ def test_motion_energy_is_that_of_a_plain_convolution():
     frames = RNG.integers(0, 255, (20, 128, 128, 3), dtype=np.uint8)
     (prepared,) = MOTION.prepare([clips.of_frames(frames, FPS)])
     assert prepared.shape == (20 + 14, 128, 128)
-    wavelength, cells, angle, drift = 16, 6, np.pi / 4, -4.0
+    wavelength, cells, angle, drift = 16, 8, np.pi / 4, -4.0
     sigma = 3 * np.sqrt(2 * np.log(2)) * wavelength / (2 * np.pi)
     r = np.arange(-64, 65)
     y, x = np.meshgrid(r, r, indexing="ij")
@@ -79,11 +79,11 @@ def test_motion_energy_is_that_of_a_plain_convolution():
     weight = weight / weight.sum() * np.exp(2j * np.pi * drift * s)
     found = np.abs([(space[t : t + 15] * weight[:, None, None]).sum(0) for t in range(20)]).mean(0)
     edges = np.linspace(0, 128, cells + 1).round().astype(int)
-    inner = found[edges[2] : edges[3], edges[2] : edges[3]].mean()  # a cell no edge reaches
+    inner = found[edges[3] : edges[4], edges[3] : edges[4]].mean()  # a cell no edge reaches
     own = MOTION.run([prepared])["energy"][0]
     start = sum(20 * k**2 for _, k in PYRAMID[:2])
     number = DIRECTIONS.index((drift, 1))
-    assert own[start + number * 36 + 2 * 6 + 2] == pytest.approx(inner, rel=2e-3)
+    assert own[start + number * 64 + 3 * 8 + 3] == pytest.approx(inner, rel=2e-3)
 
 
 def test_motion_energy_takes_grids_and_short_clips():
@@ -217,14 +217,14 @@ def test_motion_of_a_film_cut_into_stimuli(film, tmp_path):
     found = load(tmp_path / "f.nc", "features")
     assert found["onset"].values.tolist() == [0, 1, 2, 3]
     start = sum(20 * k**2 for _, k in PYRAMID[:2])
-    parts = found["feature"].values[:, start : start + 20 * 36].reshape(4, 20, 36).mean(2)
+    parts = found["feature"].values[:, start : start + 20 * 64].reshape(4, 20, 64).mean(2)
     right, left = (parts[:, DIRECTIONS.index((w, 0))] for w in (2.0, -2.0))
     assert (right[:2] > 3 * left[:2]).all() and (left[2:] > 3 * right[2:]).all()
     whole = table_of(tmp_path, ["film.mp4"], [0], [4])
     extract(whole, Model(network="motion_energy"), tmp_path / "g.nc", workers=0)
-    mean = load(tmp_path / "g.nc", "features")["feature"].values[0, start : start + 20 * 36]
+    mean = load(tmp_path / "g.nc", "features")["feature"].values[0, start : start + 20 * 64]
     # pieces see beyond their edges: their mean is the film's
-    np.testing.assert_allclose(mean.reshape(20, 36).mean(1), parts.mean(0), rtol=0.02, atol=1e-4)
+    np.testing.assert_allclose(mean.reshape(20, 64).mean(1), parts.mean(0), rtol=0.02, atol=1e-4)
 
 
 def test_sound_of_a_film_cut_into_stimuli(film, tmp_path):

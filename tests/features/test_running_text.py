@@ -152,7 +152,7 @@ def test_texts_are_filled_up_where_it_changes_nothing(tmp_path, monkeypatch):
             return real(batch)
 
         network.source = network.source._replace(forward=forward)
-        network([" ".join(["the"] * n) for n in (20, 8, 9, 21, 10, 9)])
+        network([" ".join(["the"] * n) for n in (40, 30, 31, 41, 32, 31)])
         assert len(shown) == (2 if fills else 5), (kind, shown)
         shown.clear()
         network.most_tokens = 22
