@@ -37,10 +37,19 @@ class Entry(NamedTuple):
     """Of the tensors of its tower in the checkpoint"""
     input_size: int | None = None
     """Side of the pictures, px, where it is not the library's"""
+    sizes: tuple[tuple[str, Any], ...] = ()
+    """In the configuration of a network of transformers, where its type's default is of another one"""
 
 
 def _blocks(pattern: str, *numbers: int) -> tuple[str, ...]:
     return tuple(pattern.format(n) for n in numbers)
+
+
+def _sizes(
+    layers: int, hidden: int, intermediate: int, heads: int, **more: int
+) -> tuple[tuple[str, int], ...]:
+    return (("num_hidden_layers", layers), ("hidden_size", hidden), ("intermediate_size", intermediate),
+            ("num_attention_heads", heads), *more.items())  # fmt: skip
 
 
 _VIT = _blocks("blocks.{}", 2, 5, 8, 11)
@@ -94,12 +103,12 @@ ENTRIES: dict[str, Entry] = {
     "gpt2": Entry("transformers", "gpt2", "openai-community/gpt2", _blocks("h.{}", 2, 5, 8, 11)),
     "simcse": Entry("transformers", "bert", "princeton-nlp/sup-simcse-bert-base-uncased", _BERT),
     "roberta-base": Entry("transformers", "roberta", "FacebookAI/roberta-base", _BERT),
-    "gpt2-xl": Entry("transformers", "gpt2", "openai-community/gpt2-xl", _blocks("h.{}", 11, 23, 35, 47), (), (("n_layer", 48),)),
+    "gpt2-xl": Entry("transformers", "gpt2", "openai-community/gpt2-xl", _blocks("h.{}", 11, 23, 35, 47), sizes=(("n_layer", 48), ("n_embd", 1600), ("n_head", 25))),
     "opt-125m": Entry("transformers", "opt", "facebook/opt-125m", _blocks("decoder.layers.{}", 2, 5, 8, 11)),
-    "pythia-410m": Entry("transformers", "gpt_neox", "EleutherAI/pythia-410m", _blocks("layers.{}", 5, 11, 17, 23)),
-    "smollm2-135m": Entry("transformers", "llama", "HuggingFaceTB/SmolLM2-135M", _blocks("layers.{}", 7, 14, 22, 29), (), (("max_position_embeddings", 8192),)),
-    "qwen2.5-0.5b": Entry("transformers", "qwen2", "Qwen/Qwen2.5-0.5B", _blocks("layers.{}", 5, 11, 17, 23), (), (("max_position_embeddings", 32768),)),
-    "qwen3-0.6b": Entry("transformers", "qwen3", "Qwen/Qwen3-0.6B-Base", _blocks("layers.{}", 6, 13, 20, 27), (), (("max_position_embeddings", 32768),)),
+    "pythia-410m": Entry("transformers", "gpt_neox", "EleutherAI/pythia-410m", _blocks("layers.{}", 5, 11, 17, 23), sizes=_sizes(24, 1024, 4096, 16)),
+    "smollm2-135m": Entry("transformers", "llama", "HuggingFaceTB/SmolLM2-135M", _blocks("layers.{}", 7, 14, 22, 29), sizes=_sizes(30, 576, 1536, 9, num_key_value_heads=3, vocab_size=49152, max_position_embeddings=8192)),
+    "qwen2.5-0.5b": Entry("transformers", "qwen2", "Qwen/Qwen2.5-0.5B", _blocks("layers.{}", 5, 11, 17, 23), sizes=_sizes(24, 896, 4864, 14, num_key_value_heads=2, max_position_embeddings=32768)),
+    "qwen3-0.6b": Entry("transformers", "qwen3", "Qwen/Qwen3-0.6B-Base", _blocks("layers.{}", 6, 13, 20, 27), sizes=_sizes(28, 1024, 3072, 16, num_key_value_heads=8, head_dim=128, max_position_embeddings=32768)),
     "minilm": Entry("transformers", "bert", "sentence-transformers/all-MiniLM-L6-v2", _blocks("encoder.layer.{}", 1, 3, 5)),
     # sounds and films
     "wav2vec2-base": Entry("transformers", "wav2vec2", "facebook/wav2vec2-base", _blocks("encoder.layers.{}", 2, 5, 8, 11)),
@@ -155,12 +164,15 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
     own = entry.published.startswith("https://")  # the authors', which no file of a library's can be
     if entry.extractor in LIBRARIES and entry.network != "nano" and (untold or own):
         tag = tag or entry.published
+    own_options = dict(entry.options)
+    if entry.sizes and not place(entry).is_dir():  # where it is, its own configuration says so
+        own_options |= dict(entry.sizes)
     return model.model_copy(
         update={
             "extractor": entry.extractor,
             "network": entry.network or None,
             "tag": tag,
-            "options": dict(entry.options) | model.options,
+            "options": own_options | model.options,
             "input_size": model.input_size or entry.input_size,
             "layers": model.layers or list(entry.layers),
         }
@@ -274,7 +286,7 @@ def describe(name: str) -> dict[str, str]:
         if patch := _patch(entry):
             made["tokens"] = " x ".join(str(side // patch) for side in seen.size)
     elif entry.extractor == "transformers":
-        options = dict(entry.options)
+        options = dict((*entry.options, *entry.sizes))
         half = options.pop("half", None)
         made |= language.describe(entry.network, half, options)
     elif entry.extractor in ("gabor", "pixel", "luminance", "spectral"):
