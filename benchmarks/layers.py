@@ -27,7 +27,7 @@ import torch
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError
-from neuroenc.features import layouts, registry
+from neuroenc.features import layouts, registry, streams
 from neuroenc.features.libraries import skeleton
 from neuroenc.features.networks import Network
 from neuroenc.features.source import first_tensor, layers_of
@@ -58,7 +58,9 @@ def known() -> dict[str, Model]:
 
     found = {}
     for name, entry in registry.ENTRIES.items():
-        if entry.extractor in ("timm", "torchvision", "open_clip", "open_clip_text", "transformers"):
+        if entry.extractor in ("timm", "torchvision", "open_clip", "open_clip_text", "transformers") and not (
+            entry.sizes or streams.reads(entry.network)  # large, or shown films and sounds
+        ):
             found[name] = Model(network=name, weights="random:0")
     sizes = (
         "atto",

@@ -10,7 +10,7 @@ from neuroenc.features import registry
 
 ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
 TABLES = ("category", "caption")
-UNSHOWN = (*TABLES, "file", "open_clip_text")  # what is not made of pictures alone
+UNSHOWN = (*TABLES, "mel", "motion_energy", "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
 NO_TEST = (
     "v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank", "majajhong2015", "freemanziemba2013",
@@ -101,7 +101,7 @@ def _encoders(config: Config) -> None:
         encoder, model = config.encoders[label], resolved(config.models[name])
         if model.extractor == "file":
             continue
-        flat = model.pooling in ("mean", "cls", "last")
+        flat = model.pooling in ("mean", "cls", "last", "own:mean", "own:last")
         if encoder.name in ON_A_GRID and (flat or model.extractor in TABLES):
             made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
             raise InputError(

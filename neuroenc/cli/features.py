@@ -95,7 +95,7 @@ def weights_list() -> None:
         typer.echo(f"{name:20s} {published:52s} {state}")
 
 
-Networks = Annotated[list[str], typer.Argument(help="Names of `weights list`.")]
+Networks = Annotated[list[str], typer.Argument(help="Names of `weights list`, or OWNER/NAME on the hub.")]
 
 
 @weights.command("fetch")

@@ -12,7 +12,7 @@ from neuroenc.errors import suggest
 
 Extractor = Literal[
     "open_clip", "open_clip_text", "timm", "torchvision", "transformers", "gabor", "pixel", "luminance",
-    "spectral", "category", "caption", "file", "module",
+    "spectral", "mel", "motion_energy", "category", "caption", "file", "module",
 ]  # fmt: skip
 Stated = Literal["model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing"]
 FOR_FILES = frozenset(["extractor", "path", "contract", "layers", "projection", "dtype", "device"])
@@ -58,8 +58,8 @@ class Model(Section):
     network: str | None = Field(
         default=None,
         pattern=r"^[^\x00-\x1f\x7f{}-][^\x00-\x1f\x7f{}]*$",
-        description="Name in the library; for open_clip also a JSON configuration, for "
-        "transformers a folder with config.json and tokenizer."
+        description="Name in the library; for open_clip also a JSON configuration, for transformers a folder "
+        "with config.json and tokenizer, or OWNER/NAME on the hub, once fetched."
     )  # fmt: skip
     weights: Place | None = Field(
         default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
@@ -77,7 +77,8 @@ class Model(Section):
     )  # fmt: skip
     layers: list[Layer] = Field(default_factory=list)
     pooling: str = Field(
-        default="mean", description="'mean', 'tokens', 'cls', 'last' (of text) or 'grid:<k>' (k x k)."
+        default="mean", description="'mean', 'tokens', 'cls', 'last' (of text), 'own:mean' and 'own:last' "
+        "(of the stimulus' own words, in `context`) or 'grid:<k>' (k x k)."
     )  # fmt: skip
     layout: dict[Layer, Layout] = Field(
         default_factory=dict, description="Layers whose layout cannot be told: 'channels_first', "
@@ -86,9 +87,17 @@ class Model(Section):
     context: int = Field(
         default=0, ge=0, description="Text: stimuli of the same film or group read along before each one."
     )
+    window: int | None = Field(
+        default=None, ge=8, description="Text, of transformers: at most so many tokens are read, and of "
+        "`context` the latest; null: as many as the network takes."
+    )  # fmt: skip
     frame_rate: float = Field(
         default=1.0, gt=0, description="Films: read at least so many frames of each "
         "second, evenly over the stimulus; the features of a stimulus are their mean."
+    )  # fmt: skip
+    lead: float = Field(
+        default=0.0, ge=0, le=600, description="Films and sounds shown as such: s before each stimulus that "
+        "are shown too."
     )  # fmt: skip
     regions: Place | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "
@@ -100,6 +109,9 @@ class Model(Section):
     )  # fmt: skip
     dtype: Literal["float16", "float32"] | None = Field(
         default=None, description="On disk; null: float32, of a `file` float16 where it is stored so."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="In which the network runs."
     )
     device: Device = "auto"
     input_size: int | None = Field(
@@ -126,8 +138,9 @@ class Model(Section):
     @field_validator("pooling")
     @classmethod
     def _known(cls, pooling: str) -> str:
-        if not re.fullmatch("mean|tokens|cls|last|grid:[1-9][0-9]{0,2}", pooling):
-            raise ValueError(suggest(pooling, ("mean", "tokens", "cls", "last", "grid:1", "…", "grid:999")))
+        if not re.fullmatch("mean|tokens|cls|last|own:(mean|last)|grid:[1-9][0-9]{0,2}", pooling):
+            known = ("mean", "tokens", "cls", "last", "own:mean", "own:last", "grid:1", "…", "grid:999")
+            raise ValueError(suggest(pooling, known))
         return pooling
 
     @field_validator("projection")
@@ -168,6 +181,12 @@ class Model(Section):
         for key in ("tag", "input_size"):
             if getattr(self, key) and not pictures:
                 raise ValueError(f"`{key}` is for timm, torchvision and open_clip, not for {self.extractor}")
+        words = self.extractor in (None, "transformers")
+        if not words and (self.window or self.pooling.startswith("own")):
+            what = "`window`" if self.window else f"pooling {self.pooling!r}"
+            raise ValueError(f"{what} is for texts of transformers, not for {self.extractor}")
+        if not (pictures or words) and self.precision != "float32":
+            raise ValueError(f"`precision` is of a network, and {self.extractor} runs none here")
         for key in SIZES if pictures else ():
             if key in self.options and not _is_size(self.options[key]):
                 raise ValueError(f"options.{key} is {self.options[key]!r}, expected px; see `input_size`")

@@ -25,6 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from neuroenc.datasets.films import ENDINGS, open_film
+from neuroenc.datasets.sounds import ENDINGS as SOUNDS
 from neuroenc.errors import InputError, reason
 from neuroenc.files import existing, relative
 from neuroenc.hdf5 import numbers, open_hdf5
@@ -433,7 +434,7 @@ def _contents(stimuli: xr.Dataset) -> list[str]:
         name = str(files[row])
         if STACK.search(name):
             name += f" {stimuli['pixel_index'].values[row]}"
-        if name.lower().endswith(ENDINGS):
+        if name.lower().endswith((*ENDINGS, *SOUNDS)):
             when = [float(stimuli[k].values[row]) for k in ("onset", "duration") if k in stimuli.coords]
             out.append(f"{name} {when}")
         elif name in known:

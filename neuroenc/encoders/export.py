@@ -29,7 +29,7 @@ from neuroenc.files import atomic, existing, sha256, write_json
 
 FORMAT = 1
 FACTS, CARD = "encoder.json", "README.md"
-UNSHOWN = ("category", "caption", "file", "open_clip_text")
+UNSHOWN = ("category", "caption", "file", "mel", "motion_energy", "open_clip_text")
 SCORES = ("pearson_r", "normalised_r")
 COLUMNS = ("x", "y", "z", "vertex")
 

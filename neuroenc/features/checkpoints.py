@@ -24,7 +24,9 @@ from neuroenc.files import atomic, existing, remove, sha256, write_json
 
 MANIFEST = "manifest.json"
 KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt",
-        "special_tokens_map.json", "preprocessor_config.json", "sentence_bert_config.json")  # fmt: skip
+        "tokenizer.model", "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
+        "video_preprocessor_config.json", "sentence_bert_config.json",
+        "model.safetensors.index.json")  # fmt: skip
 
 
 # image decoders: (folder, repository on the hub, files)
@@ -62,9 +64,10 @@ def pipeline_folder(name: str) -> Path:
 
 def needed(name: str) -> bool:
     """Tell whether weights are fetched for a network; not for classical models and those that come along."""
-    if name not in ENTRIES and name not in PIPELINES:
+    if name not in ENTRIES and name not in PIPELINES and not registry.REPOSITORY.fullmatch(name):
         raise invalid("network", name, (*ENTRIES, *PIPELINES))
-    return name in PIPELINES or (bool(ENTRIES[name].published) and ENTRIES[name].network != "nano")
+    entry = registry.entry_of(name)
+    return name in PIPELINES or (bool(entry.published) and entry.network != "nano")
 
 
 def fetchable(name: str) -> Entry:
@@ -77,7 +80,7 @@ def fetchable(name: str) -> Entry:
     """
     if not needed(name):
         raise InputError(f"{name!r} needs no weights to be fetched.")
-    return ENTRIES[name]
+    return registry.entry_of(name)
 
 
 def listing() -> list[tuple[str, str, str]]:
@@ -102,7 +105,7 @@ def fetch(name: str, *, revision: str = "main") -> Path:
     Parameters
     ----------
     name : str
-        Of the registry or of `PIPELINES`.
+        Of the registry or of `PIPELINES`, or OWNER/NAME of a network of transformers on the hub.
     revision : str
         Branch, tag or commit on the hub; the manifest records the commit.
 
@@ -265,7 +268,8 @@ def _hub(
         ) from None
     files = {f.rfilename: f for f in found.siblings}
     if not wanted:
-        weights = sorted(f for f in files if "/" not in f and f.endswith(".safetensors"))
+        # other names are the same weights in layouts of other libraries
+        weights = sorted(f for f in files if fnmatch(f, "model*.safetensors") and "/" not in f)
         wanted = (*(f for f in KEPT if f in files), *(weights or ["pytorch_model.bin"]))
     matched = {pattern: sorted(f for f in files if fnmatch(f, pattern)) for pattern in wanted}
     lacking = [pattern for pattern, found in matched.items() if not found]

@@ -46,35 +46,14 @@ class Gabor:
             raise invalid("pooling", pooling, ("mean", "grid:8"))
         self.cells = int(pooling[5:]) if pooling != "mean" else None
         self.contract = CONTRACT | ({"pooling": pooling} if self.cells else {})
-        at = scipy.fft.fftfreq(SIDE + 2 * MARGIN)
-        # back to the pixels inside the margin, from the few frequencies that a filter lets through
-        waves = np.exp(2j * np.pi * np.outer(MARGIN + np.arange(SIDE), at)) / len(at)
-        self.filters = {}
-        for wavelength, own in PYRAMID:
-            frequency = 1 / wavelength
-            sigma = frequency / 3 / np.sqrt(2 * np.log(2))  # one octave at half height
-            edges = np.linspace(0, SIDE, (self.cells or own) + 1).round().astype(int)
-            inside = (np.arange(SIDE) >= edges[:-1, None]) & (np.arange(SIDE) < edges[1:, None])
-            # cells of unequal width where the side does not divide
-            pool = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
-            bank = []
-            for a in np.pi * np.arange(N_ORIENTATIONS) / N_ORIENTATIONS:
-                along = [
-                    np.exp(-((at - frequency * turn) ** 2) / (2 * sigma**2))
-                    for turn in (np.sin(a), np.cos(a))
-                ]
-                kept = [np.flatnonzero(v > NOTHING) for v in along]
-                down, across = (
-                    (waves[:, k] * v[k]).astype(np.complex64) for k, v in zip(kept, along, strict=True)
-                )
-                bank.append((np.ix_(*kept), down, across.T))
-            self.filters[wavelength] = bank, pool
+        angles = np.pi * np.arange(N_ORIENTATIONS) / N_ORIENTATIONS
+        self.filters = filter_bank(PYRAMID, angles, self.cells)
 
     def __call__(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
         """Return {'energy': (n, n_features)}."""
-        grey = _resized(pixels, "L", SIDE)
+        seen = grey(pixels, SIDE)
         margin = ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))
-        padded = np.pad(grey - grey.mean((1, 2), keepdims=True), margin, mode="reflect")
+        padded = np.pad(seen - seen.mean((1, 2), keepdims=True), margin, mode="reflect")
         parts = [
             np.stack([
                 [pool @ _size(down @ (one[kept] @ across)) @ pool.T for kept, down, across in bank]
@@ -85,6 +64,63 @@ class Gabor:
         if self.cells:
             return {"energy": np.concatenate(parts, 1).transpose(0, 2, 1).astype(np.float32)}
         return {"energy": np.concatenate([p.reshape(len(p), -1) for p in parts], 1).astype(np.float32)}
+
+
+Filter = tuple[Any, NDArray[np.complex64], NDArray[np.complex64]]
+"""Frequencies that pass, and from these to the rows and columns of the picture"""
+
+
+def filter_bank(
+    pyramid: tuple[tuple[int, int], ...],
+    angles: NDArray[np.float64],
+    cells: int | None = None,
+    *,
+    nothing: float = NOTHING,
+    apart: int | None = None,
+) -> dict[int, tuple[list[Filter], NDArray[np.float32]]]:
+    """Build complex Gabor filters of one octave, each for one side of the frequencies.
+
+    Parameters
+    ----------
+    pyramid : tuple of (wavelength in px, cells of its pooling grid)
+    angles : array
+        Of the frequency, rad; 0 is along the rows, what stands upright.
+    cells : int, optional
+        Of the grid of all scales.
+    nothing : float
+        Share of a filter's height below which a frequency is left out.
+    apart : int, optional
+        The output is taken at so many places of a wavelength, but two a cell at least; None: at every pixel.
+
+    Returns
+    -------
+    dict of wavelength to (filter for each angle, pooling matrix of shape (n_cells, n_places))
+    """
+    at = scipy.fft.fftfreq(SIDE + 2 * MARGIN)
+    made = {}
+    for wavelength, own in pyramid:
+        frequency = 1 / wavelength
+        sigma = frequency / 3 / np.sqrt(2 * np.log(2))  # one octave at half height
+        edges = np.linspace(0, SIDE, (cells or own) + 1).round().astype(int)
+        step = 1 if apart is None else max(min(wavelength // apart, SIDE // (cells or own) // 2), 1)
+        places = np.arange((step - 1) / 2, SIDE, step)
+        # back to places inside the margin, from the few frequencies that a filter lets through
+        waves = np.exp(2j * np.pi * np.outer(MARGIN + places, at)) / len(at)
+        inside = (places >= edges[:-1, None]) & (places < edges[1:, None])
+        # cells of unequal width where the side does not divide
+        pool = (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+        bank = []
+        for a in angles:
+            along = [
+                np.exp(-((at - frequency * turn) ** 2) / (2 * sigma**2)) for turn in (np.sin(a), np.cos(a))
+            ]
+            kept = [np.flatnonzero(v > nothing) for v in along]
+            down, across = (
+                (waves[:, k] * v[k]).astype(np.complex64) for k, v in zip(kept, along, strict=True)
+            )
+            bank.append((np.ix_(*kept), down, across.T))
+        made[wavelength] = bank, pool
+    return made
 
 
 def _size(values: NDArray[np.complex64]) -> NDArray[np.float32]:
@@ -122,25 +158,30 @@ class Pixels:
         """Return {layer: (n, n_features)}, or (n, n_cells, 2)."""
         if self.kind == "pixel":
             return {"rgb": _resized(pixels, "RGB", SIDE // 4).reshape(len(pixels), -1)}
-        grey = _resized(pixels, "L", SIDE)
+        seen = grey(pixels, SIDE)
         if self.kind == "luminance":
             edges = np.linspace(0, SIDE, (self.cells or 8) + 1).round().astype(int)
             area = np.outer(np.diff(edges), np.diff(edges))
             mean, square = (
                 np.add.reduceat(np.add.reduceat(v, edges[:-1], axis=1), edges[:-1], axis=2) / area
-                for v in (grey.astype(float), grey.astype(float) ** 2)
+                for v in (seen.astype(float), seen.astype(float) ** 2)
             )
             cells = np.stack([mean, np.sqrt(np.maximum(square - mean**2, 0))], -1).astype(np.float32)
-            cells = cells.reshape(len(grey), -1, 2)
-            return {"luminance": cells if self.cells else cells.reshape(len(grey), -1)}
+            cells = cells.reshape(len(seen), -1, 2)
+            return {"luminance": cells if self.cells else cells.reshape(len(seen), -1)}
         window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
-        power = np.abs(scipy.fft.fft2((grey - grey.mean((1, 2), keepdims=True)) * window, workers=2)) ** 2
+        power = np.abs(scipy.fft.fft2((seen - seen.mean((1, 2), keepdims=True)) * window, workers=2)) ** 2
         fy, fx = np.meshgrid(*(scipy.fft.fftfreq(SIDE),) * 2, indexing="ij")
         octave = np.floor(np.log2(np.maximum(np.hypot(fx, fy) * SIDE, 0.5)))
         orientation = np.floor(np.mod(np.arctan2(fy, fx) / np.pi * 8 + 0.5, 8))  # the first around 0
         bands = [(octave == o) & (orientation == a) for o in range(6) for a in range(8)]
         sums = np.stack([power[:, band].mean(1) for band in bands if band.any()], 1)
         return {"power": np.log(sums + 1e-6).astype(np.float32)}
+
+
+def grey(pixels: list[NDArray[np.uint8]], side: int) -> NDArray[np.float32]:
+    """Bring pictures to grey squares, (n, side, side), 0 to 1."""
+    return _resized(pixels, "L", side)
 
 
 def _resized(pixels: list[NDArray[np.uint8]], mode: str, side: int) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from neuroenc.arrays import check, save
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import n_frames
 from neuroenc.errors import InputError, invalid
-from neuroenc.features import classical
-from neuroenc.features.items import Jobs, batches, check_items, n_texts, there_of
+from neuroenc.features import classical, moving
+from neuroenc.features.items import HEARD_AND_SEEN, Jobs, batches, check_items, n_texts, there_of
 from neuroenc.features.layers import (
     Layers,
     features_of,
@@ -37,6 +37,8 @@ from neuroenc.files import remove
 
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers", "module")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
+MOVING: dict[str, Callable[[str], Any]] = {"mel": moving.Mel, "motion_energy": moving.MotionEnergy}
+BATCHES = dict.fromkeys(PIXELS, 32) | dict.fromkeys(MOVING, 8)  # of what is no network
 TABLES: dict[str, Callable[[xr.Dataset], tuple[NDArray[np.float32], dict[str, str]]]] = {
     "category": classical.category_features,
     "caption": classical.caption_features,
@@ -153,6 +155,7 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
     extractor, prepare, run, reads = open_extractor(asked)
     n_parts = _n_parts(stimuli, model, reads)
     on_gpu = getattr(extractor, "device", "cpu") != "cpu"
+    batch = BATCHES.get(str(model.extractor)) or extractor.batch_size(memory_gb)
     if workers is None:
         workers = max(1, (os.cpu_count() or 2) - 1) if on_gpu else 0
 
@@ -161,8 +164,7 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
 
     return Work(
         _contract(extractor.contract, model, reads, n_parts), model.dtype or "float32",
-        32 if model.extractor in PIXELS else extractor.batch_size(memory_gb),
-        there_of(stimuli, reads, n_parts), feed,
+        batch, there_of(stimuli, reads, n_parts, model.pooling), feed,
     )  # fmt: skip
 
 
@@ -180,6 +182,10 @@ def _contract(of_network: Mapping[str, str], model: Model, reads: str, n_parts: 
         contract["preprocessing"] += f"; mean of {n_parts} frames"
     if model.context:
         contract["preprocessing"] += f"; {model.context} stimuli before each read along"
+    if model.lead and reads in HEARD_AND_SEEN:
+        contract["preprocessing"] += f"; {model.lead:g} s before each shown along"
+    if model.window:
+        contract["preprocessing"] += f"; at most {model.window} tokens"
     return contract
 
 
@@ -267,23 +273,27 @@ def open_extractor(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Calla
             classical.Gabor(model.pooling) if kind == "gabor" else classical.Pixels(kind, model.pooling)
         )
         return extractor, list, extractor, "image"
+    if model.extractor in MOVING:
+        extractor = MOVING[model.extractor](model.pooling)
+        return extractor, extractor.prepare, extractor.run, extractor.reads
     if model.extractor in NETWORKS:
         from neuroenc.features.networks import Network
 
         extractor = Network(asked, device=asked.device)
         return extractor, extractor.source.alike, extractor.run, extractor.reads
-    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *TABLES, "file"))
+    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *MOVING, *TABLES, "file"))
 
 
 def describe(
     items: Sequence[Any], model: Model, *, stimulus_id: ArrayLike | None = None, batch_size: int = 32
 ) -> xr.Dataset:
-    """Extract features of pictures or texts at hand, in memory.
+    """Extract features of pictures, texts, sounds or clips at hand, in memory.
 
     Parameters
     ----------
     items : sequence
-        uint8 pictures (height, width, 3), or texts, as the network reads.
+        As the network reads: uint8 pictures (height, width, 3), texts, sounds as (floats (n_samples,), Hz),
+        or clips as (uint8 frames (n_frames, height, width, 3), frames/s).
     model : Model
     stimulus_id : array of text, (n_items,), optional
         Their ids; None: they are numbered.
@@ -331,8 +341,8 @@ def describer(
     extractor, prepare, run, reads = open_extractor(model)
 
     def described(items: Sequence[Any]) -> xr.Dataset:
-        check_items(items, reads)
-        parts = [run(prepare(list(items[i : i + batch_size]))) for i in range(0, len(items), batch_size)]
+        shown = check_items(items, reads)
+        parts = [run(prepare(shown[i : i + batch_size])) for i in range(0, len(shown), batch_size)]
         values = {name: together([p[name] for p in parts], name) for name in parts[0]}
         contract = extractor.contract
         if projected is not None:

@@ -10,9 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.config import Model
+from neuroenc.datasets.clips import Clip, of_frames, read_clips, read_sounds
 from neuroenc.datasets.pixels import read_pixels
+from neuroenc.datasets.sounds import Sound
 from neuroenc.errors import ContractError, InputError
 from neuroenc.hdf5 import open_hdf5
+
+HEARD_AND_SEEN = ("sound", "clip")
 
 
 class Jobs:
@@ -57,9 +61,9 @@ def read_items(
     stimuli : Dataset
     rows : int array
     reads : str
-        "image", "text", "image+text" or "regions+text".
+        "image", "text", "image+text", "regions+text", "sound" or "clip".
     model : Model
-        `context` and `regions`.
+        `context`, `lead` and `regions`.
     part : int
         Which of several texts or frames of each stimulus.
     n_parts : int
@@ -68,23 +72,31 @@ def read_items(
     Returns
     -------
     list
-        Pictures, texts, or pairs of (picture, text) or ((features, boxes), text).
+        Pictures, texts, sounds, clips, or pairs of (picture, text) or ((features, boxes), text). Where the
+        stimulus' own words are pooled, a text is a pair itself: what came before, and it.
     """
     if reads == "image":
         return read_pixels(stimuli, rows, (part + 0.5) / n_parts)
+    if reads in HEARD_AND_SEEN:
+        return (read_sounds if reads == "sound" else read_clips)(stimuli, rows, model.lead)
     if "caption" not in stimuli:
         raise ContractError("The stimuli carry no text. For NSD put COCO's captions_*.json into "
                             "nsddata_stimuli/annotations; a table of your own needs a column "
                             "`caption`.")  # fmt: skip
     all_texts = _captions(stimuli)[:, part]
-    texts = [str(all_texts[r]) for r in rows]
+    texts: list[Any] = [str(all_texts[r]) for r in rows]
+    before = [""] * len(rows)
     if model.context:
         group = stimuli["film" if "film" in stimuli.coords else "group"].values
-        spans = [np.arange(max(0, r - model.context), r + 1) for r in rows]
-        texts = [
+        spans = [np.arange(max(0, r - model.context), r) for r in rows]
+        before = [
             " ".join(str(t) for t in all_texts[s[group[s] == group[r]]] if t)
             for r, s in zip(rows, spans, strict=True)
         ]
+    if model.pooling.startswith("own"):
+        texts = list(zip(before, texts, strict=True))
+    else:
+        texts = [" ".join(filter(None, pair)) for pair in zip(before, texts, strict=True)]
     if reads == "text":
         return texts
     if reads == "image+text":
@@ -106,13 +118,14 @@ def read_items(
     return list(zip(found, texts, strict=True))
 
 
-def there_of(stimuli: xr.Dataset, reads: str, n_parts: int) -> NDArray[np.bool_]:
+def there_of(stimuli: xr.Dataset, reads: str, n_parts: int, pooling: str = "mean") -> NDArray[np.bool_]:
     """Say which parts of each stimulus are there, (n, n_parts): all frames, and captions that are not empty.
 
     Raises
     ------
     InputError
-        A stimulus has no caption; moments of a film may be silent, and the empty text is read.
+        A stimulus has no caption; moments of a film may be silent, and the empty text is read, unless the
+        stimulus' own words are pooled.
     """
     there = np.ones((stimuli.sizes["stimulus"], n_parts), bool)
     if "text" not in reads or "caption" not in stimuli:
@@ -123,6 +136,11 @@ def there_of(stimuli: xr.Dataset, reads: str, n_parts: int) -> NDArray[np.bool_]
         raise InputError(
             f"{len(silent)} of {len(texts)} stimuli have no caption, first {str(silent[0])!r}. Write one, or "
             "leave them out of the table."
+        )
+    if len(silent) and pooling.startswith("own"):
+        raise InputError(
+            f"{len(silent)} of {len(texts)} moments are silent, first {str(silent[0])!r}, and pooling "
+            f"{pooling!r} needs words of their own. Pool by 'last' or 'mean', or leave them out of the table."
         )
     there[:, 1:] = texts[:, 1:n_parts] != ""
     return there
@@ -141,10 +159,12 @@ def _captions(stimuli: xr.Dataset) -> NDArray[np.str_]:
     return np.take_along_axis(texts, np.argsort(texts == "", axis=1, kind="stable"), axis=1)
 
 
-def check_items(items: Sequence[Any], reads: str) -> None:
-    """Refuse what is no picture or text, before anything reads it."""
+def check_items(items: Sequence[Any], reads: str) -> list[Any]:
+    """Refuse what is no picture, text, sound or clip, before anything reads it; return what is read."""
     if not len(items):
         raise InputError("No stimuli were given, expected at least one.")
+    if reads in HEARD_AND_SEEN:
+        return [_moving(number, item, reads) for number, item in enumerate(items)]
     for number, item in enumerate(items):
         picture, text = item if "+" in reads else (item, item)
         if "text" in reads and not isinstance(text, str):
@@ -156,3 +176,23 @@ def check_items(items: Sequence[Any], reads: str) -> None:
             raise InputError(
                 f"Item {number} is {kind} of shape {shape}, expected a picture: uint8, (height, width, 3)."
             )
+    return list(items)
+
+
+def _moving(number: int, item: Any, reads: str) -> Sound | Clip:
+    """Read a pair of (samples, Hz) as a sound, of (frames, frames/s) as a clip."""
+    values, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, 0)
+    values, rate = np.asarray(values), rate if isinstance(rate, (int, float)) else 0
+    paced = rate > 0
+    kind = f"{values.dtype} of shape {values.shape} at {rate}"
+    if reads == "sound":
+        if not paced or rate != int(rate) or values.dtype.kind != "f" or values.ndim != 1 or not len(values):
+            raise InputError(f"Item {number} is {kind}, expected a sound: (floats (n_samples,), Hz).")
+        if not np.isfinite(values).all():
+            raise InputError(f"Item {number} is a sound with samples that are not finite. Leave it out.")
+        return Sound(values.astype(np.float32), int(rate))
+    if not paced or values.dtype != np.uint8 or values.ndim != 4 or values.shape[3] != 3 or 0 in values.shape:
+        raise InputError(
+            f"Item {number} is {kind}, expected a clip: (uint8 (n_frames, height, width, 3), frames/s)."
+        )
+    return of_frames(values, float(rate))

@@ -15,7 +15,7 @@ from PIL import Image
 from neuroenc.config import Model
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, InputWarning, invalid, reason
-from neuroenc.features import nano
+from neuroenc.features import common, nano, streams
 from neuroenc.features.source import Source
 from neuroenc.features.vision import open_clip_module
 
@@ -41,6 +41,9 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
     import open_clip
     import torch
 
+    if model.window or model.pooling.startswith("own"):
+        what = "`window`" if model.window else f"pooling {model.pooling!r}"
+        raise InputError(f"{what} is for texts of transformers, not of open_clip, {model.network!r}.")
     module, name = open_clip_module(model)
     tokenize: Callable[[list[str]], Any]
     try:
@@ -66,7 +69,7 @@ def from_open_clip(model: Model, _path: Path | None) -> Source:
 
     return Source(
         module, prepare, lambda batch: module.encode_text(batch["text"]), "text", "",
-        _contract("the library's own tokenizer"),
+        common.stated("the library's own tokenizer"),
         [n for n, _ in module.named_children() if n != "visual"],
     )  # fmt: skip
 
@@ -83,7 +86,7 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         Folder with `config.json`, tokenizer, image processor, and weights unless they are random. None: the
         default configuration of the type, without tokenizer.
     """
-    transformers = _library()
+    transformers = common.library()
     options = dict(model.options)
     half = options.pop("half", None)
     if half not in (None, "image", "text"):
@@ -102,14 +105,20 @@ def from_transformers(model: Model, path: Path | None) -> Source:
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"Cannot build {kind} with {options}: {reason(error)}.") from None
 
+    if streams.reads(kind):
+        if half:
+            raise InputError(f"{kind} has no {half} half of its own. Leave `half` out.")
+        return streams.source(module, config, path)
     picture, image_tower, text_tower = PICTURES.get(kind, ("", "", ""))
     tower = {"image": image_tower, "text": text_tower, None: ""}[half]
     if half and not tower:
         raise InputError(f"{kind} has no {half} half of its own. Leave `half` out.")
     run = module.get_submodule(tower) if tower else module
     reads = half or _reads(module, kind, picture)
-    tokenizer = _Tokenizer(path, kind, _positions(config, module), from_end=bool(model.context))
-    texts = partial(_tokenise, tokenizer=tokenizer, length=LENGTHS.get(kind))
+    most = [n for n in (_positions(config, module), model.window) if n]
+    tokenizer = _Tokenizer(path, kind, min(most, default=None), from_end=bool(model.context))
+    tokenise = _tokenise_own if model.pooling.startswith("own") else _tokenise
+    texts = partial(tokenise, tokenizer=tokenizer, length=LENGTHS.get(kind))
     processor: Any = _processor(path, picture) if "image" in reads else None
     size = getattr(getattr(config, "vision_config", config), "image_size", 224)
     size = getattr(getattr(config, "image_config", None), "image_size", size)
@@ -119,15 +128,16 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     example = {"text": EXAMPLE, "image": pixels, "image+text": (pixels, EXAMPLE),
                "regions+text": (regions, EXAMPLE)}[reads]  # fmt: skip
     return Source(
-        module, _feed(kind, reads, processor, texts), lambda batch: run(**batch), reads, example,
-        _pictures(processor) if processor else _contract("the library's own"),
+        module, _feed(kind, reads, processor, texts),
+        lambda batch: run(**{k: v for k, v in batch.items() if k != "own"}), reads, example,
+        common.pictures(processor) if processor else common.stated("the library's own"),
         [tower] if tower else [],
         text_last=kind == "flava",
     )  # fmt: skip
 
 
-def describe(kind: str, half: str | None) -> dict[str, str]:
-    """Describe what a type of network takes, at the sizes of its default configuration.
+def describe(kind: str, half: str | None, options: dict[str, Any]) -> dict[str, str]:
+    """Describe what a type of network takes, at the sizes of its default configuration but for `options`.
 
     Parameters
     ----------
@@ -135,8 +145,12 @@ def describe(kind: str, half: str | None) -> dict[str, str]:
         Type of its configuration, e.g. "flava".
     half : str or None
         "image" or "text" where one half is run.
+    options : dict
+        Settings of its configuration.
     """
-    config = _library().AutoConfig.for_model(kind)
+    config = common.library().AutoConfig.for_model(kind, **options)
+    if streams.reads(kind):
+        return streams.describe(config)
     text = f"up to {config.get_text_config().max_position_embeddings} tokens of text"
     if kind in REGIONS:
         return {"input": f"features of {N_REGIONS} objects and {text}"}
@@ -151,59 +165,14 @@ def describe(kind: str, half: str | None) -> dict[str, str]:
         processor = _processor(None, PICTURES[kind][0])
         pairs = list(zip(processor.image_mean, processor.image_std, strict=True))
         low, high = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
-        geometry = _pictures(processor)["preprocessing"].removeprefix("RGB, ")
+        geometry = common.pictures(processor)["preprocessing"].removeprefix("RGB, ")
         made |= {"range": f"{low:.2f} to {high:.2f}", "preprocessing": geometry}
     return made
 
 
-def _pictures(processor: Any) -> dict[str, str]:
-    """Say in the contract what an image processor of transformers does."""
-    done = []
-    if getattr(processor, "do_resize", False):
-        size = {k: v for k, v in dict(processor.size).items() if v is not None}
-        resample = getattr(processor, "resample", None)
-        how = "the library's own" if resample is None else Image.Resampling(resample).name.lower()
-        if "height" in size:
-            done.append(f"{how} resize to {size['height']} x {size['width']} whatever the shape")
-        else:
-            done.append(
-                f"{how} resize to " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in size.items())
-            )
-    if getattr(processor, "do_center_crop", False):
-        crop = dict(processor.crop_size)
-        done.append(f"centre crop {crop['height']} x {crop['width']}")
-    if getattr(processor, "do_pad", False):
-        done.append("filled up to sides the network takes")
-    normalised = getattr(processor, "do_normalize", False) and getattr(processor, "image_mean", None)
-    return {
-        "normalisation": f"mean {tuple(processor.image_mean)}, std {tuple(processor.image_std)}"
-        if normalised
-        else "none",
-        "pixel_range": "0 to 1 before normalisation"
-        if getattr(processor, "do_rescale", True)
-        else "0 to 255",
-        "preprocessing": f"RGB, {', '.join(done)} ({type(processor).__name__})",
-    }
-
-
-def _contract(preprocessing: str) -> dict[str, str]:
-    return {"normalisation": "the library's own", "pixel_range": "the library's own",
-            "preprocessing": preprocessing}  # fmt: skip
-
-
-def _library() -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise InputError("Networks of transformers need the extra 'text'. Install neuroenc[text].") from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
 def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> Any:
     """Read the configuration of a network and change it by `options`, which must be known there."""
-    transformers = _library()
+    transformers = common.library()
 
     def make(**changes: Any) -> Any:
         if path is None:
@@ -275,7 +244,7 @@ class _Tokenizer:
                     "that has it."
                 )
             try:
-                self.found = _library().AutoTokenizer.from_pretrained(
+                self.found = common.library().AutoTokenizer.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
             except (OSError, ValueError) as error:
@@ -294,20 +263,22 @@ class _Tokenizer:
             _warn_of_cuts(most)
         for ids, mask in zip(made["input_ids"], made["attention_mask"], strict=True):
             if not ids:  # an empty text, where no token marks beginning or end
-                ids.append(
-                    self.found.bos_token_id
-                    if self.found.bos_token_id is not None
-                    else self.found.eos_token_id
-                )
+                marks = [i for i in (self.found.bos_token_id, self.found.eos_token_id) if i is not None]
+                if not marks:
+                    raise InputError(
+                        f"A text is empty, and the tokenizer of {self.kind!r} has no token for its "
+                        "beginning or end. Leave it out."
+                    )
+                ids.append(marks[0])
                 mask.append(1)
         return made
 
 
-def _warn_of_cuts(n_tokens: int) -> None:
+def _warn_of_cuts(n_tokens: int, side: str = "end") -> None:
     """Say, once in a process, that texts are cut."""
     warnings.warn(
-        f"Texts of {n_tokens} tokens, which is all the network reads, or more lose their end. Shorten them, "
-        "or choose a network that reads more.", InputWarning, stacklevel=2,
+        f"Texts of {n_tokens} tokens, which is all the network reads, or more lose their {side}. Shorten "
+        "them, or choose a network that reads more.", InputWarning, stacklevel=2,
     )  # fmt: skip
 
 
@@ -333,6 +304,36 @@ def _tokenise(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) ->
     return [{"input_ids": torch.tensor(i), "attention_mask": torch.tensor(m)} for i, m in found]
 
 
+def _tokenise_own(items: list[Any], *, tokenizer: _Tokenizer, length: int | None) -> list[Batch]:
+    """Tokenise texts, and mark the tokens of the stimulus itself behind what came before it."""
+    import torch
+
+    if isinstance(items[0], list):
+        return [one | {"own": one["attention_mask"]}
+                for one in _tokenise(items, tokenizer=tokenizer, length=length)]  # fmt: skip
+    pairs = [("", item) if isinstance(item, str) else item for item in items]
+    if not all(text.strip() for _, text in pairs):
+        raise InputError("A text is empty and has no words of its own. Leave it out, or pool by 'last'.")
+    texts = [" ".join(filter(None, pair)) for pair in pairs]
+    made = tokenizer(
+        texts, truncation=True, max_length=length, padding="max_length" if length else False,
+        return_offsets_mapping=True, return_special_tokens_mask=True,
+    )  # fmt: skip
+    done = []
+    for row, (_, text) in enumerate(pairs):
+        begin = len(texts[row]) - len(text)
+        offsets, special = made["offset_mapping"][row], made["special_tokens_mask"][row]
+        own = [end > begin and not mark for (_, end), mark in zip(offsets, special, strict=True)]
+        if not any(own):
+            raise InputError(f"The tokenizer of {tokenizer.kind!r} makes no token of {text!r}. Leave it out.")
+        ids, mask = made["input_ids"][row], made["attention_mask"][row]
+        done.append({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask),
+                     "own": torch.tensor(own).long()})  # fmt: skip
+        if tokenizer.from_end and offsets[own.index(True)][0] > begin:
+            _warn_of_cuts(len(ids), "beginning")
+    return done
+
+
 def _reads(module: Any, kind: str, picture: str) -> str:
     """Say what a network is shown."""
     if kind in REGIONS:
@@ -341,7 +342,7 @@ def _reads(module: Any, kind: str, picture: str) -> str:
         return "image+text"
     wanted = getattr(module, "main_input_name", None)
     if wanted not in INPUTS:
-        raise InputError(f"{kind} reads {wanted}, neither text nor pictures alone. Choose another network.")
+        raise InputError(f"{kind} reads {wanted}, no text, pictures, sound or film. Choose another network.")
     return INPUTS[wanted]
 
 
@@ -380,31 +381,18 @@ def _feed(
 
     def prepare(items: list[Any]) -> Alike:
         if reads == "text":
-            return _alike(texts(items))
+            return common.alike(texts(items))
         if reads == "image":
-            return _alike([picture_of(p) for p in items])
+            return common.alike([picture_of(p) for p in items])
         shown, words = zip(*items, strict=True)
         seen = [picture_of(p) for p in shown] if reads == "image+text" else [regions_of(*r) for r in shown]
-        return _alike([w | s for w, s in zip(texts(list(words)), seen, strict=True)])
+        return common.alike([w | s for w, s in zip(texts(list(words)), seen, strict=True)])
 
     return prepare
 
 
-def _alike(made: list[Batch]) -> Alike:
-    """Put stimuli of one shape together; none is filled up, so that none changes another."""
-    import torch
-
-    groups: dict[Any, list[int]] = {}
-    for row, one in enumerate(made):
-        groups.setdefault(tuple(v.shape for v in one.values()), []).append(row)
-    return [
-        (rows, {k: torch.stack([made[r][k] for r in rows]) for k in made[rows[0]]})
-        for rows in groups.values()
-    ]
-
-
 def _processor(path: Path | None, default: str) -> Any:
-    transformers = _library()
+    transformers = common.library()
     if path is not None and (path / "preprocessor_config.json").exists():
         return transformers.AutoImageProcessor.from_pretrained(
             path, local_files_only=True, trust_remote_code=False

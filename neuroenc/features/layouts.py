@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Batch = dict[str, torch.Tensor]
     Shapes = dict[str, tuple[int, ...]]
 
-WORDS = ("text", "input_ids", "attention_mask")
+WORDS = ("text", "input_ids", "attention_mask", "own")
 WIDTHS = ("out_features", "out_channels", "num_features", "normalized_shape", "embedding_dim")
 
 
@@ -135,6 +135,30 @@ def text_runs(source: Source, names: list[str], device: str) -> list[Run]:
 
     runs = [run(2, None), run(3, -3, partly=True)]
     return runs if runs[0].shapes.keys() == runs[1].shapes.keys() else [runs[0], run(3, None)]
+
+
+def stream_runs(source: Source, names: list[str]) -> list[Run]:
+    """Run sounds of two lengths, or clips; best on torch's device "meta"."""
+    device = next(source.module.parameters()).device
+
+    def run(n: int, share: float) -> Run:
+        example = source.example
+        if source.reads == "sound":
+            example = example._replace(values=example.values[: int(share * len(example.values))])
+        batch = source.prepare([example] * n)
+        mask = batch.get("attention_mask")
+        if device.type == "meta":
+            batch.pop("attention_mask", None)  # looked into, to see whether anything is padded
+        shapes = shapes_of(source, names, {k: v.to(device) for k, v in batch.items()})
+        if mask is not None:
+            return Run(n, 1, shapes, mask.shape[1])
+        if source.reads == "sound":
+            return Run(n, 1, shapes, next(iter(batch.values())).shape[-1])
+        # of clips there is one size: most layers have its tokens
+        sizes = [s[1] for s in shapes.values() if len(s) == 3]
+        return Run(n, 1, shapes, max(set(sizes), key=sizes.count, default=0))
+
+    return [run(2, 1), run(3, 0.7)]
 
 
 def shown_run(source: Source, names: list[str], device: str) -> Run:

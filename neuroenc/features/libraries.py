@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuroenc.config import Model
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import language, own, registry, vision
 from neuroenc.features.loading import folder_of
 from neuroenc.features.source import Source
+
+if TYPE_CHECKING:
+    from neuroenc.features.source import Batch
 
 
 def build(model: Model, path: Path | None = None) -> Source:
@@ -22,9 +25,19 @@ def build(model: Model, path: Path | None = None) -> Source:
     }  # fmt: skip
     if model.extractor not in builders:
         raise invalid("extractor", model.extractor, builders)
+    import torch
+
     source = builders[model.extractor](model, path)
-    source.module.float()  # half-precision weights too: pictures and means are single
-    return source
+    # half-precision weights are brought to single, unless they are to be run so
+    source.module.to(getattr(torch, model.precision))
+    if model.precision == "float32":
+        return source
+
+    def forward(batch: Batch) -> Any:
+        kind = next(source.module.parameters()).dtype
+        return source.forward({k: v.to(kind) if v.is_floating_point() else v for k, v in batch.items()})
+
+    return source._replace(forward=forward)
 
 
 def skeleton(model: Model, entry: registry.Entry | None, *, numbers: bool = False) -> Source:
@@ -35,7 +48,7 @@ def skeleton(model: Model, entry: registry.Entry | None, *, numbers: bool = Fals
     """
     import torch
 
-    untrained = model.model_copy(update={"weights": "random:0"})
+    untrained = model.model_copy(update={"weights": "random:0", "precision": "float32"})
     folder = folder_of(untrained, entry)
     if not numbers:
         try:

@@ -59,7 +59,11 @@ def folder_of(model: Model, entry: registry.Entry | None) -> Path | None:
     if model.extractor != "transformers":
         return None
     if entry is None:
-        folder = existing(str(model.network))
+        name, hint = str(model.network), ""
+        if registry.REPOSITORY.fullmatch(name) and not Path(name).exists():
+            hint = f"Run `neuroenc weights fetch {name}` where there is a network, or name a folder."
+            name = str(registry.place(registry.entry_of(name)))
+        folder = existing(name, made_by=hint)
         if not folder.is_dir():
             raise InputError(
                 f"Invalid value for 'network': {folder} is no folder. Name one with config.json."

@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 from neuroenc.config import Model
 from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
-from neuroenc.features import layouts, own, pooling, preprocessing, registry
+from neuroenc.features import filling, layouts, own, pooling, preprocessing, registry
+from neuroenc.features.items import HEARD_AND_SEEN
 from neuroenc.features.layers import together
 from neuroenc.features.libraries import build, on_skeleton
 from neuroenc.features.loading import load, weights_of
-from neuroenc.features.source import Source, first_tensor, layers_of
+from neuroenc.features.source import Source, block, first_tensor, layers_of
 
 if TYPE_CHECKING:
     import torch
 
     from neuroenc.features.source import Alike, Batch
 
+TEXTS = 256  # in a batch, which is cut into passes by its tokens
+TOKENS = 2**13  # in a pass, unless the memory says how many
 PARTS = {"q": 0, "k": 1, "v": 2}  # thirds of a joint projection to queries, keys and values
 
 
@@ -62,28 +65,56 @@ class Network:
         if self.model.extractor == "module":
             self.weights = own.weights_of(self.module)
         self.module = self.module.eval().requires_grad_(False).to(self.device)
+        self.precision: torch.dtype = getattr(torch, self.model.precision)
         known = layers_of(self.source)
-        for layer in self.model.layers:
-            if layer.partition(":")[0] not in known:
-                raise invalid("layer", layer, known)
+        self.places = {layer: self._place(layer, known) for layer in self.model.layers}
         if not self.model.layers:
             raise InputError(
                 f"No layers named for {self.model.network!r}. Name some of its {len(known)}: "
                 f"{', '.join(known[:3])}, … (`neuroenc features show` lists them)."
             )
         self.layouts = self._layouts(entry)
+        self.most_tokens = TOKENS
+        self.pad = self._pad()
+
+    def _place(self, layer: str, known: list[str]) -> str:
+        """Return the module whose output a layer is."""
+        name = layer.partition(":")[0]
+        if name in known:
+            return name
+        if not name.isdecimal() or self.model.extractor != "transformers":
+            raise invalid("layer", layer, known)
+        return block(self.source, int(name))
+
+    def _pad(self) -> int | None:
+        """Return the token that fills up texts; None where texts have to run by themselves.
+
+        What fills up a text must not change what is kept of it: that is tried with two kinds of filling.
+        """
+        example = self.source.prepare([self.source.example]) if self.reads == "text" else {}
+        if "input_ids" not in example or self.model.pooling == "tokens":
+            return None
+        pad = max(getattr(self.module.config.get_text_config(), "pad_token_id", None) or 0, 0)
+        one, other = (
+            self._run({k: v.to(self.device) for k, v in batch.items()}, seed=0)[0]
+            for batch in filling.probes(example, pad)
+        )
+        return pad if all(np.array_equal(one[layer], other[layer]) for layer in one) else None
 
     def _layouts(self, entry: registry.Entry | None) -> dict[str, layouts.Layout]:
         """Tell how each layer is read, before any stimulus is."""
         model = self.model
-        names = list(dict.fromkeys(layer.partition(":")[0] for layer in model.layers))
-        for name in model.layout:
+        names = list(dict.fromkeys(self.places.values()))
+        own = {self.places.get(name, name): text for name, text in model.layout.items()}
+        for name in own:
             if name not in names:
                 raise invalid("layer of layout", name, names)
         if model.extractor == "module":
             runs = layouts.picture_runs(model, self.source, names)
         elif self.reads == "image":
             runs = on_skeleton(model, entry, lambda source: layouts.picture_runs(model, source, names))
+        elif self.reads in HEARD_AND_SEEN:
+            runs = on_skeleton(model, entry, lambda source: layouts.stream_runs(source, names))
         else:
             runs = layouts.text_runs(self.source, names, self.device)
             if "+" in self.reads:
@@ -95,13 +126,13 @@ class Network:
                     f"{self.reads.replace('+', ' and ')}. Choose another."
                 )
         told = {
-            name: layouts.stated(model.layout[name], name, runs)
-            if name in model.layout
+            name: layouts.stated(own[name], name, runs)
+            if name in own
             else layouts.tell(name, self.module.get_submodule(name), runs)
             for name in names
         }
-        for layer in model.layers:
-            name, _, part = layer.partition(":")
+        for layer, name in self.places.items():
+            part = layer.partition(":")[2]
             if (
                 model.pooling.startswith("grid")
                 and len(runs[0].shapes[name]) == 3
@@ -115,7 +146,12 @@ class Network:
             if part not in PARTS:
                 raise invalid(f"part of layer {name}", part, PARTS)
             axis = told[name].channels
-            if runs[0].shapes[name][axis] % 3 or not layouts.thirds(self.source, name, axis, self.device):
+            self.module.float()  # to measure
+            joint = runs[0].shapes[name][axis] % 3 == 0 and layouts.thirds(
+                self.source, name, axis, self.device
+            )
+            self.module.to(self.precision)
+            if not joint:
                 raise InputError(
                     f"The channels of layer {name!r} are not queries, keys and values one after the other: "
                     f"{layer!r} cannot be taken. Take all of {name!r}."
@@ -124,20 +160,23 @@ class Network:
 
     @property
     def reads(self) -> str:
-        """What the network is shown: "image", "text", "image+text" or "regions+text"."""
+        """What the network is shown: "image", "text", "image+text", "regions+text", "sound" or "clip"."""
         return self.source.reads
 
     @property
     def contract(self) -> dict[str, str]:
         """The part of the embedding contract the network settles."""
-        return {
+        made = {
             "model": f"{self.model.extractor}/{self.model.network}",
             "weights": self.weights,
             "pooling": self.model.pooling,
         } | self.source.contract
+        if self.model.precision != "float32":
+            made["preprocessing"] += f"; run in {self.model.precision}"
+        return made
 
     def batch_size(self, memory_gb: float) -> int:
-        """Stimuli per pass whose activations, all kept, would fill `memory_gb`."""
+        """Stimuli per batch, whose activations, all kept, would fill `memory_gb`; texts are cut by tokens."""
         import torch
 
         total = 0
@@ -151,6 +190,9 @@ class Network:
         self([self.source.example])
         for handle in handles:
             handle.remove()
+        if self.reads == "text" and isinstance(self.source.example, list):
+            self.most_tokens = int(memory_gb * 1e9 * len(self.source.example) // max(total, 1))
+            return TEXTS
         return int(np.clip(memory_gb * 1e9 // max(total, 1), 1, 256))
 
     def __call__(self, items: list[Any]) -> dict[str, NDArray[np.float32]]:
@@ -173,6 +215,8 @@ class Network:
         """Run stimuli that are prepared, those of one shape together."""
         if any(m.training for m in self.module.modules()):
             raise NeuroencError("The network left eval mode; a frozen network must not train.")
+        if self.reads == "text" and all("input_ids" in batch for _, batch in prepared):
+            prepared = filling.fill(prepared, most=self.most_tokens, pad=self.pad)
         made = []
         for _, batch in prepared:
             moved = {name: values.to(self.device, non_blocking=True) for name, values in batch.items()}
@@ -212,11 +256,12 @@ class Network:
                     raise InputError(
                         f"Layer {name!r} gives no values for each of {n} stimuli. Choose another."
                     )
-                for layer in self.model.layers:
-                    if layer.partition(":")[0] == name:
+                values = values.float()  # means of half-precision numbers too
+                for layer, place in self.places.items():
+                    if place == name:
                         pooled = pooling.pool(
                             self._part(values, layer), self.model.pooling, self.layouts[name], layer=layer,
-                            reads=self.reads, words=batch.get("attention_mask"),
+                            reads=self.reads, words=batch.get("own", batch.get("attention_mask")),
                             text_last=self.source.text_last, aspect=aspect,
                         )  # fmt: skip
                         # a copy: what follows may work in place
@@ -244,10 +289,10 @@ class Network:
 
     def _part(self, output: torch.Tensor, layer: str) -> torch.Tensor:
         """Take queries, keys or values where they are asked for."""
-        name, _, part = layer.partition(":")
+        part = layer.partition(":")[2]
         if not part:
             return output
-        axis = self.layouts[name].channels
+        axis = self.layouts[self.places[layer]].channels
         return output.chunk(3, axis)[PARTS[part]]
 
 

@@ -29,7 +29,7 @@ def pool(
     reads : str
         What the network is shown.
     words : tensor of shape (n, n_words), optional
-        1 where there is a word, 0 where a text is filled up to a fixed length.
+        1 where there is a word, 0 where a text is filled up; for 'own:…' 1 where it is one of the stimulus.
     text_last : bool
         Whether the words stand behind the picture where a layer holds both.
     aspect : float
@@ -55,9 +55,13 @@ def pool(
             f"`layout: {{{layer.partition(':')[0]}: tokens:<number>}}`, or pool by 'tokens'."
         )
     words = words if layout.words else None
+    own = pooling.startswith("own:")
+    if own and words is None:
+        raise InputError(f"Layer {layer!r} is not of text and has no words of a stimulus; pool by 'mean'.")
+    pooling = pooling.removeprefix("own:")
     if pooling == "mean":
         if words is not None:
-            counted = _among(words, tokens, text_last=text_last, others=True)
+            counted = _among(words, tokens, text_last=text_last, others=not own)
             counted[:, :prefix] = False
             return (tokens * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
         return tokens[:, prefix:].mean(1) if tokens.shape[1] > prefix else tokens.mean(1)
@@ -73,6 +77,10 @@ def pool(
         return tokens.take_along_dim(last[:, None, None], 1)[:, 0]
     if not pooling.startswith("grid:") or not pooling[5:].isdigit():
         raise invalid("pooling", pooling, ("mean", "tokens", "cls", "last", "grid:4"))
+    if reads in ("sound", "clip"):
+        raise InputError(
+            f"Layer {layer!r} is of sounds or films and has no grid; pool by 'mean' or 'tokens'."
+        )
     if words is not None:
         raise InputError(f"Layer {layer!r} is of text and has no grid; pool by 'mean', 'cls' or 'last'.")
     return _grid(moved, tokens, int(pooling[5:]), prefix, layer, aspect)

@@ -16,6 +16,7 @@ from neuroenc.config import Model
 from neuroenc.errors import InputError, invalid
 
 LIBRARIES = ("timm", "torchvision", "open_clip", "open_clip_text")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name on the hub
 FOLDER = "~/.cache/neuroenc/weights"  # unless NEUROENC_WEIGHTS says otherwise
 
 
@@ -36,10 +37,19 @@ class Entry(NamedTuple):
     """Of the tensors of its tower in the checkpoint"""
     input_size: int | None = None
     """Side of the pictures, px, where it is not the library's"""
+    sizes: tuple[tuple[str, Any], ...] = ()
+    """In the configuration of a network of transformers, where its type's default is of another one"""
 
 
 def _blocks(pattern: str, *numbers: int) -> tuple[str, ...]:
     return tuple(pattern.format(n) for n in numbers)
+
+
+def _sizes(
+    layers: int, hidden: int, intermediate: int, heads: int, **more: int
+) -> tuple[tuple[str, int], ...]:
+    return (("num_hidden_layers", layers), ("hidden_size", hidden), ("intermediate_size", intermediate),
+            ("num_attention_heads", heads), *more.items())  # fmt: skip
 
 
 _VIT = _blocks("blocks.{}", 2, 5, 8, 11)
@@ -92,12 +102,29 @@ ENTRIES: dict[str, Entry] = {
     "bert-base": Entry("transformers", "bert", "google-bert/bert-base-uncased", _BERT),
     "gpt2": Entry("transformers", "gpt2", "openai-community/gpt2", _blocks("h.{}", 2, 5, 8, 11)),
     "simcse": Entry("transformers", "bert", "princeton-nlp/sup-simcse-bert-base-uncased", _BERT),
+    "roberta-base": Entry("transformers", "roberta", "FacebookAI/roberta-base", _BERT),
+    "gpt2-xl": Entry("transformers", "gpt2", "openai-community/gpt2-xl", _blocks("h.{}", 11, 23, 35, 47), sizes=(("n_layer", 48), ("n_embd", 1600), ("n_head", 25))),
+    "opt-125m": Entry("transformers", "opt", "facebook/opt-125m", _blocks("decoder.layers.{}", 2, 5, 8, 11)),
+    "pythia-410m": Entry("transformers", "gpt_neox", "EleutherAI/pythia-410m", _blocks("layers.{}", 5, 11, 17, 23), sizes=_sizes(24, 1024, 4096, 16)),
+    "smollm2-135m": Entry("transformers", "llama", "HuggingFaceTB/SmolLM2-135M", _blocks("layers.{}", 7, 14, 22, 29), sizes=_sizes(30, 576, 1536, 9, num_key_value_heads=3, vocab_size=49152, max_position_embeddings=8192)),
+    "qwen2.5-0.5b": Entry("transformers", "qwen2", "Qwen/Qwen2.5-0.5B", _blocks("layers.{}", 5, 11, 17, 23), sizes=_sizes(24, 896, 4864, 14, num_key_value_heads=2, max_position_embeddings=32768)),
+    "qwen3-0.6b": Entry("transformers", "qwen3", "Qwen/Qwen3-0.6B-Base", _blocks("layers.{}", 6, 13, 20, 27), sizes=_sizes(28, 1024, 3072, 16, num_key_value_heads=8, head_dim=128, max_position_embeddings=32768)),
     "minilm": Entry("transformers", "bert", "sentence-transformers/all-MiniLM-L6-v2", _blocks("encoder.layer.{}", 1, 3, 5)),
+    # sounds and films
+    "wav2vec2-base": Entry("transformers", "wav2vec2", "facebook/wav2vec2-base", _blocks("encoder.layers.{}", 2, 5, 8, 11)),
+    "hubert-base": Entry("transformers", "hubert", "facebook/hubert-base-ls960", _blocks("encoder.layers.{}", 2, 5, 8, 11)),
+    "whisper-tiny": Entry("transformers", "whisper", "openai/whisper-tiny", _blocks("encoder.layers.{}", 0, 1, 2, 3)),
+    "videomae-base": Entry("transformers", "videomae", "MCG-NJU/videomae-base", _BERT),
+    "vjepa2-vitl": Entry("transformers", "vjepa2", "facebook/vjepa2-vitl-fpc64-256", _blocks("encoder.layer.{}", 5, 11, 17, 23)),
     # classical
     "gabor": Entry("gabor", "", "", ("energy",)),
     "pixel": Entry("pixel", "", "", ("rgb",)),
     "luminance": Entry("luminance", "", "", ("luminance",)),
     "spectral": Entry("spectral", "", "", ("power",)),
+    # classical, of films and sounds
+    "motion_energy": Entry("motion_energy", "", "", ("energy",)),
+    "mel": Entry("mel", "", "", ("mel",)),
+    # of tables
     "category": Entry("category", "", "", ("table",)),
     "caption": Entry("caption", "", "", ("table",)),
 }  # fmt: skip
@@ -137,12 +164,15 @@ def resolve(model: Model) -> tuple[Model, Entry | None]:
     own = entry.published.startswith("https://")  # the authors', which no file of a library's can be
     if entry.extractor in LIBRARIES and entry.network != "nano" and (untold or own):
         tag = tag or entry.published
+    own_options = dict(entry.options)
+    if entry.sizes and not place(entry).is_dir():  # where it is, its own configuration says so
+        own_options |= dict(entry.sizes)
     return model.model_copy(
         update={
             "extractor": entry.extractor,
             "network": entry.network or None,
             "tag": tag,
-            "options": dict(entry.options) | model.options,
+            "options": own_options | model.options,
             "input_size": model.input_size or entry.input_size,
             "layers": model.layers or list(entry.layers),
         }
@@ -179,6 +209,11 @@ def name_of(entry: Entry) -> str:
     return next(k for k, v in ENTRIES.items() if v is entry)
 
 
+def entry_of(name: str) -> Entry:
+    """Return the entry of a network, or one for a repository on the hub that transformers can read."""
+    return ENTRIES[name] if name in ENTRIES else Entry("transformers", "", name, ())
+
+
 def folder() -> Path:
     """Return the folder of fetched weights: NEUROENC_WEIGHTS, or in the user's cache."""
     return Path(os.environ.get("NEUROENC_WEIGHTS", FOLDER)).expanduser()
@@ -186,6 +221,8 @@ def folder() -> Path:
 
 def place(entry: Entry) -> Path:
     """Return the folder of an entry's files; networks that share a checkpoint share it."""
+    if not entry.network:  # a repository by its name
+        return folder() / f"{entry.extractor}--{entry.published.replace('/', '--')}"
     return folder() / "--".join(
         p
         for p in (entry.extractor.removesuffix("_text"), entry.network, entry.published.rpartition("/")[2])
@@ -249,9 +286,13 @@ def describe(name: str) -> dict[str, str]:
         if patch := _patch(entry):
             made["tokens"] = " x ".join(str(side // patch) for side in seen.size)
     elif entry.extractor == "transformers":
-        made |= language.describe(entry.network, dict(entry.options).get("half"))
+        options = dict((*entry.options, *entry.sizes))
+        half = options.pop("half", None)
+        made |= language.describe(entry.network, half, options)
     elif entry.extractor in ("gabor", "pixel", "luminance", "spectral"):
         made["input"] = "RGB of any size"
+    elif entry.extractor in ("mel", "motion_energy"):
+        made["input"] = "sound of films or sound files" if name == "mel" else "films"
     made |= {
         "layers": ", ".join(entry.layers),
         "partner": ", ".join(entry.partner),

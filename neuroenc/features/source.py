@@ -22,7 +22,7 @@ class Source(NamedTuple):
     """From stimuli, as `reads` says, to batches: nothing is filled up because of its neighbours"""
     forward: Callable[[Batch], Any]
     reads: str
-    """"image", "text", "image+text" or "regions+text"; a pair is a tuple"""
+    """"image", "text", "image+text", "regions+text", "sound" or "clip"; a pair is a tuple"""
     example: Any
     """A stimulus of the usual size"""
     contract: dict[str, str]
@@ -52,6 +52,33 @@ def layers_of(source: Source) -> list[str]:
         name for name, _ in source.module.named_modules()
         if name and (not source.kept or any(name == k or name.startswith(f"{k}.") for k in source.kept))
     ]  # fmt: skip
+
+
+def block(source: Source, number: int) -> str:
+    """Return the name of a block of a network of transformers, counted from 1.
+
+    Raises
+    ------
+    InputError
+        It has no such block, or several rows of them.
+    """
+    import torch
+
+    tower = source.module.get_submodule(source.kept[0] if source.kept else "")
+    depth = getattr(getattr(tower, "config", None), "num_hidden_layers", 0)
+    rows = [
+        name for name, m in source.module.named_modules()
+        if isinstance(m, torch.nn.ModuleList) and len(m) == depth and f"{name}.0" in layers_of(source)
+    ]  # fmt: skip
+    if len(rows) != 1:
+        found = f"{len(rows)} rows of blocks" if rows else "no row of blocks that its configuration counts"
+        raise InputError(
+            f"Layer '{number}' is a number, and {type(tower).__name__} has {found}. Give the name of the "
+            "layer (`neuroenc features show` lists them)."
+        )
+    if not 1 <= number <= depth:
+        raise InputError(f"Layer '{number}' is a block, and {type(tower).__name__} has 1 to {depth}.")
+    return f"{rows[0]}.{number - 1}"
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:

@@ -166,12 +166,8 @@ def test_what_is_fed_is_told_by_the_library_not_by_the_vocabulary(tmp_path):
         ).reads
         == "image"
     )
-    with pytest.raises(InputError, match="wav2vec2 reads input_values, neither text nor pictures"):
-        Network(
-            folder_of(
-                tmp_path / "sound", "wav2vec2", num_hidden_layers=1, hidden_size=16, num_attention_heads=2
-            )
-        )
+    with pytest.raises(InputError, match="patchtst reads past_values, no text, pictures, sound or film"):
+        Network(folder_of(tmp_path / "series", "patchtst", num_hidden_layers=1, d_model=16))
     t5 = folder_of(
         tmp_path / "t5", "t5", d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, vocab_size=20
     )

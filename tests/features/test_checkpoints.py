@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import transformers
 from features.test_language import TEXTS, make_folder
 from layouts.server import serve
 
@@ -68,6 +69,26 @@ def test_absent_fetched_verified_used(hub, tmp_path, run):
     (folder / "model.safetensors").write_bytes(data[:-1] + b"!")
     status, _, err = run("weights", "verify", "bert-base")
     assert status == 2 and "the manifest" in err and err.count("\n") == 1
+
+
+def test_any_network_of_the_hub_by_its_name(hub, tmp_path, run):
+    spec = {"extractor": "transformers", "network": REPOSITORY, "layers": ["encoder.layer.1"]}
+    with pytest.raises(InputError, match=f"^File not found: .*Run `neuroenc weights fetch {REPOSITORY}`"):
+        Network(Model(**spec))
+    module = make_folder(tmp_path / "source", "bert")
+    (tmp_path / "source/model.safetensors").unlink()
+    module.save_pretrained(tmp_path / "source", max_shard_size="20KB")  # as large ones are: in parts
+    files = {p.name: p.read_bytes() for p in (tmp_path / "source").iterdir()}
+    assert sum(name.endswith(".safetensors") for name in files) > 1
+    hub.publish(files | {"consolidated.safetensors": b"the same, for another library"})
+    assert run("weights", "fetch", REPOSITORY)[0] == 0
+    folder = tmp_path / "store" / f"transformers--{REPOSITORY.replace('/', '--')}"
+    assert json.loads((folder / "manifest.json").read_text())["revision"] == COMMIT
+    assert not (folder / "consolidated.safetensors").exists()
+    assert run("weights", "verify", REPOSITORY)[0] == 0
+    local = Network(Model(**spec | {"network": str(tmp_path / "source")}))
+    np.testing.assert_array_equal(*(n(TEXTS)["encoder.layer.1"] for n in (Network(Model(**spec)), local)))
+    assert run("weights", "fetch", "../store")[0] == 2
 
 
 def test_a_checkpoint_of_pickled_tensors_becomes_safetensors(hub, tmp_path):
@@ -177,10 +198,22 @@ def test_every_network_of_the_registry_has_the_layers_it_names(name, tmp_path, m
     about = registry.describe(name)
     assert about["licence"] and about["weights"] and about["input"]
     if "tokens" in about:  # with a class token or without
-        rows, columns = map(int, about["tokens"].split(" x "))
+        n = np.prod([int(side) for side in about["tokens"].split(" x ")])
         counted = {int(shape.split(" x ")[0]) for _, shape in found.values() if shape.count(" x ") == 1}
-        assert counted & {rows * columns, rows * columns + 1}
+        assert counted & {n, n + 1}
     assert all(p in registry.ENTRIES for p in registry.ENTRIES[name].partner)
+
+
+def test_an_untrained_language_model_is_as_large_as_the_trained_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+    found = describe_layers(Model(network="smollm2-135m", weights="random:0"))
+    assert found["layers.29"][1].endswith(" x 576") and "layers.30" not in found
+    assert registry.describe("smollm2-135m")["input"] == "up to 8192 tokens of text"
+    folder = registry.place(registry.ENTRIES["smollm2-135m"])
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 2}
+    folder.mkdir(parents=True)
+    transformers.LlamaConfig(**sizes).save_pretrained(folder)  # as its own configuration says
+    assert "layers.3" not in describe_layers(Model(network="smollm2-135m", weights="random:0"))
 
 
 def test_pictures_of_another_size_than_in_training(tmp_path):
