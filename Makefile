@@ -22,7 +22,7 @@ demo: .venv/.ready
 	echo && echo "Report: results/demo/report.html    Figures and maps: results/demo/sub-*/"
 
 test: .venv/.ready lint
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 12
 
 fuzz: .venv/.ready
 	end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
