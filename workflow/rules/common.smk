@@ -90,8 +90,8 @@ os.environ.update(NEUROENC_TIMES="1")  # each job says what it took
 def section(*keys, without=()):
     """A part of the configuration as JSON, so that a job reruns when just that part changes.
 
-    Each rule says as `options` what of the configuration its commands hold: Snakemake keeps no parameter that is
-    made from inputs and outputs, as the commands are.
+    All rules say as `options` what of the configuration their commands hold. Snakemake keeps no parameter that
+    is made from inputs and outputs, as the commands are.
     """
     found = config
     for key in keys:
