@@ -173,7 +173,7 @@ HUBS = {
     "10 PB": (hub(siblings=[FILES[0], {"rfilename": "model.safetensors", "size": 10**16}]), "GiB free|answers 404"),
     "a hash of one digit": (hub(siblings=[*FILES, {"rfilename": "vocab.txt", "lfs": {"sha256": "a"}}]), NO_LIST),
     "a hash of text": (hub(siblings=[*FILES, {"rfilename": "vocab.txt", "lfs": "yes"}]), NO_LIST),
-    "a name upwards": (hub(siblings=[*FILES, {"rfilename": "..\\..\\x.safetensors"}]), OUTSIDE),
+    "a name upwards": (hub(siblings=[*FILES, {"rfilename": "model\\..\\..\\x.safetensors"}]), OUTSIDE),
     "no weights": (hub(siblings=[]), "has no"),
     "a list": (b"[]", NO_LIST),
     "no JSON": (b"<html>", NO_LIST),
