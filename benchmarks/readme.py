@@ -253,7 +253,7 @@ def pipeline() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for r in sorted(rows, key=lambda r: threads.index(r["threads"])):
-        outside = "" if "failed" in r else f"{100 * r['outside'] / r['processor']:.0f} %"
+        outside = "" if "processor" not in r else f"{100 * r['outside'] / r['processor']:.0f} %"
         lines.append(
             f"| {r['name']} | {r['threads']} | {r.get('failed') or round(r['seconds'])} | {r['anonymous'] / 1e3:.2f} | "
             f"{r['forecast'] / 1e3:.2f} | {r['disk'] / 1e3:.2f} | {outside} |"

@@ -170,9 +170,11 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
             )  # fmt: skip
         width //= of.n_layers
         if name == "pls":
-            return pls_components.forecast(
+            fit = pls_components.forecast(
                 n, width, n_targets, n_components=options.get("n_components", 25), n_folds=n_folds
             )
+            # beside it the fit without the validation rows: its responses and weights
+            return fit + 4 * n_fitted * n_targets + 8 * width * n_targets
         fit = solvers.forecast(
             n, width, n_targets, n_alphas, n_folds, itemsize=itemsize, n_threads=n_threads,
         )  # fmt: skip

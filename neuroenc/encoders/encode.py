@@ -347,7 +347,11 @@ def _fit_member(
         rows, held = sides.inner[0]
         again = model.refit(X.take(sides.train[rows]), Y[rows])
         validation = again.predict(X.take(sides.train[held]))
-    return Member(layers, model, model.predict(X.take(sides.test)), validation, centre, scale)
+    # in single precision, as they are stored: those of all members are held
+    prediction, validation = (v.astype(np.float32, copy=False) for v in (
+        model.predict(X.take(sides.test)), validation,
+    ))  # fmt: skip
+    return Member(layers, model, prediction, validation, centre, scale)
 
 
 def _standardised(
