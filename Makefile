@@ -57,6 +57,8 @@ bench: .venv/.ready
 	python benchmarks/decoding.py
 	python benchmarks/simulation.py
 	python benchmarks/similarity.py
+	python benchmarks/coverage.py
+	python benchmarks/distance.py
 
 readme: .venv/.ready
 	python benchmarks/readme.py
