@@ -84,6 +84,15 @@ def test_parcels_from_labels_to_a_table(tmp_path):
     assert dict(zip(found["parcel"].values, found["n_voxels"].values, strict=True)) == {
         f"V{i}": (inside == i).sum() for i in (1, 2, 3)
     }
+    again = [tmp_path / "bin/snakemake", "--configfile", "parcels.yaml", "--dry-run"]
+
+    def planned():
+        done = subprocess.run(again, cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    assert "rule responses:" not in planned()
+    (tmp_path / "labels.tsv").write_text("index\tname\n1\tV1\n2\tV2\n3\tV4\n")
+    assert "rule responses:" in planned()
 
 
 def test_anything_else(tmp_path):

@@ -132,6 +132,22 @@ def given_of_model(wildcards):
     return given(wildcards.model)
 
 
+def labels_of_atlas(wildcards):
+    """Files of an atlas with their tables: parcels change with them. The job says which one is missing."""
+    names = [config["dataset"].get(key) or "" for key in ("atlas", "atlas_labels")]
+    stem = re.sub(r"\.nii(\.gz)?$", "", names[0])
+    names += [stem + end for end in (".tsv", ".txt", ".json") if stem != names[0]]
+    sides = ("lh", "L", "left", "rh", "R", "right")
+    paths = {
+        os.path.expanduser(os.path.expandvars(name))
+        .replace("{subject}", wildcards.subject)
+        .replace("{hemi}", side)
+        for name in names
+        for side in sides
+    }
+    return sorted(filter(os.path.isfile, paths))
+
+
 def memory(factor, base=1000):
     """Forecast of a job's memory in MB from the size of its inputs."""
 

@@ -51,6 +51,7 @@ rule responses:
     """Read the recordings of one subject."""
     input:
         root=RECORDINGS,
+        atlas=labels_of_atlas,
     output:
         f"{SUB}_responses.nc",
     log:
