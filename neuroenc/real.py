@@ -99,5 +99,5 @@ def sum_groups(values: NDArray[Any], group: NDArray[np.int64]) -> NDArray[np.flo
         Of each row, from 0; each has one at least.
     """
     order = np.argsort(group, kind="stable")
-    first = np.searchsorted(group[order], np.arange(group.max() + 1))
+    first = np.searchsorted(group[order], np.arange(group.max(initial=-1) + 1))
     return np.asarray(np.add.reduceat(values[order], first, axis=0, dtype=np.float64))

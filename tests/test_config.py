@@ -214,6 +214,8 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
          "'figures.surface'.*'haxby'"),
         ({"dataset": {"name": "nsd", "root": "x", "atlas": "a.nii", "average": "parcel"}, "figures": {"volume": True}},
          "'figures.volume': True.*Averages by parcel"),
+        ({"dataset": {"name": "nsd", "root": "x", "regions": {"atlas": "glasser-360"}}},
+         r"'dataset.regions'.*a parcellation stands beside them, as `atlas: NAME`"),
         ({"dataset": {"name": "nsd", "root": "x", "atlas": "glasser"}},
          r"'dataset.atlas'.*'schaefer-400', 'glasser-360' \(did you mean 'glasser-360'"),
         ({"encoders": {"attention": {"models": ["nano"]}}}, "'encoders.attention'.*'mean'.*models.nano.pooling"),

@@ -28,3 +28,4 @@ def test_sum_groups_is_numpys_add_at():
     np.add.at(wanted, group, values)
     np.testing.assert_allclose(sum_groups(values, group), wanted, rtol=1e-13)
     np.testing.assert_array_equal(sum_groups(np.ones(40, bool), group), np.bincount(group))
+    assert sum_groups(values[:0], group[:0]).shape == (0, 3, 2)

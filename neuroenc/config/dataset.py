@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from neuroenc.config.base import Name, Place, Region, Section, Seed, place
 from neuroenc.errors import suggest
@@ -113,6 +113,13 @@ class Dataset(Section):
     band: Literal["broadband", "high_gamma"] = Field(
         default="broadband", description="treebank: the potential, or the envelope from 70 to 150 Hz."
     )
+
+    @field_validator("regions", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            raise ValueError("Regions are a list of names; a parcellation stands beside them, as `atlas: NAME`")
+        return value
 
     @model_validator(mode="after")
     def _parcels(self) -> Self:
