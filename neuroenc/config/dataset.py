@@ -118,7 +118,7 @@ class Dataset(Section):
     @classmethod
     def _names(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            raise ValueError("Regions are a list of names; a parcellation stands beside them, as `atlas: NAME`")
+            raise ValueError("Regions are a list; a parcellation stands beside them, as `atlas: NAME`")
         return value
 
     @model_validator(mode="after")
