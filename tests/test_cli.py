@@ -64,6 +64,7 @@ def test_version_and_help(run):
         (["results", "show", "no.json"], "File not found: no.json"),
         (["simulate", "x", "--n-shared", "121"], "do not divide"),
         (["simulate", "x", "--picture-size", "50"], "picture_size"),
+        (["simulate", "x", "--layout", "ns"], "'nsd'"),
     ],
 )
 def test_mistakes_are_one_line_with_status_2(run, tmp_path, monkeypatch, arguments, message):

@@ -93,7 +93,8 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
 
 
 def test_every_configuration_is_tried():
-    assert {p.stem for p in (ROOT / "config").glob("*.yaml")} == set(CONFIGURATIONS)
+    found = (ROOT / "config").rglob("*.yaml")
+    assert {p.relative_to(ROOT / "config").with_suffix("").as_posix() for p in found} == set(CONFIGURATIONS)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

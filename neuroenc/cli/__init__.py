@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,7 +15,7 @@ import typer
 from neuroenc import __version__
 from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, decode, encode, export, features, loading, results
-from neuroenc.errors import InputError, InputWarning, NeuroencError
+from neuroenc.errors import InputError, InputWarning, NeuroencError, suggest
 
 # packages that an extra of ours brings
 EXTRAS = {
@@ -24,6 +25,8 @@ EXTRAS = {
 }  # fmt: skip
 # stages whose memory `neuroenc.forecast` knows
 FORECAST = ("encode fit", "encode stack", "evaluate score", "decode match", "decode fit")
+# studies whose trees are simulated too: modules of neuroenc.simulation with `simulate(out, seed)`
+LAYOUTS: tuple[str, ...] = ()
 SHOW_OTHERS = warnings.showwarning
 LONGEST = 900  # characters of a line of error
 app = typer.Typer(
@@ -55,7 +58,11 @@ def _version(
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder to make: the root of an NSD tree.")],
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Folder to make: the root of the tree.")],
+    layout: Annotated[
+        str, typer.Option(help="nsd, whose sizes the options say, or a study's: " + ", ".join(LAYOUTS) + ".")
+    ] = "nsd",
     seed: int = 0,
     n_subjects: int = 2,
     n_voxels: Annotated[int, typer.Option(help="Of nsdgeneral of the first subject.")] = 2000,
@@ -69,12 +76,22 @@ def simulate(
     silent: Annotated[float, typer.Option(help="Share of voxels without signal.")] = 0.2,
     drift: Annotated[float, typer.Option(help="Log-gain between sessions.")] = 0.1,
 ) -> None:
-    """Simulate pictures and cortex, in the layout of the Natural Scenes Dataset."""
-    given = {k: v for k, v in locals().items() if k != "out"}
-    from neuroenc.config import Simulation, parse
-    from neuroenc.simulation.simulate import simulate as run
+    """Simulate pictures and brains in a dataset's own layout, with the truth beside them."""
+    given = {k: v for k, v in locals().items() if k not in ("context", "out", "layout")}
+    if layout == "nsd":
+        from neuroenc.config import Simulation, parse
+        from neuroenc.simulation.simulate import simulate as run
 
-    run(out, parse(Simulation, given))
+        run(out, parse(Simulation, given))
+        return
+    if layout not in LAYOUTS:
+        raise InputError(f"--layout: no layout {layout!r}. {suggest(layout, ['nsd', *LAYOUTS])}")
+    for name in given:
+        if name != "seed" and (source := context.get_parameter_source(name)) and source.name != "DEFAULT":
+            raise InputError(
+                f"--{name.replace('_', '-')} belongs to the layout nsd. Leave it out of {layout!r}"
+            )
+    import_module(f"neuroenc.simulation.{layout}").simulate(out, seed)
 
 
 @app.command()
