@@ -285,14 +285,14 @@ def score(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
 def compare(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     """Forecast paired tests: as scoring, with the predictions of all fits, and what is kept of each pair.
 
-    Draws of a block, of the null and of the bootstrap, are some twelve arrays of it.
+    Draws of a block, of the null and of the bootstrap, are some sixteen arrays of it.
     """
     shapes = of.shapes
     n_targets, n_tested = of.n_targets, shapes["prediction"][0]
     pairs = (
         8 * 16 * (of.n_predictions - 1) * n_targets + 4 * n_tested * (2 * of.n_predictions - 2) * n_targets
     )
-    block = 3 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
+    block = 7 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
     return score(of, options, n_threads) + (pairs + block) / 1e6
 
 
