@@ -1,8 +1,8 @@
-"""A small Brain Treebank with films and known truth: vision, language, their sum, their product, or neither.
+"""A small Brain Treebank with films and known truth: vision, language, their sum or product, or neither.
 
-Three patients saw a film each, with 20 electrodes a patient, four of each kind. A film is a row of shots, each
-of four quarters whose grey drifts; a word is one of 40. With v (4,) the greys of the frame that is shown a
-quarter of a second after the onset of a word and l (4,) the vector of the word, both z-scored within the film,
+Three patients saw a film each, with 20 electrodes a patient, four of each kind. A film is a row of shots,
+each of four quarters whose grey drifts; a word is one of 40. With v (4,) the greys of the frame that is shown
+a quarter of a second after the onset of a word and l (4,) the vector of the word, both z-scored in the film,
 an electrode answers `onset` s after the word, for 0.3 s, in proportion to
 
     a v,    b l,    (a v + b l) / √2    or    (a v) (b l),    |a| = |b| = 1,
