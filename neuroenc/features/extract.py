@@ -141,8 +141,8 @@ def later(stimuli: xr.Dataset, seconds: float) -> xr.Dataset:
         turn = next(turns, None)
         if turn is None:
             raise InputError(
-                f"The stimuli of {str(name)!r} reach over {at[-1] - at[0]:.0f} s: `misalign` {seconds:g} would "
-                "bring some nearer to their place. Expected less than half of it."
+                f"The stimuli of {str(name)!r} reach over {at[-1] - at[0]:.0f} s: `misalign` {seconds:g} "
+                "would bring some nearer to their place. Expected less than half of it."
             )
         order[rows] = np.roll(rows, -turn)
     return stimuli.isel(stimulus=order)

@@ -34,7 +34,7 @@ REPEATS = 4  # electrodes of a kind in a patient
 N_WORDS, DIMS = 40, 4  # words of the language; quarters of the frame, and dimensions of a word
 SEEN = 0.25  # s after the onset of a word, when the frame is shown that drives
 FIRST = 2000  # sample of the first trigger
-LASTS, GAIN, HUM = 0.3, 0.35, 5.0  # s; of the answer and of the mains, against noise of deviation 1
+LASTS, GAIN, HUM = 0.3, 0.5, 5.0  # s; of the answer and of the mains, against noise of deviation 1
 SHANKS = (("LA", -48.0, -20.0, -12.0), ("LB", -44.0, -58.0, 8.0), ("RA", 46.0, -8.0, -16.0),
           ("RB", 42.0, 14.0, 18.0))  # fmt: skip
 """Name, and place of the first of five contacts in mm (right, front, up)"""
