@@ -198,5 +198,4 @@ def _write_features(folder: Path, names: list[str], v: Floats, spoken: Floats) -
     spaces = {"vision": v, "language": spoken, "multimodal": np.concatenate([v, spoken, products], 1)}
     for name, values in spaces.items():
         np.save(folder / f"{name}.npy", values.astype(np.float32))
-        stated = {"stimulus_id": names, "model": f"simulated/{name}", "weights": "none"}
-        (folder / f"{name}.json").write_text(json.dumps(stated))
+        (folder / f"{name}.json").write_text(json.dumps({"stimulus_id": names}))
