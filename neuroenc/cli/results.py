@@ -165,6 +165,17 @@ def results_surface(
     draw_surface(load(responses, "responses"), common.named(scores), out)
 
 
+@results.command("electrodes")
+def results_electrodes(
+    scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc; may be given several times.")],
+    out: Out,
+) -> None:
+    """Draw the accuracy of each model at the electrodes of all subjects, in a brain of glass."""
+    from neuroenc.figures.electrodes import draw_electrodes
+
+    draw_electrodes(common.by_subject(scores), out)
+
+
 @results.command("summary")
 def results_summary(
     scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc.")],

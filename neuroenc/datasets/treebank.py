@@ -26,6 +26,7 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.film_copies import Copy, find_copy
 from neuroenc.datasets.reading import Table, read_table
+from neuroenc.datasets.sources import TREEBANK_SESSIONS
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -33,7 +34,6 @@ from neuroenc.hdf5 import open_hdf5
 
 LICENCE = "as braintreebank.dev says; films are not distributed"
 CITATION = "Wang et al. (2024), Brain Treebank, arXiv 2411.08343"
-SESSIONS = {"1": 3, "2": 7, "3": 3, "4": 3, "5": 1, "6": 3, "7": 2, "8": 1, "9": 1, "10": 2}
 LINE = 60.0  # Hz, of the mains
 HIGH_GAMMA = (70.0, 150.0)  # Hz
 
@@ -364,8 +364,9 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
         done += [str(copy_of(options, root, film)) for film in films]
     for subject in subjects:
         found = sessions(options, subject)
-        if options.sessions is None and len(found) != SESSIONS.get(subject, len(found)):
-            raise InputError(f"Subject {subject} has {len(found)} sessions, expected {SESSIONS[subject]}.")
+        n_known = len(TREEBANK_SESSIONS.get(subject, found))
+        if options.sessions is None and len(found) != n_known:
+            raise InputError(f"Subject {subject} has {len(found)} sessions, expected {n_known}.")
         n = len(list(montage(electrodes(root, subject), options.reference)))
         for session in found:
             table, _, rate = place(options, root, session)

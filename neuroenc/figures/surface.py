@@ -72,7 +72,7 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
         box = axes[n, 3].get_position()
         bar = fig.add_axes((0.88, box.y0 + 0.05, 0.015, box.height - 0.1))
-        mappable = _mappable(cmap, low, high)
+        mappable = style.mappable(cmap, low, high)
         colourbar = fig.colorbar(mappable, cax=bar)
         if n == 2:
             colourbar.set_ticks(range(len(names)), labels=[x.split(".")[-1] for x in names])
@@ -80,10 +80,3 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
     first = next(iter(scores.values()))
     fig.suptitle(f"{first.attrs['dataset']}, subject {first['subject'].values[0]}, {MESH}", fontsize=10)
     style.save(fig, path)
-
-
-def _mappable(cmap: object, low: float, high: float) -> object:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    return ScalarMappable(Normalize(low, high), cmap)

@@ -145,7 +145,7 @@ def _electrodes(root: Path, patient: str, rng: np.random.Generator) -> pd.DataFr
     (folder / "electrode_labels.json").write_text(json.dumps([f"*{names[0]}", *names[1:], "DC1"]))
     first = np.repeat([place for _, *place in SHANKS], 5, 0)
     outwards = np.sign(first[:, :1]) * [[4.0, 0, 0]] * np.tile(np.arange(5), len(SHANKS))[:, None]
-    right, front, up = (first + outwards + rng.normal(0, 2, 3)).T
+    right, front, up = (first + outwards + rng.normal(0, 5, 3)).T
     folder = root / f"localization/sub_{patient}"
     folder.mkdir(parents=True)
     area = [f"ctx-{n[0].lower()}h-{'superiortemporal' if n[1] == 'A' else 'fusiform'}" for n in names]

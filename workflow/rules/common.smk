@@ -296,6 +296,7 @@ FETCHED_DATASETS = (
     "things_eeg1",
     "laion_fmri",
     "mosaic",
+    "treebank",
 )
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
