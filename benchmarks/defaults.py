@@ -25,7 +25,7 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "classifier": (config.Classifying,),
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
     "synthesis": (config.Synthesis,), "evaluation": (config.Evaluation,),
-    "similarity": (config.Similarity,), "figures": (config.Figures,),
+    "comparisons": (config.Comparison,), "similarity": (config.Similarity,), "figures": (config.Figures,),
 }  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def megabytes(
     """
     forecasts = {
         "encode fit": encode_fit, "encode stack": stack, "evaluate score": score, "decode match": match,
-        "decode fit": decode_fit,
+        "decode fit": decode_fit, "evaluate compare": compare,
     }  # fmt: skip
     for name, forecast in forecasts.items():
         if stage.startswith(name):
@@ -276,6 +276,20 @@ def score(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
     chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
     block = 9 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
     return START + (held + chunk + block) / 1e6
+
+
+def compare(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
+    """Forecast paired tests: as scoring, with the predictions of all fits, and what is kept of each pair.
+
+    Draws of a block, of the null and of the bootstrap, are some twelve arrays of it.
+    """
+    shapes = of.shapes
+    n_targets, n_tested = of.n_targets, shapes["prediction"][0]
+    pairs = (
+        8 * 16 * (of.n_predictions - 1) * n_targets + 4 * n_tested * (2 * of.n_predictions - 2) * n_targets
+    )
+    block = 3 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
+    return score(of, options, n_threads) + (pairs + block) / 1e6
 
 
 def match(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001

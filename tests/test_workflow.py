@@ -57,6 +57,10 @@ CONFIG = {
         },
     },
     "stack": {"members": ["gabor", "cells-routing"]},
+    "comparisons": {
+        "mixed": {"better": "stack", "than": ["gabor", "cells-routing"]},
+        "early": {"better": "gabor", "than": ["category"]},
+    },
     "export": "stack",
     "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
     "figures": {"surface": True, "volume": True},

@@ -1,6 +1,6 @@
 """The contracts: what crosses from one stage to the next, and how it is checked and stored.
 
-Ten kinds of `xarray.Dataset`, each one netCDF file:
+Eleven kinds of `xarray.Dataset`, each one netCDF file:
 
 ===========  ====================================================  ===============================
 kind         main variable                                         key
@@ -17,6 +17,7 @@ pictures     picture(condition, presentation, row, column,         stimulus_id, 
              channel)
 captions     caption(condition, presentation)                      stimulus_id, fold + contract
 classes      class_score(presentation, time_bin, class)            stimulus_id, fold
+comparison   difference(metric, rival, neuroid[, time_bin])        neuroid_id
 ===========  ====================================================  ===============================
 
 Names of dimensions follow Brain-Score's data model (Schrimpf et al. 2018). Coordinates are plain
@@ -27,7 +28,7 @@ on the stimuli of StimulusSet and Features and on the presentations of Responses
 time and statistics that respect autocorrelation go by them.
 """
 
-from neuroenc.arrays.build import make_features, make_responses, make_scores, make_stimuli
+from neuroenc.arrays.build import make_comparison, make_features, make_responses, make_scores, make_stimuli
 from neuroenc.arrays.contracts import CONTRACT, DIMS, Kind, check
 from neuroenc.arrays.files import load, save
 from neuroenc.arrays.labels import (
@@ -50,6 +51,7 @@ __all__ = [
     "check",
     "join",
     "load",
+    "make_comparison",
     "make_features",
     "make_responses",
     "make_scores",

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc import __version__
-from neuroenc.arrays.contracts import DIMS, Kind, check
+from neuroenc.arrays.contracts import COMPARED, DIMS, Kind, check
 from neuroenc.errors import ContractError
 from neuroenc.real import real32
 
@@ -149,6 +149,39 @@ def make_scores(
     if fold_score is not None:
         dataset["fold_score"] = (("fold", *dims), np.asarray(fold_score, np.float32))
     return check(dataset, "scores")
+
+
+def make_comparison(
+    found: Mapping[str, NDArray[Any]], *, metric: list[str], rival: list[str], region: list[str],
+    like: xr.Dataset, attrs: Mapping[str, Any],
+) -> xr.Dataset:  # fmt: skip
+    """Build and check a comparison of encoders.
+
+    Parameters
+    ----------
+    found : mapping
+        `difference`, and what `COMPARED` names.
+    metric, rival, region : list of str
+    like : Dataset
+        Whose coordinates on `neuroid` and `time_bin` are taken over (Responses).
+    attrs : mapping
+    """
+    dims = ("metric", "rival", "neuroid", "time_bin")[: found["difference"].ndim]
+    coords: dict[str, Any] = {
+        str(k): v.variable for k, v in like.coords.items() if v.dims in (("neuroid",), ("time_bin",))
+    }
+    coords |= {
+        "metric": ("metric", np.asarray(metric)), "rival_name": ("rival", np.asarray(rival)),
+        "region_name": ("region", np.asarray(region)), "estimate": ["mean", "low", "high"],
+        "count": ["neuroids", "wins", "low", "high"],
+    }  # fmt: skip
+    difference = np.asarray(found["difference"], np.float32)
+    dataset = _make("comparison", dims, difference, coords, attrs, check_it=False)
+    for name, (carried, _) in COMPARED.items():
+        wanted = tuple(d for dim in carried for d in (dims[2:] if dim == "…" else (dim,)))
+        values = found[name]
+        dataset[name] = wanted, values.astype(np.float32) if values.dtype.kind == "f" else values
+    return check(dataset, "comparison")
 
 
 def _make(

@@ -20,6 +20,7 @@ Kind = Literal[
     "pictures",
     "captions",
     "classes",
+    "comparison",
 ]
 
 # coordinate -> kinds of dtype it may have (numpy's one-letter codes)
@@ -42,6 +43,7 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "pictures": ("dataset", "decoder", "generator", "seed", *CONTRACT),
     "captions": ("dataset", "decoder", "generator", *CONTRACT),
     "classes": ("dataset", "target", "estimator", "seed"),
+    "comparison": ("dataset", "better", "metric", "delta", "fdr_level", "unit"),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "responses": (
@@ -58,6 +60,9 @@ DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "captions": ("caption", (("condition", "presentation"),)),
     "classes": ("class_score", (("presentation", "time_bin", "class"),)),
     "scores": ("score", (("metric", "neuroid"), ("metric", "neuroid", "time_bin"))),
+    "comparison": (
+        "difference", (("metric", "rival", "neuroid"), ("metric", "rival", "neuroid", "time_bin"))
+    ),
 }  # fmt: skip
 # what predictions carry beside themselves; "…" stands for the neuroids, and time bins
 PREDICTED = {
@@ -65,6 +70,17 @@ PREDICTED = {
     "validation_r2": (("fold", "layer", "…"), "f"), "layer_name": (("layer",), "U"),
     "validation": (("held", "…"), "f"), "held_stimulus_id": (("held",), "U"), "held_fold": (("held",), "iu"),
     "training": (("fold", "stimulus"), "b"), "training_stimulus_id": (("stimulus",), "U"),
+}  # fmt: skip
+# what a comparison carries beside the difference
+COMPARED = {
+    "low": (("rival", "…"), "f"), "high": (("rival", "…"), "f"), "p": (("rival", "…"), "f"),
+    "p_worse": (("rival", "…"), "f"), "q": (("rival", "…"), "f"), "equivalent": (("rival", "…"), "b"),
+    "neuroid_p": (("rival", "neuroid"), "f"), "wins_p": (("neuroid",), "f"), "wins_q": (("neuroid",), "f"),
+    "wins": (("neuroid",), "b"), "loses_p": (("neuroid",), "f"),
+    "region_difference": (("rival", "region", "estimate"), "f"),
+    "region_p": (("rival", "region"), "f"), "region_wins_p": (("region",), "f"),
+    "region_equivalent": (("rival", "region"), "b"), "region_sample": (("rival", "region", "sample"), "f"),
+    "region_count": (("region", "count"), "iu"),
 }  # fmt: skip
 # what splits are made of; `near` is left out where no stimuli are close in time, `distance` without features
 DIVIDED = {
@@ -118,6 +134,8 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
         _check_predictions(dataset)
     if kind == "splits":
         _check_splits(dataset)
+    if kind == "comparison":
+        _check_carried(dataset, "comparison", COMPARED, 2, "evaluate compare")
     if "noise_ceiling" in dataset.coords:
         highest = np.nanmax(dataset["noise_ceiling"].values, initial=0)
         if highest > 1:
@@ -159,16 +177,23 @@ def _check_name(name: str) -> None:
 
 def _check_predictions(dataset: xr.Dataset) -> None:
     """Refuse predictions that lack, or have of another kind, what is scored, matched and stacked by."""
-    each = tuple(map(str, dataset["prediction"].dims[1:]))
-    for name, (dims, dtypes) in PREDICTED.items():
-        wanted = tuple(d for dim in dims for d in (each if dim == "…" else (dim,)))
-        _check_variable(dataset, "predictions", name, wanted, dtypes, "encode fit")
+    _check_carried(dataset, "predictions", PREDICTED, 1, "encode fit")
     for name in ("fold", "held_fold"):
         if not np.isin(dataset[name].values, np.arange(dataset.sizes["fold"])).all():
             low, high = dataset[name].values.min(), dataset[name].values.max()
             raise ContractError(
                 f"{name} goes from {low} to {high}, expected 0 to {dataset.sizes['fold'] - 1}, the folds."
             )
+
+
+def _check_carried(
+    dataset: xr.Dataset, kind: Kind, carried: dict[str, tuple[tuple[str, ...], str]], first: int, command: str
+) -> None:
+    """Check variables on the dimensions that the main one has from `first` on."""
+    each = tuple(map(str, dataset[DIMS[kind][0]].dims[first:]))
+    for name, (dims, dtypes) in carried.items():
+        wanted = tuple(d for dim in dims for d in (each if dim == "…" else (dim,)))
+        _check_variable(dataset, kind, name, wanted, dtypes, command)
 
 
 def _check_splits(dataset: xr.Dataset) -> None:

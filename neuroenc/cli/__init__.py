@@ -24,7 +24,9 @@ EXTRAS = {
     "wordcloud": "generation",
 }  # fmt: skip
 # stages whose memory `neuroenc.forecast` knows
-FORECAST = ("encode fit", "encode stack", "evaluate score", "decode match", "decode fit")
+FORECAST = (
+    "encode fit", "encode stack", "evaluate score", "evaluate compare", "decode match", "decode fit",
+)  # fmt: skip
 # studies whose trees are simulated too: modules of neuroenc.simulation with `simulate(out, seed)`
 LAYOUTS: tuple[str, ...] = ("treebank",)
 SHOW_OTHERS = warnings.showwarning

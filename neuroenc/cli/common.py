@@ -163,10 +163,11 @@ def named(files: list[str], kind: Kind = "scores") -> dict[str, Any]:
     return {name: load(path, kind) for name, _, path in pairs}
 
 
-def by_subject(files: list[str]) -> dict[tuple[str, str], Any]:
-    """Load scores given as SUBJECT:MODEL=FILE.nc."""
-    found = named(files)
+def by_subject(files: list[str], kind: Kind = "scores") -> dict[tuple[str, str], Any]:
+    """Load files given as SUBJECT:NAME=FILE.nc."""
+    found = named(files, kind)
     wrong = [k for k in found if k.count(":") != 1]
     if wrong:
-        raise InputError(f"Invalid value for '--scores': {wrong[0]!r}. Expected SUBJECT:MODEL=FILE.nc.")
+        name = "MODEL" if kind == "scores" else "LABEL"
+        raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected SUBJECT:{name}=FILE.nc.")
     return {(k.partition(":")[0], k.partition(":")[2]): s for k, s in found.items()}

@@ -150,6 +150,25 @@ def evaluate_score(
     )
 
 
+@evaluate.command("compare")
+def evaluate_compare(
+    responses: ResponsesFile,
+    predictions: Annotated[list[str], typer.Option(help="FIT=FILE.nc; once for each fit.")],
+    comparison: Annotated[
+        str, typer.Option(help="A section of `comparisons`: JSON, or FILE.yaml#comparisons.LABEL.")
+    ],
+    out: Out,
+    options: Annotated[str, typer.Option(help="Section `evaluation`: JSON, or FILE.yaml#evaluation.")] = "{}",
+) -> None:
+    """Test whether one fit beats others, for each neuroid and region: differences, intervals, p, counts."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import Comparison, Evaluation
+    from neuroenc.evaluation.comparison import compare
+
+    asked, fits = common.section(Comparison, comparison), common.named(predictions, "predictions")
+    save(compare(load(responses, "responses"), fits, asked, common.section(Evaluation, options)), out)
+
+
 @evaluate.command("similarity")
 def evaluate_similarity(
     responses: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc; once for each subject.")],

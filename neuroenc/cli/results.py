@@ -9,6 +9,7 @@ import typer
 
 from neuroenc.cli import common
 from neuroenc.cli.common import Out, ResponsesFile, ScoresFiles, StimuliFile
+from neuroenc.errors import InputError
 
 results = common.group("Maps, figures and tables of a run.")
 
@@ -176,6 +177,47 @@ def results_electrodes(
     draw_electrodes(common.by_subject(scores), out)
 
 
+@results.command("winners")
+def results_winners(
+    responses: ResponsesFile,
+    comparison: Annotated[list[str], typer.Option(help="LABEL=FILE.nc of `evaluate compare`.")],
+    out: Out,
+) -> None:
+    """Draw on the inflated surface which fit is best where."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.surface import draw_winners
+
+    draw_winners(load(responses, "responses"), common.named(comparison, "comparison"), out)
+
+
+@results.command("comparisons")
+def results_comparisons(
+    comparison: Annotated[list[str], typer.Option(help="SUBJECT:LABEL=FILE.nc of `evaluate compare`.")],
+    table: Annotated[Path, typer.Option(help="A row per comparison, subject, region and rival (.csv).")],
+    figure: Annotated[list[str] | None, typer.Option(help="LABEL=FILE.png.")] = None,
+) -> None:
+    """Bring comparisons of subjects together: a table, and differences by region."""
+    import pandas as pd
+
+    from neuroenc.evaluation.effects import comparison_rows
+    from neuroenc.figures.comparison import draw_comparison
+    from neuroenc.files import atomic
+
+    found = common.by_subject(comparison, "comparison")
+    rows = {
+        label: comparison_rows({s: v for (s, name), v in found.items() if name == label}, label)
+        for label in dict.fromkeys(name for _, name in found)
+    }
+    for item in figure or []:
+        label, equals, path = item.partition("=")
+        if not equals or label not in rows:
+            raise InputError(f"--figure is LABEL=FILE.png, LABEL one of {list(rows)}; found {item!r}.")
+        draw_comparison(rows[label], path)
+    with atomic(table) as partial:
+        every = pd.DataFrame([row for each in rows.values() for row in each])
+        every.convert_dtypes().to_csv(partial, index=False)
+
+
 @results.command("summary")
 def results_summary(
     scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc.")],
@@ -197,6 +239,9 @@ def results_summary(
         typer.Option(help="SUBJECT=FILE.json of `evaluate pictures` or `evaluate captions`."),
     ] = None,
     parcels: Annotated[Path | None, typer.Option(help="Scores by parcel of an atlas (.csv).")] = None,
+    comparison: Annotated[
+        list[str] | None, typer.Option(help="SUBJECT:LABEL=FILE.nc of `evaluate compare`.")
+    ] = None,
 ) -> None:
     """Gather all scores into summary.json and a tidy table."""
     from neuroenc.figures.summary import summarise
@@ -215,6 +260,7 @@ def results_summary(
         classification=common.retrieved(classification or [], "--classification", common.CLASSES),
         reconstruction=common.reconstructed(reconstruction or []),
         parcels=parcels,
+        comparisons=common.by_subject(comparison or [], "comparison"),
     )
 
 

@@ -30,7 +30,7 @@ from neuroenc.config.encoders import (
     Stack,
     Trained,
 )
-from neuroenc.config.evaluation import Evaluation, Figures, Similarity
+from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
 from neuroenc.config.features import SIZES, Model
 from neuroenc.config.parsing import load_config, parse, schema
 from neuroenc.config.simulation import Plan, Simulation
@@ -41,6 +41,7 @@ __all__ = [
     "Attention",
     "Banded",
     "Classifying",
+    "Comparison",
     "Config",
     "Dataset",
     "DecoderChoice",

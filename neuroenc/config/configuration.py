@@ -10,7 +10,7 @@ from neuroenc.config.base import Name, Section
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import Classifying, Decoder, Embedding, Reconstruction, Synthesis, VoxelCaptions
 from neuroenc.config.encoders import Encoder, Ridge, Stack
-from neuroenc.config.evaluation import Evaluation, Figures, Similarity
+from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
 from neuroenc.config.features import Model
 from neuroenc.config.simulation import Simulation
 from neuroenc.errors import suggest
@@ -43,6 +43,9 @@ class Config(Section):
     captions: VoxelCaptions | None = None
     synthesis: Synthesis | None = None
     evaluation: Evaluation = Evaluation()
+    comparisons: dict[Name, Comparison] = Field(
+        default_factory=dict, description="Fits against others, each by a label of your own."
+    )
     similarity: Similarity | None = None
     figures: Figures = Figures()
 
@@ -115,6 +118,10 @@ class Config(Section):
         exports = [*known, *(["stack"] if self.stack else [])]
         if self.export is not None and self.export not in exports:
             raise ValueError(f"export: no encoder {self.export!r}. {suggest(self.export, exports)}")
+        for label, comparison in self.comparisons.items():
+            for name in (comparison.better, *comparison.than):
+                if name not in exports:
+                    raise ValueError(f"comparisons.{label}: no fit {name!r}. {suggest(name, exports)}")
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self
@@ -124,7 +131,7 @@ class Config(Section):
         regions = self.synthesis.regions if self.synthesis else []
         for key, names in (
             ("subjects", self.subjects), ("models", self.models), ("encoders", self.encoders),
-            ("decoders", self.decoders), ("synthesis.regions", regions),
+            ("decoders", self.decoders), ("comparisons", self.comparisons), ("synthesis.regions", regions),
         ):  # fmt: skip
             seen: dict[str, str] = {}
             for name in names:

@@ -32,6 +32,27 @@ class Evaluation(Section):
     seed: Seed = 0
 
 
+class Comparison(Section):
+    """Whether one fit beats others on the same test stimuli."""
+
+    better: str = Field(description="MODEL for the first encoder, MODEL-ENCODER for others, or stack.")
+    than: list[str] = Field(min_length=1, description="Its rivals; all of them must be beaten.")
+    metric: Literal["pearson_r", "r2"] = Field(
+        default="pearson_r", description="What is tested: of r predictions are exchanged, of R2 the "
+        "differences of squared errors change their signs."
+    )  # fmt: skip
+    delta: float = Field(
+        default=0.01, gt=0, description="Equivalent: the 90 % interval of the difference is within it."
+    )
+
+    @model_validator(mode="after")
+    def _others(self) -> Self:
+        names = [self.better, *self.than]
+        if twice := next((n for n in names if names.count(n) > 1), None):
+            raise ValueError(f"{twice!r} stands twice. Compare a fit with others, each once")
+        return self
+
+
 class Similarity(Section):
     """Dissimilarity matrices of layers held against those of regions, over all subjects."""
 

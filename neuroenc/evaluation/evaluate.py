@@ -60,8 +60,8 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     same_neuroids(responses, predictions)
     rows = align(responses, predictions, options.stretch)
     shape = responses["response"].shape[1:]
-    method, limit = _ceiling(responses, rows.tested, options.ceiling)
-    score, fold_score, n_below = _fold_scores(rows, limit, options.threshold)
+    method, limit = ceiling_of(responses, rows.tested, options.ceiling)
+    score, fold_score, n_below = fold_scores(rows, limit, options.threshold)
     members = {"all": np.ones(shape[0], bool), **regions(responses)}
     n_bins = rows.y.shape[1] // shape[0]
     of_atlas = {key: np.repeat(inside, n_bins) for key, inside in parcels(responses).items()}
@@ -128,6 +128,11 @@ class Rows(NamedTuple):
     missing: list[str]
     """Test stimuli that no neuroid has a response to."""
 
+    @property
+    def unit(self) -> np.ndarray:
+        """What is drawn or exchanged together: a stimulus, of running ones a stretch."""
+        return self.tested if self.stretch is None else self.stretch
+
 
 def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
     """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
@@ -163,7 +168,7 @@ def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Row
     )  # fmt: skip
 
 
-def _fold_scores(rows: Rows, limit: Floats, threshold: float) -> tuple[Floats, Floats, int]:
+def fold_scores(rows: Rows, limit: Floats, threshold: float) -> tuple[Floats, Floats, int]:
     """Score by each of `METRICS`.
 
     Returns
@@ -227,7 +232,7 @@ class Trials:
         return found[:, cut.start - first * self.n_bins : cut.stop - first * self.n_bins]
 
 
-def _ceiling(responses: xr.Dataset, tested: np.ndarray, method: str) -> tuple[str, np.ndarray]:
+def ceiling_of(responses: xr.Dataset, tested: np.ndarray, method: str) -> tuple[str, np.ndarray]:
     """Ceiling of what is scored; one that comes with the data if asked for, or where nothing is repeated."""
     shown = np.flatnonzero(np.isin(responses["stimulus_id"].values, tested))
     keys = [responses[k].values[shown] for k in ("repetition", "run", "session", "stimulus_id")]

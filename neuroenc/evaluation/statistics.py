@@ -6,7 +6,7 @@ Nothing here depends on the order of rows or neuroids, on their scale, or on how
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ from neuroenc.evaluation.scores import pearson_r, standardise
 
 K = TypeVar("K", bound=Hashable)
 Score = Callable[[ArrayLike, ArrayLike, NDArray[np.bool_]], NDArray[np.float64]]
+Weighted = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]]
 CONSTANT = 1e-12  # a sample whose variance is a smaller share of its mean square does not vary
 EQUAL = 1e-9  # two r closer than this are equal
 BLOCK = 256  # neuroids whose permutations stay in the processor's cache
@@ -50,6 +51,108 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
     return out
 
 
+class Resampling(NamedTuple):
+    """Bootstrap samples of test stimuli, the same for every neuroid."""
+
+    weight: NDArray[np.float64]
+    """(n_samples, n_units): how often each unit is in a sample"""
+    unit: NDArray[np.int64]
+    """(n_rows,)"""
+    rows: list[NDArray[np.int64]]
+    """Of each fold"""
+    by_fold: bool
+    """Whether folds are the units"""
+
+    def of(self, of_folds: NDArray[np.float64], weighted: Weighted) -> NDArray[np.float64]:
+        """Return a statistic of each sample, (n_samples, n_neuroids), the mean over folds.
+
+        Parameters
+        ----------
+        of_folds : array of shape (n_folds, n_neuroids)
+            Of all rows.
+        weighted : callable
+            From rows of a fold and their weights, (n_samples, n_rows), to (n_samples, n_neuroids).
+        """
+        if self.by_fold:
+            return np.asarray(self.weight @ of_folds / self.weight.shape[1])
+        return _mean_known([weighted(k, self.weight[:, self.unit[k]]) for k in self.rows])
+
+
+def resample(
+    stimulus: ArrayLike, fold: ArrayLike, *, stretch: ArrayLike | None = None, n: int = 1000, seed: int = 0
+) -> Resampling:
+    """Draw bootstrap samples of stimuli, of films and stories stretches of them.
+
+    Where each stimulus is tested in one of several folds (runs, stories), the folds are drawn, because what
+    is held out together is not independent.
+
+    Parameters
+    ----------
+    stimulus, fold : arrays of shape (n_rows,)
+        Rows of one stimulus are drawn together.
+    stretch : array of shape (n_rows,), optional
+        Of running stimuli: what is drawn together in place of a stimulus.
+    n, seed : int
+    """
+    fold = np.asarray(fold)
+    ids, unit = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    by_fold = len(rows) > 1 and _tested_once(np.asarray(stimulus), rows)
+    units = len(rows) if by_fold else len(ids)
+    weight = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), n)
+    return Resampling(weight.astype(np.float64), unit, rows, by_fold)
+
+
+def bootstrap(
+    statistic: Callable[[slice], tuple[NDArray[np.float64], Weighted]],
+    n_neuroids: int,
+    samples: Resampling,
+    groups: Mapping[K, NDArray[np.bool_]],
+    tails: list[float],
+) -> tuple[NDArray[np.float64], dict[K, NDArray[np.float64]]]:
+    """Quantiles of a statistic of each neuroid, and samples of the mean of groups.
+
+    A sample that gives a neuroid no value is left out of its quantiles; so is a fold of which a sample holds
+    nothing. In the mean of a group such a neuroid then stands with its value of all rows, so that the group
+    consists of the same neuroids in every sample.
+
+    Parameters
+    ----------
+    statistic : callable
+        From some neuroids to the two arguments of `Resampling.of`.
+    n_neuroids : int
+    samples : Resampling
+    groups : mapping of name to bool array of shape (n_neuroids,)
+    tails : list of float
+        Which quantiles.
+
+    Returns
+    -------
+    quantiles : ndarray of shape (n_tails, n_neuroids)
+        NaN where a fold has no value.
+    means : dict of name to ndarray of shape (n_samples,)
+        Over the neuroids that have a value; NaN where none has.
+    """
+    n = len(samples.weight)
+    quantiles = np.full((len(tails), n_neuroids), np.nan)
+    total = {name: np.zeros(n) for name in groups}
+    count = dict.fromkeys(groups, 0)
+    for cut in columns(max(len(samples.unit), n), n_neuroids):
+        of_folds, weighted = statistic(cut)
+        values = samples.of(of_folds, weighted)
+        here = np.isfinite(values)
+        finite = np.isfinite(of_folds).all(0) & here.any(0)
+        quantile = np.quantile if here[:, finite].all() else np.nanquantile
+        known = np.where(here, values, np.nan)[:, finite]
+        quantiles[:, cut.start + np.flatnonzero(finite)] = quantile(known, tails, axis=0)
+        values = np.where(here, values, of_folds.mean(0))
+        for name, members in groups.items():
+            inside = members[cut] & finite
+            total[name] += values[:, inside].sum(1)
+            count[name] += int(inside.sum())
+    return quantiles, {k: total[k] / m if m else np.full(n, np.nan) for k, m in count.items()}
+
+
 def bootstrap_r(
     y: ArrayLike,
     prediction: ArrayLike,
@@ -62,28 +165,19 @@ def bootstrap_r(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], dict[K, tuple[float, float]]]:
-    """Percentile intervals of Pearson r, the mean over folds.
+    """Percentile intervals of Pearson r, the mean over folds, by `bootstrap`.
 
-    Stimuli are resampled, of films and stories stretches of them; where each is tested in one of several
-    folds (runs, stories), the folds are, because what is held out together is not independent. A sample in
-    which a neuroid does not vary has no r (its variance is below `CONSTANT` of its mean square) and is left
-    out of its interval; so is a fold of which a sample holds nothing. In the mean of a region such a neuroid
-    then stands with its r of all rows, so that the region consists of the same neuroids in every sample.
+    A sample in which a neuroid does not vary has no r (its variance is below `CONSTANT` of its mean square).
 
     Parameters
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
         NaN in `y` marks a missing response, whose row does not count for that neuroid.
-    stimulus, fold : arrays of shape (n_rows,)
-        Rows of one stimulus are drawn together.
-    stretch : array of shape (n_rows,), optional
-        Of running stimuli: what is drawn together in place of a stimulus.
+    stimulus, fold, stretch, n, seed
+        As in `resample`.
     groups : mapping of name to bool array of shape (n_neuroids,)
         Sets of neuroids whose mean r gets an interval as well.
-    n : int
-        Bootstrap samples, the same for every neuroid.
     level : float
-    seed : int
 
     Returns
     -------
@@ -93,39 +187,15 @@ def bootstrap_r(
         Of the mean over the neuroids whose r is defined; NaN where there is none.
     """
     y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
-    ids, inverse = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
-    folds = np.unique(fold)
-    rows = [np.flatnonzero(fold == f) for f in folds]
-    by_fold = len(folds) > 1 and _tested_once(np.asarray(stimulus), rows)
-    rng = np.random.default_rng(seed)
-    units = len(folds) if by_fold else len(ids)
-    drawn = rng.multinomial(units, np.full(units, 1 / units), n).astype(np.float64)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    interval = np.full((2, y.shape[1]), np.nan)
-    total = {name: np.zeros(n) for name in groups}
-    count = dict.fromkeys(groups, 0)
-    for cut in columns(max(len(y), n), y.shape[1]):
+
+    def statistic(cut: slice) -> tuple[NDArray[np.float64], Weighted]:
         a, b = y[:, cut], prediction[:, cut]
-        of_folds = per_fold(pearson_r, a, b, fold)
-        if by_fold:
-            r = drawn @ of_folds / units
-        else:
-            r = _mean_known([_weighted_r(a[k], b[k], drawn[:, inverse[k]]) for k in rows])
-        here = np.isfinite(r)
-        finite = np.isfinite(of_folds).all(0) & here.any(0)
-        quantile = np.quantile if here[:, finite].all() else np.nanquantile
-        known = np.where(here, r, np.nan)[:, finite]
-        interval[:, cut.start + np.flatnonzero(finite)] = quantile(known, tails, axis=0)
-        r = np.where(here, r, of_folds.mean(0))
-        for name, members in groups.items():
-            inside = members[cut] & finite
-            total[name] += r[:, inside].sum(1)
-            count[name] += int(inside.sum())
-    limits = {
-        name: tuple(np.quantile(total[name] / k, tails).tolist()) if k else (np.nan, np.nan)
-        for name, k in count.items()
-    }
-    return interval, limits
+        return per_fold(pearson_r, a, b, fold), lambda k, weight: weighted_r(a[k], b[k], weight)
+
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    samples = resample(stimulus, fold, stretch=stretch, n=n, seed=seed)
+    interval, means = bootstrap(statistic, y.shape[1], samples, groups, tails)
+    return interval, {name: tuple(np.quantile(m, tails).tolist()) for name, m in means.items()}
 
 
 def _mean_known(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -139,7 +209,7 @@ def _mean_known(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.asarray(total / count)
 
 
-def _weighted_r(
+def weighted_r(
     y: NDArray[np.float64], prediction: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Pearson r under each row of weights, (n_samples, n_neuroids); NaN where a sample does not vary."""

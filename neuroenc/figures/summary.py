@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
 from neuroenc.documents import read_json
+from neuroenc.evaluation.effects import ALL, comparison_rows
 from neuroenc.evaluation.subjects import over_subjects
 from neuroenc.figures.parcels import groups, parcel_table
 from neuroenc.files import atomic, write_json
@@ -38,6 +39,7 @@ def summarise(
     classification: dict[tuple[str, str], dict[str, Any]] | None = None,
     reconstruction: dict[str, list[dict[str, Any]]] | None = None,
     parcels: Path | None = None,
+    comparisons: dict[tuple[str, str], xr.Dataset] | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
 
@@ -64,6 +66,8 @@ def summarise(
         Subject to rows of `evaluate pictures` and `evaluate captions`.
     parcels : Path, optional
         CSV: a row per parcel, model and subject.
+    comparisons : dict, optional
+        (subject, label) to what `evaluation.compare` gives.
     """
     rows: list[Row] = []
     for (subject, model), s in scores.items():
@@ -77,6 +81,11 @@ def summarise(
         drawn["all"] = over_subjects(drawn, seed=seed)
     for subject, judged in drawn.items():
         rows += reconstructed(judged, {"subject": subject, "command": command, "seed": seed})
+    by_name: dict[str, dict[str, xr.Dataset]] = {}
+    for (subject, name), comparison in (comparisons or {}).items():
+        by_name.setdefault(name, {})[subject] = comparison
+    for name, of_subjects in by_name.items():
+        rows += compared(comparison_rows(of_subjects, name), {"command": command, "seed": seed})
     if grade is not None:
         rows += read_json(grade, "graded", "rows")["rows"]
     write_json({"label": label, "rows": rows}, out)
@@ -185,6 +194,31 @@ def reconstructed(judged: list[dict[str, Any]], made: Row) -> list[Row]:
     ]  # fmt: skip
 
 
+def compared(rows: list[Row], made: Row) -> list[Row]:
+    """Give the differences between fits, and how many neuroids the better one wins.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of `comparison_rows`.
+    made : dict
+        Labels of the rows: command, seed.
+    """
+    unit = {"pearson_r": "r", "r2": "R2"}
+    keys = ("comparison", "better", "rival", "subject", "region", "p", "q", "method")
+    out = []
+    for r in rows:
+        same = {k: r[k] for k in keys} | made
+        if r["rival"] == ALL:
+            n = r["neuroids"]
+            share, low, high = (r[k] / max(1, n) for k in ("wins", "wins_low", "wins_high"))
+            out.append(row("neuroids won", share, unit="share", n=n, interval=(low, high), null=0.0, **same))
+        else:
+            out.append(row("difference", r["difference"], unit=unit[r["metric"]], n=1, null=0.0,
+                           interval=(r["low"], r["high"]), equivalent=r["equivalent"], **same))  # fmt: skip
+    return out
+
+
 def classified(found: dict[str, Any], made: Row) -> list[Row]:
     """Give each metric of a classifier, of several time bins that with the highest AUC.
 
@@ -251,7 +285,7 @@ def _page(label: str, rows: list[dict[str, Any]]) -> str:
         {
             "figure": r["name"],
             "subject": r.get("subject", ""),
-            "model": r.get("model", ""),
+            "model": f"{r['better']} less {r['rival']}" if "comparison" in r else r.get("model", ""),
             "of": r.get("region") or r.get("area_kind") or r.get("method") or "",
             "value": _number(r["value"]),
             "95 % interval": _limits(r),
@@ -286,7 +320,8 @@ def short_table(summary: dict[str, Any]) -> str:
     """Print what a person wants to see first: one line per subject and model, one per way to retrieve."""
     rows = summary["rows"]
     drawn = [r for r in rows if r["name"].startswith("reconstruction, ")]
-    rows = [r for r in rows if not r["name"].startswith("reconstruction, ")]
+    between = [r for r in rows if "comparison" in r]
+    rows = [r for r in rows if not r["name"].startswith("reconstruction, ") and "comparison" not in r]
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
     wide = max([14, *(len(model) for _, model in pairs)])
     lines = [f"{'subject':>8} {'model':<{wide}} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
@@ -312,7 +347,29 @@ def short_table(summary: dict[str, Any]) -> str:
             f"{_limits(r):>16} {_number(r['null']):>7} {_number(r['shuffled']):>9}"
         )
     told = classes_table(rows)
-    return "\n".join([*lines, *([""] if told else []), *told, *_drawn_table(drawn)])
+    return "\n".join(
+        [*lines, *_compared_table(between), *([""] if told else []), *told, *_drawn_table(drawn)]
+    )
+
+
+def _compared_table(rows: list[Row]) -> list[str]:
+    """List comparisons over all neuroids: a line a rival, and one for the neuroids that beat them all."""
+    found = [r for r in rows if r["region"] == "all"]
+    if not found:
+        return []
+    table = [("subject", "comparison", "", "value", "95 % interval", "p", "unit")]
+    for r in found:
+        who = r["subject"], r["comparison"]
+        if r["name"] == "difference":
+            what, p, unit = f"{r['better']} less {r['rival']}", _number(r["p"], 4), r["unit"]
+        else:
+            what, p, unit = f"{r['better']} wins", "", f"share of {r['n']}"
+        table.append((*who, what, _number(r["value"]), _limits(r), p, unit))
+    wide, broad = (max(len(line[k]) for line in table) for k in (1, 2))
+    return [""] + [
+        f"{who:>8} {which:<{wide}} {what:<{broad}} {value:>7} {limits:>16} {p:>7} {unit}"
+        for who, which, what, value, limits, p, unit in table
+    ]
 
 
 def classes_table(rows: list[dict[str, Any]]) -> list[str]:

@@ -1,14 +1,17 @@
-"""Maps on the inflated surface: accuracy, ceiling, best layer."""
+"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids
 from neuroenc.figures import style
+from neuroenc.figures.comparison import winners
 from neuroenc.figures.maps import on_surface
 
 MESH = "fsaverage5"
@@ -31,11 +34,6 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
     The mesh is fsaverage5, which nilearn brings; its vertices are the first of fsaverage, so that
     maps of the finer mesh are drawn on it without resampling.
     """
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-    from nilearn.datasets import load_fsaverage, load_fsaverage_data
-    from nilearn.plotting import plot_surf_stat_map
-
     layered = max(scores, key=lambda m: scores[m].sizes["layer"])
     s = scores[layered]
     same_neuroids(responses, s)
@@ -47,24 +45,70 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
     best[~(s["q"].values < level)] = np.nan
     known = ceiling if np.isfinite(ceiling).any() else r
     top = float(np.nanquantile(known, 0.99)) if np.isfinite(known).any() else 1.0
-    colours = ListedColormap(style.COLOURS[: len(names)])
-    if len(names) > len(style.COLOURS):  # layers have an order: a sequence of shades
-        colours = ListedColormap(colormaps[style.MAP](np.linspace(0, 1, len(names))))
-    rows = (
-        (f"test accuracy of {layered} (r)", r, style.MAP, 0.0, top),
-        ("noise ceiling (r)", ceiling, style.MAP, 0.0, top),
-        (f"best layer (q < {level:g})", best, colours, -0.5, len(names) - 0.5),
-    )
+    maps = [
+        Map(f"test accuracy of {layered} (r)", r, top=top), Map("noise ceiling (r)", ceiling, top=top),
+        Map(f"best layer (q < {level:g})", best, [str(x).split(".")[-1] for x in names]),
+    ]  # fmt: skip
+    _draw(responses, maps, f"{s.attrs['dataset']}, subject {s['subject'].values[0]}", path)
+
+
+def draw_winners(responses: xr.Dataset, comparisons: dict[str, xr.Dataset], path: str | Path) -> None:
+    """Draw which fit wins where: a row of maps for each comparison.
+
+    Parameters
+    ----------
+    responses : Dataset
+        With `surface_L` and `surface_R`.
+    comparisons : dict
+        Label to what `evaluation.compare` gives.
+    path : path
+    """
+    maps = []
+    for label, s in comparisons.items():
+        same_neuroids(responses, s)
+        names, winner = winners(s)
+        maps.append(Map(f"{label}: best (q < {s.attrs['fdr_level']:g})", winner, names))
+    first = next(iter(comparisons.values()))
+    _draw(responses, maps, f"{first.attrs['dataset']}, subject {first['subject'].values[0]}", path)
+
+
+class Map(NamedTuple):
+    """Values of neuroids: numbers from 0 to `top`, or which of `names`."""
+
+    title: str
+    values: NDArray[np.floating]
+    names: list[str] | None = None
+    top: float = 1.0
+
+
+def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) -> None:
+    """Draw a row of views for each map."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+    from nilearn.datasets import load_fsaverage, load_fsaverage_data
+    from nilearn.plotting import plot_surf_stat_map
+
     inflated = load_fsaverage(MESH)["inflated"].parts
     sulcal = load_fsaverage_data(mesh=MESH, data_type="sulcal").data.parts
-    fig, axes = style.figure(3, 4, figsize=(9.5, 6.6), subplot_kw={"projection": "3d"}, layout="none")
-    fig.subplots_adjust(left=0.0, right=0.86, bottom=0.0, top=0.92, wspace=0, hspace=0.02)
-    for n, (title, values, cmap, low, high) in enumerate(rows):
+    fig, axes = style.figure(
+        len(maps), 4, figsize=(9.5, 0.55 + 2.02 * len(maps)), subplot_kw={"projection": "3d"}, layout="none",
+        squeeze=False,
+    )  # fmt: skip
+    fig.subplots_adjust(left=0.0, right=0.86, bottom=0.0, top=1 - 0.24 / len(maps), wspace=0, hspace=0.02)
+    for n, shown in enumerate(maps):
+        names = shown.names or []
+        cmap, low, high = style.MAP, 0.0, shown.top
+        if names:  # layers and fits have an order: where they are many, a sequence of shades
+            few = len(names) <= len(style.COLOURS)
+            shades = (
+                style.COLOURS[: len(names)] if few else colormaps[style.MAP](np.linspace(0, 1, len(names)))
+            )
+            cmap, low, high = ListedColormap(shades), -0.5, len(names) - 0.5
         for (side, view), ax in zip(VIEWS, axes[n], strict=True):
             part = {"L": "left", "R": "right"}[side]
             plot_surf_stat_map(
                 inflated[part],
-                on_surface(responses, values.astype(np.float32), side)[: inflated[part].n_vertices],
+                on_surface(responses, shown.values.astype(np.float32), side)[: inflated[part].n_vertices],
                 hemi=part, view=view, bg_map=sulcal[part], bg_on_data=False, cmap=cmap, vmin=low,
                 vmax=high, axes=ax, figure=fig, colorbar=False, symmetric_cbar=False, alpha=1,
             )  # fmt: skip
@@ -72,11 +116,9 @@ def draw_surface(responses: xr.Dataset, scores: dict[str, xr.Dataset], path: str
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
         box = axes[n, 3].get_position()
         bar = fig.add_axes((0.88, box.y0 + 0.05, 0.015, box.height - 0.1))
-        mappable = style.mappable(cmap, low, high)
-        colourbar = fig.colorbar(mappable, cax=bar)
-        if n == 2:
-            colourbar.set_ticks(range(len(names)), labels=[x.split(".")[-1] for x in names])
-        colourbar.set_label(title, fontsize=8)
-    first = next(iter(scores.values()))
-    fig.suptitle(f"{first.attrs['dataset']}, subject {first['subject'].values[0]}, {MESH}", fontsize=10)
+        colourbar = fig.colorbar(style.mappable(cmap, low, high), cax=bar)
+        if names:
+            colourbar.set_ticks(range(len(names)), labels=names)
+        colourbar.set_label(shown.title, fontsize=8)
+    fig.suptitle(f"{title}, {MESH}", fontsize=10)
     style.save(fig, path)

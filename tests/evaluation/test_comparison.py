@@ -1,23 +1,31 @@
-"""The paired test of two encoders: by hand, by all signs, and under the null."""
+"""Paired tests of encoders: by hand, by all signs, under the null, and where one truly is better."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.linear_model import Ridge
 
+from neuroenc.config import Comparison, Evaluation
 from neuroenc.errors import ContractError, InputError
-from neuroenc.evaluation import compare, pearson_r
+from neuroenc.evaluation import compare, pearson_r, r2_score, split_half
 from tests.conftest import toy_responses
 
 IDS = np.array([f"p{i:02d}" for i in range(12)])
+PAIR = Comparison(better="b", than=["a"])
+
+
+def names(n):
+    return np.array([f"p{i:04d}" for i in range(n)])
 
 
 def predictions(values, ids=IDS, folds=None, neuroids=None):
-    n, k = values.shape
+    n, k = values.shape[:2]
     fold = np.zeros(n, int) if folds is None else folds
+    dims = ("presentation", "neuroid", "time_bin")[: values.ndim]
     return xr.Dataset(
-        {"prediction": (("presentation", "neuroid"), values), "training": (("fold", "stimulus"), np.zeros((fold.max() + 1, 1), bool))},
+        {"prediction": (dims, values), "training": (("fold", "stimulus"), np.zeros((fold.max() + 1, 1), bool))},
         {"stimulus_id": ("presentation", ids), "fold": ("presentation", fold),
          "neuroid_id": ("neuroid", neuroids if neuroids is not None else [f"n{i}" for i in range(k)]),
          "training_stimulus_id": ("stimulus", ["none"])},
@@ -25,71 +33,233 @@ def predictions(values, ids=IDS, folds=None, neuroids=None):
     )  # fmt: skip
 
 
-def test_the_difference_is_that_of_r_and_p_counts_all_signs():
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=(12, 4)).astype("f4")
-    a, b = y + rng.normal(size=(12, 4)), y + 0.7 * rng.normal(size=(12, 4))
-    responses = toy_responses(rng, IDS, y)
-    order = rng.permutation(12)
-    found = compare(responses, predictions(a), predictions(b[order], IDS[order]), n_permutations=20_000)
-    expected = pearson_r(y, b) - pearson_r(y, a)
-    np.testing.assert_allclose(found["difference"].values, expected, atol=1e-6)
-
-    def unit(v):
-        return (v - v.mean(0)) / v.std(0)
-
-    a, b = unit(a), unit(b)
-    null = []
-    for turn in product([False, True], repeat=12):
-        t = np.array(turn)[:, None]
-        null.append(pearson_r(y, np.where(t, a, b)) - pearson_r(y, np.where(t, b, a)))
-    null = np.array(null)
-    exact = (np.abs(null) >= np.abs(expected) - 1e-9).mean(0)
-    np.testing.assert_allclose(found["p"].values, exact, atol=0.012)
-    region = found.set_index(region="region_name").sel(region="A")
-    assert region["region_difference"].item() == pytest.approx(expected[[0, 2]].mean(), abs=1e-6)
-    assert region["region_p"].item() == pytest.approx(
-        (np.abs(null[:, [0, 2]].mean(1)) >= abs(expected[[0, 2]].mean()) - 1e-9).mean(), abs=0.012
+def pair(y, a, b, ids=IDS, folds=None, comparison=PAIR, **options):
+    given = {"n_permutations": 400, "n_bootstraps": 200} | options
+    fits = {"a": predictions(a, ids, folds), "b": predictions(b, ids, folds)}
+    return compare(
+        toy_responses(np.random.default_rng(0), ids, y.astype("f4")), fits, comparison, Evaluation(**given)
     )
 
 
-def test_p_is_uniform_where_both_are_as_good():
+def unit(v):
+    return (v - v.mean(0)) / v.std(0)
+
+
+def all_exchanges(score, a, b):
+    return np.array([
+        score(np.where(t, a, b)) - score(np.where(t, b, a))
+        for t in (np.array(turn)[:, None] for turn in product([False, True], repeat=len(a)))
+    ])  # fmt: skip
+
+
+def all_signs(gain):
+    return np.array([(np.array(turn)[:, None] * gain).sum(0) for turn in product([-1, 1], repeat=len(gain))])
+
+
+@pytest.mark.parametrize("metric", ["pearson_r", "r2"])
+def test_the_difference_is_that_of_scores_and_p_counts_all_exchanges(metric):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(12, 4)).astype("f4").astype(float)
+    a, b = y + rng.normal(size=(12, 4)), y + 0.7 * rng.normal(size=(12, 4))
+    order = rng.permutation(12)  # rows of the better in another order
+    fits = {"a": predictions(a), "b": predictions(b[order], IDS[order])}
+    found = compare(
+        toy_responses(rng, IDS, y.astype("f4")), fits, Comparison(better="b", than=["a"], metric=metric),
+        Evaluation(n_permutations=20_000, n_bootstraps=100),
+    )  # fmt: skip
+    r, r2 = pearson_r(y, b) - pearson_r(y, a), r2_score(y, b) - r2_score(y, a)
+    np.testing.assert_allclose(found["difference"].sel(metric="pearson_r").values[0], r, atol=1e-6)
+    np.testing.assert_allclose(found["difference"].sel(metric="r2").values[0], r2, atol=1e-5)
+    if metric == "pearson_r":
+        expected = r
+        null = all_exchanges(lambda v: pearson_r(y, v), unit(a), unit(b))
+    else:
+        expected = r2
+        null = all_signs(((y - a) ** 2 - (y - b) ** 2) / ((y - y.mean(0)) ** 2).sum(0))
+    np.testing.assert_allclose(found["p"].values[0], (null >= expected - 1e-9).mean(0), atol=0.012)
+    np.testing.assert_allclose(found["p_worse"].values[0], (null <= expected + 1e-9).mean(0), atol=0.012)
+    region = found.set_index(region="region_name").sel(region="A")
+    assert region["region_difference"].values[0, 0] == pytest.approx(expected[[0, 2]].mean(), abs=1e-6)
+    assert region["region_p"].values[0] == pytest.approx(
+        (null[:, [0, 2]].mean(1) >= expected[[0, 2]].mean() - 1e-9).mean(), abs=0.012
+    )
+
+
+def test_the_normalised_difference_is_that_over_the_ceiling():
     rng = np.random.default_rng(1)
-    ids = np.array([f"p{i:02d}" for i in range(60)])
-    y = rng.normal(size=(60, 1500)).astype("f4")
-    a, b = (y + rng.normal(size=y.shape) for _ in range(2))
-    p = compare(toy_responses(rng, ids, y), predictions(a, ids), predictions(b, ids), n_permutations=400)[
-        "p"
-    ].values
+    ids = np.repeat(IDS, 4)
+    signal = rng.normal(size=(12, 3))
+    y = np.repeat(signal, 4, axis=0) + 0.5 * rng.normal(size=(48, 3))
+    fits = {"a": predictions(signal + rng.normal(size=signal.shape)), "b": predictions(signal)}
+    options = Evaluation(ceiling="split_half", n_permutations=100, n_bootstraps=100)
+    responses = toy_responses(rng, ids, y.astype("f4"))
+    found = compare(responses, fits, PAIR, options)["difference"]
+    limit = np.sqrt(split_half(y.astype("f4").reshape(12, 4, 3))[1])
+    np.testing.assert_allclose(
+        found.sel(metric="normalised_r"), found.sel(metric="pearson_r") / limit, rtol=1e-4
+    )
+
+
+def equally_good(rng, kind, n, k):
+    """Two models of the same expected score."""
+    y = rng.normal(size=(n, k))
+    if kind == "both good":
+        return y, *(y + rng.normal(size=y.shape) for _ in range(2))
+    if kind == "both bad":
+        return y, *(rng.normal(size=y.shape) for _ in range(2))
+    # r is .5 of both, of quite different predictions
+    if kind == "one heavy-tailed":
+        other = rng.standard_t(5, size=y.shape) / np.sqrt(5 / 3)
+    else:
+        other = rng.uniform(-np.sqrt(3), np.sqrt(3), size=y.shape)
+    return y, y + np.sqrt(3) * rng.normal(size=y.shape), y + np.sqrt(3) * other
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("both good", "pearson_r"), ("both bad", "pearson_r"), ("one heavy-tailed", "pearson_r"),
+     ("one bounded", "pearson_r"), ("both good", "r2"), ("both bad", "r2")],
+)  # fmt: skip
+def test_p_is_uniform_where_both_are_as_good(kind, metric):
+    rng = np.random.default_rng(1)
+    y, a, b = equally_good(rng, kind, 60, 1500)
+    found = pair(y, a, b, names(60), comparison=Comparison(better="b", than=["a"], metric=metric))
     for level in (0.05, 0.2, 0.5):
-        assert np.mean(p <= level) == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / 1500))
+        bound = 4 * np.sqrt(level * (1 - level) / 1500)
+        assert np.mean(found["p"].values <= level) == pytest.approx(level, abs=bound)
+    assert found["wins"].sum() <= 3
+
+
+def test_one_that_contains_the_other_does_not_win_by_size():
+    """Ridge on useless columns beside the true ones: no better, so that it wins in at most 5 %."""
+    rng = np.random.default_rng(2)
+    X, extra = rng.normal(size=(300, 10)), rng.normal(size=(300, 40))
+    y = X @ rng.normal(size=(10, 800)) + 4 * rng.normal(size=(300, 800))
+    own, both = X, np.hstack([X, extra])
+    a, b = (Ridge(alpha=10.0).fit(v[:200], y[:200]).predict(v[200:]) for v in (own, both))
+    found = pair(y[200:], a, b, names(100))
+    assert np.mean(found["p"].values <= 0.05) <= 0.05 and found["wins"].sum() == 0
+    # and where the added columns are true ones it does
+    y += 6 * extra[:, :1]
+    a, b = (Ridge(alpha=10.0).fit(v[:200], y[:200]).predict(v[200:]) for v in (own, both))
+    assert pair(y[200:], a, b, names(100))["wins"].mean() > 0.8
+
+
+def test_a_known_gain_is_found_with_the_power_of_the_exact_test():
+    """r is .6 and .75 in a third, equal in the rest: false discoveries at most 5 %, most true ones found."""
+    rng = np.random.default_rng(3)
+    n, k = 200, 900
+    y = rng.normal(size=(n, k))
+    a = y + 4 / 3 * rng.normal(size=y.shape)
+    spread = np.where(np.arange(k) < k // 3, 0.88, 4 / 3)
+    found = pair(y, a, y + spread * rng.normal(size=y.shape), names(n), n_permutations=2000)
+    wins = found["wins"].values
+    true = np.arange(k) < k // 3
+    assert wins[true].mean() > 0.8 and wins[~true].sum() / wins.sum() < 0.08
+    total, n_wins, low, high = found["region_count"].values[0]
+    assert total == k and n_wins == wins.sum() and 0.3 * true.sum() < low <= true.sum() <= high <= k
+
+
+def test_bootstrap_intervals_hold_the_true_difference():
+    rng = np.random.default_rng(4)
+    y = rng.normal(size=(150, 1000))
+    a, b = y + rng.normal(size=y.shape), y + 0.5 * rng.normal(size=y.shape)
+    truth = 1 / np.sqrt(1.25) - 1 / np.sqrt(2)
+    found = pair(y, a, b, names(150), n_bootstraps=400)
+    inside = (found["low"].values[0] < truth) & (truth < found["high"].values[0])
+    assert 0.92 < inside.mean() < 0.97
+    mean, low, high = found["region_difference"].values[0, 0]
+    assert low < mean < high and high - low < np.median(found["high"] - found["low"]) / 5
+
+
+def test_equivalence_asks_for_an_interval_within_delta():
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=(400, 30))
+    a = y + rng.normal(size=y.shape)
+    near = a + 0.02 * rng.normal(size=y.shape)
+    wide = Comparison(better="b", than=["a"], delta=0.02)
+    assert pair(y, a, near, names(400), comparison=wide)["equivalent"].all()
+    far = pair(y, a, y + 0.8 * rng.normal(size=y.shape), names(400), comparison=wide)
+    assert not far["equivalent"].any() and not far["region_equivalent"].any()
+
+
+def test_all_rivals_must_be_beaten():
+    rng = np.random.default_rng(6)
+    y = rng.normal(size=(200, 60))
+    weak, even, best = (y + s * rng.normal(size=y.shape) for s in (2.0, 0.7, 0.7))
+    fits = {k: predictions(v, names(200)) for k, v in (("a", weak), ("c", even), ("b", best))}
+    options = Evaluation(n_permutations=500, n_bootstraps=100)
+    responses = toy_responses(rng, names(200), y.astype("f4"))
+    one = compare(responses, fits, Comparison(better="b", than=["a"]), options)
+    both = compare(responses, fits, Comparison(better="b", than=["a", "c"]), options)
+    np.testing.assert_array_equal(one["p"].values[0], both["p"].values[0])
+    np.testing.assert_array_equal(both["wins_p"].values, both["p"].values.max(0))
+    assert one["wins"].mean() > 0.9 and both["wins"].sum() <= 2
+
+
+def test_a_gain_in_some_time_bins_is_found_and_noise_in_many_is_not():
+    rng = np.random.default_rng(7)
+    y = rng.normal(size=(120, 40, 15))
+    a = y + rng.normal(size=y.shape)
+    b = y + rng.normal(size=y.shape)
+    b[:, :20, 4:7] = y[:, :20, 4:7] + 0.3 * rng.normal(size=(120, 20, 3))
+    found = pair(y, a, b, names(120), n_permutations=1000)
+    assert found["p"].dims == ("rival", "neuroid", "time_bin")
+    assert found["wins"].values[:20].all() and found["wins"].values[20:].sum() <= 2
+    null = found["neuroid_p"].values[0, 20:]
+    assert (null <= 0.05).sum() <= 4 and np.nanmean(null) > 0.3
+
+
+def test_running_stimuli_are_exchanged_by_stretches():
+    """Slow responses and slow errors: single words exchanged would call noise a difference."""
+    rng = np.random.default_rng(8)
+    n, k = 600, 300
+
+    def slow():
+        steps = rng.normal(size=(n + 40, k))
+        return np.stack([steps[i : i + 40].mean(0) for i in range(n)]) * np.sqrt(40)
+
+    y, a, b = slow(), slow(), slow()
+    responses = toy_responses(rng, names(n), y.astype("f4")).assign_coords(
+        film=("presentation", np.full(n, "f")), onset=("presentation", np.arange(n) * 1.0)
+    )
+    fits = {"a": predictions(y + 2 * a, names(n)), "b": predictions(y + 2 * b, names(n))}
+    given = {"n_permutations": 400, "n_bootstraps": 100}
+    by_stretch = compare(responses, fits, PAIR, Evaluation(stretch=60, **given))
+    by_word = compare(responses, fits, PAIR, Evaluation(stretch=1, **given))
+    assert by_stretch.attrs["unit"] == "stretch of 60 s" and by_stretch.attrs["n_units"] == 10
+    assert np.mean(by_stretch["p"] <= 0.05) < 0.1 < 0.2 < np.mean(by_word["p"] <= 0.05)
+    with pytest.raises(InputError, match="5 stretches of 120 s can be exchanged, expected 6"):
+        compare(responses, fits, PAIR, Evaluation(stretch=120, **given))
 
 
 def test_a_better_encoder_is_found_and_folds_are_averaged():
     rng = np.random.default_rng(2)
-    ids = np.array([f"p{i:03d}" for i in range(120)])
-    y = rng.normal(size=(120, 8)).astype("f4")
+    y = rng.normal(size=(120, 8)).astype("f4").astype(float)
     a, b = y + 2 * rng.normal(size=y.shape), y + 0.5 * rng.normal(size=y.shape)
     folds = np.arange(120) % 2
-    found = compare(toy_responses(rng, ids, y), predictions(a, ids, folds), predictions(b, ids, folds))
+    found = pair(y, a, b, names(120), folds, n_permutations=1000)
     halves = [
         pearson_r(y[folds == f], b[folds == f]) - pearson_r(y[folds == f], a[folds == f]) for f in (0, 1)
     ]
-    np.testing.assert_allclose(found["difference"].values, np.mean(halves, 0), atol=1e-6)
-    assert (found["q"].values < 0.01).all() and found["region_p"].values[0] == pytest.approx(1 / 1001)
+    np.testing.assert_allclose(found["difference"].values[0, 0], np.mean(halves, 0), atol=1e-6)
+    assert (found["q"].values < 0.01).all() and found["region_p"].values[0, 0] == pytest.approx(1 / 1001)
 
 
 def test_what_is_missing_costs_itself_alone():
     rng = np.random.default_rng(3)
-    y = rng.normal(size=(12, 3)).astype("f4")
+    y = rng.normal(size=(12, 3)).astype("f4").astype(float)
     a, b = y + rng.normal(size=y.shape), y + rng.normal(size=y.shape)
     y[3, 0], a[:, 1] = np.nan, np.nan
-    found = compare(toy_responses(rng, IDS, y), predictions(a), predictions(b))["difference"].values
-    rest = np.arange(12) != 3
-    assert found[0] == pytest.approx(
-        pearson_r(y[rest, 0], b[rest, 0]) - pearson_r(y[rest, 0], a[rest, 0]), abs=1e-6
-    )
-    assert np.isnan(found[1]) and np.isfinite(found[2])
+    for metric in ("pearson_r", "r2"):
+        found = pair(y, a, b, comparison=Comparison(better="b", than=["a"], metric=metric))
+        r = found["difference"].sel(metric="pearson_r").values[0]
+        rest = np.arange(12) != 3
+        expected = pearson_r(y[rest, 0], b[rest, 0]) - pearson_r(y[rest, 0], a[rest, 0])
+        assert r[0] == pytest.approx(expected, abs=1e-6)
+        for name in ("p", "low", "high"):
+            assert np.isfinite(found[name].values[0]).tolist() == [True, False, True], name
+        assert found["region_count"].values[0, 0] == 2
 
 
 def test_what_cannot_be_compared_is_one_line():
@@ -97,11 +267,11 @@ def test_what_cannot_be_compared_is_one_line():
     y = rng.normal(size=(12, 3)).astype("f4")
     responses, one = toy_responses(rng, IDS, y), predictions(y)
     with pytest.raises(ContractError, match="of the same test stimuli and folds"):
-        compare(responses, one, predictions(y[:10], IDS[:10]))
+        compare(responses, {"b": one, "a": predictions(y[:10], IDS[:10])}, PAIR)
     with pytest.raises(ContractError, match="differ in 3 neuroids"):
-        compare(responses, one, predictions(y, neuroids=["a", "b", "c"]))
-    running = responses.assign_coords(
-        film=("presentation", np.full(12, "f")), onset=("presentation", np.arange(12.0))
-    )
-    with pytest.raises(InputError, match="cannot be exchanged one by one"):
-        compare(running, one, one)
+        compare(responses, {"b": one, "a": predictions(y, neuroids=["a", "b", "c"])}, PAIR)
+    with pytest.raises(InputError, match="'a'"):
+        compare(responses, {"b": one, "as": one}, PAIR)
+    with pytest.raises(InputError, match="5 test stimuli can be exchanged, expected 6"):
+        few = predictions(y[:5], IDS[:5])
+        compare(responses, {"b": few, "a": few}, PAIR)

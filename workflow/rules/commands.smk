@@ -39,6 +39,20 @@ def evaluation(wildcards, input, output):
                 out=retrieval,
             )
         )
+    for (label, asked), out in zip(COMPARISONS.items(), output.comparisons):
+        run.append(
+            command(
+                "evaluate",
+                "compare",
+                responses=input.responses,
+                predictions=[
+                    f"{n}={predictions[n]}" for n in [asked["better"], *asked["than"]]
+                ],
+                comparison=section("comparisons", label),
+                options=section("evaluation"),
+                out=out,
+            )
+        )
     return commands(*run)
 
 
@@ -257,6 +271,16 @@ def drawing(wildcards, input, output):
                 out=output.surface,
             )
         )
+    if SURFACE and COMPARISONS:
+        run.append(
+            command(
+                "results",
+                "winners",
+                responses=input.responses,
+                comparison=named(COMPARISONS, input.comparisons),
+                out=output.winners,
+            )
+        )
     if TIMES:
         run.append(
             command("results", "time-course", scores=scores, out=output.time_course)
@@ -304,7 +328,19 @@ def summing(wildcards, input, output):
     """List the commands of `summary`; a simulated run is held against its truth first."""
     fits = [f"{s}:{n}" for s in SUBJECTS for n in NAMES]
     scores = named(fits, input.scores)
+    pairs = [f"{s}:{label}" for s in SUBJECTS for label in COMPARISONS]
+    comparisons = named(pairs, input.comparisons)
     run = []
+    if COMPARISONS:
+        run.append(
+            command(
+                "results",
+                "comparisons",
+                comparison=comparisons,
+                figure=named(COMPARISONS, output.differences),
+                table=output.comparisons,
+            )
+        )
     if SIMULATED:
         run.append(
             command(
@@ -333,6 +369,7 @@ def summing(wildcards, input, output):
             ),
             reconstruction=named(SUBJECTS, input.pictures)
             + named(SUBJECTS, input.captions),
+            comparison=comparisons,
             label=config["label"],
             seed=config.get("evaluation", {}).get("seed", 0),
             command=command_of_the_run(),

@@ -219,6 +219,7 @@ def command_of_the_run():
 
 
 SUBJECTS = config["subjects"]
+COMPARISONS = config.get("comparisons") or {}
 MODELS = list(config["models"])
 config.setdefault("encoders", {"ridge": {}})
 for label, options in config["encoders"].items():

@@ -61,7 +61,7 @@ if EXPORT:
 
 
 rule evaluate:
-    """Mix the fits of a subject, score all against the ceiling, and retrieve the test pictures by each."""
+    """Mix the fits of a subject, score and compare all, and retrieve the test pictures by each."""
     input:
         responses=f"{SUB}_responses.nc",
         predictions=[f"{SUB}_{stem(n)}_desc-predictions.nc" for n in FITS],
@@ -69,6 +69,7 @@ rule evaluate:
         scores=of_fits("scores.nc"),
         stack=[f"{SUB}_{stem('stack')}_desc-predictions.nc"] * bool(STACK),
         retrieval=[f"{SUB}_{stem(n)}_retrieval.json" for n in MATCHED],
+        comparisons=[f"{SUB}_comparison-{label}.nc" for label in COMPARISONS],
     log:
         f"{LOGS}/evaluate/sub-{{subject}}.log",
     benchmark:
@@ -76,11 +77,17 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=forecast(
-            *["encode stack"] * bool(STACK), "evaluate score", "decode match"
+            *["encode stack"] * bool(STACK),
+            *["evaluate compare"] * bool(COMPARISONS),
+            "evaluate score",
+            "decode match",
         ),
         runtime=120,
     params:
-        options=lambda wildcards: [NAMES, section("stack"), section("evaluation")],
+        options=lambda wildcards: [
+            NAMES,
+            *map(section, ("stack", "evaluation", "comparisons")),
+        ],
         run=evaluation,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -8,6 +8,9 @@ if SURFACE:
     MADE["surface"] = figure("surface", "surface", "Surface maps")
     MADE["left"] = f"{SUB}_hemi-L_desc-scores.func.gii"
     MADE["right"] = f"{SUB}_hemi-R_desc-scores.func.gii"
+if SURFACE and COMPARISONS:
+    SHOWN["comparisons"] = [f"{SUB}_comparison-{label}.nc" for label in COMPARISONS]
+    MADE["winners"] = figure("winners", "winners", "Comparisons")
 if VOLUME:
     MADE["maps"] = f"{SUB}_desc-scores_maps.nii.gz"
     MADE["sidecar"] = f"{SUB}_desc-scores_maps.json"
@@ -73,6 +76,7 @@ rule summary:
         captions=of_subjects(
             f"{DRAWN_FROM}_desc-captions_scores.json", when=DRAWN.get("captions")
         ),
+        comparisons=of_subjects(*[f"comparison-{label}.nc" for label in COMPARISONS]),
         # the truth of what is simulated
         root=RECORDINGS if SIMULATED else [],
         split=f"{RUN}/splits.nc" if SIMULATED else [],
@@ -86,6 +90,16 @@ rule summary:
         summary=f"{RUN}/summary.json",
         table=f"{RUN}/scores.parquet",
         parcels=f"{RUN}/parcels.csv" if ATLAS else [],
+        comparisons=f"{RUN}/comparisons.csv" if COMPARISONS else [],
+        differences=[
+            report(
+                f"{RUN}/comparison-{label}.png",
+                caption="../report/comparison.rst",
+                category="Comparisons",
+                labels={"comparison": label},
+            )
+            for label in COMPARISONS
+        ],
         page=report(
             f"{RUN}/summary.html",
             caption="../report/summary.rst",
