@@ -1,7 +1,7 @@
 """Where vision and language meet: sites of integration by the published rule and by ours, and what they say.
 
 A site is an electrode that a network of both predicts better than each network of one, and, by our rule, than
-both networks of one joined: what no sum of the two explains.
+both networks of one joined: what no sum of the two explains. The tests are those of `compare`.
 """
 
 from __future__ import annotations
@@ -74,138 +74,52 @@ def published_sites(
     return site
 
 
-def one_sided(difference: ArrayLike, p: ArrayLike) -> Floats:
-    """Turn a two-sided p into the p that the difference is above 0; NaN stays NaN."""
-    difference, p = np.asarray(difference, np.float64), np.asarray(p, np.float64)
-    return np.where(difference > 0, p / 2, 1 - p / 2)
+def table_of_sites(comparisons: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """List all electrodes of several patients, and which of them are sites.
 
-
-class Sites(NamedTuple):
-    """Of each electrode."""
-
-    p: Floats
-    """That it is no site; NaN where nothing is known"""
-    q: Floats
-    """Over electrodes"""
-    window: NDArray[np.int64]
-    """With the smallest p; -1 where nothing is known"""
-    site: NDArray[np.bool_]
-
-
-def sites(p: ArrayLike, *, level: float = 0.05) -> Sites:
-    """Find sites: the multimodal model beats every other in the same window.
-
-    Within a window p is the largest of the comparisons (an intersection-union test, Berger 1982: each must
-    hold, so nothing is corrected). Over windows p is Simes' min_k m p_(k) / k of the m windows, which holds
-    for the positive dependence of neighbours; over electrodes false discovery is controlled (Benjamini &
-    Hochberg 1995).
+    An electrode is a site where the multimodal fit beats all its rivals in one time bin (`wins_p` of
+    `neuroenc.evaluation.compare`), false discoveries over the electrodes of all patients together below the
+    level of the comparisons. What holds beyond these patients is a random effect
+    (`neuroenc.evaluation.effects`).
 
     Parameters
     ----------
-    p : array of shape (n_comparisons, n_electrodes) or (n_comparisons, n_electrodes, n_windows)
-        One-sided: that the multimodal model is not better (`one_sided`). With NaN in one comparison nothing
-        is known of that window.
-    level : float
-
-    Returns
-    -------
-    Sites
-    """
-    values = np.asarray(p, np.float64)
-    values = values.reshape(*values.shape[:2], -1).max(0)  # NaN stays
-    known = np.isfinite(values)
-    m = known.sum(1)
-    rank = np.arange(1, values.shape[1] + 1)
-    with np.errstate(invalid="ignore"):
-        simes = (np.sort(np.where(known, values, np.inf), 1) * m[:, None] / rank).min(1)
-    simes = np.where(m > 0, np.minimum(simes, 1), np.nan)
-    q = fdr(simes)
-    best = np.where(m > 0, np.where(known, values, np.inf).argmin(1), -1)
-    return Sites(simes, q, best, np.nan_to_num(q, nan=1.0) < level)
-
-
-def table_of_sites(comparisons: Mapping[str, Sequence[xr.Dataset]], *, level: float = 0.05) -> pd.DataFrame:
-    """Find sites among all electrodes of several patients.
-
-    Parameters
-    ----------
-    comparisons : mapping of patient to Datasets
-        As `compare` gives them, of the same pairs in the same order, the multimodal model `second`.
-    level : float
+    comparisons : mapping of patient to Dataset
+        As `compare` gives them, of the same fits; its rivals are each modality and both joined.
 
     Returns
     -------
     DataFrame
-        `patient`, `neuroid_id`, `gain` (the smallest over comparisons, at the best window), `p`, `q`,
-        `window`, `site`.
+        A row an electrode: `patient`, `neuroid_id`, `x`, `y`, `z` (where the recordings have them), `start`
+        of its best time bin (s), `gain` over the best rival there, `p`, `q`, `site`.
 
     Raises
     ------
     ContractError
-        Comparisons of other electrodes, or of other pairs in another patient.
+        Patients were compared in other fits.
     """
-    rows, values = [], []
-    pairs = {tuple((c.attrs["first"], c.attrs["second"]) for c in found) for found in comparisons.values()}
-    if len(pairs) != 1 or not all(pairs):
-        raise ContractError(f"Patients were compared in other pairs: {sorted(pairs)}. Give the same to each.")
-    for patient, found in comparisons.items():
-        ids = found[0]["neuroid_id"].values
-        if any(not np.array_equal(c["neuroid_id"].values, ids) for c in found):
-            raise ContractError(
-                f"Comparisons of {patient!r} hold other electrodes. Fit all to one recording."
-            )
-        gain = np.stack([c["difference"].values.reshape(len(ids), -1) for c in found])
-        p = np.stack([c["p"].values.reshape(len(ids), -1) for c in found])
-        values.append(one_sided(gain, p))
-        rows.append(pd.DataFrame({"patient": patient, "neuroid_id": ids}).assign(gain=list(gain.min(0))))
-    found_sites = sites(np.concatenate(values, 1), level=level)
-    table = pd.concat(rows, ignore_index=True).assign(**found_sites._asdict())
-    at = zip(table["gain"], table["window"], strict=True)
-    return table.assign(gain=[g[w] if w >= 0 else np.nan for g, w in at])
+    pairs = {(c.attrs["better"], *c["rival_name"].values.tolist()) for c in comparisons.values()}
+    if len(pairs) != 1:
+        raise ContractError(f"Patients were compared in other fits: {sorted(pairs)}. Give the same of each.")
+    table = pd.concat([_electrodes(c).assign(patient=p) for p, c in comparisons.items()], ignore_index=True)
+    q = fdr(table["p"])
+    level = next(iter(comparisons.values())).attrs["fdr_level"]
+    order = ["patient", "neuroid_id", *[k for k in ("x", "y", "z", "start") if k in table], "gain", "p"]
+    return table[order].assign(q=q, site=q <= level)
 
 
-class Group(NamedTuple):
-    """An effect over patients."""
-
-    mean: float
-    low: float
-    high: float
-    """95 % interval"""
-    p: float
-    """Two-sided"""
-    each: dict[str, float]
-    """Mean of each patient"""
-
-
-def over_patients(values: ArrayLike, patient: ArrayLike) -> Group:
-    """Ask whether a mean is above 0 in the population of patients: they are random, electrodes within them.
-
-    Each patient is one mean over electrodes, t-tested with n_patients - 1 degrees of freedom (Holmes &
-    Friston 1998): what varies between patients is in the error, however many electrodes one of them has.
-
-    Parameters
-    ----------
-    values : array of shape (n_electrodes,)
-        E.g. the gain of the multimodal model; NaN is left out.
-    patient : array of text, (n_electrodes,)
-
-    Raises
-    ------
-    InputError
-        Fewer than two patients: nothing can be said beyond them.
-    """
-    from scipy.stats import t
-
-    values, patient = np.asarray(values, np.float64), np.asarray(patient)
-    each = {str(name): values[(patient == name) & np.isfinite(values)] for name in np.unique(patient)}
-    means = {name: float(v.mean()) for name, v in each.items() if len(v)}
-    if len(means) < 2:
-        raise InputError(f"{len(means)} patients say nothing of others, expected 2 or more. Add patients.")
-    found = np.array(list(means.values()))
-    mean, error = float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found)))
-    half = error * float(t.ppf(0.975, len(found) - 1))
-    p = float(2 * t.sf(abs(mean) / error, len(found) - 1)) if error > 0 else float(mean == 0)
-    return Group(mean, mean - half, mean + half, p, means)
+def _electrodes(c: xr.Dataset) -> pd.DataFrame:
+    """Take the best bin of each electrode: the smallest p against all rivals, then the largest gain."""
+    n = c.sizes["neuroid"]
+    p = c["p"].values.reshape(len(c["rival_name"]), n, -1).max(0)
+    gain = c["difference"].sel(metric=c.attrs["metric"]).values.reshape(*c["p"].shape[:2], -1).min(0)
+    p, least = np.where(np.isfinite(p), p, np.inf), np.where(np.isfinite(gain), -gain, np.inf)
+    best = np.lexsort((least, p), axis=1)[:, 0]
+    found = {"neuroid_id": c["neuroid_id"].values, "gain": gain[np.arange(n), best], "p": c["wins_p"].values}
+    found |= {axis: c[axis].values for axis in "xyz" if axis in c.coords}
+    if "start" in c.coords:
+        found["start"] = c["start"].values[best]
+    return pd.DataFrame(found)
 
 
 def half_r(responses: xr.Dataset, predictions: xr.Dataset, stretch: float = 20.0) -> Floats:

@@ -4,56 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neuroenc.errors import ContractError, InputError
-from neuroenc.evaluation.integration import (
-    inverse_effectiveness,
-    one_sided,
-    over_patients,
-    published_sites,
-    sites,
-    table_of_sites,
-)
-
-
-def test_one_sided_p():
-    assert one_sided([0.1, -0.1], [0.02, 0.02]).tolist() == [0.01, 0.99]
-    assert np.isnan(one_sided([np.nan], [np.nan])).all()
-
-
-def test_every_comparison_must_hold_and_in_one_window():
-    p = np.full((3, 5, 4), 0.9)
-    p[:, 0, 2] = 1e-4  # beats all, in one window
-    p[:2, 1, :] = 1e-4  # not the joined model: a sum
-    p[[0, 1, 2], 2, [0, 1, 2]] = 1e-4  # each in another window
-    p[:, 4] = np.nan
-    found = sites(p)
-    assert found.site.tolist() == [True, False, False, False, False]
-    assert found.window[[0, 4]].tolist() == [2, -1] and np.isnan(found.q[4])
-    assert found.p[0] == pytest.approx(4e-4) and found.q[0] == pytest.approx(4 * 4e-4)
-
-
-def test_windows_that_are_not_known_count_for_nothing():
-    p = np.full((2, 1, 5), 0.5)
-    p[:, 0, 0] = 0.004
-    p[0, 0, 1:4] = np.nan
-    assert sites(p).p[0] == pytest.approx(0.008)
-    assert sites(p[..., 0]).p[0] == pytest.approx(0.004)  # without windows
-
-
-def test_false_discovery_is_held_where_windows_are_alike():
-    """400 electrodes, a tenth of which are sites, windows correlated as sliding averages are."""
-    from scipy.stats import norm
-
-    rng, false, found = np.random.default_rng(0), [], []
-    for _ in range(20):
-        noise = rng.standard_normal((3, 400, 100))
-        z = np.stack([noise[..., k : k + 60].sum(2) for k in range(40)], 2) / np.sqrt(60)
-        z[:, :40, 10:30] += 5
-        z[:2, 40:80] += 5  # sums
-        site = sites(norm.sf(z)).site
-        found.append(site[:40].mean())
-        false.append(site[40:].sum() / max(site.sum(), 1))
-    assert np.mean(found) > 0.9 and np.mean(false) < 0.05
+from neuroenc.errors import ContractError
+from neuroenc.evaluation.integration import inverse_effectiveness, published_sites, table_of_sites
 
 
 def test_the_published_rule():
@@ -71,52 +23,35 @@ def test_the_published_rule():
     assert published_sites(*better, fewest=5).tolist() == [True] * 4
 
 
-def comparison(gain, p, ids=("a", "b"), first="one", second="two"):
-    dims = ("neuroid", "time_bin")
-    return xr.Dataset({"difference": (dims, np.array(gain)), "p": (dims, np.array(p))},
-                      {"neuroid_id": ("neuroid", list(ids))}, {"first": first, "second": second})  # fmt: skip
+def comparison(gain, p, wins, rivals=("vision", "joined")):
+    """As `compare` gives it, of two electrodes and three bins."""
+    gain = np.stack([gain, np.zeros_like(gain)])
+    return xr.Dataset(
+        {"difference": (("metric", "rival", "neuroid", "time_bin"), gain),
+         "p": (("rival", "neuroid", "time_bin"), p), "wins_p": ("neuroid", wins)},
+        {"metric": ["pearson_r", "r2"], "rival_name": ("rival", list(rivals)), "neuroid_id": ("neuroid", ["a", "b"]),
+         "x": ("neuroid", [1.0, 2.0]), "start": ("time_bin", [0.0, 0.1, 0.2])},
+        {"better": "multimodal", "metric": "pearson_r", "fdr_level": 0.05},
+    )  # fmt: skip
 
 
 def test_table_over_patients():
-    good = comparison([[0.2, 0.3], [0.1, 0.1]], [[0.5, 0.001], [0.9, 0.9]])
-    less = comparison([[0.2, 0.1], [-0.1, 0.1]], [[0.5, 0.002], [0.001, 0.9]], first="other")
-    table = table_of_sites({"1": [good, less], "2": [good, less]})
-    assert table["site"].tolist() == [True, False] * 2 and table["patient"].tolist() == ["1", "1", "2", "2"]
-    assert table["gain"][0] == 0.1 and table["window"][0] == 1 and table["p"][0] == pytest.approx(0.002)
-    with pytest.raises(ContractError, match="other pairs"):
-        table_of_sites({"1": [good, less], "2": [less, good]})
-    with pytest.raises(ContractError, match="other pairs"):
-        table_of_sites({"1": [good], "2": []})
-    with pytest.raises(ContractError, match="other electrodes"):
-        table_of_sites({"1": [good, comparison([[0.0]], [[1.0]], ids="c", first="other")]})
-
-
-def test_patients_are_random():
-    from scipy.stats import ttest_1samp
-
-    rng = np.random.default_rng(0)
-    patient = np.repeat(["1", "2", "3"], [100, 10, 50])
-    values = rng.normal(0.1, 0.02, 160)
-    values[3] = np.nan
-    found = over_patients(values, patient)
-    each = [np.nanmean(values[patient == p]) for p in "123"]
-    reference = ttest_1samp(each, 0)
-    assert found.mean == pytest.approx(np.mean(each)) and found.p == pytest.approx(reference.pvalue)
-    interval = reference.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert list(found.each) == ["1", "2", "3"]
-    with pytest.raises(InputError, match="1 patients say nothing of others"):
-        over_patients(values[:50], patient[:50])
-
-
-def test_many_electrodes_of_one_patient_prove_nothing():
-    """A patient effect without a mean: pooled electrodes would find it nearly always."""
-    rng, p = np.random.default_rng(1), []
-    for _ in range(400):
-        effect = rng.normal(0, 0.1, 5)
-        values = np.repeat(effect, 40) + rng.normal(0, 0.02, 200)
-        p.append(over_patients(values, np.repeat(list("12345"), 40)).p)
-    assert 0.03 < np.mean(np.array(p) < 0.05) < 0.075
+    gain = np.array([[[0.1, 0.3, 0.2], [0.1, 0.1, 0.1]], [[0.2, 0.2, 0.1], [0.0, np.nan, 0.1]]])
+    p = np.array([[[0.5, 0.001, 0.001], [0.9, 0.9, 0.9]], [[0.001, 0.001, 0.001], [0.9, np.nan, 0.8]]])
+    one, other = comparison(gain, p, [0.001, 0.9]), comparison(gain, p, [0.03, np.nan])
+    table = table_of_sites({"1": one, "2": other})
+    assert table["patient"].tolist() == ["1", "1", "2", "2"] and table["x"].tolist() == [1, 2, 1, 2]
+    assert table["start"][:2].tolist() == [
+        0.1,
+        0.2,
+    ]  # the largest gain over the best rival, of the smallest p
+    assert table["gain"][0] == pytest.approx(0.2)
+    # false discoveries over the electrodes of all patients together, those without a p left out
+    assert table["q"].tolist()[:3] == pytest.approx([0.003, 0.9, 0.045]) and np.isnan(table["q"][3])
+    assert table["site"].tolist() == [True, False, True, False]
+    assert "start" not in table_of_sites({"1": one.isel(time_bin=0).drop_vars("start")})
+    with pytest.raises(ContractError, match=r"compared in other fits: .*'language'"):
+        table_of_sites({"1": one, "2": comparison(gain, p, [1, 1], rivals=("vision", "language"))})
 
 
 @pytest.mark.parametrize("slope", [0.0, -0.6])

@@ -5,17 +5,15 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 from neuroenc import splits
 from neuroenc.arrays import load
-from neuroenc.config import Banded, Dataset, Model, Ridge, Split
+from neuroenc.config import Banded, Comparison, Dataset, Evaluation, Model, Ridge, Split
 from neuroenc.datasets import treebank
 from neuroenc.encoders.encode import encode
-from neuroenc.evaluation import comparison
-from neuroenc.evaluation.evaluate import align
-from neuroenc.evaluation.integration import half_r, inverse_effectiveness, over_patients, table_of_sites
-from neuroenc.evaluation.statistics import widening
+from neuroenc.evaluation.comparison import compare
+from neuroenc.evaluation.effects import comparison_rows
+from neuroenc.evaluation.integration import half_r, inverse_effectiveness, table_of_sites
 from neuroenc.features.extract import extract
 from neuroenc.simulation import treebank as simulation
 
@@ -71,22 +69,6 @@ def test_networks_of_pictures_see_what_drives(root, stimuli, tmp_path):
     assert (1 - residual.var(0) / v.var(0)).min() > 0.97
 
 
-def compare_stretches(responses, first, second):
-    """As `compare`, with the stretches of the films exchanged in place of single stimuli."""
-    one, other = (align(responses, p, 20.0) for p in (first, second))
-    folds = [np.flatnonzero(one.fold == f) for f in np.unique(one.fold)]
-    ids, at = np.unique(one.stretch, return_inverse=True)
-    turned = np.random.default_rng(0).integers(0, 2, (4000, len(ids))).astype(float)[:, at]
-    difference, null = comparison._block(one, other, folds, turned, slice(None))
-    p = comparison._two_sided(difference / widening(one.tested, folds, len(one.mean)), null)
-    shape, dims = responses["response"].shape[1:], ("neuroid", "time_bin")
-    return xr.Dataset(
-        {"difference": (dims, difference.reshape(shape)), "p": (dims, p.reshape(shape))},
-        {"neuroid_id": ("neuroid", responses["neuroid_id"].values)},
-        {"first": first.attrs["model"], "second": second.attrs["model"]},
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def fitted(root, stimuli, tmp_path_factory):
     """Predictions of each model for each patient, with the responses."""
@@ -111,30 +93,30 @@ def fitted(root, stimuli, tmp_path_factory):
     return out
 
 
-def found_sites(fitted, name):
-    return table_of_sites({
-        patient: [compare_stretches(responses, fits[other], fits[name]) for other in ("vision", "language", "joined")]
-        for patient, (responses, fits) in fitted.items()
-    })  # fmt: skip
+def compared(fitted, name):
+    asked = Comparison(better=name, than=["vision", "language", "joined"])
+    options = Evaluation(n_permutations=2000, n_bootstraps=100, ceiling="split_half")
+    return {patient: compare(*found, asked, options) for patient, found in fitted.items()}
 
 
 def test_sites_are_where_vision_and_language_are_multiplied(root, fitted):
-    table = found_sites(fitted, "multimodal")
+    found = compared(fitted, "multimodal")
+    table = table_of_sites(found)
     truth = pd.read_csv(root / "truth.csv", dtype={"patient": str})
     assert (table["neuroid_id"] == truth["patient"] + "_" + truth["electrode"]).all()
     product = (truth["kind"] == "product").to_numpy()
     site = table["site"].to_numpy()
     assert site[product].mean() >= 0.8
     assert site[~product].mean() <= 0.05
-    start = -0.2 + 0.1 * table["window"][site & product]
-    late = start + 0.1 - (truth["onset"][site & product] + simulation.LASTS / 2)  # middles
-    assert late.abs().median() <= 0.1
-    gain = over_patients(table["gain"][product], truth["patient"][product])
-    assert gain.low > 0 and gain.p < 0.05
+    late = table["start"] + 0.1 - (truth["onset"] + simulation.LASTS / 2)  # middles
+    assert late[site & product].abs().median() <= 0.1
+    group = [r for r in comparison_rows(found, "x") if (r["subject"], r["region"]) == ("all", "all")]
+    joined = next(r for r in group if r["rival"] == "joined")  # patients are random
+    assert joined["low"] > 0 and joined["method"].startswith("random effects of 3 subjects")
 
 
 def test_misaligned_features_make_no_site(fitted):
-    assert not found_sites(fitted, "misaligned")["site"].any()
+    assert not table_of_sites(compared(fitted, "misaligned"))["site"].any()
 
 
 def test_halves_of_the_films_agree_and_gain_falls_with_what_one_modality_says(root, fitted):
