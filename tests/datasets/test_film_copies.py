@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from layouts import treebank as layout
+from layouts.films import write_film
 
 from neuroenc.config import Dataset, Model
 from neuroenc.datasets import film_copies, treebank
@@ -13,32 +14,16 @@ from neuroenc.datasets.pixels import read_pixels
 from neuroenc.errors import InputError
 from neuroenc.features.extract import extract
 
-av = pytest.importorskip("av")
-RATE, SECONDS = 10, 60
+pytest.importorskip("av")
+SECONDS = 60
 CUTS = np.round(np.cumsum(np.random.default_rng(0).uniform(2, 4, 25)), 1)
 CUTS = CUTS[CUTS < SECONDS - 3]
-
-
-def write_film(path, cuts=CUTS, seconds=SECONDS, seed=0):
-    """Shots of blocks that differ, over which a bar runs."""
-    looks = np.random.default_rng(seed).integers(0, 255, (len(cuts) + 1, 4, 6)).astype(np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 96, 64, "yuv420p", 2_000_000
-        for number in range(int(seconds * RATE)):
-            look = looks[np.searchsorted(cuts, number / RATE + 1e-6, "right")]
-            picture = np.repeat(np.kron(look, np.ones((16, 16), np.uint8))[..., None], 3, 2)
-            picture[:, number % 90 : number % 90 + 4] = 255
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode(None):
-            container.mux(packet)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("films")
-    write_film(made / "Ant Man.mp4")
+    write_film(made / "Ant Man.mp4", CUTS, SECONDS)
     (made / "notes.txt").write_text("no film")
     return made
 
@@ -72,11 +57,11 @@ def test_another_film_is_refused(folder, film, last, cuts, said):
 
 def test_a_copy_at_another_speed_is_refused(tmp_path, monkeypatch):
     """4 % faster, as European television shows films, or by less; as long by its credits."""
-    write_film(tmp_path / "pal.mp4", CUTS * 24 / 25)
+    write_film(tmp_path / "pal.mp4", CUTS * 24 / 25, SECONDS)
     with pytest.raises(InputError, match=r"expected 50% or more\. Play it at 0\.960 of its speed"):
         find_copy(tmp_path, "pal", last=55, cuts=CUTS)
     monkeypatch.setattr(film_copies, "STRETCH", 20.0)
-    write_film(tmp_path / "fast.mp4", CUTS / 1.008)
+    write_film(tmp_path / "fast.mp4", CUTS / 1.008, SECONDS)
     with pytest.raises(
         InputError, match=r"late by [+-]0\.\d\d s at 10 s and .* -0\.[34]\d s at 4\d s against the"
     ):
@@ -117,7 +102,7 @@ def test_stimuli_of_a_tree_carry_the_film(tmp_path):
         InputError, match=r"has 0 copies of the film 'fïlm', expected one; it has 0 films\. Name yours"
     ):
         treebank.load_stimuli(options, ["3"])
-    write_film(films / "Film.mp4")
+    write_film(films / "Film.mp4", CUTS, SECONDS)
     with pytest.raises(InputError, match=r"it has 1 films: Film\.mp4"):
         treebank.load_stimuli(options, ["3"])
     (films / "Film.mp4").unlink()
