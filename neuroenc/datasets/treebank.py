@@ -1,11 +1,12 @@
 """Brain Treebank: depth electrodes while films were watched (Wang et al. 2024, arXiv 2411.08343).
 
 Ten patients, 26 sessions, 21 films. A presentation is an event of a film: the onset of a word, of a sentence,
-or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds. The
-sampling rate is taken from the triggers, not trusted; events outside the triggers are dropped and counted,
-because they cannot be placed. Films are not distributed: stimuli carry their words, and where `films` is a
-folder of one's own copies the stretch of the film from their onset. A copy must be as long as the annotations
-ask for and be cut where they say, as far as `scene_annotations` does.
+or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds; its text
+is the column `label`, or, where there is none, the sentence that began last before it. The sampling rate is
+taken from the triggers, not trusted; events outside the triggers are dropped and counted, because they cannot
+be placed. Films are not distributed: stimuli carry their words, and where `films` is a folder of one's own
+copies the stretch of the film from their onset. A copy must be as long as the annotations ask for and be cut
+where they say, as far as `scene_annotations` does. How columns of that folder are called is not verified.
 """
 
 from __future__ import annotations
@@ -66,8 +67,14 @@ def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
                 f"scene_annotations has no table (.csv) of {film!r}. Unpack scene_annotations.zip, or use "
                 "events: sentences."
             )
-        labels = scenes.text("label") if "label" in scenes else np.full(len(scenes), "")
-        return _in_time(f"{film}-c", pd.DataFrame({"onset": _onset(scenes), "text": labels}))
+        onset = _onset(scenes)
+        if "label" in scenes:
+            labels = scenes.text("label")
+        else:
+            said = events(options.model_copy(update={"events": "sentences"}), root, film)
+            before = np.searchsorted(said["onset"], onset) - 1
+            labels = np.where(before >= 0, said["text"].to_numpy(str)[before], "")
+        return _in_time(f"{film}-c", pd.DataFrame({"onset": onset, "text": labels}))
     table = read_table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
     words = pd.DataFrame({"onset": _onset(table), "text": table.text("text")})
     spoken = words["text"] != ""

@@ -157,6 +157,16 @@ def test_scenes_as_events(tree):
     assert found["film"].values[0] == layout.FILM and found["onset"].values[0] in (12.5, 40.0)
 
 
+def test_scenes_without_labels_have_what_was_said_last(tmp_path):
+    layout.build(tmp_path)
+    words = pd.read_csv(tmp_path / f"transcripts/{layout.FILM}/features.csv")["start"]
+    (tmp_path / "scene_annotations").mkdir()
+    path = tmp_path / f"scene_annotations/{layout.FILM}.csv"
+    pd.DataFrame({"start": [words[0] - 1, words[13] + 0.1, words[14] + 0.1]}).to_csv(path, index=False)
+    found = treebank.load_stimuli(options(tmp_path, events="scenes"), ["3"])["caption"].values[:, 0]
+    assert [text.split()[:1] for text in found] == [[], ["word7"], ["word14"]] and found[1].endswith("word13")
+
+
 def test_sentences_as_events(tree):
     stimuli = treebank.load_stimuli(options(tree[0], events="sentences"), ["3"])
     assert stimuli.sizes["stimulus"] == 60
