@@ -74,8 +74,8 @@ def draw_electrodes(
         bar = fig.add_axes((0.92, box.y0 + 0.1 * box.height, 0.012, 0.8 * box.height))
         fig.colorbar(style.mappable(style.MAP, 0, most), cax=bar).set_label(row.label, fontsize=8)
     first = next(iter(scores.values()))
-    fig.suptitle(f"{first.attrs['dataset']}, {len({s for s, _ in scores})} subjects", fontsize=10, y=1 - 0.06 / height,
-                 va="top")  # fmt: skip
+    title = f"{first.attrs['dataset']}, {len({s for s, _ in scores})} subjects"
+    fig.suptitle(title, fontsize=10, y=1 - 0.06 / height, va="top")
     style.save(fig, path)
 
 
