@@ -15,7 +15,7 @@ from neuroenc import config
 
 README = Path(__file__).parents[1] / "config/README.md"
 ENCODERS = (
-    config.Ridge, config.Banded, config.PLS, config.Factorised, config.Gaussian, config.SemanticTransformer,
+    config.Ridge, config.Banded, config.PLS, config.Factorised, config.Gaussian, config.SemanticTransformer, config.ResponseCore,
     config.Attention,
 )  # fmt: skip
 SECTIONS: dict[str, tuple[type[config.Section], ...]] = {

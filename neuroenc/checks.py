@@ -8,7 +8,7 @@ from neuroenc.config import Config, Model
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 
-ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
+ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer", "response_core")
 TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "mel", "motion_energy", "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take

@@ -18,7 +18,7 @@ from neuroenc.splits import Sizes, sizes
 START = 150  # MB of Python with the libraries of a stage without torch
 START_TORCH = 500
 LABELS = 1600  # bytes of coordinates, and of what there is one of, for a neuroid
-TRAINED = ("attention", "semantic_transformer")
+TRAINED = ("attention", "semantic_transformer", "response_core")
 
 
 class Inputs(NamedTuple):
@@ -195,6 +195,10 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
         )  # fmt: skip
     if name == "factorised":
         return memory.factorised(n, n_tokens, n_channels, n_targets, n_folds=n_folds)
+    if name == "response_core":
+        keys = ("readout", "n_filters", "n_blocks", "n_rotations", "n_hidden", "batch_size")
+        given = {k: options[k] for k in keys if k in options}
+        return memory.response_core(n, n_tokens, n_channels, n_targets, n_folds=n_folds, **given)
     given = {k: options[k] for k in ("n_hidden", "batch_size") if k in options}
     return memory.semantic_transformer(n, n_tokens, n_channels, n_targets, n_folds=n_folds, **given)
 

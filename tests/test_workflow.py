@@ -358,7 +358,7 @@ def test_download_of_what_needs_no_weights_fetches_none(tmp_path):
     done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nano: needs no weights" in (tmp_path / "logs/dl/download.log").read_text()
-    options["dataset"]["atlas"] = "labels of {hemi}'s.annot"
+    options["dataset"]["regions"] = {"atlas": "labels of {hemi}'s.annot"}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
     done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
     assert done.returncode == 0, done.stdout + done.stderr

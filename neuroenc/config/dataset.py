@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from neuroenc.config.base import Name, Place, Region, Section, Seed, place
 from neuroenc.errors import suggest
@@ -29,6 +29,14 @@ def _atlas(value: str) -> str:
             "names say lh and rh, or L and R"
         )
     return value
+
+
+def _or_atlas(schema: dict[str, Any]) -> None:
+    """Let `regions` be {atlas: NAME} too."""
+    of_list = {k: schema.pop(k) for k in ("items", "type")}
+    of_atlas = {"type": "object", "properties": {"atlas": {"type": "string"}}, "required": ["atlas"],
+                "additionalProperties": False}  # fmt: skip
+    schema["anyOf"] = [of_list, of_atlas]
 
 
 class Dataset(Section):
@@ -77,7 +85,8 @@ class Dataset(Section):
     )  # fmt: skip
     regions: list[Region] = Field(
         default_factory=list, description="nsd: atlases to read; each of their regions becomes roi_<name>. "
-        "glmsingle: masks beside the betas. laion_fmri: regions or categories of them; none: all."
+        "glmsingle: masks beside the betas. laion_fmri: regions or categories of them; none: all. "
+        "{atlas: NAME}: none but a parcellation.", json_schema_extra=_or_atlas,
     )  # fmt: skip
     atlas: Annotated[str, AfterValidator(_atlas)] | None = Field(
         default=None, description="A parcellation whose labels become the coordinate `parcel`: schaefer-400, "
@@ -127,12 +136,19 @@ class Dataset(Section):
         "event that networks are shown."
     )  # fmt: skip
 
-    @field_validator("regions", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _names(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            raise ValueError("Regions are a list; a parcellation stands beside them, as `atlas: NAME`")
-        return value
+    def _parcellation(cls, data: Any) -> Any:
+        """Take `regions: {atlas: NAME}` for `atlas: NAME` without other regions."""
+        regions = data.get("regions") if isinstance(data, dict) else None
+        if not isinstance(regions, dict):
+            return data
+        if set(regions) != {"atlas"} or data.get("atlas") not in (None, regions["atlas"]):
+            raise ValueError(
+                "regions: a list, or {atlas: NAME} alone; beside a list the parcellation stands as "
+                "`atlas: NAME`"
+            )
+        return data | {"atlas": regions["atlas"], "regions": []}
 
     @model_validator(mode="after")
     def _bins(self) -> Self:

@@ -115,6 +115,22 @@ class SemanticTransformer(Trained, Layerwise):
     n_hidden: int = Field(default=32, ge=1)
 
 
+class ResponseCore(Trained, Layerwise):
+    """A convolutional core trained on the responses alone; reads pictures on a grid (extractor `pixel`)."""
+
+    name: Literal["response_core"] = "response_core"
+    readout: Literal["factorised", "gaussian", "semantic_transformer"] = Field(
+        default="factorised", description="Of each neuroid: a free mask, a Gaussian, or masks and channels "
+        "that move with the picture."
+    )  # fmt: skip
+    learning_rate: float = Field(default=1e-2, gt=0)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    n_filters: int = Field(default=32, ge=1)
+    n_blocks: int = Field(default=3, ge=1, le=8, description="Each but the last halves the side.")
+    n_rotations: Literal[1, 4] = Field(default=1, description="4: filters stand in all quarter turns.")
+    n_hidden: int = Field(default=32, ge=1)
+
+
 class Attention(Trained):
     """Attention routing over all layers together; needs features on a grid of tokens."""
 
@@ -141,12 +157,12 @@ class Attention(Trained):
 
 
 Encoder = Annotated[
-    Ridge | Banded | PLS | Factorised | Gaussian | SemanticTransformer | Attention,
+    Ridge | Banded | PLS | Factorised | Gaussian | SemanticTransformer | ResponseCore | Attention,
     Field(discriminator="name"),
 ]
 
 # their names, by what they read
-TOKENS = ("factorised", "gaussian", "semantic_transformer", "attention")
+TOKENS = ("factorised", "gaussian", "semantic_transformer", "response_core", "attention")
 TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
 ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
 

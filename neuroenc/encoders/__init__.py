@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neuroenc.encoders.factorised import FactorisedCV
     from neuroenc.encoders.gaussian import GaussianFieldCV
     from neuroenc.encoders.pls import PLS
+    from neuroenc.encoders.response_core import ResponseCore
     from neuroenc.encoders.ridge import RidgeCV
     from neuroenc.encoders.semantic_transformer import SemanticTransformer
     from neuroenc.encoders.stack import stack_predictions, stack_weights
@@ -28,6 +29,7 @@ HOMES = {
     "FactorisedCV": "factorised",
     "GaussianFieldCV": "gaussian",
     "RidgeCV": "ridge",
+    "ResponseCore": "response_core",
     "SemanticTransformer": "semantic_transformer",
     "encode": "encode",
     "export": "export",
@@ -47,6 +49,7 @@ __all__ = [
     "ExportedEncoder",
     "FactorisedCV",
     "GaussianFieldCV",
+    "ResponseCore",
     "RidgeCV",
     "SemanticTransformer",
     "encode",

@@ -66,6 +66,10 @@ def make(
             from neuroenc.encoders.semantic_transformer import SemanticTransformer
 
             return SemanticTransformer(**values)
+        case "response_core":
+            from neuroenc.encoders.response_core import ResponseCore
+
+            return ResponseCore(**values)
         case "attention":
             from neuroenc.encoders.attention import AttentionRouting
 

@@ -75,6 +75,27 @@ def semantic_transformer(
     return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step, 0)
 
 
+def response_core(
+    n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_folds: int = 5, readout: str = "factorised",
+    n_filters: int = 32, n_blocks: int = 3, n_rotations: int = 1, n_hidden: int = 32, batch_size: int = 32,
+) -> int:  # fmt: skip
+    """Forecast `ResponseCore`."""
+    width, last = n_filters * n_rotations, n_tokens // 4 ** (n_blocks - 1)
+    core = n_filters * (25 * n_channels + 9 * (n_blocks - 1) * width)
+    # maps of each block before and after its elu, with their gradients
+    maps = batch_size * width * sum(n_tokens // 4**k for k in range(n_blocks)) * 4.6
+    if readout == "semantic_transformer":
+        weights = n_targets * (6 * n_hidden + 7 + last + width) + 6 * width * n_hidden
+        read = batch_size * last * (6 * width + 6 * n_targets + 4 * min(256, n_targets))
+    else:
+        weights = n_targets * ((3 if readout == "gaussian" else last) + width + 1)
+        read = 4.8 * batch_size * n_targets * width + 6 * n_targets * last
+    step = 4 * (4.6 * (core + weights) + maps + read) + _batches(batch_size * n_tokens * n_channels)
+    # no matrix library beside torch takes part
+    found = _trained(n, n_tokens, n_channels, n_targets, n_folds, core + weights, step, 0)
+    return found - LIBRARIES + 6 * 2**20
+
+
 def _batches(size: int) -> int:
     """Bytes of the batch of a step, and of the next as it is read, converted and scaled."""
     return 14 * size

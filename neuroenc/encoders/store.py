@@ -26,7 +26,7 @@ from neuroenc.files import atomic, existing, write_json
 HOMES = {
     "RidgeCV": "ridge", "BandedRidgeCV": "banded", "PLS": "pls", "FactorisedCV": "factorised",
     "GaussianFieldCV": "gaussian", "SemanticTransformer": "semantic_transformer",
-    "AttentionRouting": "attention",
+    "AttentionRouting": "attention", "ResponseCore": "response_core",
 }  # fmt: skip
 NOT_STORED = {
     "cv",

@@ -130,8 +130,9 @@ def _size(values: NDArray[np.complex64]) -> NDArray[np.float32]:
 class Pixels:
     """A plain description of the pixels.
 
-    `pixel`: RGB of the picture at 32 x 32 px. `luminance`: mean and standard deviation of the grey level in a
-    grid of cells. `spectral`: logarithm of the Fourier power in 8 orientations and 6 octaves of frequency.
+    `pixel`: RGB of the picture at 32 x 32 px, or as `pooling` says. `luminance`: mean and standard deviation
+    of the grey level in a grid of cells. `spectral`: logarithm of the Fourier power in 8 orientations and 6
+    octaves of frequency.
     """
 
     def __init__(self, kind: str, pooling: str = "mean") -> None:
@@ -141,14 +142,15 @@ class Pixels:
         ----------
         kind : {"pixel", "luminance", "spectral"}
         pooling : str
-            For luminance 'grid:<k>' gives k x k cells as tokens; 'mean' 8 x 8 cells side by side.
+            'grid:<k>' gives k x k cells as tokens, of `pixel` a picture of k x k px; 'mean' 8 x 8 cells of
+            luminance, or 32 x 32 px, side by side.
         """
         gridded = pooling.startswith("grid:") and pooling[5:].isdigit()
-        if pooling != "mean" and not (gridded and kind == "luminance"):
-            raise invalid("pooling", pooling, ("mean", "grid:8") if kind == "luminance" else ("mean",))
+        if pooling != "mean" and not (gridded and kind != "spectral"):
+            raise invalid("pooling", pooling, ("mean",) if kind == "spectral" else ("mean", "grid:8"))
         self.kind, self.cells = kind, int(pooling[5:]) if gridded else None
         done = {
-            "pixel": f"RGB, bicubic resize to {SIDE // 4}",
+            "pixel": f"RGB, bicubic resize to {self.cells or SIDE // 4}",
             "luminance": f"grey, bicubic resize to {SIDE}; mean and deviation of cells",
             "spectral": f"grey, bicubic resize to {SIDE}, Hann window; log power, 8 orientations, 6 octaves",
         }[kind]
@@ -157,7 +159,8 @@ class Pixels:
     def __call__(self, pixels: list[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
         """Return {layer: (n, n_features)}, or (n, n_cells, 2)."""
         if self.kind == "pixel":
-            return {"rgb": _resized(pixels, "RGB", SIDE // 4).reshape(len(pixels), -1)}
+            seen = _resized(pixels, "RGB", self.cells or SIDE // 4)
+            return {"rgb": seen.reshape(len(pixels), -1, *[3] * bool(self.cells))}
         seen = grey(pixels, SIDE)
         if self.kind == "luminance":
             edges = np.linspace(0, SIDE, (self.cells or 8) + 1).round().astype(int)

@@ -141,6 +141,7 @@ ENCODERS = [
     config.Factorised(alphas=(0, 3, 3)),
     config.Gaussian(n_positions=2, sizes=(0.2,)),
     config.SemanticTransformer(max_epochs=3, device="cpu"),
+    config.ResponseCore(n_filters=4, n_blocks=1, max_epochs=3, device="cpu"),
     config.Attention(max_epochs=3, n_dimensions=16, n_heads=2, n_hidden=16, device="cpu"),
 ]
 

@@ -12,7 +12,7 @@ FIT = """
 import json, sys, h5py, numpy as np
 from pathlib import Path
 from neuroenc.encoders import memory
-from neuroenc.encoders import AttentionRouting, FactorisedCV, GaussianFieldCV, PLS, SemanticTransformer
+from neuroenc.encoders import AttentionRouting, FactorisedCV, GaussianFieldCV, PLS, ResponseCore, SemanticTransformer
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.pls_components import forecast as pls
 kind, n, tokens, channels, targets = sys.argv[2], *map(int, sys.argv[3:])
@@ -24,6 +24,7 @@ regions = np.eye(20, dtype=bool)[np.arange(targets) % 20]
 model, forecast = {
     "attention": lambda: (AttentionRouting(regions, max_epochs=1), memory.attention(*shape, 20, n_patterns=20)),
     "semantic": lambda: (SemanticTransformer(max_epochs=1), memory.semantic_transformer(*shape)),
+    "core": lambda: (ResponseCore(max_epochs=1), memory.response_core(*shape)),
     "factorised": lambda: (
         FactorisedCV((100.0,), n_alternations=1, cv=2), memory.factorised(*shape, n_folds=2)
     ),
@@ -50,6 +51,7 @@ print(json.dumps([high() - before, forecast]))
     [
         ("attention", (1000, 256, 192, 2000)),
         ("semantic", (150, 196, 192, 1500)),
+        ("core", (400, 1024, 3, 2000)),
         ("factorised", (300, 256, 192, 400)),
         ("gaussian", (2000, 100, 384, 4000)),
         ("gaussian", (3000, 64, 256, 3000)),

@@ -253,8 +253,14 @@ def test_plain_descriptions_of_pixels():
         power.max(1) > power.mean(1) + 5
     ).all()  # a grating along an axis is in a band, far above the rest
     assert (classical.Pixels("pixel")([flat])["rgb"] == np.float32(128 / 255)).all()
+    shade = np.arange(64, dtype="u1").repeat(64).reshape(64, 64)  # darker above
+    small = classical.Pixels("pixel", "grid:4")([np.dstack([shade, flat[..., 0], 255 - shade])])["rgb"]
+    assert small.shape == (1, 16, 3)  # row by row
+    rows = small.reshape(4, 4, 3)
+    assert (np.diff(rows[..., 0], axis=0) > 0.03).all() and np.ptp(rows[..., 0], axis=1).max() < 1e-6
+    assert (np.diff(rows[..., 2], axis=0) < -0.03).all()
     with pytest.raises(InputError, match="'pooling': 'grid:4'"):
-        classical.Pixels("pixel", "grid:4")
+        classical.Pixels("spectral", "grid:4")
 
 
 def test_workers_do_not_share_an_open_zip(tmp_path, monkeypatch):

@@ -218,6 +218,8 @@ def command_of_the_run():
     return shlex.join(["snakemake", "--configfile", path])
 
 
+if isinstance(regions := config["dataset"].get("regions"), dict):
+    config["dataset"].update(regions, regions=[])
 SUBJECTS = config["subjects"]
 COMPARISONS = config.get("comparisons") or {}
 MODELS = list(config["models"])
