@@ -56,6 +56,10 @@ def test_every_key_stands_in_the_table_of_its_section_with_its_default():
         ({"subjects": []}, "subjects"),
         ({"models": {"a_b": {"extractor": "gabor"}}}, "letters and digits"),
         ({"simulate": {"n_shared": 121}}, "do not divide into 6 sessions"),
+        (
+            {"models": {"a": {"extractor": "gabor", "misalign": 3}}},
+            r"misalign is 3 s, expected more than split",
+        ),
     ],
 )
 def test_mistakes_are_one_line_with_the_nearest_name(change, message):

@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from layouts import bids, glmsingle
+from layouts import bids, glmsingle, treebank
+from layouts.films import write_film
 
 from neuroenc.arrays import load
 from neuroenc.datasets.from_bids import convert
@@ -104,3 +105,18 @@ def test_anything_else(tmp_path):
     pd.DataFrame({"stimulus_id": list("abcdabcd")}).to_csv(folder / "trials.csv", index=False)
     np.save(folder / "responses.npy", np.random.default_rng(0).standard_normal((8, 3)))
     assert "8 x 3 (presentations x neuroids)" in run(tmp_path, "Anything else")
+
+
+def test_films_of_your_own_are_checked(tmp_path):
+    pytest.importorskip("av")
+    treebank.build(tmp_path / "braintreebank", sessions=3)
+    words = pd.read_csv(tmp_path / f"braintreebank/transcripts/{treebank.FILM}/features.csv")
+    cuts = np.cumsum(np.random.default_rng(0).uniform(2, 9, 60)).round(1)
+    (tmp_path / "braintreebank/scene_annotations").mkdir()
+    pd.DataFrame({"start": cuts}).to_csv(
+        tmp_path / f"braintreebank/scene_annotations/{treebank.FILM}.csv", index=False
+    )
+    (tmp_path / "my-films").mkdir()
+    write_film(tmp_path / f"my-films/{treebank.FILM.upper()}.mp4", cuts, np.ceil(words["end"].max()) + 1)
+    said = run(tmp_path, "Films of your own")
+    assert "cuts off by +0.00 s at 60 s" in said and said.count("10 outside the triggers") == 3

@@ -166,6 +166,34 @@ def results_surface(
     draw_surface(load(responses, "responses"), common.named(scores), out)
 
 
+@results.command("electrodes")
+def results_electrodes(
+    scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc; may be given several times.")],
+    out: Out,
+    comparison: Annotated[
+        list[str] | None, typer.Option(help="SUBJECT:LABEL=FILE.nc of `evaluate compare`.")
+    ] = None,
+    table: Annotated[list[str] | None, typer.Option(help="LABEL=FILE.csv, a row for each electrode.")] = None,
+) -> None:
+    """Draw models and comparisons at the electrodes of all subjects, in a brain of glass, and list them."""
+    from neuroenc.evaluation.integration import table_of_sites
+    from neuroenc.figures.electrodes import draw_electrodes
+    from neuroenc.files import atomic
+
+    found = common.by_subject(comparison or [], "comparison")
+    sites = {
+        label: table_of_sites({s: v for (s, name), v in found.items() if name == label})
+        for label in dict.fromkeys(name for _, name in found)
+    }
+    for item in table or []:
+        label, equals, path = item.partition("=")
+        if not equals or label not in sites:
+            raise InputError(f"--table is LABEL=FILE.csv, LABEL one of {list(sites)}; found {item!r}.")
+        with atomic(path) as partial:
+            sites[label].to_csv(partial, index=False)
+    draw_electrodes(common.by_subject(scores), out, sites)
+
+
 @results.command("winners")
 def results_winners(
     responses: ResponsesFile,

@@ -63,6 +63,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _names(self) -> Self:
         self._distinct()
+        for name, model in self.models.items():
+            if 0 < model.misalign <= self.split.embargo:
+                raise ValueError(
+                    f"models.{name}.misalign is {model.misalign:g} s, expected more than split.embargo, "
+                    f"{self.split.embargo:g} s: what is nearer in time is alike"
+                )
         for label, encoder in self.encoders.items():
             for name in set(encoder.models) - set(self.models):
                 raise ValueError(f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")

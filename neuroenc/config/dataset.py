@@ -122,6 +122,19 @@ class Dataset(Section):
     band: Literal["broadband", "high_gamma"] = Field(
         default="broadband", description="treebank: the potential, or the envelope from 70 to 150 Hz."
     )
+    window: float = Field(default=0.2, gt=0, le=10, description="treebank: s that a time bin lasts.")
+    step: float = Field(default=0.1, gt=0, le=10, description="treebank: s between time bins.")
+    span: tuple[float, float] = Field(
+        default=(-0.4, 1.0), description="treebank: s around an event within which time bins lie."
+    )
+    films: Place | None = Field(
+        default=None, description="treebank: folder with one's own copies of the films, named as the "
+        "annotations name them; null: stimuli are words alone."
+    )  # fmt: skip
+    clip: float = Field(
+        default=0.5, gt=0, le=60, description="treebank, with films: s of the film from the onset of an "
+        "event that networks are shown."
+    )  # fmt: skip
 
     @model_validator(mode="before")
     @classmethod
@@ -136,6 +149,12 @@ class Dataset(Section):
                 "`atlas: NAME`"
             )
         return data | {"atlas": regions["atlas"], "regions": []}
+
+    @model_validator(mode="after")
+    def _bins(self) -> Self:
+        if self.span[1] - self.span[0] < self.window - 1e-9:
+            raise ValueError(f"span {list(self.span)} holds no window of {self.window:g} s. Widen it")
+        return self
 
     @model_validator(mode="after")
     def _parcels(self) -> Self:

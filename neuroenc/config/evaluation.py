@@ -92,3 +92,7 @@ class Figures(Section):
     )
     volume: bool = Field(default=False, description="Write NIfTI maps on the subject's grid.")
     time_course: bool = Field(default=False, description="Draw accuracy over time; responses with time bins.")
+    electrodes: bool = Field(
+        default=False, description="Draw scores and comparisons at the electrodes of all subjects, and list "
+        "which electrodes each comparison's fit wins; neuroids with places."
+    )  # fmt: skip

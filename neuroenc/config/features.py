@@ -15,9 +15,22 @@ Extractor = Literal[
     "spectral", "mel", "motion_energy", "category", "caption", "file", "module",
 ]  # fmt: skip
 Stated = Literal["model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing"]
-FOR_FILES = frozenset(["extractor", "path", "contract", "layers", "projection", "dtype", "device"])
+FOR_FILES = frozenset(
+    ["extractor", "path", "contract", "layers", "projection", "dtype", "device", "misalign"]
+)
 FOR_MODULES = frozenset(
-    ["extractor", "module", "layers", "pooling", "layout", "projection", "dtype", "device", "frame_rate"]
+    [
+        "extractor",
+        "module",
+        "layers",
+        "pooling",
+        "layout",
+        "projection",
+        "dtype",
+        "device",
+        "frame_rate",
+        "misalign",
+    ]
 )
 SIZES = ("img_size", "image_size", "force_image_size")  # what the libraries call the side of their pictures
 # arguments of the libraries' constructors that fetch, read or run something, or undo what neuroenc relies on
@@ -98,6 +111,10 @@ class Model(Section):
     lead: float = Field(
         default=0.0, ge=0, le=600, description="Films and sounds shown as such: s before each stimulus that "
         "are shown too."
+    )  # fmt: skip
+    misalign: float = Field(
+        default=0.0, ge=0, description="Films, a control: each stimulus has the features of what is so many "
+        "s later, from the beginning again behind the last; more than split.embargo."
     )  # fmt: skip
     regions: Place | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "

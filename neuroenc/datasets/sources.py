@@ -12,7 +12,19 @@ from xml.etree import ElementTree
 from neuroenc.config import Dataset
 from neuroenc.datasets import atlas_sources
 from neuroenc.errors import InputError, invalid
-from neuroenc.fetch import BYTES, FetchError, accept, consent, fetch, opened, page, place, room, unpack
+from neuroenc.fetch import (
+    BYTES,
+    FetchError,
+    accept,
+    consent,
+    fetch,
+    opened,
+    page,
+    place,
+    room,
+    unpack,
+    writing,
+)
 from neuroenc.files import remove
 
 NSD_URL = "https://natural-scenes-dataset.s3.amazonaws.com"
@@ -23,13 +35,18 @@ MOSAIC_FOLDERS = {
     "GOD": "GenericObjectDecoding", "deeprecon": "deeprecon", "HAD": "HumanActionsDataset",
     "NOD": "NaturalObjectDataset", "THINGS": "THINGS",
 }  # fmt: skip
+TREEBANK_URL = "https://braintreebank.dev/data"
+TREEBANK_SESSIONS = {
+    str(patient): (0, 1, 4) if patient == 6 else tuple(range(n))
+    for patient, n in enumerate((3, 7, 3, 3, 1, 3, 2, 1, 1, 2), 1)
+}  # fmt: skip
 OPENNEURO_URL = "https://s3.amazonaws.com/openneuro.org"
 COCO_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
 COCO_HASH = "sha1:8551ee4bb5860311e79dace7e79cb91e432e78b3"  # there is no https
 LISTED = 1_000_000  # keys under one prefix, at most
 NSD_SESSIONS = dict(zip((f"{i:02d}" for i in range(1, 9)), (40, 40, 32, 30, 40, 32, 40, 30), strict=True))
 
-File = tuple[str, str]  # url, path under the root
+File = tuple[str, str]  # url, path under the root; of a zip whose path is none: what is taken out of it
 
 
 class Source(NamedTuple):
@@ -187,6 +204,21 @@ def mosaic_files(options: Dataset, subjects: list[str]) -> Iterator[File]:  # no
         yield f"{MOSAIC_URL}/{MOSAIC_FOLDERS[name]}/{file}", file
 
 
+def treebank_files(options: Dataset, subjects: list[str]) -> Iterator[File]:
+    """List the annotations of all films and patients, and the recordings of the subjects."""
+    yield f"{TREEBANK_URL}/corrupted_elec.json", "corrupted_elec.json"
+    for name in ("electrode_labels", "localization", "scene_annotations", "subject_metadata",
+                 "subject_timings", "transcripts"):  # fmt: skip
+        yield f"{TREEBANK_URL}/{name}.zip", name
+    for subject in subjects:
+        if subject not in TREEBANK_SESSIONS:
+            raise invalid("subject", subject, TREEBANK_SESSIONS)
+        for number in TREEBANK_SESSIONS[subject][: options.sessions]:
+            name = f"sub_{subject}_trial{number:03d}.h5"
+            url = f"{TREEBANK_URL}/subject_data/sub_{subject}/trial{number:03d}/{name}.zip"
+            yield url, f"all_subject_data/{name}"
+
+
 def _nsd(key: str) -> Iterator[File]:
     yield f"{NSD_URL}/{key}", key
 
@@ -220,7 +252,7 @@ SOURCES: dict[str, Source] = {
     "mtl": Source("", None, "DANDI:000004"),
     "n170": Source("", None, "the repository muse-lsl"),
     "bold5000": Source("", None, "figshare 14456124 (release 2.0) and bold5000-dataset.github.io (pictures)"),
-    "treebank": Source("", None, "braintreebank.dev"),
+    "treebank": Source("", treebank_files, "braintreebank.dev (films: your own copies)"),
     "majajhong2015": Source("", None, BRAINSCORE.format("MajajHong2015.public")),
     "freemanziemba2013": Source("", None, BRAINSCORE.format("FreemanZiemba2013.public")),
     "v4": Source("", None, "doi 10.1038/s41586-026-10150-1"),
@@ -279,13 +311,38 @@ def fetch_dataset(options: Dataset, subjects: list[str]) -> list[str]:
     root.mkdir(parents=True, exist_ok=True)
     room(root, sum(_size(url) for url, _ in missing), f"{len(missing)} files of {options.name}")
     for url, path in missing:
-        fetch(url, path)
+        (fetch_packed if url.endswith(".zip") and path.suffix != ".zip" else fetch)(url, path)
     if options.name == "nsd" and not (root / "nsddata_stimuli/annotations").exists():
         archive = root / ".coco.zip"
         fetch(COCO_URL, archive, known_hash=COCO_HASH)
         unpack(archive, root / "nsddata_stimuli")
         remove(archive)
     return [str(path) for _, path in missing]
+
+
+def fetch_packed(url: str, path: Path) -> None:
+    """Fetch a zip and take one file or folder out of it, which has the name of `path`.
+
+    Raises
+    ------
+    InputError
+        It holds none of that name, or several.
+    """
+    archive, folder = (path.with_name(f".{path.name}{end}") for end in (".zip", ".unpacked"))
+    fetch(url, archive)
+    try:
+        unpack(archive, folder)
+        found = [p for p in folder.rglob(path.name) if "__MACOSX" not in p.parts]
+        if len(found) != 1:
+            raise InputError(
+                f"{url} holds {len(found)} of {path.name!r}, expected one: its layout was changed. Nothing "
+                "was kept; report it."
+            )
+        with writing(path.parent):
+            found[0].rename(path)
+    finally:
+        remove(folder)
+        remove(archive)
 
 
 def _size(url: str) -> int:

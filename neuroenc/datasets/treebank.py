@@ -1,9 +1,12 @@
 """Brain Treebank: depth electrodes while films were watched (Wang et al. 2024, arXiv 2411.08343).
 
 Ten patients, 26 sessions, 21 films. A presentation is an event of a film: the onset of a word, of a sentence,
-or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds. The
-sampling rate is taken from the triggers, not trusted; events outside the triggers are dropped and counted,
-because they cannot be placed. Films are not distributed: stimuli carry their words.
+or of a scene where `scene_annotations` has a table of the film with the column `start` in seconds; its text
+is the column `label`, or, where there is none, the sentence that began last before it. The sampling rate is
+taken from the triggers, not trusted; events outside the triggers are dropped and counted, because they cannot
+be placed. Films are not distributed: stimuli carry their words, and where `films` is a folder of one's own
+copies the stretch of the film from their onset. A copy must be as long as the annotations ask for and be cut
+where they say, as far as `scene_annotations` does. How columns of that folder are called is not verified.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +25,9 @@ from scipy.signal import hilbert
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.film_copies import Copy, find_copy
 from neuroenc.datasets.reading import Table, read_table
+from neuroenc.datasets.sources import TREEBANK_SESSIONS
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
@@ -29,11 +35,8 @@ from neuroenc.hdf5 import open_hdf5
 
 LICENCE = "as braintreebank.dev says; films are not distributed"
 CITATION = "Wang et al. (2024), Brain Treebank, arXiv 2411.08343"
-SESSIONS = {"1": 3, "2": 7, "3": 3, "4": 3, "5": 1, "6": 3, "7": 2, "8": 1, "9": 1, "10": 2}
 LINE = 60.0  # Hz, of the mains
 HIGH_GAMMA = (70.0, 150.0)  # Hz
-WINDOW, STEP = 0.2, 0.1  # s: width of a bin, and between bins
-SPAN = (-0.4, 1.0)  # s around an event
 
 
 def _root(options: Dataset) -> Path:
@@ -58,16 +61,20 @@ def film_of(root: Path, session: str) -> str:
 def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
     """List the events of a film: stimulus_id, onset (s of the film), text."""
     if options.events == "scenes":
-        found = sorted((root / "scene_annotations").glob(f"{film}*.csv"))
-        found += sorted((root / "scene_annotations" / film).glob("*.csv"))
-        if not found:
+        scenes = _scenes(root, film)
+        if scenes is None:
             raise InputError(
                 f"scene_annotations has no table (.csv) of {film!r}. Unpack scene_annotations.zip, or use "
                 "events: sentences."
             )
-        scenes = read_table(found[0], "start")
-        labels = scenes.text("label") if "label" in scenes else np.full(len(scenes), "")
-        return _in_time(f"{film}-c", pd.DataFrame({"onset": _onset(scenes), "text": labels}))
+        onset = _onset(scenes)
+        if "label" in scenes:
+            labels = scenes.text("label")
+        else:
+            said = events(options.model_copy(update={"events": "sentences"}), root, film)
+            before = np.searchsorted(said["onset"], onset) - 1
+            labels = np.where(before >= 0, said["text"].to_numpy(str)[before], "")
+        return _in_time(f"{film}-c", pd.DataFrame({"onset": onset, "text": labels}))
     table = read_table(root / f"transcripts/{film}/features.csv", "text", "start", "end")
     words = pd.DataFrame({"onset": _onset(table), "text": table.text("text")})
     spoken = words["text"] != ""
@@ -81,6 +88,28 @@ def events(options: Dataset, root: Path, film: str) -> pd.DataFrame:
         words = words[words["first"]].assign(text=text.loc[sentence[words["first"]]].to_numpy())
         return _in_time(f"{film}-s", words)
     return _in_time(f"{film}-w", words[spoken])
+
+
+def _scenes(root: Path, film: str) -> Table | None:
+    """Read the scenes of a film, if there is a table of them."""
+    found = sorted((root / "scene_annotations").glob(f"{film}*.csv"))
+    found += sorted((root / "scene_annotations" / film).glob("*.csv"))
+    return read_table(found[0], "start") if found else None
+
+
+def copy_of(options: Dataset, root: Path, film: str) -> Copy:
+    """Find one's own copy of a film, held against its transcript and its scenes."""
+    folder = existing(str(options.films), made_by="Set `dataset.films` to the folder of your films.")
+    if not folder.is_dir():
+        raise InputError(f"dataset.films is the file {folder}, expected a folder of films.")
+    scenes = _scenes(root, film)
+    cuts = np.empty(0) if scenes is None else _onset(scenes)
+    words = read_table(root / f"transcripts/{film}/features.csv", "start", "end").numbers("end", missing=True)
+    cuts = np.sort(cuts[np.isfinite(cuts)])
+    known = np.concatenate([cuts, words[np.isfinite(words)]])
+    if not len(known):
+        raise InputError(f"transcripts/{film}/features.csv places no word. Fetch it again.")
+    return find_copy(folder, film, last=float(known.max()), cuts=cuts)
 
 
 def _onset(table: Table) -> NDArray[np.float64]:
@@ -101,13 +130,26 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     films = sorted({film_of(root, s) for subject in subjects for s in sessions(options, subject)})
     tables = [events(options, root, film).assign(film=film) for film in films]
     table = pd.concat(tables, ignore_index=True)
+    shown: dict[str, NDArray[Any]] = {}
+    attrs = {"dataset": "Brain Treebank", "pixels": "not distributed"}
+    if options.films is not None:
+        copies = {film: copy_of(options, root, film) for film in films}
+        left = np.array([copies[f].duration for f in table["film"]]) - table["onset"].to_numpy(float)
+        shown = {
+            "file": np.array([copies[f].path.name for f in table["film"]]),
+            "duration": np.minimum(options.clip, left),
+        }
+        attrs |= {
+            "pixels": str(next(iter(copies.values())).path.parent.absolute()),
+            "films": "; ".join(map(str, copies.values())),
+        }
     return make_stimuli(
         {
             "stimulus_id": table["stimulus_id"].to_numpy(str), "pixel_index": np.arange(len(table)),
             "split": np.full(len(table), "train"), "group": table["stimulus_id"].to_numpy(str),
-            "onset": table["onset"].to_numpy(float), "film": table["film"].to_numpy(str),
+            "onset": table["onset"].to_numpy(float), "film": table["film"].to_numpy(str), **shown,
         },
-        attrs={"dataset": "Brain Treebank", "pixels": "not distributed"},
+        attrs=attrs,
         captions=table["text"].to_numpy(str)[:, None],
     )  # fmt: skip
 
@@ -197,16 +239,20 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         raise InputError(
             f"No electrode of subject {subject} has the neighbours reference {options.reference!r} needs."
         )
-    starts = np.arange(SPAN[0], SPAN[1] - WINDOW + 1e-9, STEP)
-    responses, tables = [], []
+    starts = np.arange(options.span[0], options.span[1] - options.window + 1e-9, options.step)
+    placed = [place(options, root, session) for session in trials]
+    # all sessions at once: of 161 bins they are most of what there is
+    values = np.empty((sum(len(t) for t, *_ in placed), len(channels), len(starts)), np.float32)
+    tables: list[pd.DataFrame] = []
     rates, outside, source = {}, {}, {}
-    for session in trials:
-        table, sample, rates[session] = place(options, root, session)
+    for session, (table, sample, rate) in zip(trials, placed, strict=True):
         path = root / f"all_subject_data/{session}.h5"
-        values, inside = _binned(path, sample, channels, starts, rates[session], options.band)
+        edges = np.round((starts[:, None] + [0, options.window]) * rate).astype(int)
+        begun = sum(map(len, tables))
+        inside = _bin(path, sample, channels, edges, rate, options.band, values[begun:])
+        rates[session] = rate
         outside[session] = table.attrs["n_outside"] + int((~inside).sum())
         source[path.name] = sha256(path)
-        responses.append(values)
         tables.append(table[inside])
     table = pd.concat(tables, ignore_index=True)
     names = np.repeat(trials, [len(t) for t in tables])
@@ -215,7 +261,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     at = [where.get(n.partition("-")[0], (np.nan,) * 3 + ("",)) for n, _ in channels]
     areas = np.array([a[3] for a in at])
     return make_responses(
-        np.concatenate(responses),
+        values[: len(table)],
         presentation={
             "stimulus_id": ids, "session": names, "run": np.zeros(len(ids), int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(),
@@ -231,7 +277,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "ncsnr": np.full(len(channels), np.nan, np.float32),
             **{f"roi_{area}": areas == area for area in sorted(set(areas) - {""})},
         },
-        time_bin={"start": starts, "stop": starts + WINDOW},
+        time_bin={"start": starts, "stop": starts + options.window},
         attrs={
             "dataset": "Brain Treebank", "space": "electrodes", "units": f"z-score, {options.band}",
             "reference": options.reference, "rate_hz": json.dumps(rates),
@@ -241,10 +287,10 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     )  # fmt: skip
 
 
-def _binned(
+def _bin(
     path: Path, sample: NDArray[np.int64], channels: list[tuple[str, list[tuple[int, float]]]],
-    starts: NDArray[np.float64], rate: float, band: str,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:  # fmt: skip
+    edges: NDArray[np.int64], rate: float, band: str, out: NDArray[np.float32],
+) -> NDArray[np.bool_]:  # fmt: skip
     """Average each channel in time bins around the events that the recording holds.
 
     Parameters
@@ -254,19 +300,19 @@ def _binned(
     sample : int array of shape (n_events,)
         Where the events lie in the recording.
     channels : list of (name, [(electrode, weight), …])
-    starts : array of shape (n_time_bins,)
-        Of the bins, s from the event.
+    edges : int array of shape (n_time_bins, 2)
+        Samples from the event to the first of a bin, and behind its last.
     rate : float
         Hz.
     band : str
+    out : array of shape (n_events or more, n_channels, n_time_bins)
+        Whose first rows are filled, one for each event that is inside.
 
     Returns
     -------
-    values : ndarray of shape (n_inside, n_channels, n_time_bins)
     inside : bool array of shape (n_events,)
         Events whose bins all lie in the recording.
     """
-    edges = np.round((starts[:, None] + [0, WINDOW]) * rate).astype(int)
     with open_hdf5(path) as file:
         group = file.get("data", {})
         lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]
@@ -275,12 +321,11 @@ def _binned(
         length = group[f"electrode_{channels[0][1][0][0]}"].shape[0]
         inside = (sample + edges.min() >= 0) & (sample + edges.max() < length)
         first, last = (sample[inside, None] + edges[:, side] for side in (0, 1))
-        values = np.empty((*first.shape[:1], len(channels), len(starts)), np.float32)
         for k, (_, parts) in enumerate(channels):
             signal = sum(w * group[f"electrode_{n}"][:].astype(float) for n, w in parts)
             total = np.concatenate([[0.0], np.cumsum(filtered(signal, rate, band))])
-            values[:, k] = (total[last] - total[first]) / (last - first)
-    return values, inside
+            out[: len(first), k] = (total[last] - total[first]) / (last - first)
+    return inside
 
 
 def filtered(signal: NDArray[np.float64], rate: float, band: str) -> NDArray[np.float64]:
@@ -300,12 +345,17 @@ def filtered(signal: NDArray[np.float64], rate: float, band: str) -> NDArray[np.
 
 
 def _localisation(root: Path, subject: str) -> dict[str, tuple[float, float, float, str]]:
+    """Map electrodes to their place and area.
+
+    The table counts to the left, down and back; places are to the right, front and up, in the patient's own
+    space. Whether it is aligned to MNI's is not stated.
+    """
     path = root / f"localization/sub_{subject}/depth-wm.csv"
     if not path.exists():
         return {}
     table = read_table(path)
     area = table.text("DesikanKilliany") if "DesikanKilliany" in table else np.full(len(table), "")
-    where = table.matrix(("L", "I", "P"), missing=True)
+    where = -table.matrix(("L", "P", "I"), missing=True)
     return {
         str(name).strip("*#"): (*xyz, str(a).strip())
         for name, xyz, a in zip(table.names("Electrode"), where.tolist(), area, strict=True)
@@ -316,10 +366,14 @@ def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
     """Place the events of every session; say rates, channels and what cannot be placed."""
     root = _root(options)
     done = []
+    if options.films is not None:
+        films = sorted({film_of(root, s) for subject in subjects for s in sessions(options, subject)})
+        done += [str(copy_of(options, root, film)) for film in films]
     for subject in subjects:
         found = sessions(options, subject)
-        if options.sessions is None and len(found) != SESSIONS.get(subject, len(found)):
-            raise InputError(f"Subject {subject} has {len(found)} sessions, expected {SESSIONS[subject]}.")
+        n_known = len(TREEBANK_SESSIONS.get(subject, found))
+        if options.sessions is None and len(found) != n_known:
+            raise InputError(f"Subject {subject} has {len(found)} sessions, expected {n_known}.")
         n = len(list(montage(electrodes(root, subject), options.reference)))
         for session in found:
             table, _, rate = place(options, root, session)

@@ -89,15 +89,17 @@ def extract(
     projected = (
         projection(model.projection, stimuli["stimulus_id"].values, split) if model.projection else None
     )
+    shown = later(stimuli, model.misalign) if model.misalign else stimuli
     if model.extractor in TABLES:
-        table, contract = TABLES[model.extractor](stimuli)
+        table, contract = TABLES[model.extractor](shown)
+        contract = _misaligned(contract, model)
         found = _in_memory(
             stimuli["stimulus_id"].values, {"table": table}, contract, model.dtype or "float32"
         )
         save(with_time(found, stimuli), out)
         return
-    work = (_given if model.extractor == "file" else _shown)(stimuli, asked, memory_gb, workers)
-    contract = work.contract
+    work = (_given if model.extractor == "file" else _shown)(shown, asked, memory_gb, workers)
+    contract = _misaligned(work.contract, model)
     if projected is not None:
         contract = _projected(contract, projected)
     key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, _fingerprint(stimuli)])
@@ -114,6 +116,43 @@ def extract(
             _project(made, projected, Unfinished(folder / "projected", stimuli, contract, work.dtype), out)
         else:
             made.publish(out)
+
+
+def later(stimuli: xr.Dataset, seconds: float) -> xr.Dataset:
+    """Put in the place of each stimulus one that is so many seconds later in its film, or more.
+
+    Each film is turned in a circle, by the fewest stimuli that bring none to a place less far away; so
+    neighbours stay neighbours, and each stimulus is shown once.
+
+    Raises
+    ------
+    InputError
+        Stimuli without times, or a film that is too short.
+    """
+    if not {"film", "onset"} <= set(stimuli.coords):
+        raise InputError("`misalign` moves features in time, and the stimuli have no films with onsets.")
+    onset, film = stimuli["onset"].values, stimuli["film"].values
+    order = np.arange(len(onset))
+    for name in np.unique(film):
+        rows = np.flatnonzero(film == name)
+        rows = rows[np.argsort(onset[rows], kind="stable")]
+        at = onset[rows]
+        turns = (k for k in range(len(rows)) if np.abs(np.roll(at, -k) - at).min() >= seconds)
+        turn = next(turns, None)
+        if turn is None:
+            raise InputError(
+                f"The stimuli of {str(name)!r} reach over {at[-1] - at[0]:.0f} s: `misalign` {seconds:g} "
+                "would bring some nearer to their place. Expected less than half of it."
+            )
+        order[rows] = np.roll(rows, -turn)
+    return stimuli.isel(stimulus=order)
+
+
+def _misaligned(contract: Mapping[str, str], model: Model) -> dict[str, str]:
+    if not model.misalign:
+        return dict(contract)
+    told = f"{contract['preprocessing']}; of what is {model.misalign:g} s later in the film"
+    return {**contract, "preprocessing": told}
 
 
 def _projected(

@@ -40,3 +40,11 @@ def save(fig: Figure, path: str | Path) -> None:
     with atomic(path) as partial:
         fig.savefig(partial, format=Path(path).suffix[1:])
     plt.close(fig)
+
+
+def mappable(cmap: Any, low: float, high: float) -> Any:
+    """Return what a bar of colours needs."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(low, high), cmap)

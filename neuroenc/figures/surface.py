@@ -116,16 +116,9 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
         box = axes[n, 3].get_position()
         bar = fig.add_axes((0.88, box.y0 + 0.05, 0.015, box.height - 0.1))
-        colourbar = fig.colorbar(_mappable(cmap, low, high), cax=bar)
+        colourbar = fig.colorbar(style.mappable(cmap, low, high), cax=bar)
         if names:
             colourbar.set_ticks(range(len(names)), labels=names)
         colourbar.set_label(shown.title, fontsize=8)
     fig.suptitle(f"{title}, {MESH}", fontsize=10)
     style.save(fig, path)
-
-
-def _mappable(cmap: object, low: float, high: float) -> object:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    return ScalarMappable(Normalize(low, high), cmap)

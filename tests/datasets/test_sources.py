@@ -200,3 +200,74 @@ def test_what_openneuro_lists_is_fetched_and_loads(bucket, tmp_path):
     meg = Dataset(name="things_meg", root=str(tmp_path / "meg"), sessions=1)
     with pytest.raises(FetchError, match="nothing under 'ds004212/sub-BIGMEG1/ses-01/meg/'"):
         sources.fetch_dataset(meg, ["1"])
+
+
+def zipped(root, *paths, within=""):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for path in paths:
+            file.writestr(within + str(path.relative_to(root)), path.read_bytes())
+    return made.getvalue()
+
+
+@pytest.fixture
+def treebank_server(tmp_path, monkeypatch):
+    """Brain Treebank as its site has it: zips of annotations, and one of each recording."""
+    from layouts import treebank as layout
+
+    tree = tmp_path / "tree"
+    layout.build(tree, sessions=2)
+    (tree / "scene_annotations").mkdir()
+    (tree / f"scene_annotations/{layout.FILM}.csv").write_text("start,label\n12.5,street\n")
+    files = {"corrupted_elec.json": (tree / "corrupted_elec.json").read_bytes()}
+    for folder in ("electrode_labels", "localization", "scene_annotations", "subject_metadata",
+                   "subject_timings", "transcripts"):  # fmt: skip
+        files[f"{folder}.zip"] = zipped(tree, *[p for p in (tree / folder).rglob("*") if p.is_file()])
+    for path in (tree / "all_subject_data").iterdir():
+        trial = path.stem.removeprefix("sub_3_")
+        whole = zipped(path.parent, path, within="somewhere/")
+        files[f"subject_data/sub_3/{trial}/{path.name}.zip"] = whole
+    monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+    with serve(files) as server:
+        monkeypatch.setattr(sources, "TREEBANK_URL", server.url)
+        server.tree = tree
+        yield server
+
+
+def test_brain_treebank_is_fetched_recording_by_recording_and_loads(treebank_server, tmp_path, run):
+    from neuroenc.datasets import treebank
+
+    root = tmp_path / "mine"
+    options = Dataset(name="treebank", root=str(root), reference="none", sessions=2)
+    recording = "subject_data/sub_3/trial001/sub_3_trial001.h5.zip"
+    treebank_server.faults[recording] = [("drop", 100_000), 503]
+    status, out, err = run("data", "fetch", "--options", options.model_dump_json(), "--subject", "3")
+    assert status == 0 and "9 files were transferred" in out, err
+    assert next(r for p, r in treebank_server.seen if p == recording) is None
+    assert [r for p, r in treebank_server.seen if p == recording][-1].startswith("bytes=1000")  # taken up
+    there = treebank.load_responses(options.model_copy(update={"root": str(treebank_server.tree)}), "3")
+    found = treebank.load_responses(options, "3")
+    np.testing.assert_array_equal(found["response"].values, there["response"].values)
+    assert (
+        treebank.load_stimuli(options.model_copy(update={"events": "scenes"}), ["3"]).sizes["stimulus"] == 1
+    )
+    assert not [p for p in root.rglob(".*") if not p.name.startswith(".lock")]
+    (root / "all_subject_data/sub_3_trial000.h5").unlink()
+    before = len(treebank_server.seen)
+    assert len(sources.fetch_dataset(options, ["3"])) == 1  # nothing but what is lacking
+    assert [p for p, _ in treebank_server.seen[before:]] == [
+        "subject_data/sub_3/trial000/sub_3_trial000.h5.zip"
+    ]
+
+
+def test_a_zip_of_brain_treebank_without_the_recording(treebank_server, tmp_path):
+    path = "subject_data/sub_3/trial000/sub_3_trial000.h5.zip"
+    treebank_server.files[path] = zipped(treebank_server.tree, treebank_server.tree / "corrupted_elec.json")
+    options = Dataset(name="treebank", root=str(tmp_path / "mine"), sessions=1)
+    with pytest.raises(InputError, match=r"h5\.zip holds 0 of 'sub_3_trial000\.h5', expected one"):
+        sources.fetch_dataset(options, ["3"])
+    assert not (tmp_path / "mine/all_subject_data/sub_3_trial000.h5").exists()
+    with pytest.raises(InputError, match="'subject': '11'"):
+        sources.fetch_dataset(options, ["11"])
+    names = [p for _, p in sources.treebank_files(Dataset(name="treebank", root="x"), ["6"])]
+    assert names[-1] == "all_subject_data/sub_6_trial004.h5" and len(names) == 10

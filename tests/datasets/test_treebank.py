@@ -77,6 +77,35 @@ def test_references_use_neighbours_on_the_shank(tree, reference, n):
         assert channels["LA2"] == [(1, 1.0), (0, -0.5), (2, -0.5)]
 
 
+def test_windows_as_they_are_asked_for(tree, recorded):
+    """161 of 200 ms every 25 ms, as published; where they are those of 100 ms they are the same."""
+    asked = {"window": 0.2, "step": 0.025, "span": (-2.0, 2.2)}
+    found = treebank.load_responses(options(tree[0], **asked), "3")
+    assert found.sizes["time_bin"] == 161
+    start = found["start"].values
+    assert (start[0], start[-1]) == pytest.approx((-2.0, 2.0)) and np.diff(start) == pytest.approx(0.025)
+    assert found["stop"].values - start == pytest.approx(0.2)
+    ids = found["stimulus_id"].values
+    same = recorded["response"].values[np.isin(recorded["stimulus_id"].values, ids)]
+    at = [int(np.abs(start - s).argmin()) for s in recorded["start"].values]
+    np.testing.assert_allclose(found["response"].values[..., at], same, atol=0.02)  # edges round to a sample
+    assert np.corrcoef(found["response"].values[..., at].ravel(), same.ravel())[0, 1] > 0.999
+    with pytest.raises(ValueError, match="holds no window of 2 s"):
+        options(tree[0], window=2.0)
+
+
+def test_sessions_stand_one_behind_the_other(tmp_path):
+    layout.build(tmp_path, sessions=2)
+    both = treebank.load_responses(options(tmp_path), "3")
+    first = treebank.load_responses(options(tmp_path, sessions=1), "3")
+    n = first.sizes["presentation"]
+    assert both.sizes["presentation"] == 2 * n and set(both["session"].values[n:]) == {"sub_3_trial001"}
+    np.testing.assert_array_equal(both["response"].values[:n], first["response"].values)
+    assert both["repetition"].values.tolist() == [0] * n + [1] * n
+    ours = [both["response"].values[part, 0].ravel() for part in (slice(n), slice(n, None))]
+    assert np.corrcoef(*ours)[0, 1] > 0.2  # the same words, other noise
+
+
 def features_of(ids, values, name):
     return make_features(
         values.astype("f4"), stimulus_id=ids, layer=np.full(values.shape[1], name),
@@ -126,6 +155,16 @@ def test_scenes_as_events(tree):
     found = treebank.load_responses(options(root, events="scenes"), "3")
     assert set(found["stimulus_id"].values) <= set(stimuli["stimulus_id"].values)
     assert found["film"].values[0] == layout.FILM and found["onset"].values[0] in (12.5, 40.0)
+
+
+def test_scenes_without_labels_have_what_was_said_last(tmp_path):
+    layout.build(tmp_path)
+    words = pd.read_csv(tmp_path / f"transcripts/{layout.FILM}/features.csv")["start"]
+    (tmp_path / "scene_annotations").mkdir()
+    path = tmp_path / f"scene_annotations/{layout.FILM}.csv"
+    pd.DataFrame({"start": [words[0] - 1, words[13] + 0.1, words[14] + 0.1]}).to_csv(path, index=False)
+    found = treebank.load_stimuli(options(tmp_path, events="scenes"), ["3"])["caption"].values[:, 0]
+    assert [text.split()[:1] for text in found] == [[], ["word7"], ["word14"]] and found[1].endswith("word13")
 
 
 def test_sentences_as_events(tree):

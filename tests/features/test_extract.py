@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 
 import numpy as np
@@ -295,3 +296,33 @@ def test_captions_that_are_empty_are_not_averaged_in(tmp_path):
     told["caption"].values[1] = ""
     with pytest.raises(InputError, match="1 of 3 stimuli have no caption, first 'b'"):
         extract(told, text, tmp_path / "f.nc")
+
+
+def test_misaligned_features_are_those_of_later_in_the_film(tmp_path):
+    onset = np.concatenate([np.arange(0, 100, 2.0), np.arange(0, 60, 1.5)])
+    film = np.repeat(["a", "b"], [50, 40])
+    ids = np.array([f"{f}{t:05.1f}" for f, t in zip(film, onset, strict=True)])
+    stimuli = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(90), "split": np.full(90, "train"), "group": ids,
+         "onset": onset, "film": film}, attrs={"dataset": "x", "pixels": "not distributed"},
+        captions=np.array([[f"w{i}"] for i in range(90)]),
+    )  # fmt: skip
+    np.save(tmp_path / "f.npy", np.arange(90)[:, None].astype("f4"))
+    (tmp_path / "f.json").write_text(json.dumps({"stimulus_id": ids.tolist()}))
+    model = Model(extractor="file", path=str(tmp_path / "f.npy"), misalign=25)
+    extract(stimuli, model, tmp_path / "o.nc")
+    found = load(tmp_path / "o.nc", "features")
+    np.testing.assert_array_equal(found["stimulus_id"].values, ids)
+    seen = found["feature"].values[:, 0].astype(int)
+    assert (film[seen] == film).all() and sorted(seen[film == "a"]) == list(range(50))
+    apart = np.abs(onset[seen] - onset)
+    assert apart.min() >= 25 and set(onset[seen][:37] - onset[:37]) == {26.0}  # the next that begins
+    assert "25 s later" in found.attrs["preprocessing"]
+    extract(stimuli, Model(extractor="caption", misalign=25), tmp_path / "c.nc")
+    plain = classical.caption_features(stimuli)[0]
+    np.testing.assert_array_equal(load(tmp_path / "c.nc", "features")["feature"].values, plain[seen])
+    with pytest.raises(InputError, match=r"'b' reach over 58 s: `misalign` 40 would"):
+        extract(stimuli, model.model_copy(update={"misalign": 40.0}), tmp_path / "n.nc")
+    with pytest.raises(InputError, match="have no films with onsets"):
+        extract(stimuli.drop_vars("film"), model, tmp_path / "n.nc")
+    assert not (tmp_path / "n.nc").exists()

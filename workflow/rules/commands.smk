@@ -341,6 +341,17 @@ def summing(wildcards, input, output):
                 table=output.comparisons,
             )
         )
+    if ELECTRODES:
+        run.append(
+            command(
+                "results",
+                "electrodes",
+                scores=scores,
+                comparison=comparisons,
+                table=named(COMPARISONS, output.sites),
+                out=output.electrodes,
+            )
+        )
     if SIMULATED:
         run.append(
             command(

@@ -286,6 +286,7 @@ BENCHMARKS = f"{LOGS}/benchmarks"
 SURFACE = config.get("figures", {}).get("surface", False)
 VOLUME = config.get("figures", {}).get("volume", False)
 TIMES = config.get("figures", {}).get("time_course", False)
+ELECTRODES = config.get("figures", {}).get("electrodes", False)
 ROOT = config["dataset"].get("root")
 ATLAS = config["dataset"].get("atlas")
 # a program may fetch these; of the others neuroenc says where a person finds them
@@ -299,6 +300,7 @@ FETCHED_DATASETS = (
     "things_eeg1",
     "laion_fmri",
     "mosaic",
+    "treebank",
 )
 SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (

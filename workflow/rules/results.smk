@@ -100,6 +100,16 @@ rule summary:
             )
             for label in COMPARISONS
         ],
+        sites=[f"{RUN}/electrodes-{label}.csv" for label in COMPARISONS if ELECTRODES],
+        electrodes=(
+            report(
+                f"{RUN}/electrodes.png",
+                caption="../report/electrodes.rst",
+                category="Electrodes",
+            )
+            if ELECTRODES
+            else []
+        ),
         page=report(
             f"{RUN}/summary.html",
             caption="../report/summary.rst",
