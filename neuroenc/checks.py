@@ -209,7 +209,8 @@ def _only(config: Config, key: str, fit: str) -> str:
     if len(names := models_of(fitted)) > 1:
         raise InputError(
             f"Invalid value for {key!r}: the encoder {fit!r} reads {len(names)} models side by side, "
-            f"expected one that reads a single model. Choose that of {' or '.join(map(repr, names))}, or leave it out."
+            f"expected one that reads a single model. Choose that of {' or '.join(map(repr, names))}, or "
+            "leave it out."
         )
     return fitted
 

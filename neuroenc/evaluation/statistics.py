@@ -96,7 +96,7 @@ def bootstrap_r(
     ids, inverse = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
     folds = np.unique(fold)
     rows = [np.flatnonzero(fold == f) for f in folds]
-    by_fold = len(folds) > 1 and _tested_once(np.asarray(stimulus), rows)
+    by_fold = len(folds) > 1 and tested_once(np.asarray(stimulus), rows)
     rng = np.random.default_rng(seed)
     units = len(folds) if by_fold else len(ids)
     drawn = rng.multinomial(units, np.full(units, 1 / units), n).astype(np.float64)
@@ -310,7 +310,8 @@ def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int 
     return float(np.sqrt(squares / pairs))
 
 
-def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:
+def tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:
+    """Say whether no stimulus is tested in two folds."""
     return len(np.unique(stimulus)) == sum(len(np.unique(stimulus[r])) for r in rows)
 
 
