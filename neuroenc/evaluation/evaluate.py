@@ -124,7 +124,7 @@ def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options
 
     Neuroids are standardised by the training responses of the fold, so that each has its say.
     """
-    y = np.full(rows.y.shape, np.nan, np.float32)
+    y: NDArray[np.float32] = np.full_like(rows.y, np.nan, np.float32)
     prediction = y.copy()
     for f in np.unique(rows.fold):
         here = rows.fold == f
