@@ -3,7 +3,7 @@
 Release 2.0, betas of GLMsingle (type D), or with `preparation: openneuro` the volumes of ds001499.
 `mask: rois` reads the ten regions that come with either, both hemispheres; `mask: brain` the whole brain mask
 of release 2.0. Sessions are z-scored by themselves, as the authors prescribe. A picture shown again is a
-repeat; 113 were shown more than once.
+repeat; 113 were shown more than once. Texts of the pictures: `bold5000_texts`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets import bold5000_openneuro
+from neuroenc.datasets.bold5000_texts import texts
 from neuroenc.datasets.images import read_image, read_mask, read_values
 from neuroenc.datasets.reading import read_array, read_table
 from neuroenc.documents import read_text
@@ -74,7 +75,7 @@ def _trials(options: Dataset, subject: str) -> tuple[NDArray[np.str_], NDArray[n
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
-    """List the pictures of the subjects."""
+    """List the pictures of the subjects, with texts where those are there (`bold5000_texts`)."""
     root = _root(options)
     names = np.unique(np.concatenate([_trials(options, s)[0] for s in subjects]))
     files = []
@@ -91,7 +92,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
             "stimulus_id": names, "pixel_index": np.arange(len(names)), "file": np.array(files),
             "split": np.full(len(names), "train"), "group": names,
         },
-        attrs={"dataset": "BOLD5000", "pixels": str(root / PICTURES)},
+        attrs={"dataset": "BOLD5000", "pixels": str(root / PICTURES)}, captions=texts(root, files),
         categories=(list(FOLDERS), np.array([[k == f for f in FOLDERS] for k in kind], np.float32)),
     )  # fmt: skip
 
