@@ -105,7 +105,7 @@ def read_items(
     if model.regions is None:
         raise InputError(
             "This network is shown features of detected objects, not pictures. Name their HDF5 file as "
-            "`regions` (features, boxes, stimulus_id)."
+            "`regions` (features, boxes, stimulus_id), as `neuroenc features objects` writes it."
         )
     with open_hdf5(model.regions) as file:
         where = {v.decode(): i for i, v in enumerate(file["stimulus_id"][:])}
