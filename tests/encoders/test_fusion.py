@@ -10,6 +10,7 @@ from neuroenc.encoders.encode import encode
 from neuroenc.encoders.fusion import fuse
 from neuroenc.encoders.store import predict_fits, save_fits
 from neuroenc.errors import InputError
+from neuroenc.forecast import look, megabytes
 from tests.conftest import toy_responses
 
 N, TARGETS = 90, 5
@@ -107,3 +108,31 @@ def test_what_cannot_be_fused_is_refused(toy_split):
     responses = toy_responses(rng, IDS, rng.normal(size=(N, 2)))
     with pytest.raises(InputError, match=r"'gaussian' reads one model, found a, b.*ridge, pls, banded"):
         encode(responses, fuse({"a": one, "b": one}), toy_split, config.Gaussian())
+
+
+def test_the_command_takes_features_by_name(world, toy_split, tmp_path, run):
+    files, _, responses, _ = world
+    save(responses, tmp_path / "r.nc")
+    save(toy_split, tmp_path / "s.nc")
+    common = ("encode", "fit", "--responses", tmp_path / "r.nc", "--split", tmp_path / "s.nc",
+              "--options", '{"name": "ridge", "alphas": [-1, 4, 6]}', "--out", tmp_path / "p.nc",
+              "--weights", tmp_path / "w.safetensors")  # fmt: skip
+    a, b = (f"--features={name}={tmp_path / name}.nc" for name in "ab")
+    status, _, error = run(*common, a, b)
+    assert status == 0, error
+    expected = encode(responses, fuse(files), toy_split, ENCODERS["ridge"])[0]
+    found = load(tmp_path / "p.nc", "predictions")
+    np.testing.assert_array_equal(found["prediction"].values, expected["prediction"].values)
+    assert found.attrs["model"] == "toy + toy"
+    new = ("encode", "predict", "--weights", tmp_path / "w.safetensors", "--out", tmp_path / "new.nc")
+    assert run(*new, a, b)[0] == 0
+    status, _, error = run(*new, f"--features={tmp_path / 'a'}.nc")
+    assert status == 2 and "Features disagree with the weights in 'model'" in error
+    status, _, error = run(*common, f"--features={tmp_path}/a.nc", b)
+    assert status == 2 and "Expected NAME=FILE.nc" in error
+    status, _, error = run(*common, a, a)
+    assert status == 2 and "one twice" in error
+    both = [tmp_path / name for name in ("r.nc", "s.nc", "a.nc", "b.nc")]
+    one = both[:3]
+    assert megabytes("encode fit", both, {"name": "ridge"}) > 0
+    assert look(both).shapes["feature"][1] == fuse(files)["feature"].shape[1] > look(one).shapes["feature"][1]
