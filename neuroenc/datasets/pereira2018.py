@@ -50,6 +50,13 @@ class Experiment(NamedTuple):
     """Atlas, region, voxels"""
 
 
+def _of_concepts(options: Dataset) -> bool:
+    """Say whether concepts are asked for, by a name that is known."""
+    if "concept" in options.preparation and options.preparation not in concepts.PREPARATIONS:
+        raise invalid("dataset.preparation", options.preparation, concepts.PREPARATIONS)
+    return options.preparation in concepts.PREPARATIONS
+
+
 def _read(path: Path) -> Experiment:
     try:
         found = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
@@ -97,7 +104,7 @@ def _group(experiment: Experiment) -> list[str]:
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     """List the sentences that any of the participants read, or the concepts."""
-    if options.preparation in concepts.PREPARATIONS:
+    if _of_concepts(options):
         return concepts.load_stimuli(options, subjects)
     known = {e.name: e for subject in subjects for e in experiments(options, subject)}
     topic = [t for e in known.values() for t in e.topic]
@@ -121,7 +128,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     any region of the atlas it names. `regions` names atlases; each region of theirs becomes
     roi_<atlas>_<region>.
     """
-    if options.preparation in concepts.PREPARATIONS:
+    if _of_concepts(options):
         return concepts.load_responses(options, subject)
     found = experiments(options, subject)
     common = sorted(set.intersection(*({tuple(c) for c in e.coordinate} for e in found)))
@@ -176,7 +183,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
     """Compare experiments, sentences and passages with the record, or concepts."""
-    if options.preparation in concepts.PREPARATIONS:
+    if _of_concepts(options):
         return concepts.check_tree(options, subjects)
     done = []
     for subject in subjects:

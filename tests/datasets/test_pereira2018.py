@@ -144,6 +144,8 @@ def test_concepts_have_words_sentences_and_pictures(concepts):
 def test_broken_concepts_are_explained(concepts):
     root, _ = concepts
     chosen = options(root, preparation="concepts")
+    with pytest.raises(InputError, match=r"'dataset.preparation': 'concept_pictures'.*'concepts_pictures'"):
+        pereira2018.load_stimuli(options(root, preparation="concept_pictures"), ["P01"])
     with pytest.raises(InputError, match=r"'subject': 'M99'.*P01"):
         pereira2018.load_responses(chosen, "M99")
     path = root / "P01/examples_180concepts_sentences.mat"
