@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from neuroenc.config import Config, Model
+from neuroenc.config import Config, Model, models_of
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 
@@ -97,7 +97,8 @@ def _encoders(config: Config) -> None:
                 f"Invalid value for 'models.{key}.sha256': {model.sha256!r}. The weights of {key!r} are a "
                 "folder, no file. Leave it out."
             )
-    for label, name in config.fits().values():
+    each = [(label, m) for label, fitted in config.fits().values() for m in models_of(fitted)]
+    for label, name in each:
         encoder, model = config.encoders[label], resolved(config.models[name])
         if model.extractor == "file":
             continue
@@ -145,7 +146,7 @@ def _embeddings(config: Config) -> None:
         _takes(config, "captions.generate", config.captions.model, layers, CAPTIONERS)
     if config.synthesis:
         _takes(config, "synthesis.model", config.synthesis.model, ["visual"], CAPTIONERS)
-        _looks(config, "synthesis.judge", config.fits()[config.synthesis.judge][1])
+        _looks(config, "synthesis.judge", _only(config, "synthesis.judge", config.synthesis.judge))
     if config.reconstruction:
         from neuroenc.decoders.pipelines import TAKES
 
@@ -165,7 +166,7 @@ def _embeddings(config: Config) -> None:
         for name in asked.judges:
             _looks(config, "reconstruction.judges", name)
         for fit in asked.closed_loop:
-            _looks(config, "reconstruction.closed_loop", config.fits()[fit][1])
+            _looks(config, "reconstruction.closed_loop", _only(config, "reconstruction.closed_loop", fit))
 
 
 def _export(config: Config) -> None:
@@ -175,8 +176,8 @@ def _export(config: Config) -> None:
     fits = config.fits()
     members = [config.export] if config.export in fits else (config.stack and config.stack.members) or fits
     for name in members:
-        label, model = fits[name]
-        _looks(config, "export", model, projected=True)
+        label, _ = fits[name]
+        _looks(config, "export", _only(config, "export", name), projected=True)
         if getattr(config.encoders[label], "delays", []):
             raise InputError(
                 f"Invalid value for 'export': {config.export!r}. encoders.{label} looks back in time "
@@ -200,6 +201,18 @@ def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted
             key, name, f"gives the layers {', '.join(map(repr, kept))}", "'visual' alone",
             f"Set models.{name}.layers to [visual], or choose that layer",
         )  # fmt: skip
+
+
+def _only(config: Config, key: str, fit: str) -> str:
+    """Return the model of a fit; refuse one to several where one network looks at pictures."""
+    fitted = config.fits()[fit][1]
+    if len(names := models_of(fitted)) > 1:
+        raise InputError(
+            f"Invalid value for {key!r}: the encoder {fit!r} reads {len(names)} models side by side, "
+            f"expected one that reads a single model. Choose that of {' or '.join(map(repr, names))}, or "
+            "leave it out."
+        )
+    return fitted
 
 
 def _looks(config: Config, key: str, name: str, *, projected: bool = False) -> None:

@@ -27,6 +27,8 @@ class Inputs(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
     """Of their variables"""
     n_layers: int
+    n_models: int
+    """Files of them, whose columns stand side by side"""
     n: int
     """Stimuli with responses"""
     split: Sizes | None
@@ -96,7 +98,8 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}
-    n_layers, n_predictions, shown, parts, alike = 1, 0, np.zeros(0), None, np.zeros(0, int)
+    n_layers, n_predictions, shown, parts, alike = 0, 0, np.zeros(0), None, np.zeros(0, int)
+    features = []
     for path in paths:
         if Path(path).suffix != ".nc":
             continue
@@ -104,7 +107,8 @@ def look(paths: Sequence[str | Path]) -> Inputs:
             with Path(path).open("rb") as raw, h5py.File(raw) as file:
                 shapes |= {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
                 if "feature" in file:
-                    n_layers = len(str(file.attrs["layer"]).split(","))
+                    n_layers += len(str(file.attrs["layer"]).split(","))
+                    features.append(file["feature"].shape)
                 n_predictions += "prediction" in file
                 if "response" in file:
                     shown = np.unique(file["stimulus_id"].asstr()[:].astype(str))
@@ -121,7 +125,9 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     if parts is not None:
         known = np.isin(parts[0], shown)
         split = sizes(parts[1][:, known], parts[2][:, known])
-    return Inputs(shapes, n_layers, len(shown), split, n_predictions, alike)
+    if len(features) > 1:
+        shapes["feature"] = len(shown), sum(prod(shape[1:]) for shape in features)
+    return Inputs(shapes, max(1, n_layers), len(features), len(shown), split, n_predictions, alike)
 
 
 def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
@@ -130,8 +136,10 @@ def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     from neuroenc.encoders.encode import BLOCK_OF_NEUROIDS
     from neuroenc.encoders.memory import bytes_of_target
 
-    assert of.split is not None
     name = options.get("name", "ridge")
+    if of.n_models > 1 and name not in TOGETHER:  # one member reads all layers
+        of = of._replace(n_layers=1)
+    assert of.split is not None
     n_times = of.n_targets // of.shapes["response"][1]
     each = bytes_of_target(name, of.n, of.split, of.shapes["feature"], of.n_layers, options.get("delays", []))
     n_targets = of.n_targets

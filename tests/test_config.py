@@ -289,3 +289,41 @@ def test_files_of_features_are_looked_at_where_they_are(tmp_path):
         check(configured("x.npy"), libraries=True)
     with pytest.raises(InputError, match=r"'layer': 'deep'. Allowed: 't'"):
         check(configured("t.npy", layers=["deep"]), libraries=True)
+
+
+def fused(encoders, **more):
+    models = {"a": {"extractor": "gabor"}, "b": {"extractor": "pixel"}}
+    sections = {"label": "x", "dataset": {"name": "nsd"}, "subjects": ["01"], "models": models}
+    return parse(Config, sections | {"encoders": encoders} | more)
+
+
+def test_an_encoder_reads_models_one_by_one_and_several_side_by_side():
+    found = fused({
+        "ridge": {"models": ["b", ["a", "b"]]}, "banded": {"models": [["b", "a"]]}, "pls": {},
+    }).fits()  # fmt: skip
+    assert found == {
+        "b": ("ridge", "b"), "a+b": ("ridge", "a+b"), "b+a-banded": ("banded", "b+a"),
+        "a-pls": ("pls", "a"), "b-pls": ("pls", "b"),
+    }  # fmt: skip
+    both = {"ridge": {"models": ["a", ["a", "b"]]}}
+    assert fused(both, stack={"members": ["a", "a+b"]}).stack.members == ["a", "a+b"]
+    assert check(fused(both, export="a")).export == "a"
+
+
+@pytest.mark.parametrize(
+    ("encoders", "more", "message"),
+    [
+        ({"ridge": {"models": [["a", "c"]]}}, {}, r"encoders.ridge.models: no model 'c'"),
+        ({"ridge": {"models": [["a"]]}}, {}, r"encoders.ridge.models: \[a\] is a list of 1, expected two"),
+        ({"ridge": {"models": [["a", "a"]]}}, {}, r"\[a, a\] names a model twice"),
+        ({"gaussian": {"models": [["a", "b"]]}}, {}, r"'gaussian' reads one model at a time, found \[a, b\]"),
+        ({"ridge": {"models": [["a", "b"]]}}, {"export": "a+b"}, r"'export': the encoder 'a\+b' reads 2 models"),
+        (
+            {"ridge": {"models": ["a", ["a", "b"]]}}, {"export": "stack", "stack": {}},
+            r"'export': the encoder 'a\+b' reads 2 models",
+        ),
+    ],
+)  # fmt: skip
+def test_fits_to_several_models_that_cannot_run_are_refused(encoders, more, message):
+    with pytest.raises(InputError, match=message):
+        check(fused(encoders, **more))

@@ -55,6 +55,7 @@ CONFIG = {
             "n_dimensions": 16,
             "n_heads": 2,
         },
+        "wide": {"name": "banded", "alphas": [0, 5, 4], "models": [["category", "gabor"]]},
     },
     "stack": {"members": ["gabor", "cells-routing"]},
     "comparisons": {
@@ -93,7 +94,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "algonauts2023": "algonauts_2023_challenge_data", "stories": "data/stories",
                   "things_meg": "things_meg", "pereira": "pereira2018", "nsd": "nsd",
                   "glmsingle": "glmsingle", "tvsd": "TVSD", "things_eeg1": "things_eeg1", "laion_fmri": "laion-fmri", "mosaic": "mosaic", "majajhong2015": "brainio", "freemanziemba2013": "brainio",
-                  "shipped": None, "studies/visual_system": None,
+                  "shipped": None, "studies/visual_system": None, "studies/vision_language": "bold5000",
                   "studies/sites_of_integration": "resources/treebank"}  # fmt: skip
 
 
@@ -135,6 +136,7 @@ def test_outputs(finished):
             "responses.nc", "enc-ridge_feat-gabor_desc-scores.nc",
             "enc-ridge_feat-gabor_weights.safetensors", "enc-routing_feat-cells_attention.png",
             "enc-routing_feat-cells_attention.nc", "enc-stack_feat-all_desc-scores.nc",
+            "enc-wide_feat-category+gabor_desc-scores.nc",
             "dec-ridge_feat-gabor_retrieval.json", "enc-stack_feat-all_retrieval.json",
             "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
             "hemi-L_desc-scores.func.gii", "dec-ridge_feat-nano_pictures.nc", "words.png",

@@ -50,6 +50,10 @@ Subjects = Annotated[
     list[str], typer.Option("--subject", help="May be given several times.", callback=_named)
 ]
 ResponsesFile = Annotated[Path, typer.Option(help="Responses (.nc).")]
+FeaturesFiles = Annotated[
+    list[str],
+    typer.Option("--features", help="Features (.nc); of several models side by side NAME=FILE.nc for each."),
+]
 StimuliFile = Annotated[Path, typer.Option(help="StimulusSet (.nc).")]
 ScoresFiles = Annotated[
     list[str], typer.Option("--scores", help="MODEL=FILE.nc; may be given several times.")
@@ -161,6 +165,20 @@ def named(files: list[str], kind: Kind = "scores") -> dict[str, Any]:
     if wrong:
         raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected NAME=FILE.nc.")
     return {name: load(path, kind) for name, _, path in pairs}
+
+
+def features(files: list[str]) -> Any:
+    """Load Features; those of several models, NAME=FILE.nc, side by side."""
+    from neuroenc.arrays import load
+
+    if len(files) == 1:
+        return load(files[0], "features")
+    from neuroenc.encoders.fusion import fuse
+
+    found = named(files, "features")
+    if len(found) < len(files):
+        raise InputError(f"--features names {', '.join(found)}, and one twice. Name each model once.")
+    return fuse(found)
 
 
 def by_subject(files: list[str], kind: Kind = "scores") -> dict[tuple[str, str], Any]:

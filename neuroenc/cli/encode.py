@@ -10,7 +10,7 @@ import typer
 
 from neuroenc import __version__
 from neuroenc.cli import common
-from neuroenc.cli.common import Options, Out, ResponsesFile, Root, StimuliFile
+from neuroenc.cli.common import FeaturesFiles, Options, Out, ResponsesFile, Root, StimuliFile
 from neuroenc.errors import InputError
 
 encode = common.group("From features to responses.")
@@ -20,7 +20,7 @@ evaluate = common.group("Scores, ceilings, statistics.")
 @encode.command("fit")
 def encode_fit(
     responses: ResponsesFile,
-    features: Annotated[Path, typer.Option(help="Features (.nc).")],
+    features: FeaturesFiles,
     split: Annotated[Path, typer.Option(help="Splits (.nc).")],
     options: Options,
     out: Annotated[Path, typer.Option(help="Predictions of the test stimuli (.nc).")],
@@ -38,7 +38,7 @@ def encode_fit(
     from neuroenc.encoders.store import save_fits
     from neuroenc.files import remove
 
-    features_of, chosen = load(features, "features"), common.encoder(options)
+    features_of, chosen = common.features(features), common.encoder(options)
     recorded = load(responses, "responses")
     resume = weights.with_name(f".{weights.stem}")
     run = encode_in_blocks(
@@ -67,16 +67,15 @@ def encode_fit(
 @encode.command("predict")
 def encode_predict(
     weights: Annotated[Path, typer.Option(help="Fitted weights (.safetensors).")],
-    features: Annotated[Path, typer.Option(help="Features of any stimuli, of the same contract (.nc).")],
+    features: FeaturesFiles,
     out: Annotated[Path, typer.Option(help="Predictions of all these stimuli (.nc).")],
     fold: Annotated[int, typer.Option(help="Whose training stimuli the weights were fitted to.")] = 0,
 ) -> None:
-    """Predict new stimuli by weights that were fitted before."""
-    from neuroenc.arrays import load
+    """Predict new stimuli by weights that were fitted before, from features of the same contract."""
     from neuroenc.encoders.store import predict_fits
     from neuroenc.files import atomic
 
-    features_of = load(features, "features")
+    features_of = common.features(features)
     predicted = predict_fits(weights, features_of, fold)
     about = {"model": features_of.attrs["model"], "neuroenc_version": __version__, "fold": fold}
     dataset = predicted.to_dataset(name="prediction").assign_attrs(about)

@@ -84,6 +84,24 @@ def features_extract(
     )  # fmt: skip
 
 
+@features.command("objects")
+def features_objects(
+    stimuli: StimuliFile,
+    out: Annotated[Path, typer.Option(help="HDF5 that the option `regions` of a model reads.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint or random:<seed>; else those of `weights fetch faster-rcnn`."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of torch.")] = "auto",
+    side: Annotated[int, typer.Option(help="Shorter side of what the detector sees, px.", min=64)] = 800,
+) -> None:
+    """Detect the objects that VisualBERT and LXMERT are shown, by torchvision's Faster R-CNN."""
+    from neuroenc.arrays import load
+    from neuroenc.features.objects import detect
+
+    detect(load(stimuli, "stimuli"), out, weights=weights, device=device, side=side)
+
+
 @weights.command("list")
 def weights_list() -> None:
     """List the networks whose weights are published, and which are here."""

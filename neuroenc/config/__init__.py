@@ -4,7 +4,7 @@ The schema Snakemake validates is written from it (`neuroenc config schema`).
 """
 
 from neuroenc.config.base import Section
-from neuroenc.config.configuration import Config
+from neuroenc.config.configuration import Config, models_of
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import (
     Classifying,
@@ -71,6 +71,7 @@ __all__ = [
     "Trained",
     "VoxelCaptions",
     "load_config",
+    "models_of",
     "parse",
     "schema",
 ]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from neuroenc.config.base import Name, Section
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import Classifying, Decoder, Embedding, Reconstruction, Synthesis, VoxelCaptions
-from neuroenc.config.encoders import Encoder, Ridge, Stack
+from neuroenc.config.encoders import FUSING, JOINT, Encoder, Ridge, Stack
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
 from neuroenc.config.features import Model
 from neuroenc.config.simulation import Simulation
@@ -70,8 +70,7 @@ class Config(Section):
                     f"{self.split.embargo:g} s: what is nearer in time is alike"
                 )
         for label, encoder in self.encoders.items():
-            for name in set(encoder.models) - set(self.models):
-                raise ValueError(f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}")
+            self._models_of(label, encoder)
         for label, decoder in self.decoders.items():
             if isinstance(decoder, Classifying):
                 name = decoder.target
@@ -126,6 +125,30 @@ class Config(Section):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self
 
+    def _models_of(self, label: str, encoder: Encoder) -> None:
+        """Refuse models that are not there, and several at once where an encoder reads one."""
+        for item in encoder.models:
+            names = [item] if isinstance(item, str) else item
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(
+                        f"encoders.{label}.models: no model {name!r}. {suggest(name, self.models)}"
+                    )
+            if not isinstance(item, str) and len(names) < 2:
+                raise ValueError(
+                    f"encoders.{label}.models: [{', '.join(names)}] is a list of {len(names)}, expected two "
+                    "models or more that are read side by side. Name one model without brackets"
+                )
+            if len(names) > 1 and encoder.name not in FUSING:
+                raise ValueError(
+                    f"encoders.{label}.models: {encoder.name!r} reads one model at a time, found "
+                    f"[{', '.join(names)}]. Name them one by one, or use {', '.join(FUSING)}"
+                )
+            if len(set(names)) < len(names):
+                raise ValueError(
+                    f"encoders.{label}.models: [{', '.join(names)}] names a model twice. Name it once"
+                )
+
     def _distinct(self) -> None:
         """Refuse names that would share a file, also where the system does not tell upper from lower case."""
         regions = self.synthesis.regions if self.synthesis else []
@@ -165,11 +188,18 @@ class Config(Section):
         return {k: v for k, v in self.decoders.items() if not isinstance(v, Classifying)}
 
     def fits(self) -> dict[str, tuple[str, str]]:
-        """List what is fitted: name -> (encoder, model); the first encoder's go by the model alone."""
+        """List what is fitted: name -> (encoder, model); the first encoder's go by the model alone.
+
+        Of a fit to several models the model is A+B (`models_of`).
+        """
         first = next(iter(self.encoders))
         return {
             model if label == first else f"{model}-{label}": (label, model)
             for label, encoder in self.encoders.items()
-            for model in self.models
-            if not encoder.models or model in encoder.models
+            for model in encoder.reads(self.models)
         }
+
+
+def models_of(fitted: str) -> list[str]:
+    """Return the models of what an encoder is fitted to: of 'A+B' A and B."""
+    return fitted.split(JOINT)

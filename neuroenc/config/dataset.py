@@ -76,7 +76,8 @@ class Dataset(Section):
         default="betas_fithrf_GLMdenoise_RR",
         description="nsd: which betas. bold5000: 'openneuro' reads ds001499, else release 2.0. "
         "glmsingle: TYPEB, TYPEC or TYPED, else the best that is there. tvsd: 'trials' reads time courses, "
-        "else averages.",
+        "else averages. pereira2018: 'concepts', or concepts_ with pictures, sentences or wordclouds, else "
+        "sentences.",
     )
     mask: Region = Field(
         default="nsdgeneral", description="nsd: an atlas file whose values above 0 are kept, or 'brain' for "

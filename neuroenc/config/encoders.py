@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -22,11 +23,21 @@ Alphas = Annotated[
     Field(description="log10 of the smallest and largest alpha, and how many."),
 ]
 
+JOINT = "+"  # between the models of a fit to several; no name holds it
+
 
 class EncoderSection(Section):
     """What all encoders share."""
 
-    models: list[str] = Field(default_factory=list, description="Sources of features it reads; empty: all.")
+    models: list[str | list[str]] = Field(
+        default_factory=list, description="Sources of features it reads, each by itself; a list of several "
+        "is one fit to all of them side by side (ridge, banded, pls); empty: each there is."
+    )  # fmt: skip
+
+    def reads(self, known: Iterable[str]) -> list[str]:
+        """List what it is fitted to, of the models there are: a model, or several as A+B."""
+        alone = [m for m in known if not self.models or m in self.models]
+        return alone + [JOINT.join(m) for m in self.models if isinstance(m, list)]
 
 
 class Delayed(EncoderSection):
@@ -164,6 +175,7 @@ Encoder = Annotated[
 # their names, by what they read
 TOKENS = ("factorised", "gaussian", "semantic_transformer", "response_core", "attention")
 TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
+FUSING = ("ridge", "pls", "banded")  # read several models side by side
 ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
 
 
@@ -177,6 +189,7 @@ class Stack(Section):
     """A mixture of encoders for each neuroid, chosen on validation predictions."""
 
     members: list[str] = Field(
-        default_factory=list, description="MODEL for the first encoder, MODEL-ENCODER for others; empty: all."
+        default_factory=list,
+        description="MODEL, or MODEL+MODEL, for the first encoder, MODEL-ENCODER for others; empty: all.",
     )
     select: bool = Field(default=False, description="Take the single best member instead of a mixture.")

@@ -22,6 +22,10 @@ class Evaluation(Section):
         lt=1,
         description="Ceilings below this share of variance give no normalised score.",
     )
+    pairs: bool = Field(
+        default=False, description="Also score patterns over neuroids, by region: two stimuli against each "
+        "other (2V2) and the correlation of each."
+    )  # fmt: skip
     n_bootstraps: int = Field(default=1000, ge=100)
     stretch: float = Field(
         default=20.0, gt=0, description="Films and stories: seconds that are resampled together, because "

@@ -3,7 +3,7 @@
 Release 2.0, betas of GLMsingle (type D), or with `preparation: openneuro` the volumes of ds001499.
 `mask: rois` reads the ten regions that come with either, both hemispheres; `mask: brain` the whole brain mask
 of release 2.0. Sessions are z-scored by themselves, as the authors prescribe. A picture shown again is a
-repeat; 113 were shown more than once.
+repeat; 113 were shown more than once. Texts of the pictures: `bold5000_texts`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets import bold5000_openneuro
+from neuroenc.datasets.bold5000_texts import texts
 from neuroenc.datasets.images import read_image, read_mask, read_values
 from neuroenc.datasets.reading import read_array, read_table
-from neuroenc.documents import read_text
+from neuroenc.documents import read_json, read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -36,6 +37,7 @@ PER_RUN = 37
 REGIONS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
 BETAS = "GLMbetas-TYPED-FITHRF-GLMDENOISE-RR"
 RAW = "openneuro"  # the preparation of those who have ds001499
+RECORD = "expected.json"  # of a simulated tree: its runs and trials
 PICTURES = "BOLD5000_Stimuli/Scene_Stimuli/Presented_Stimuli"
 FOLDERS = ("COCO", "ImageNet", "Scene")
 
@@ -44,9 +46,15 @@ def _root(options: Dataset) -> Path:
     return existing(str(options.root), made_by="Set `dataset.root` to the folder with CSI1_imgnames.txt.")
 
 
-def runs_of(subject: str) -> NDArray[np.int64]:
-    """Return the number of runs of each session."""
+def runs_of(subject: str, root: Path | None = None) -> NDArray[np.int64]:
+    """Return the number of runs of each session; of a simulated tree those its record says."""
+    if root is not None and (root / RECORD).exists():
+        return np.array(read_json(root / RECORD, "runs")["runs"], np.int64)
     return np.array([10 if s in LONG[subject] else 9 for s in range(1, N_SESSIONS[subject] + 1)])
+
+
+def _name(root: Path) -> str:
+    return str(read_json(root / RECORD, "name")["name"]) if (root / RECORD).exists() else "BOLD5000"
 
 
 def _trials(options: Dataset, subject: str) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
@@ -64,7 +72,7 @@ def _trials(options: Dataset, subject: str) -> tuple[NDArray[np.str_], NDArray[n
     path = root / f"{subject}_imgnames.txt"
     names = np.array([line.strip() for line in read_text(path).splitlines() if line.strip()])
     names = np.array([n.removeprefix("rep_") for n in names])
-    runs = runs_of(subject)
+    runs = runs_of(subject, root)
     expected = int(runs.sum()) * PER_RUN
     if len(names) != expected:
         raise InputError(f"{path} names {len(names)} trials, expected {expected}. Fetch it again.")
@@ -74,7 +82,7 @@ def _trials(options: Dataset, subject: str) -> tuple[NDArray[np.str_], NDArray[n
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
-    """List the pictures of the subjects."""
+    """List the pictures of the subjects, with texts where those are there (`bold5000_texts`)."""
     root = _root(options)
     names = np.unique(np.concatenate([_trials(options, s)[0] for s in subjects]))
     files = []
@@ -91,7 +99,7 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
             "stimulus_id": names, "pixel_index": np.arange(len(names)), "file": np.array(files),
             "split": np.full(len(names), "train"), "group": names,
         },
-        attrs={"dataset": "BOLD5000", "pixels": str(root / PICTURES)},
+        attrs={"dataset": _name(root), "pixels": str(root / PICTURES)}, captions=texts(root, files),
         categories=(list(FOLDERS), np.array([[k == f for f in FOLDERS] for k in kind], np.float32)),
     )  # fmt: skip
 
@@ -123,7 +131,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         },
         neuroid=neuroid | {"subject": np.full(n, subject), "ncsnr": np.full(n, np.nan, np.float32)},
         attrs={
-            "dataset": "BOLD5000", "space": "T1w", "units": "z-score within session", **grid,
+            "dataset": _name(root), "space": "T1w", "units": "z-score within session", **grid,
             "transductive": "each session is z-scored by itself", "source": json.dumps(source),
         },
     )  # fmt: skip

@@ -3,14 +3,14 @@
 One archive per participant, unpacked as it comes: `P01/examples_384sentences.mat` (96 passages) and
 `P01/examples_243sentences.mat` (72 passages); most participants have one of them or none. A stimulus is a
 sentence; its group is its passage, because folds that part passages let neighbours in time predict each
-other.
+other. `preparation: concepts` reads the first experiment instead, 180 concepts (`pereira2018_concepts`).
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.io
@@ -20,6 +20,8 @@ from scipy.io.matlab import MatReadError
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets import pereira2018_concepts as concepts
+from neuroenc.datasets.pereira2018_atlases import cell, masks
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 
@@ -48,27 +50,25 @@ class Experiment(NamedTuple):
     """Atlas, region, voxels"""
 
 
-def _cell(value: Any) -> list[Any]:
-    """Members of a MATLAB cell, which scipy makes a number, text or array when it is small."""
-    return list(np.atleast_1d(value)) if isinstance(value, np.ndarray) else [value]
+def _of_concepts(options: Dataset) -> bool:
+    """Say whether concepts are asked for, by a name that is known."""
+    if "concept" in options.preparation and options.preparation not in concepts.PREPARATIONS:
+        raise invalid("dataset.preparation", options.preparation, concepts.PREPARATIONS)
+    return options.preparation in concepts.PREPARATIONS
 
 
 def _read(path: Path) -> Experiment:
     try:
         found = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)
         meta = found["meta"]
-        sentence = [str(s).strip() for s in _cell(found["keySentences"])]
+        sentence = [str(s).strip() for s in cell(found["keySentences"])]
         passage = np.atleast_1d(found["labelsPassageForEachSentence"]).astype(np.int64)
         category = np.atleast_1d(found["labelsPassageCategory"]).astype(np.int64)
-        names = [str(c).strip() for c in _cell(found["keyPassageCategory"])]
-        regions = {}
-        for atlas, rois, mask in zip(_cell(meta.atlases), meta.rois, meta.roiMultimask, strict=True):
-            number = np.ravel(mask).astype(int)  # 0 outside, else the place in the list of regions
-            regions[str(atlas)] = {str(r): number == i for i, r in enumerate(_cell(rois), 1)}
+        names = [str(c).strip() for c in cell(found["keyPassageCategory"])]
         experiment = Experiment(
             path.stem.removeprefix("examples_"), path, np.asarray(found["examples"], np.float32), sentence,
             passage, [names[category[p - 1] - 1] for p in passage], np.asarray(meta.colToCoord, np.int64),
-            regions,
+            masks(meta),
         )  # fmt: skip
     except (KeyError, AttributeError) as error:
         raise InputError(f"{path} has no {str(error).split(' ')[-1]}. Was its layout changed?") from None
@@ -103,7 +103,9 @@ def _group(experiment: Experiment) -> list[str]:
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
-    """List the sentences that any of the participants read."""
+    """List the sentences that any of the participants read, or the concepts."""
+    if _of_concepts(options):
+        return concepts.load_stimuli(options, subjects)
     known = {e.name: e for subject in subjects for e in experiments(options, subject)}
     topic = [t for e in known.values() for t in e.topic]
     names = sorted(set(topic))
@@ -126,6 +128,8 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     any region of the atlas it names. `regions` names atlases; each region of theirs becomes
     roi_<atlas>_<region>.
     """
+    if _of_concepts(options):
+        return concepts.load_responses(options, subject)
     found = experiments(options, subject)
     common = sorted(set.intersection(*({tuple(c) for c in e.coordinate} for e in found)))
     columns = []
@@ -178,7 +182,9 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:
-    """Compare experiments, sentences and passages with the record."""
+    """Compare experiments, sentences and passages with the record, or concepts."""
+    if _of_concepts(options):
+        return concepts.check_tree(options, subjects)
     done = []
     for subject in subjects:
         found = experiments(options, subject)

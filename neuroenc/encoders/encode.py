@@ -13,7 +13,7 @@ from tqdm import tqdm
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
 from neuroenc.blocks import blocks
-from neuroenc.config.encoders import ALONE, TOGETHER, TOKENS
+from neuroenc.config.encoders import ALONE, FUSING, TOGETHER, TOKENS
 from neuroenc.encoders.build import make
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
@@ -165,7 +165,7 @@ def encode(
     _check_layout(features, shown.mean, options)
     membership, names = queries(responses, options) if options.name == "attention" else (None, ["all"])
     layers = list(dict.fromkeys(features["layer"].values))
-    members = [layers] if options.name in TOGETHER else [[name] for name in layers]
+    members = [layers] if _together(features, options) else [[name] for name in layers]
     results = []
     n_folds = split.sizes["fold"]
     with tqdm(total=n_folds * len(members), desc=options.name, disable=None) as steps:
@@ -179,7 +179,8 @@ def encode(
     if options.name == "attention":
         used = _read_by(membership, results[0].target, len(names))
         names = [name for name, u in zip(names, used, strict=True) if u]
-    dataset = _predictions(results, responses, shown, [_name(m, options) for m in members]).assign_attrs(
+    names_of_members = [_name(m, features, options) for m in members]
+    dataset = _predictions(results, responses, shown, names_of_members).assign_attrs(
         kind="predictions", neuroenc_version=__version__, dataset=responses.attrs["dataset"],
         model=features.attrs["model"], weights=features.attrs["weights"], encoder=options.name,
         queries=", ".join(names), transductive=transductive(responses, split), left_out=shown.left_out,
@@ -212,7 +213,9 @@ def encode_in_blocks(
     known = np.isin(split["stimulus_id"].values, ids)
     each = n_times * bytes_of_target(
         options.name, len(ids), splits.sizes(split["side"].values[:, known], split["inner"].values[:, known]),
-        features["feature"].shape, len(set(features["layer"].values)), getattr(options, "delays", []),
+        features["feature"].shape,
+        1 if _together(features, options) else len(set(features["layer"].values)),
+        getattr(options, "delays", []),
     )  # fmt: skip
     size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
     for cut in blocks(response.shape[1], size):
@@ -244,6 +247,11 @@ def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:
 
 def _check_layout(features: xr.Dataset, mean: Floats, options: config.Encoder) -> None:
     """Refuse features and responses of a shape that the encoder does not read."""
+    if options.name not in FUSING and "fused" in features.attrs:
+        raise InputError(
+            f"Encoder {options.name!r} reads one model, found {features.attrs['fused']}. Give it one, or use "
+            f"{', '.join(FUSING)}."
+        )
     if options.name in TOKENS and features.sizes.get("token", 1) < 4:
         raise InputError(
             f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
@@ -260,9 +268,14 @@ def _sides(split: xr.Dataset, fold: int, shown: Shown) -> Sides:
     return Sides(fold, train, np.flatnonzero(side == splits.TEST), folds)
 
 
-def _name(layers: list[str], options: config.Encoder) -> str:
+def _together(features: xr.Dataset, options: config.Encoder) -> bool:
+    """Say whether all layers are read side by side: so they are of several models."""
+    return options.name in TOGETHER or "fused" in features.attrs
+
+
+def _name(layers: list[str], features: xr.Dataset, options: config.Encoder) -> str:
     """Name what a member reads."""
-    return "all" if options.name in TOGETHER else layers[0]
+    return "all" if _together(features, options) else layers[0]
 
 
 def _read_by(membership: Any, target: NDArray[np.int64], n_queries: int) -> NDArray[np.bool_]:
@@ -307,7 +320,7 @@ def _fit_fold(
         out[..., target] = values
         return out
 
-    names = np.array([_name(layers, options) for layers in members])
+    names = np.array([_name(layers, features, options) for layers in members])
     chosen = np.zeros(n_targets, np.array(["all", *names]).dtype)
     chosen[target] = names[best]
     delays = getattr(options, "delays", [])

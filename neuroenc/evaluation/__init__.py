@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from neuroenc.evaluation.ceilings import ceiling, explainable_variance, noise_ceiling, split_half
     from neuroenc.evaluation.comparison import compare
     from neuroenc.evaluation.evaluate import evaluate
+    from neuroenc.evaluation.pairs import picture_r, two_versus_two
     from neuroenc.evaluation.partition import partition
     from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
     from neuroenc.evaluation.statistics import fdr, permutation_p
@@ -25,8 +26,10 @@ HOMES = {
     "partition": "partition",
     "pearson_r": "scores",
     "permutation_p": "statistics",
+    "picture_r": "pairs",
     "r2_score": "scores",
     "split_half": "ceilings",
+    "two_versus_two": "pairs",
 }
 
 __all__ = [
@@ -40,8 +43,10 @@ __all__ = [
     "partition",
     "pearson_r",
     "permutation_p",
+    "picture_r",
     "r2_score",
     "split_half",
+    "two_versus_two",
 ]
 
 face(__name__, HOMES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,8 @@ from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import Patterns, standardise_by
+from neuroenc.evaluation.pairs import METRICS as PATTERN_METRICS
+from neuroenc.evaluation.pairs import score_patterns
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
 from neuroenc.evaluation.time_course import cluster_p
@@ -44,7 +46,8 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         Scores. Beside `score` and `fold_score`: `ceiling`, `r_low`, `r_high`, `p`, `q`,
         `chosen_layer` and `validation_r2` per neuroid, `region_r` with its interval per region; with time
         bins `region_time_r`, and `region_time_p` corrected over time by clusters. Of an atlas `parcel_r`, the
-        same per parcel of each hemisphere.
+        same per parcel of each hemisphere. With `options.pairs` `pattern_score`, `pattern_null` and
+        `pattern_p` per region (`pairs.score_patterns`).
         Attributes count neuroids without score and below the threshold, and test stimuli without any response
         (`n_missing_stimuli`, named in `missing_stimuli`), and give the identification of the test stimuli by
         the correlation of patterns, `brain_to_image_top1`, with its chance level. A neuroid that lacks some
@@ -105,9 +108,37 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
             parcel_hemisphere=("parcel_index", [side for side, _ in of_atlas]),
             parcel_name=("parcel_index", [name for _, name in of_atlas]),
         )
+    if options.pairs:
+        patterns = _patterns(rows, groups, list(members), options)
+        scores["pattern_score"] = ("pattern_metric", "region", "estimate"), patterns[..., :3]
+        scores["pattern_null"] = ("pattern_metric", "region"), patterns[..., 3]
+        scores["pattern_p"] = ("pattern_metric", "region"), patterns[..., 4]
+        scores = scores.assign_coords(pattern_metric=list(PATTERN_METRICS))
     return _with_regions(scores, rows, members, estimates, options).assign_coords(
         layer_name=("layer", predictions["layer_name"].values)
     )
+
+
+def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options: Evaluation) -> Floats:
+    """Score the patterns of each region, (n_metrics, n_regions, 5): an `Estimate` along the last axis.
+
+    Neuroids are standardised by the training responses of the fold, so that each has its say.
+    """
+    y: NDArray[np.float32] = np.full_like(rows.y, np.nan, np.float32)
+    prediction = y.copy()
+    for f in np.unique(rows.fold):
+        here = rows.fold == f
+        standard = _standardised(rows, f, slice(0, y.shape[1]))
+        y[here], prediction[here] = standard[0], standard[1]
+    found = [
+        score_patterns(
+            y[:, groups[name]], prediction[:, groups[name]], rows.tested, rows.fold, stretch=rows.stretch,
+            film=rows.film, n_stimuli=len(rows.mean), n_bootstraps=options.n_bootstraps,
+            n_permutations=options.n_permutations, seed=options.seed,
+        )
+        for name in regions_
+    ]  # fmt: skip
+    return np.array([[of[metric] for of in found] for metric in PATTERN_METRICS])
 
 
 class Rows(NamedTuple):

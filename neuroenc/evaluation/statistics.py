@@ -381,6 +381,7 @@ def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int 
 
 
 def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> bool:
+    """Say whether no stimulus is tested in two folds."""
     return len(np.unique(stimulus)) == sum(len(np.unique(stimulus[r])) for r in rows)
 
 

@@ -64,8 +64,9 @@ def pipeline_folder(name: str) -> Path:
 
 def needed(name: str) -> bool:
     """Tell whether weights are fetched for a network; not for classical models and those that come along."""
-    if name not in ENTRIES and name not in PIPELINES and not registry.REPOSITORY.fullmatch(name):
-        raise invalid("network", name, (*ENTRIES, *PIPELINES))
+    known = (*ENTRIES, *registry.DETECTORS, *PIPELINES)
+    if name not in known and not registry.REPOSITORY.fullmatch(name):
+        raise invalid("network", name, known)
     entry = registry.entry_of(name)
     return name in PIPELINES or (bool(entry.published) and entry.network != "nano")
 
@@ -86,6 +87,7 @@ def fetchable(name: str) -> Entry:
 def listing() -> list[tuple[str, str, str]]:
     """List what needs weights, networks and image decoders: name, where published, whether they are here."""
     named = {n: e.published for n, e in ENTRIES.items() if e.published and e.network != "nano"}
+    named |= {n: e.published for n, e in registry.DETECTORS.items()}
     named |= {name: ", ".join(part[1] for part in parts) for name, parts in PIPELINES.items()}
     rows = []
     for name, published in named.items():

@@ -81,7 +81,8 @@ def read_items(
         return (read_sounds if reads == "sound" else read_clips)(stimuli, rows, model.lead)
     if "caption" not in stimuli:
         raise ContractError("The stimuli carry no text. For NSD put COCO's captions_*.json into "
-                            "nsddata_stimuli/annotations; a table of your own needs a column "
+                            "nsddata_stimuli/annotations, for BOLD5000 captions_train2014.json into "
+                            "BOLD5000_Stimuli/Image_Labels; a table of your own needs a column "
                             "`caption`.")  # fmt: skip
     all_texts = _captions(stimuli)[:, part]
     texts: list[Any] = [str(all_texts[r]) for r in rows]
@@ -104,7 +105,7 @@ def read_items(
     if model.regions is None:
         raise InputError(
             "This network is shown features of detected objects, not pictures. Name their HDF5 file as "
-            "`regions` (features, boxes, stimulus_id)."
+            "`regions` (features, boxes, stimulus_id), as `neuroenc features objects` writes it."
         )
     with open_hdf5(model.regions) as file:
         where = {v.decode(): i for i, v in enumerate(file["stimulus_id"][:])}

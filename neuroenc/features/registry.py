@@ -204,14 +204,19 @@ def check(models: Mapping[str, Model], *, libraries: bool = False) -> None:
             preprocessing.of(asked)
 
 
+DETECTOR = Entry("torchvision", "fasterrcnn_resnet50_fpn", "COCO_V1", ())
+DETECTORS = {"faster-rcnn": DETECTOR}
+"""Of objects, for networks that are shown these: `features.objects`, no models of their own"""
+
+
 def name_of(entry: Entry) -> str:
     """Return the name of an entry."""
-    return next(k for k, v in ENTRIES.items() if v is entry)
+    return next(k for k, v in (ENTRIES | DETECTORS).items() if v is entry)
 
 
 def entry_of(name: str) -> Entry:
     """Return the entry of a network, or one for a repository on the hub that transformers can read."""
-    return ENTRIES[name] if name in ENTRIES else Entry("transformers", "", name, ())
+    return (ENTRIES | DETECTORS).get(name) or Entry("transformers", "", name, ())
 
 
 def folder() -> Path:

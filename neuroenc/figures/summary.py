@@ -113,6 +113,8 @@ def scored(s: xr.Dataset, made: Row) -> list[Row]:
     rows = _regions(s, made)
     if "region_time_r" in s:
         rows += _peaks(s, made)
+    if "pattern_score" in s:
+        rows += _patterns(s, made)
     normalised = s["score"].sel(metric="normalised_r").values
     kept = normalised[np.isfinite(normalised)]
     if len(kept):
@@ -145,6 +147,21 @@ def _regions(s: xr.Dataset, made: Row) -> list[Row]:
             interval=(low, high), null=0.0, ceiling=limit.mean() if len(limit) else None,
             region=name, per_fold=_means(fold_r[:, inside].reshape(len(fold_r), -1)), **made,
         ))  # fmt: skip
+    return rows
+
+
+def _patterns(s: xr.Dataset, made: Row) -> list[Row]:
+    """Give 2V2 and the mean correlation of patterns of each region."""
+    units = {"two_versus_two": "share of pairs", "picture_r": "Pearson r over neuroids"}
+    rows = []
+    for k, metric in enumerate(s["pattern_metric"].values.tolist()):
+        for i, name in enumerate(s["region_name"].values.tolist()):
+            value, low, high = s["pattern_score"].values[k, i]
+            rows.append(row(
+                metric, value, unit=units[metric], n=int(s.attrs["n_test_stimuli"]), interval=(low, high),
+                null=float(s["pattern_null"].values[k, i]), ceiling=1.0,
+                region=name, p=None if value != value else float(s["pattern_p"].values[k, i]), **made,
+            ))  # fmt: skip
     return rows
 
 

@@ -54,6 +54,39 @@ def test_pictures_of_three_sources(tree):
     assert bold5000.check_tree(options(tree[0]), ["CSI4"])[1] == "subject CSI4: 38 trials in 2 sessions"
 
 
+def test_texts_of_three_sources(tree):
+    """Five captions of COCO, the names of a class, the name of a scene without its number."""
+    root, _ = tree
+    picture = root / bold5000.PICTURES / "Scene/airpört0.jpg"
+    picture.rename(picture.parents[1] / "ImageNet/n01440764_12.JPEG")
+    lines = (
+        (root / "CSI4_imgnames.txt").read_text(encoding="utf-8").replace("airpört0.jpg", "n01440764_12.JPEG")
+    )
+    (root / "CSI4_imgnames.txt").write_text(
+        lines.replace("airpört3.jpg", "train_station3.jpg"), encoding="utf-8"
+    )
+    other = picture.with_name("airpört3.jpg")
+    other.rename(other.with_name("train_station3.jpg"))
+    stimuli = bold5000.load_stimuli(options(root), ["CSI4"])
+    found = dict(zip(stimuli["stimulus_id"].values, stimuli["caption"].values.tolist(), strict=True))
+    assert found["COCO_train001.jpg"] == [f"Picture 1, said {k}." for k in range(5)]
+    assert found["n01440764_12.JPEG"] == ["tench, Tinca tinca", "", "", "", ""]
+    assert found["train_station3.jpg"][0] == "train station" and found["airpört6.jpg"][0] == "airpört"
+    labels = root / "BOLD5000_Stimuli/Image_Labels"
+    (labels / "imagenet_final_labels.txt").write_text("n02085936 Maltese dog\n")
+    with pytest.raises(InputError, match=r"'ImageNet/n01440764_12.JPEG' has no text"):
+        bold5000.load_stimuli(options(root), ["CSI4"])
+    (labels / "imagenet_final_labels.txt").write_text("tench\n")
+    with pytest.raises(InputError, match=r"begins with 'tench', expected a synset"):
+        bold5000.load_stimuli(options(root), ["CSI4"])
+    (labels / "imagenet_final_labels.txt").write_text("n01440764 tench\n")
+    (labels / "captions_train2014.json").write_text('{"annotations": [{"image_id": 1}]}')
+    with pytest.raises(InputError, match="not laid out as COCO's"):
+        bold5000.load_stimuli(options(root), ["CSI4"])
+    (labels / "captions_train2014.json").unlink()
+    assert "caption" not in bold5000.load_stimuli(options(root), ["CSI4"])
+
+
 def test_broken_trees_are_explained(tree):
     root, _ = tree
     with pytest.raises(InputError, match="'subject': 'CSI5'"):

@@ -1,5 +1,7 @@
 """A small tree in the layout of BOLD5000's release 2.0."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 from PIL import Image
@@ -25,6 +27,16 @@ def build(root, monkeypatch, *, subject="CSI4", seed=0):
         folder = "COCO" if name.startswith("COCO") else "Scene"
         picture = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8))
         picture.save(root / bold5000.PICTURES / folder / name)
+    labels = root / "BOLD5000_Stimuli/Image_Labels"
+    labels.mkdir()
+    (labels / "imagenet_final_labels.txt").write_text("n01440764 tench, Tinca tinca\nn02085936 Maltese dog\n")
+    numbers = [int(n[10:13]) for n in names if n.startswith("COCO")]
+    captions = [
+        {"image_id": i, "id": k, "caption": f"Picture {i}, said {k}.\n"}
+        for i in set(numbers)
+        for k in range(6)
+    ]
+    (labels / "captions_train2014.json").write_text(json.dumps({"annotations": captions}))
     first = None
     place = root / "BOLD5000_GLMsingle_ROI_betas/py"
     place.mkdir(parents=True)

@@ -46,3 +46,30 @@ def build(root, *, subject="P01", seed=0, names=tuple(SIZES)):
         )  # fmt: skip
         written[name] = (examples, coordinate, label)
     return written
+
+
+def build_concepts(root, *, subject="P01", seed=0, n=12, kind="examples"):
+    """Write the three paradigms of a few concepts, which stand in another order in each; return the examples."""
+    rng = np.random.default_rng(seed)
+    (root / subject).mkdir(parents=True)
+    coordinate = np.argwhere(np.ones((3, 3, 2), int)) + 1
+    concept = [f"concept{i:02d}" for i in range(n)]
+    written = {}
+    for name in ("pictures", "sentences", "wordclouds"):
+        order = rng.permutation(n)
+        examples = rng.standard_normal((n, len(coordinate)))
+        meta = {
+            "colToCoord": coordinate, "atlases": cell(["languageLH", "AAL"]),
+            "rois": cell([cell(["LIFG", "LPostTemp"]), cell(["Precentral_L"])]),
+            "roiMultimask": cell([(coordinate[:, 2] == 1).astype(int)[:, None],
+                                  (coordinate[:, 1] == 2).astype(int)[:, None]]),
+        }  # fmt: skip
+        scipy.io.savemat(
+            root / subject / f"{kind}_180concepts_{name}.mat",
+            {
+                "examples": examples, "meta": meta, "keyConcept": cell(concept),
+                "labelsConcept": order[:, None] + 1, "labelsConcreteness": rng.random((n, 1)),
+            },
+        )  # fmt: skip
+        written[name] = {concept[c]: row for c, row in zip(order, examples, strict=True)}
+    return written

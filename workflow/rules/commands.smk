@@ -1,6 +1,27 @@
 # What the jobs run: the words of their commands.
 
 
+def features_of_fit(wildcards):
+    """List the features that a fit reads: of several models, A+B, those of each."""
+    return [f"{RUN}/feat-{m}_features.nc" for m in wildcards.model.split("+")]
+
+
+def encoding(wildcards, input, output):
+    """List the command of `encode_fit`."""
+    models = wildcards.model.split("+")
+    features = [input.features] if isinstance(input.features, str) else input.features
+    return command(
+        "encode",
+        "fit",
+        responses=input.responses,
+        features=named(models, features) if len(models) > 1 else list(features),
+        split=input.split,
+        options=fitting("encoders", wildcards.encoder),
+        out=output.predictions,
+        weights=output.weights,
+    )
+
+
 def evaluation(wildcards, input, output):
     """List the commands of `evaluate`."""
     predictions = dict(zip(FITS, input.predictions))

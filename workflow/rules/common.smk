@@ -226,6 +226,16 @@ MODELS = list(config["models"])
 config.setdefault("encoders", {"ridge": {}})
 for label, options in config["encoders"].items():
     options.setdefault("name", label)
+
+
+def read_by(options):
+    """List what an encoder is fitted to: models, and several side by side as A+B."""
+    chosen = options.get("models") or MODELS
+    return [m for m in MODELS if m in chosen] + [
+        "+".join(m) for m in chosen if isinstance(m, list)
+    ]
+
+
 # what is fitted, name -> (encoder, model): as in neuroenc.config.Config.fits
 FITS = {
     model if label == next(iter(config["encoders"])) else f"{model}-{label}": (
@@ -233,8 +243,7 @@ FITS = {
         model,
     )
     for label, options in config["encoders"].items()
-    for model in MODELS
-    if not options.get("models") or model in options["models"]
+    for model in read_by(options)
 }
 STACK = (
     (config["stack"] or {}).get("members") or list(FITS) if "stack" in config else []

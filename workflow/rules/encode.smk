@@ -2,7 +2,7 @@ rule encode_fit:
     """Fit one encoder to one subject and model; predict the held-out stimuli."""
     input:
         responses=f"{SUB}_responses.nc",
-        features=f"{RUN}/feat-{{model}}_features.nc",
+        features=features_of_fit,
         split=f"{RUN}/splits.nc",
     output:
         predictions=f"{SUB}_enc-{{encoder}}_feat-{{model}}_desc-predictions.nc",
@@ -12,20 +12,15 @@ rule encode_fit:
         f"{LOGS}/encode_fit/sub-{{subject}}_{{encoder}}_{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
+    wildcard_constraints:
+        model=rf"{NAME}(\+{NAME})*",
     threads: 1
     resources:
         mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
         runtime=240,
     params:
         options=lambda wildcards: fitting("encoders", wildcards.encoder),
-        run=lambda wildcards, input, output: command(
-            "encode",
-            "fit",
-            **input,
-            options=fitting("encoders", wildcards.encoder),
-            out=output.predictions,
-            weights=output.weights,
-        ),
+        run=encoding,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
