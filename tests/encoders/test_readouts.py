@@ -228,7 +228,7 @@ def test_attention_is_that_of_torch():
 
 
 def test_positions_tell_cells_apart():
-    code = positions(5, 32)
+    code = positions(25, 32)
     assert code.shape == (25, 32)
     similarity = code @ code.T
     assert (similarity.argmax(1) == np.arange(25)).all()
@@ -332,7 +332,7 @@ def test_bad_tokens_are_named():
     with pytest.raises(InputError, match="5 channels, the model was fitted to 12"):
         model.predict(X[:, :, :5])
     with pytest.raises(InputError, match="15 tokens are no square grid"):
-        AttentionRouting().fit(X[:, :15], Y)
+        SemanticTransformer().fit(X[:, :15], Y)
     with pytest.raises(InputError, match="n_samples, n_tokens, n_channels"):
         GaussianFieldCV().fit(X[:, 0], Y)
     X[0, 0, 3] = np.nan
