@@ -16,7 +16,7 @@ from neuroenc import config
 README = Path(__file__).parents[1] / "config/README.md"
 ENCODERS = (
     config.Ridge, config.Banded, config.PLS, config.Factorised, config.Gaussian, config.SemanticTransformer,
-    config.Attention,
+    config.Attention, config.Probing, config.RandomAttention,
 )  # fmt: skip
 SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "Configuration": (config.Config,), "dataset": (config.Dataset,), "simulate": (config.Simulation,),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from neuroenc.config import Config, Model
+from neuroenc.config.encoders import SETS, TOKENS
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 
-ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer")
 TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "mel", "motion_energy", "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
@@ -102,10 +102,11 @@ def _encoders(config: Config) -> None:
         if model.extractor == "file":
             continue
         flat = model.pooling in ("mean", "cls", "last", "own:mean", "own:last")
-        if encoder.name in ON_A_GRID and (flat or model.extractor in TABLES):
+        if encoder.name in TOKENS and (flat or model.extractor in TABLES):
             made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
+            needs = "tokens" if encoder.name in SETS else "features on a grid of tokens"
             raise InputError(
-                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features on a grid of tokens; "
+                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs {needs}; "
                 f"the model {name!r} {made}. Set models.{name}.pooling to 'grid:<k>' or 'tokens', or leave "
                 f"{name!r} out of encoders.{label}.models."
             )
@@ -130,9 +131,9 @@ def _files(config: Config) -> None:
         n_axes = {len(layer.shape) for layer in chosen_layers(model)}
         for label, encoder in config.encoders.items():
             reads = not encoder.models or key in encoder.models
-            if reads and encoder.name in ON_A_GRID and n_axes != {3}:
+            if reads and encoder.name in TOKENS and n_axes != {3}:
                 raise InputError(
-                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features on a grid of "
+                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features of "
                     f"tokens; the files of {key!r} hold (stimuli, features). Give (stimuli, tokens, "
                     f"channels), or leave {key!r} out of encoders.{label}.models."
                 )

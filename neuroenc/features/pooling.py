@@ -51,7 +51,7 @@ def pool(
         if words is None or not layout.words:
             return tokens
         there = _among(words, tokens, text_last=text_last, others=True)
-        return tokens.masked_fill(~there[..., None], torch.nan)
+        return tokens.masked_fill(~there[..., None], float("nan"))
     prefix = layout.prefix
     if prefix is None or prefix > tokens.shape[1]:
         raise InputError(

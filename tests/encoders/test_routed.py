@@ -254,7 +254,12 @@ def dataset(X, Y):
                 "pixel_range": "none", "preprocessing": "none", "shape": "{}"}  # fmt: skip
     features = make_features(X, stimulus_id=ids, layer=np.full(CHANNELS, "h"), attrs=contract)
     stimuli = make_stimuli(
-        {"stimulus_id": ids, "pixel_index": np.arange(len(X)), "split": np.full(len(X), "train"), "group": ids},
+        {
+            "stimulus_id": ids,
+            "pixel_index": np.arange(len(X)),
+            "split": np.full(len(X), "train"),
+            "group": ids,
+        },
         attrs={"dataset": "made", "pixels": ""},
     )
     return responses, features, splits.make(stimuli, Split(kind="stimulus", n_inner=4))
@@ -274,7 +279,7 @@ def test_words_are_read_through_encode(options):
     Y[::7, 2] = np.nan
     responses, features, split = dataset(X, Y)
     p, fits = encode(responses, features, split, options)
-    truth = {s: y for s, y in zip(responses["stimulus_id"].values, Y, strict=True)}
+    truth = dict(zip(responses["stimulus_id"].values, Y, strict=True))
     y = np.stack([truth[s] for s in p["stimulus_id"].values])
     r = correlation(y, p["prediction"].values)
     floor = 0.4 if options.name == "random_attention" else 0.85
@@ -286,7 +291,7 @@ def test_other_readouts_say_that_words_are_no_grid():
     X, Y, _ = worded(60)
     with pytest.raises(InputError, match="11 tokens are no square grid"):
         encode(*dataset(X, Y), Gaussian())
-    with pytest.raises(InputError, match="different lengths, which 'ridge' does not read. Use attention"):
+    with pytest.raises(InputError, match="different lengths, which 'ridge' does not read"):
         encode(*dataset(X, Y), RidgeSection())
     with pytest.raises(InputError, match="n_queries 13 share 12 values"):
         EfficientProbing(n_queries=13).fit(X, Y)
