@@ -104,12 +104,15 @@ def _encoders(config: Config) -> None:
         flat = model.pooling in ("mean", "cls", "last", "own:mean", "own:last")
         if encoder.name in TOKENS and (flat or model.extractor in TABLES):
             made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
-            needs = "tokens" if encoder.name in SETS else "features on a grid of tokens"
             raise InputError(
-                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs {needs}; "
+                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs {_needs(encoder.name)}; "
                 f"the model {name!r} {made}. Set models.{name}.pooling to 'grid:<k>' or 'tokens', or leave "
                 f"{name!r} out of encoders.{label}.models."
             )
+
+
+def _needs(encoder: str) -> str:
+    return "tokens" if encoder in SETS else "features on a grid of tokens"
 
 
 def _code(config: Config) -> None:
@@ -133,9 +136,9 @@ def _files(config: Config) -> None:
             reads = not encoder.models or key in encoder.models
             if reads and encoder.name in TOKENS and n_axes != {3}:
                 raise InputError(
-                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features of "
-                    f"tokens; the files of {key!r} hold (stimuli, features). Give (stimuli, tokens, "
-                    f"channels), or leave {key!r} out of encoders.{label}.models."
+                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs "
+                    f"{_needs(encoder.name)}; the files of {key!r} hold (stimuli, features). Give (stimuli, "
+                    f"tokens, channels), or leave {key!r} out of encoders.{label}.models."
                 )
 
 

@@ -246,7 +246,7 @@ def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:
 
 def _check_layout(features: xr.Dataset, mean: Floats, options: config.Encoder) -> None:
     """Refuse features and responses of a shape that the encoder does not read."""
-    if options.name in TOKENS and features.sizes.get("token", 1) < 4:
+    if options.name in TOKENS and features.sizes.get("token", 0) < (1 if options.name in SETS else 4):
         raise InputError(
             f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
             f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
