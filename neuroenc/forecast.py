@@ -192,7 +192,7 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
         return _routed(of, options, n_threads)
     n_channels //= of.n_layers
     if name == "random_attention":
-        return memory.random_attention(
+        return memory.LIBRARIES + memory.random_attention(
             n, n_channels, n_targets, n_queries=options.get("n_queries", QUERIES[name]),
             n_alphas=options.get("alphas", (-1, 6, 15))[2], n_folds=n_folds, n_threads=n_threads,
         )  # fmt: skip

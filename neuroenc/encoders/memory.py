@@ -106,7 +106,7 @@ def random_attention(
     routed, weights = 4 * n * width, 4 * n_targets * width
     # what reading takes is given back before ridge begins
     fitting = ridge(n, width, n_targets, n_alphas, n_folds, n_threads=n_threads)
-    return round(LIBRARIES + routed + weights + max(fitting, 3 * BLOCK_BYTES))
+    return round(routed + weights + max(fitting, 3 * BLOCK_BYTES))
 
 
 def _batches(size: int) -> int:
