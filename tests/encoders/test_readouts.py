@@ -18,6 +18,7 @@ from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks, m
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
+from neuroenc.encoders.probing import EfficientProbing
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.semantic_transformer import SemanticTransformer
 from neuroenc.encoders.store import load_model, save_model
@@ -235,6 +236,8 @@ def test_positions_tell_cells_apart():
 
 
 TRAINED = [
+    AttentionRouting("each", n_dimensions=16, n_heads=2, mlp=False, max_epochs=6),
+    EfficientProbing(n_queries=3, max_epochs=6),
     AttentionRouting(n_dimensions=16, n_heads=2, n_hidden=16, max_epochs=6),
     SemanticTransformer(max_epochs=6),
 ]
