@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -60,7 +61,7 @@ class Run:
         steps = {}
         for k, v in self.parameters.items():
             # parts that are left out (mixtures of one query, the layer behind) have had no gradient
-            unused = {"step": 0, **{name: torch.zeros_like(v) for name in MOMENTS}}
+            unused: dict[str, Any] = {"step": 0, **{name: torch.zeros_like(v) for name in MOMENTS}}
             state = self.optimiser.state[v] or unused
             tensors |= {f"{name}/{k}": state[name] for name in MOMENTS}
             steps[k] = float(state["step"])
