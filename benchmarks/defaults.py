@@ -15,8 +15,8 @@ from neuroenc import config
 
 README = Path(__file__).parents[1] / "config/README.md"
 ENCODERS = (
-    config.Ridge, config.Banded, config.PLS, config.Factorised, config.Gaussian, config.SemanticTransformer, config.ResponseCore,
-    config.Attention,
+    config.Ridge, config.Banded, config.PLS, config.Factorised, config.Gaussian, config.SemanticTransformer,
+    config.ResponseCore, config.Attention, config.Probing, config.RandomAttention,
 )  # fmt: skip
 SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "Configuration": (config.Config,), "dataset": (config.Dataset,), "simulate": (config.Simulation,),

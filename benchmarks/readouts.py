@@ -259,11 +259,11 @@ def learning_curve(
     config: Config, recorded: xr.Dataset, table: xr.Dataset, stimuli: xr.Dataset, truth: dict[str, Any],
     masks: dict[str, Any],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Ridge and attention on the same tokens, from fewer training pictures."""
+    """Ridge, attention and probing on the same tokens, from fewer training pictures."""
     rows = []
     ids = np.unique(recorded["stimulus_id"].values[recorded["split"].values == "train"])
     for size in (*SIZES, len(ids)):
-        scores: dict[str, list[Any]] = {"ridge": [], "attention": []}
+        scores: dict[str, list[Any]] = {"ridge": [], "attention": [], "probing": []}
         for seed in SEEDS:
             kept = np.random.default_rng(seed).permutation(ids)[:size]
             shown = np.isin(recorded["stimulus_id"].values, kept) | (recorded["split"].values == "test")
@@ -308,7 +308,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         ax.set_title(f"V4 {subject}" if recording == "v4" else f"simulation, {kind} areas", fontsize=9)
     ax = axes.flat[6]
     for n, (kind, marker) in enumerate((("early", "o"), ("category", "s"))):
-        for label, colour in (("ridge", style.COLOURS[0]), ("attention", style.COLOURS[5])):
+        for label, colour in (
+            ("ridge", style.COLOURS[0]), ("attention", style.COLOURS[5]), ("probing", style.COLOURS[2]),
+        ):  # fmt: skip
             curve = [
                 r for r in rows
                 if r["name"] == "learning curve" and r["kind"] == kind and r["readout"].endswith(label)

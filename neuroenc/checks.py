@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from neuroenc.config import Config, Model, models_of
+from neuroenc.config.encoders import SETS, TOKENS
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 
-ON_A_GRID = ("attention", "factorised", "gaussian", "semantic_transformer", "response_core")
 TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "mel", "motion_energy", "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
@@ -103,13 +103,17 @@ def _encoders(config: Config) -> None:
         if model.extractor == "file":
             continue
         flat = model.pooling in ("mean", "cls", "last", "own:mean", "own:last")
-        if encoder.name in ON_A_GRID and (flat or model.extractor in TABLES):
+        if encoder.name in TOKENS and (flat or model.extractor in TABLES):
             made = f"pools by {model.pooling!r}" if flat and model.extractor not in TABLES else "is a table"
             raise InputError(
-                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features on a grid of tokens; "
+                f"Invalid value for 'encoders.{label}': {encoder.name!r} needs {_needs(encoder.name)}; "
                 f"the model {name!r} {made}. Set models.{name}.pooling to 'grid:<k>' or 'tokens', or leave "
                 f"{name!r} out of encoders.{label}.models."
             )
+
+
+def _needs(encoder: str) -> str:
+    return "tokens" if encoder in SETS else "features on a grid of tokens"
 
 
 def _code(config: Config) -> None:
@@ -131,11 +135,11 @@ def _files(config: Config) -> None:
         n_axes = {len(layer.shape) for layer in chosen_layers(model)}
         for label, encoder in config.encoders.items():
             reads = not encoder.models or key in encoder.models
-            if reads and encoder.name in ON_A_GRID and n_axes != {3}:
+            if reads and encoder.name in TOKENS and n_axes != {3}:
                 raise InputError(
-                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs features on a grid of "
-                    f"tokens; the files of {key!r} hold (stimuli, features). Give (stimuli, tokens, "
-                    f"channels), or leave {key!r} out of encoders.{label}.models."
+                    f"Invalid value for 'encoders.{label}': {encoder.name!r} needs "
+                    f"{_needs(encoder.name)}; the files of {key!r} hold (stimuli, features). Give (stimuli, "
+                    f"tokens, channels), or leave {key!r} out of encoders.{label}.models."
                 )
 
 

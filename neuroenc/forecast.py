@@ -18,7 +18,8 @@ from neuroenc.splits import Sizes, sizes
 START = 150  # MB of Python with the libraries of a stage without torch
 START_TORCH = 500
 LABELS = 1600  # bytes of coordinates, and of what there is one of, for a neuroid
-TRAINED = ("attention", "semantic_transformer", "response_core")
+QUERIES = {"probing": 8, "random_attention": 32}  # as the sections of encoders have them
+TRAINED = ("attention", "probing", "semantic_transformer", "response_core")
 
 
 class Inputs(NamedTuple):
@@ -141,7 +142,10 @@ def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         of = of._replace(n_layers=1)
     assert of.split is not None
     n_times = of.n_targets // of.shapes["response"][1]
-    each = bytes_of_target(name, of.n, of.split, of.shapes["feature"], of.n_layers, options.get("delays", []))
+    n_queries = options.get("n_queries", QUERIES.get(name, 0))
+    each = bytes_of_target(
+        name, of.n, of.split, of.shapes["feature"], of.n_layers, options.get("delays", []), n_queries
+    )
     n_targets = of.n_targets
     if name in ALONE:
         n_targets = min(n_targets, n_times * max(1, BLOCK_OF_NEUROIDS // (each * n_times)))
@@ -162,6 +166,7 @@ def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
 
 def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], n_threads: int) -> int:
     """Forecast what a fit takes over what is held of each target, bytes."""
+    from neuroenc.config.encoders import ROUTED
     from neuroenc.encoders import memory, pls_components, solvers
 
     assert of.split is not None
@@ -191,9 +196,14 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
             fit, again + solvers.forecast(n_fitted, width, 64, 1, n_folds, coef_in_memory=False)
         )
     n_tokens, n_channels = (1, *shape[1:])[-2:]
-    if name == "attention":
-        return _attention(of, options, n_threads)
+    if name in ROUTED:
+        return _routed(of, options, n_threads)
     n_channels //= of.n_layers
+    if name == "random_attention":
+        return memory.LIBRARIES + memory.random_attention(
+            n, n_channels, n_targets, n_queries=options.get("n_queries", QUERIES[name]),
+            n_alphas=options.get("alphas", (-1, 6, 15))[2], n_folds=n_folds, n_threads=n_threads,
+        )  # fmt: skip
     if name == "gaussian":
         n_fields = options.get("n_positions", 8) ** 2 * len(options.get("sizes", (0, 0, 0))) + 1
         n_alphas = options.get("alphas", (-1, 5, 7))[2]
@@ -211,8 +221,8 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
     return memory.semantic_transformer(n, n_tokens, n_channels, n_targets, n_folds=n_folds, **given)
 
 
-def _attention(of: Inputs, options: Mapping[str, Any], n_threads: int) -> int:
-    """Forecast attention routing, bytes: a query for each region, hemisphere or target."""
+def _routed(of: Inputs, options: Mapping[str, Any], n_threads: int) -> int:
+    """Forecast what routes tokens to regions, bytes: each region, hemisphere or target asks."""
     from neuroenc.encoders import memory
 
     assert of.split is not None
@@ -224,11 +234,14 @@ def _attention(of: Inputs, options: Mapping[str, Any], n_threads: int) -> int:
     patterns = {"n_patterns": len(of.alike), "n_alike": int(of.alike.max())}
     if queries == "all":
         patterns = {"n_patterns": 1, "n_alike": of.n_targets}
-    given = {k: options[k] for k in ("n_dimensions", "n_hidden", "batch_size") if k in options}
-    return memory.attention(
-        of.split.n_train, n_tokens, n_channels, of.n_targets, n_queries, n_layers=of.n_layers,
-        n_folds=of.split.n_inner, solved=options.get("readout") != "gradient", n_threads=n_threads,
-        **given | ({} if queries == "voxel" else patterns),
+    probing = options["name"] == "probing"
+    own = ("n_queries", "values") if probing else ("n_hidden",)
+    given = {k: options[k] for k in ("n_dimensions", "batch_size", *own) if k in options}
+    given |= {} if queries == "voxel" else patterns
+    given |= {} if probing else {"n_layers": of.n_layers}
+    return (memory.probing if probing else memory.attention)(
+        of.split.n_train, n_tokens, n_channels, of.n_targets, n_queries, n_folds=of.split.n_inner,
+        solved=options.get("readout") != "gradient", n_threads=n_threads, **given,
     )  # fmt: skip
 
 

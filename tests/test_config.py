@@ -39,7 +39,9 @@ def test_every_key_stands_in_the_table_of_its_section_with_its_default():
     listed = {s.__name__ for sections in defaults.SECTIONS.values() for s in sections}
     assert set(json.loads(schema())["$defs"]) <= listed
     assert rows["simulate"]["n_voxels"] == "2 / 2000" and rows["models"]["pooling"] == "`mean`"
-    assert rows["encoders"]["alphas"].startswith("ridge, banded: -1, 6, 15; factorised: 0, 4, 5")
+    assert rows["encoders"]["alphas"].startswith(
+        "ridge, banded, random_attention: -1, 6, 15; factorised: 0, 4, 5"
+    )
     assert defaults.fill(text) == text, "python benchmarks/defaults.py"
 
 

@@ -60,7 +60,7 @@ def results_time_course(scores: ScoresFiles, out: Out) -> None:
 
 @results.command("attention")
 def results_attention(
-    weights: Annotated[Path, typer.Option(help="Weights of attention routing (.safetensors).")],
+    weights: Annotated[Path, typer.Option(help="Weights of attention routing or probing (.safetensors).")],
     features: Annotated[Path, typer.Option(help="Features they read (.nc).")],
     stimuli: StimuliFile,
     out: Annotated[Path, typer.Option(help="Figure of some pictures and regions (.png).")],

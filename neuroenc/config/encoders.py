@@ -142,10 +142,19 @@ class ResponseCore(Trained, Layerwise):
     n_hidden: int = Field(default=32, ge=1)
 
 
-class Attention(Trained):
-    """Attention routing over all layers together; needs features on a grid of tokens."""
+class RandomAttention(Layerwise):
+    """Ridge on tokens that frozen random queries pool."""
 
-    name: Literal["attention"] = "attention"
+    name: Literal["random_attention"] = "random_attention"
+    n_queries: int = Field(default=32, ge=1)
+    alphas: Alphas = (-1, 6, 15)
+    seed: Seed = 0
+    device: Device = "cpu"
+
+
+class Routed(Trained):
+    """What readouts that learn to route tokens to regions share."""
+
     queries: Literal["region", "hemisphere", "all", "voxel"] = Field(
         default="region", description="What asks: each region, each region of each hemisphere, all neuroids "
         "together, or each neuroid."
@@ -161,22 +170,52 @@ class Attention(Trained):
         default="best", description="Of the routed tokens: as trained, solved by ridge, or the better one."
     )
     n_dimensions: int = Field(default=128, ge=8)
-    n_heads: int = Field(default=8, ge=1)
-    n_hidden: int = Field(default=256, ge=1)
-    mlp: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
+class Attention(Routed):
+    """Attention routing over all layers together; needs features of tokens."""
+
+    name: Literal["attention"] = "attention"
+    n_heads: int = Field(default=8, ge=1)
+    n_hidden: int = Field(default=256, ge=1)
+    mlp: bool = True
+
+
+class Probing(Routed):
+    """Efficient probing over all layers together: several queries a region; needs features of tokens."""
+
+    name: Literal["probing"] = "probing"
+    learning_rate: float = Field(default=3e-3, gt=0)
+    n_queries: int = Field(default=8, ge=1, description="Of each region.")
+    values: Literal["whole", "split", "linear"] = Field(
+        default="split", description="What a query pools: all channels, its own part of them, or its own "
+        "part of `n_dimensions` learned projections."
+    )  # fmt: skip
+
+
 Encoder = Annotated[
-    Ridge | Banded | PLS | Factorised | Gaussian | SemanticTransformer | ResponseCore | Attention,
+    Ridge
+    | Banded
+    | PLS
+    | Factorised
+    | Gaussian
+    | SemanticTransformer
+    | ResponseCore
+    | Attention
+    | Probing
+    | RandomAttention,
     Field(discriminator="name"),
 ]
 
 # their names, by what they read
-TOKENS = ("factorised", "gaussian", "semantic_transformer", "response_core", "attention")
-TOGETHER = ("attention", "banded")  # read all layers side by side; the others one after the other
+ROUTED = ("attention", "probing")  # regions ask
+SETS = (*ROUTED, "random_attention")  # of tokens, be they a grid or not
+TOKENS = ("factorised", "gaussian", "semantic_transformer", "response_core", *SETS)
+TOGETHER = (*ROUTED, "banded")  # read all layers side by side; the others one after the other
 FUSING = ("ridge", "pls", "banded")  # read several models side by side
-ALONE = ("ridge", "banded", "factorised", "gaussian")  # fit each neuroid whatever the others do
+# fit each neuroid whatever the others do
+ALONE = ("ridge", "banded", "factorised", "gaussian", "random_attention")
 
 
 class EncoderChoice(Section):

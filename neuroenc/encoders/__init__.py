@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from neuroenc.encoders.factorised import FactorisedCV
     from neuroenc.encoders.gaussian import GaussianFieldCV
     from neuroenc.encoders.pls import PLS
+    from neuroenc.encoders.probing import EfficientProbing
+    from neuroenc.encoders.random_attention import RandomAttentionCV
     from neuroenc.encoders.response_core import ResponseCore
     from neuroenc.encoders.ridge import RidgeCV
     from neuroenc.encoders.semantic_transformer import SemanticTransformer
@@ -25,9 +27,11 @@ HOMES = {
     "PLS": "pls",
     "AttentionRouting": "attention",
     "BandedRidgeCV": "banded",
+    "EfficientProbing": "probing",
     "ExportedEncoder": "exported",
     "FactorisedCV": "factorised",
     "GaussianFieldCV": "gaussian",
+    "RandomAttentionCV": "random_attention",
     "RidgeCV": "ridge",
     "ResponseCore": "response_core",
     "SemanticTransformer": "semantic_transformer",
@@ -46,9 +50,11 @@ __all__ = [
     "PLS",
     "AttentionRouting",
     "BandedRidgeCV",
+    "EfficientProbing",
     "ExportedEncoder",
     "FactorisedCV",
     "GaussianFieldCV",
+    "RandomAttentionCV",
     "ResponseCore",
     "RidgeCV",
     "SemanticTransformer",

@@ -22,13 +22,13 @@ def make(
     bands : array of text, (n_features,), optional
         For banded ridge.
     membership : array of shape (n_targets, n_queries) or "each", optional
-        For attention routing.
+        For readouts that route tokens to regions.
     layer_channels : tuple of int, optional
         Channels of the layers that stand side by side; for attention routing.
     checkpoint : path, optional
         From which a run trained by gradient is resumed.
     """
-    values = options.model_dump(exclude={"name", "models", "layers", "delays"})
+    values = options.model_dump(exclude={"name", "models", "layers", "delays", "queries", "networks"})
     if "alphas" in values:
         low, high, number = values["alphas"]
         values["alphas"] = np.logspace(low, high, number)
@@ -70,9 +70,15 @@ def make(
             from neuroenc.encoders.response_core import ResponseCore
 
             return ResponseCore(**values)
+        case "random_attention":
+            from neuroenc.encoders.random_attention import RandomAttentionCV
+
+            return RandomAttentionCV(**values)
         case "attention":
             from neuroenc.encoders.attention import AttentionRouting
 
-            for key in ("queries", "networks"):
-                values.pop(key)
             return AttentionRouting(membership, layer_channels=layer_channels, **values)
+        case "probing":
+            from neuroenc.encoders.probing import EfficientProbing
+
+            return EfficientProbing(membership, **values)

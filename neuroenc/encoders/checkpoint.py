@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -59,7 +60,9 @@ class Run:
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
         steps = {}
         for k, v in self.parameters.items():
-            state = self.optimiser.state[v]
+            # parts that are left out (mixtures of one query, the layer behind) have had no gradient
+            unused: dict[str, Any] = {"step": 0, **{name: torch.zeros_like(v) for name in MOMENTS}}
+            state = self.optimiser.state[v] or unused
             tensors |= {f"{name}/{k}": state[name] for name in MOMENTS}
             steps[k] = float(state["step"])
         size = sum(v.numel() * v.element_size() + 512 for v in tensors.values()) + 2**16

@@ -228,7 +228,7 @@ def moments(X: Design, *, tokens: bool) -> tuple[Floats, Floats]:
     X : Design
         Not standardised.
     tokens : bool
-        One of each for a channel of all tokens.
+        One of each for a channel of all tokens; of those that are there, where some are NaN.
 
     Returns
     -------
@@ -242,6 +242,8 @@ def moments(X: Design, *, tokens: bool) -> tuple[Floats, Floats]:
     power: Any = 0.0
     for rows in blocks(len(X), max(1, BLOCK_BYTES // each)):
         values = X[rows]
+        if tokens and (absent := np.isnan(values[..., 0])).any():
+            values = values[~absent][:, None]
         low = np.minimum(low, values.min(over, keepdims=True)[0])
         high = np.maximum(high, values.max(over, keepdims=True)[0])
         own = values.mean(over, keepdims=True, dtype=np.float64)

@@ -13,13 +13,14 @@ from tqdm import tqdm
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
 from neuroenc.blocks import blocks
-from neuroenc.config.encoders import ALONE, FUSING, TOGETHER, TOKENS
+from neuroenc.config.encoders import ALONE, FUSING, ROUTED, SETS, TOGETHER, TOKENS
 from neuroenc.encoders.build import make
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.memory import bytes_of_target
 from neuroenc.encoders.missing import ALL, Shown, by_stimulus, fittable
 from neuroenc.encoders.stack import stack, stack_weights
+from neuroenc.encoders.tokens import side_of
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
@@ -91,7 +92,7 @@ class FoldResult(NamedTuple):
     fits: list[Fit]
 
 
-def queries(responses: xr.Dataset, options: config.Attention) -> tuple[NDArray[np.bool_] | None, list[str]]:
+def queries(responses: xr.Dataset, options: config.Routed) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """Say which neuroids read which query.
 
     Returns
@@ -163,7 +164,7 @@ def encode(
     shown = by_stimulus(responses, neuroids)
     responses = responses.isel(neuroid=neuroids)
     _check_layout(features, shown.mean, options)
-    membership, names = queries(responses, options) if options.name == "attention" else (None, ["all"])
+    membership, names = queries(responses, options) if isinstance(options, config.Routed) else (None, ["all"])
     layers = list(dict.fromkeys(features["layer"].values))
     members = [layers] if _together(features, options) else [[name] for name in layers]
     results = []
@@ -176,7 +177,7 @@ def encode(
                 needed=neuroids == ALL,
             )  # fmt: skip
             results.append(result)
-    if options.name == "attention":
+    if options.name in ROUTED:
         used = _read_by(membership, results[0].target, len(names))
         names = [name for name, u in zip(names, used, strict=True) if u]
     names_of_members = [_name(m, features, options) for m in members]
@@ -216,6 +217,7 @@ def encode_in_blocks(
         features["feature"].shape,
         1 if _together(features, options) else len(set(features["layer"].values)),
         getattr(options, "delays", []),
+        getattr(options, "n_queries", 0),
     )  # fmt: skip
     size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
     for cut in blocks(response.shape[1], size):
@@ -252,13 +254,27 @@ def _check_layout(features: xr.Dataset, mean: Floats, options: config.Encoder) -
             f"Encoder {options.name!r} reads one model, found {features.attrs['fused']}. Give it one, or use "
             f"{', '.join(FUSING)}."
         )
-    if options.name in TOKENS and features.sizes.get("token", 1) < 4:
+    if options.name in TOKENS and features.sizes.get("token", 0) < (1 if options.name in SETS else 4):
         raise InputError(
             f"Encoder {options.name!r} needs features on a grid of tokens, {features.attrs['model']} has "
             f"{features['feature'].shape[1:]}. Pool it to 'grid:<k>' or leave it out of `models`."
         )
-    if options.name == "attention" and mean.ndim > 2:
-        raise InputError("Encoder 'attention' reads responses without time bins. Average them first.")
+    if options.name in TOKENS and options.name not in SETS:
+        side_of(features.sizes["token"])
+    if options.name not in SETS and _fills_up(features):
+        raise InputError(
+            f"The texts of {features.attrs['model']} are of different lengths, which {options.name!r} does "
+            f"not read. Use {', '.join(SETS)}, or pool by 'mean'."
+        )
+    if options.name in ROUTED and mean.ndim > 2:
+        raise InputError(f"Encoder {options.name!r} reads responses without time bins. Average them first.")
+
+
+def _fills_up(features: xr.Dataset) -> bool:
+    """Say whether some tokens are not there: the last of the shortest texts."""
+    if not features.attrs.get("pooling", "").startswith("tokens") or "token" not in features.dims:
+        return False
+    return bool(np.isnan(features["feature"][:, [0, -1], 0].values).any())
 
 
 def _sides(split: xr.Dataset, fold: int, shown: Shown) -> Sides:
@@ -279,7 +295,7 @@ def _name(layers: list[str], features: xr.Dataset, options: config.Encoder) -> s
 
 
 def _read_by(membership: Any, target: NDArray[np.int64], n_queries: int) -> NDArray[np.bool_]:
-    """Say which queries of attention routing some target reads; without membership each has its own."""
+    """Say which queries some target reads; without membership each has its own."""
     if membership is None:
         return np.isin(np.arange(n_queries), target)
     return np.asarray(membership[target].any(0))

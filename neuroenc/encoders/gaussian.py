@@ -17,13 +17,11 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
-from neuroenc.blocks import BLOCK_BYTES, blocks, columns
-from neuroenc.encoders.factorise import factorise
+from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
 from neuroenc.encoders.memory import POOLED_BYTES
-from neuroenc.encoders.missing import fill, smoother
 from neuroenc.encoders.ridge import RidgeCV
-from neuroenc.encoders.solvers import solve
+from neuroenc.encoders.solvers import at_alphas
 from neuroenc.encoders.tokens import check_tokens, side_of
 
 Floats = NDArray[Any]
@@ -132,19 +130,8 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         made.coef_, made.intercept_ = self.coef_.copy(), self.intercept_.copy()
         X, Y = check_fit(made, X, y, ndim=3, dtype=self.dtype)
         for field, pooled in self._pooled(X, np.unique(self.field_, axis=0)):
-            factors = factorise(pooled, pooled)
-            own = smoother(factors.left, factors.singular, fit_intercept=True)
-            of_field = np.flatnonzero((self.field_ == field).all(1))
-            for cut in columns(len(Y), len(of_field)):
-                t = of_field[cut]
-                target = fill(own, self.alpha_[t], Y[:, t])
-                level = target.mean(0, dtype=float)
-                centred = (target - level).astype(target.dtype)
-                coef = solve(factors, factors.left.T @ centred, self.alpha_[t])
-                if factors.right is None:
-                    coef = coef @ (pooled - pooled.mean(0))
-                made.coef_[t] = coef
-                made.intercept_[t] = level - coef @ pooled.mean(0)
+            t = np.flatnonzero((self.field_ == field).all(1))
+            made.coef_[t], made.intercept_[t] = at_alphas(pooled, Y[:, t], self.alpha_[t])
         return made
 
     def _pooled(self, X: Any, some: Floats) -> Iterator[tuple[Floats, Floats]]:

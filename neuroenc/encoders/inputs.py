@@ -129,7 +129,7 @@ def _numbered(values: Any) -> bool:
 
 
 def check_fit(
-    estimator: Any, X: Any, y: Any, *, ndim: int = 2, y_ndim: int = 2, dtype: Any = None
+    estimator: Any, X: Any, y: Any, *, ndim: int = 2, y_ndim: int = 2, dtype: Any = None, sets: bool = False
 ) -> tuple[Any, NDArray[Any]]:
     """Return X and y as arrays of numbers that can be fitted.
 
@@ -144,6 +144,8 @@ def check_fit(
     dtype : dtype, optional
         Of both; None keeps float32 and float64 and turns the rest into float64. An X that is read in parts
         gives what it gives.
+    sets : bool
+        Tokens of X that are NaN in all channels are not there.
 
     Returns
     -------
@@ -159,7 +161,7 @@ def check_fit(
     if y is None:
         raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
     X, y = join_rows(X, y)
-    rows = check_features(estimator, X, ndim=ndim, dtype=dtype, reset=True)
+    rows = check_features(estimator, X, ndim=ndim, dtype=dtype, reset=True, sets=sets)
     target = as_numbers(y, "y", dtype)
     if not 1 <= target.ndim <= y_ndim:
         layouts = ("(n_samples,)", "(n_samples, n_targets)", "(n_samples, n_neuroids, n_time_bins)")
@@ -205,7 +207,9 @@ def same_length(X: Any, y: Any) -> None:
         raise InputError(f"X has {len(X)} rows, y has {len(y)}; they must be the same.")
 
 
-def check_features(estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, reset: bool = False) -> Any:
+def check_features(
+    estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, reset: bool = False, sets: bool = False
+) -> Any:
     """Return X as an array of finite numbers with the features the estimator was fitted to.
 
     An array on disk (memory map, HDF5 dataset, DataArray opened from a file) comes back as a Design, which is
@@ -220,11 +224,13 @@ def check_features(estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, 
     dtype : dtype, optional
     reset : bool
         Learn the number and names of the features.
+    sets : bool
+        Tokens that are NaN in all channels are not there.
 
     Raises
     ------
     InputError
-        As `check_fit`; other features than at fitting.
+        As `check_fit`; other features than at fitting; a sample without a token.
     """
     X = same_columns(estimator, X, reset=reset)
     rows = as_numbers(X, "X", dtype) if is_whole(X) else in_parts(X)
@@ -236,7 +242,7 @@ def check_features(estimator: Any, X: Any, *, ndim: int = 2, dtype: Any = None, 
             raise InputError(
                 f"Found array with 0 {what} (shape={rows.shape}) while a minimum of 1 is required."
             )
-    if len(bad := _not_finite(rows)):
+    if len(bad := _not_finite(rows, sets)):
         raise InputError(not_finite(bad, rows.shape[-1]))
     if ndim == 2:
         from sklearn.utils.validation import validate_data  # loads for a second, as check_cv does
@@ -284,17 +290,29 @@ def same_columns(estimator: Any, X: Any, *, reset: bool = False) -> Any:
     return X
 
 
-def _not_finite(rows: Any) -> NDArray[np.int64]:
+def _not_finite(rows: Any, sets: bool = False) -> NDArray[np.int64]:
     """List the columns of X that hold a value that is not finite; what is read in parts in one pass."""
     if not isinstance(rows, Design):
         if np.isfinite(rows.sum()):
             return np.zeros(0, np.int64)
+        if sets:
+            rows = _without_absent(rows)
         return np.flatnonzero(~np.isfinite(rows).all(tuple(range(rows.ndim - 1))))
     bad = np.zeros(rows.shape[-1], bool)
     size = rows.dtype.itemsize * int(np.prod(rows.shape[1:]))
     for cut in blocks(len(rows), max(1, BLOCK_BYTES // size)):
-        bad[_not_finite(rows[cut])] = True
+        bad[_not_finite(rows[cut], sets)] = True
     return np.flatnonzero(bad)
+
+
+def _without_absent(rows: NDArray[Any]) -> NDArray[Any]:
+    """Put 0 into tokens that are not there; refuse samples that have none."""
+    absent = np.isnan(rows).all(-1)
+    if absent.all(1).any():
+        raise InputError(
+            f"{absent.all(1).sum()} of {len(rows)} samples have no token, all are NaN. Leave them out."
+        )
+    return np.where(absent[..., None], 0, rows)
 
 
 def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:

@@ -96,6 +96,40 @@ def response_core(
     return found - LIBRARIES + 6 * 2**20
 
 
+def probing(
+    n: int, n_tokens: int, n_channels: int, n_targets: int, n_asking: int, *, n_patterns: int | None = None,
+    n_alike: int | None = None, n_threads: int = 1, n_folds: int = 5, n_queries: int = 8,
+    values: str = "split", n_dimensions: int = 128, batch_size: int = 32, solved: bool = True,
+) -> int:  # fmt: skip
+    """Forecast `EfficientProbing`: `n_asking` regions have `n_queries` each, else as `attention`."""
+    width = {"whole": n_queries * n_channels, "linear": n_dimensions}.get(values, n_channels)
+    groups = n_targets if n_patterns is None else n_patterns
+    asked = n_asking * n_queries
+    linear = n_channels * n_dimensions if values == "linear" else 0
+    weights = asked * (n_channels + 32) + linear + n_targets * (width + 1)
+    seen = batch_size * (asked * n_tokens * 3 + (2 * n_asking + 2 * groups) * width)
+    batches = _batches(batch_size * n_tokens * n_channels)
+    step = 4 * (4.6 * weights + seen + 3.5 * batch_size * n_targets) + batches
+    kept = min(max(ROUTED_BYTES, 4 * n * width), 4 * n * width * groups)
+    alike = n_alike or -(-n_targets // groups)
+    solved_at_once = 8 * n * width + 4 * n * alike + ridge(n, width, alike, 13, n_folds, n_threads=n_threads)
+    routing = 4 * (2 * weights + seen) + batches
+    after = kept + max(routing, solved_at_once) if solved else 0
+    return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step, after)
+
+
+def random_attention(
+    n: int, n_channels: int, n_targets: int, *, n_queries: int = 32, n_alphas: int = 15, n_folds: int = 5,
+    n_threads: int = 1,
+) -> int:  # fmt: skip
+    """Forecast `RandomAttentionCV`."""
+    width = n_queries * n_channels
+    routed, weights = 4 * n * width, 4 * n_targets * width
+    # what reading takes is given back before ridge begins
+    fitting = ridge(n, width, n_targets, n_alphas, n_folds, n_threads=n_threads)
+    return round(routed + weights + max(fitting, 3 * BLOCK_BYTES))
+
+
 def _batches(size: int) -> int:
     """Bytes of the batch of a step, and of the next as it is read, converted and scaled."""
     return 14 * size
@@ -192,8 +226,9 @@ def network(
 
 
 def bytes_of_target(
-    name: str, n: int, size: splits.Sizes, shape: Sequence[int], n_layers: int, delays: Sequence[int]
-) -> int:
+    name: str, n: int, size: splits.Sizes, shape: Sequence[int], n_layers: int, delays: Sequence[int],
+    n_queries: int = 0,
+) -> int:  # fmt: skip
     """Count what is held of a target while all layers and folds are fitted.
 
     Its mean responses to n stimuli, those of the training stimuli beside them, and of each member and fold
@@ -211,9 +246,13 @@ def bytes_of_target(
         Of the features of all layers, (n, n_features) or (n, n_tokens, n_channels).
     n_layers : int
     delays : sequence of int
+    n_queries : int
+        Of readouts that pool tokens by some; 0: another.
     """
     n_members = 1 if name in TOGETHER else n_layers
-    if name in TOKENS and len(shape) == 3:
+    if n_queries and len(shape) == 3:
+        n_weights = n_queries * shape[2] // n_members
+    elif name in TOKENS and len(shape) == 3:
         n_weights = shape[1] + shape[2] // n_members
     else:
         n_weights = int(np.prod(shape[1:])) // n_members * max(1, len(delays))

@@ -40,6 +40,8 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
     """A readout of tokens that is trained by gradient; subclasses build the module."""
 
     description: ClassVar[str]
+    sets: ClassVar[bool] = False
+    """Whether it reads tokens that are no grid, of which those that are NaN are not there"""
 
     def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
         """Train.
@@ -47,7 +49,8 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         Parameters
         ----------
         X : array of shape (n_samples, n_tokens, n_channels)
-            Tokens of a square grid, row by row. In memory or on disk, from where batches are read.
+            Tokens of a square grid, row by row; of some readouts any set of tokens. In memory or on disk,
+            from where batches are read.
         y : array of shape (n_samples, n_targets)
             NaN marks a missing value, which the loss does not count.
         groups : array of shape (n_samples,), optional
@@ -56,10 +59,10 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         Raises
         ------
         InputError
-            Tokens that are no square grid; a checkpoint of another model, of other regions or data; the GPU
-            out of memory.
+            Tokens that are no square grid where one is needed; a checkpoint of another model, of other
+            regions or data; the GPU out of memory.
         """
-        X, Y = check_fit(self, X, y, ndim=3, dtype=np.float32)
+        X, Y = check_fit(self, X, y, ndim=3, dtype=np.float32, sets=self.sets)
         Y = Y.reshape(len(Y), -1)
         fitted, held = folds_of(self.cv, len(X), groups, Y)[0]
         check_enough(Y[fitted])

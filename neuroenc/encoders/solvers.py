@@ -14,13 +14,14 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders import missing
 from neuroenc.encoders.factorise import (
     ROUNDING,
     Array,
     Factors,
     Fold,
+    factorise,
     project,
     read,
     runs,
@@ -159,6 +160,35 @@ def solve(factors: Factors, projected: Array, alpha: Array) -> Array:
     shrunk = projected * xp.astype(shrunk / (singular**2 + alpha), projected.dtype)
     basis = factors.left if factors.right is None else xp.astype(factors.right, projected.dtype)
     return shrunk.T @ basis.T
+
+
+def at_alphas(X: NDArray[Any], Y: NDArray[Any], alpha: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Solve ridge with an intercept at one given alpha per target.
+
+    Parameters
+    ----------
+    X : array of shape (n, p)
+    Y : array of shape (n, n_targets)
+        NaN marks a missing value.
+    alpha : array of shape (n_targets,)
+
+    Returns
+    -------
+    coef : array of shape (n_targets, p)
+    intercept : array of shape (n_targets,)
+    """
+    factors = factorise(X, X)
+    own = missing.smoother(factors.left, factors.singular, fit_intercept=True)
+    mean = X.mean(0)
+    coef, intercept = np.empty((Y.shape[1], X.shape[1]), X.dtype), np.empty(Y.shape[1], X.dtype)
+    for t in columns(*Y.shape):
+        target = missing.fill(own, alpha[t], Y[:, t])
+        level = target.mean(0, dtype=float)
+        centred = (target - level).astype(target.dtype)
+        solved = solve(factors, factors.left.T @ centred, alpha[t])
+        coef[t] = solved @ (X - mean) if factors.right is None else solved
+        intercept[t] = level - coef[t] @ mean
+    return coef, intercept
 
 
 def fit_lacking(

@@ -26,7 +26,8 @@ from neuroenc.files import atomic, existing, write_json
 HOMES = {
     "RidgeCV": "ridge", "BandedRidgeCV": "banded", "PLS": "pls", "FactorisedCV": "factorised",
     "GaussianFieldCV": "gaussian", "SemanticTransformer": "semantic_transformer",
-    "AttentionRouting": "attention", "ResponseCore": "response_core",
+    "AttentionRouting": "attention", "EfficientProbing": "probing", "RandomAttentionCV": "random_attention",
+    "ResponseCore": "response_core",
 }  # fmt: skip
 NOT_STORED = {
     "cv",
@@ -304,7 +305,7 @@ def save_fits(
     path : path
         `.safetensors`; the JSON has the same name.
     queries : str
-        Names of what asks in attention routing.
+        Names of what asks where tokens are routed.
     time_bin : mapping, optional
         Coordinates of the time bins, for responses that have some.
     """

@@ -20,7 +20,15 @@ from neuroenc.config import Model
 from neuroenc.datasets.pixels import n_frames
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import classical, moving
-from neuroenc.features.items import HEARD_AND_SEEN, Jobs, batches, check_items, n_texts, there_of
+from neuroenc.features.items import (
+    HEARD_AND_SEEN,
+    Jobs,
+    batches,
+    check_items,
+    n_texts,
+    read_items,
+    there_of,
+)  # fmt: skip
 from neuroenc.features.layers import (
     Layers,
     features_of,
@@ -193,6 +201,9 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
     model, _ = resolve(asked)
     extractor, prepare, run, reads = open_extractor(asked)
     n_parts = _n_parts(stimuli, model, reads)
+    if hasattr(extractor, "make_room"):
+        everything = np.arange(stimuli.sizes["stimulus"])
+        extractor.make_room(lambda: read_items(stimuli, everything, reads, model))
     on_gpu = getattr(extractor, "device", "cpu") != "cpu"
     batch = BATCHES.get(str(model.extractor)) or extractor.batch_size(memory_gb)
     if workers is None:
@@ -381,6 +392,8 @@ def describer(
 
     def described(items: Sequence[Any]) -> xr.Dataset:
         shown = check_items(items, reads)
+        if hasattr(extractor, "make_room"):
+            extractor.make_room(lambda: list(shown))
         parts = [run(prepare(shown[i : i + batch_size])) for i in range(0, len(shown), batch_size)]
         values = {name: together([p[name] for p in parts], name) for name in parts[0]}
         contract = extractor.contract
@@ -396,4 +409,5 @@ def _in_memory(
     stimulus_id: NDArray[np.str_], values: Layers, contract: Mapping[str, str], dtype: str
 ) -> xr.Dataset:
     values = same_tokens(values, contract["pooling"])
-    return features_of(side_by_side(values, dtype, stimulus_id), stimulus_id, values, contract)
+    feature = side_by_side(values, dtype, stimulus_id, words=contract["pooling"].startswith("tokens"))
+    return features_of(feature, stimulus_id, values, contract)

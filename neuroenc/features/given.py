@@ -78,7 +78,9 @@ def from_arrays(
         digest.update(np.ascontiguousarray(layers[name]).data)
     known = _contract(stated, [v.shape for v in layers.values()], "arrays", f"arrays:{digest.hexdigest()}")
     layers = same_tokens(layers, known["pooling"])
-    return features_of(side_by_side(layers, _dtype(layers.values(), None), ids), ids, layers, known)
+    words = known["pooling"].startswith("tokens")
+    feature = side_by_side(layers, _dtype(layers.values(), None), ids, words=words)
+    return features_of(feature, ids, layers, known)
 
 
 def check_array(name: str, shape: tuple[int, ...], dtype: Any) -> None:

@@ -30,6 +30,15 @@ def together(parts: list[NDArray[np.float32]], layer: str) -> NDArray[np.float32
     return np.concatenate(parts)
 
 
+def filled(parts: list[NDArray[np.float32]], n_tokens: int = 0) -> list[NDArray[np.float32]]:
+    """Fill up tokens of texts, each part of one length, to the longest, or to `n_tokens`, with NaN."""
+    n_tokens = max(n_tokens, *(part.shape[1] for part in parts))
+    return [
+        np.pad(part, ((0, 0), (0, n_tokens - part.shape[1]), (0, 0)), constant_values=np.nan)
+        for part in parts
+    ]
+
+
 def same_shape(layer: str, some: tuple[int, ...], others: tuple[int, ...]) -> None:
     """Refuse a layer whose shape differs from stimulus to stimulus."""
     if some != others:
@@ -70,9 +79,11 @@ def features_of(
 
 
 def side_by_side(
-    values: Layers, dtype: DTypeLike, stimulus_id: NDArray[np.str_]
+    values: Layers, dtype: DTypeLike, stimulus_id: NDArray[np.str_], *, words: bool = False
 ) -> NDArray[np.floating[Any]]:
     """Join layers along their features, in the precision they are stored in.
+
+    With `words` a token may be NaN in all channels: it fills up a text.
 
     Raises
     ------
@@ -83,7 +94,11 @@ def side_by_side(
         feature: NDArray[np.floating[Any]] = np.concatenate(
             list(values.values()), axis=-1, dtype=dtype, casting="same_kind"
         )
-    bad = ~np.isfinite(feature).reshape(len(feature), -1).all(1)
+    bad = ~np.isfinite(feature)
+    if words and feature.ndim == 3:  # what fills up a text is not there, but some of each text is
+        absent = np.isnan(feature).all(-1)
+        bad[absent & ~absent.all(1, keepdims=True)] = False
+    bad = bad.reshape(len(feature), -1).any(1)
     if bad.any():
         hint = " Store them as float32." if dtype == "float16" else ""
         raise InputError(

@@ -6,7 +6,7 @@ what turns stimuli into its batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from neuroenc.devices import pick_device
 from neuroenc.errors import InputError, NeuroencError, invalid
 from neuroenc.features import filling, layouts, own, pooling, preprocessing, registry
 from neuroenc.features.items import HEARD_AND_SEEN
-from neuroenc.features.layers import together
+from neuroenc.features.layers import filled, together
 from neuroenc.features.libraries import build, on_skeleton
 from neuroenc.features.loading import load, weights_of
 from neuroenc.features.source import Source, block, first_tensor, layers_of
@@ -75,6 +75,7 @@ class Network:
             )
         self.layouts = self._layouts(entry)
         self.most_tokens = TOKENS
+        self.n_words = self.model.window or 0  # to which texts are filled up where tokens are kept
         self.pad = self._pad()
 
     def _place(self, layer: str, known: list[str]) -> str:
@@ -226,8 +227,20 @@ class Network:
                 self._same(values, self._run(moved, seed=1)[0])
         order = np.argsort([row for rows, _ in prepared for row in rows])
         return {
-            layer: together([values[layer] for values in made], layer)[order] for layer in self.model.layers
+            layer: together(self._alike([values[layer] for values in made], layer), layer)[order]
+            for layer in self.model.layers
         }
+
+    def _alike(self, parts: list[NDArray[np.float32]], layer: str) -> list[NDArray[np.float32]]:
+        """Fill up what keeps the words of texts of different lengths."""
+        kept = self.model.pooling == "tokens" and self.layouts[self.places[layer]].words
+        return filled(parts, self.n_words) if kept else parts
+
+    def make_room(self, texts: Callable[[], list[str]]) -> None:
+        """Have texts filled up to the longest, where tokens are kept and no `window` says how many."""
+        if self.reads == "text" and self.model.pooling == "tokens" and not self.model.window:
+            made = self.source.alike(texts())
+            self.n_words = max(batch["attention_mask"].shape[1] for _, batch in made)
 
     def _same(self, once: dict[str, NDArray[np.float32]], again: dict[str, NDArray[np.float32]]) -> None:
         """Refuse layers of a network that draws lots, where two draws differ."""

@@ -38,6 +38,7 @@ def pool(
     Returns
     -------
     tensor of shape (n, channels), or (n, tokens, channels)
+        'tokens' that fill up a text are NaN.
 
     Raises
     ------
@@ -47,7 +48,10 @@ def pool(
     moved = output.movedim(layout.channels, -1)
     tokens = moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
     if pooling == "tokens":
-        return tokens
+        if words is None or not layout.words:
+            return tokens
+        there = _among(words, tokens, text_last=text_last, others=True)
+        return tokens.masked_fill(~there[..., None], float("nan"))
     prefix = layout.prefix
     if prefix is None or prefix > tokens.shape[1]:
         raise InputError(

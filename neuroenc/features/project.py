@@ -124,6 +124,11 @@ class PrincipalComponents:
         n = len(self.fitted) * int(np.prod(layer.shape[1:-1]))
         k = int(min(self.number, width, n))
         mean = sum(part.sum(0) for part in self._parts(layer)) / n
+        if np.isnan(mean).any():
+            raise InputError(
+                f"Layer {name!r} has texts of different lengths: PCA needs all tokens. Use `projection: "
+                "sparse:<error>`, or none."
+            )
         if n >= width:
             scatter = np.zeros((width, width))
             for part in self._parts(layer):

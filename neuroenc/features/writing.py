@@ -136,7 +136,9 @@ class Unfinished:
         values = same_tokens(values, self.contract["pooling"])
         recorded = given if self.raw else values
         stop = row + len(next(iter(values.values())))
-        feature = side_by_side(values, self.dtype, self.ids[row:stop])
+        feature = side_by_side(
+            values, self.dtype, self.ids[row:stop], words=self.contract["pooling"].startswith("tokens")
+        )
         try:
             if self.rows is None:
                 self.rows = self._open(feature, values, shapes_of(recorded))

@@ -1,4 +1,4 @@
-"""Where regions look: maps of attention routing, over the pictures."""
+"""Where regions look: maps of attention routing and probing, over the pictures or words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def attention_arrays(weights: str | Path, features: xr.Dataset, stimuli: xr.Data
     Parameters
     ----------
     weights : path
-        Of attention routing, as `save_fits` wrote them; the first fold's are taken.
+        Of attention routing or probing, as `save_fits` wrote them; the first fold's are taken.
     features, stimuli : Dataset
         Features and StimulusSet.
 
@@ -39,7 +39,9 @@ def attention_arrays(weights: str | Path, features: xr.Dataset, stimuli: xr.Data
     """
     fits, described = load_fits(weights, features, 0)
     if not hasattr(fits[0].model, "attention_maps"):
-        raise InputError(f"{weights} holds {type(fits[0].model).__name__}. Expected attention routing.")
+        raise InputError(
+            f"{weights} holds {type(fits[0].model).__name__}. Expected attention routing or probing."
+        )
     tested = stimuli["stimulus_id"].values[stimuli["split"].values == "test"]
     wanted = np.isin(features["stimulus_id"].values, tested if len(tested) else stimuli["stimulus_id"].values)
     chosen = features.isel(stimulus=wanted)
@@ -57,7 +59,7 @@ def attention_arrays(weights: str | Path, features: xr.Dataset, stimuli: xr.Data
 def draw_attention(
     arrays: xr.Dataset, stimuli: xr.Dataset, path: str | Path, *, regions: list[str] | None = None
 ) -> None:
-    """Draw pictures with the relevance of their cells for some regions.
+    """Draw pictures with the relevance of their cells for some regions; of words the share each place has.
 
     Parameters
     ----------
@@ -79,6 +81,9 @@ def draw_attention(
         if name not in names:
             raise invalid("region", name, names)
     rows = regions or [n for n in names if n != "none"][-N_REGIONS:]
+    if arrays.sizes["row"] == 1 < arrays.sizes["column"]:
+        _draw_words(arrays, rows, path)
+        return
     ids = arrays["stimulus_id"].values
     # pictures that move the drawn regions most differently
     strength = arrays["relevance"].values.clip(0).sum((2, 3))[:, [names.index(n) for n in rows]]
@@ -108,4 +113,17 @@ def draw_attention(
             ax.set_yticks([])
         axes[a, 0].set_ylabel(name, fontsize=9)
     fig.suptitle("what moves each region (attention × slope of its mean response)", fontsize=9)
+    style.save(fig, path)
+
+
+def _draw_words(arrays: xr.Dataset, rows: list[str], path: str | Path) -> None:
+    """Draw how much of each place in the text each region sees, mean over texts that are so long."""
+    shown = arrays["attention"].sel(query=np.isin(arrays["query_name"].values, rows))
+    share = shown.where(shown > 0).mean(("stimulus", "row")).values
+    fig, axes = style.figure(1, 1, figsize=(5, 0.3 * len(share) + 1.2), squeeze=False)
+    ax = axes[0, 0]
+    image = ax.imshow(share, aspect="auto", cmap="viridis", vmin=0)
+    ax.set_yticks(range(len(share)), shown["query_name"].values, fontsize=8)
+    ax.set_xlabel("place of the token in the text", fontsize=8)
+    fig.colorbar(image, ax=ax, label="share of what is seen")
     style.save(fig, path)

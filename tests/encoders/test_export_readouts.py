@@ -6,7 +6,19 @@ import pytest
 import neuroenc
 from neuroenc import datasets, splits
 from neuroenc.arrays import load
-from neuroenc.config import PLS, Banded, Evaluation, Factorised, Gaussian, Model, Ridge, Split
+from neuroenc.config import (
+    PLS,
+    Attention,
+    Banded,
+    Evaluation,
+    Factorised,
+    Gaussian,
+    Model,
+    Probing,
+    RandomAttention,
+    Ridge,
+    Split,
+)
 from neuroenc.datasets import read_pixels
 from neuroenc.encoders import encode, save_fits
 from neuroenc.encoders.export import Subject, export
@@ -21,6 +33,9 @@ READOUTS = {
     "banded": (Banded(alphas=(0, 6, 4), n_candidates=4), POOLED),
     "pls": (PLS(n_components=4), POOLED),
     "factorised": (Factorised(), CELLS),
+    "attention": (Attention(n_dimensions=16, n_heads=2, max_epochs=2, device="cpu"), CELLS),
+    "probing": (Probing(max_epochs=2, device="cpu"), CELLS),
+    "random": (RandomAttention(n_queries=6), CELLS),
     "gaussian": (Gaussian(n_positions=3, sizes=(0.2, 0.5)), CELLS),
 }
 

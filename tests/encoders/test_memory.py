@@ -13,6 +13,7 @@ import json, sys, h5py, numpy as np
 from pathlib import Path
 from neuroenc.encoders import memory
 from neuroenc.encoders import AttentionRouting, FactorisedCV, GaussianFieldCV, PLS, ResponseCore, SemanticTransformer
+from neuroenc.encoders import EfficientProbing, RandomAttentionCV
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.pls_components import forecast as pls
 kind, n, tokens, channels, targets = sys.argv[2], *map(int, sys.argv[3:])
@@ -23,6 +24,10 @@ shape = n, tokens, channels, targets
 regions = np.eye(20, dtype=bool)[np.arange(targets) % 20]
 model, forecast = {
     "attention": lambda: (AttentionRouting(regions, max_epochs=1), memory.attention(*shape, 20, n_patterns=20)),
+    "probing": lambda: (EfficientProbing(regions, max_epochs=1), memory.probing(*shape, 20, n_patterns=20)),
+    "random": lambda: (
+        RandomAttentionCV(n_queries=8, cv=2), memory.random_attention(n, channels, targets, n_queries=8, n_alphas=8, n_folds=2)
+    ),
     "semantic": lambda: (SemanticTransformer(max_epochs=1), memory.semantic_transformer(*shape)),
     "core": lambda: (ResponseCore(max_epochs=1), memory.response_core(*shape)),
     "factorised": lambda: (
@@ -50,6 +55,8 @@ print(json.dumps([high() - before, forecast]))
     ("kind", "shape"),
     [
         ("attention", (1000, 256, 192, 2000)),
+        ("probing", (1000, 256, 192, 2000)),
+        ("random", (1500, 64, 256, 1000)),
         ("semantic", (150, 196, 192, 1500)),
         ("core", (400, 1024, 3, 2000)),
         ("factorised", (300, 256, 192, 400)),

@@ -9,12 +9,16 @@ from neuroenc.encoders.attention import AttentionRouting
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorised import FactorisedCV
 from neuroenc.encoders.gaussian import GaussianFieldCV
+from neuroenc.encoders.probing import EfficientProbing
+from neuroenc.encoders.random_attention import RandomAttentionCV
 from neuroenc.encoders.semantic_transformer import SemanticTransformer
 
 N, TOKENS, CHANNELS, TARGETS = 90, 16, 12, 7
 SMALL = {"n_dimensions": 16, "n_heads": 2, "n_hidden": 16, "max_epochs": 3}
 MODELS = [
     AttentionRouting(np.eye(3, dtype=bool)[np.arange(TARGETS) % 3], **SMALL),
+    EfficientProbing(np.eye(3, dtype=bool)[np.arange(TARGETS) % 3], n_queries=3, max_epochs=3),
+    RandomAttentionCV(n_queries=5, cv=3),
     AttentionRouting("each", readout="ridge", **SMALL),
     SemanticTransformer(max_epochs=3),
     FactorisedCV(n_alternations=2, cv=3),

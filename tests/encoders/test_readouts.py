@@ -18,6 +18,7 @@ from neuroenc.encoders.factorised import FactorisedCV, alternate, first_masks, m
 from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
+from neuroenc.encoders.probing import EfficientProbing
 from neuroenc.encoders.response_core import ResponseCore
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.semantic_transformer import SemanticTransformer
@@ -229,13 +230,15 @@ def test_attention_is_that_of_torch():
 
 
 def test_positions_tell_cells_apart():
-    code = positions(5, 32)
+    code = positions(25, 32)
     assert code.shape == (25, 32)
     similarity = code @ code.T
     assert (similarity.argmax(1) == np.arange(25)).all()
 
 
 TRAINED = [
+    AttentionRouting("each", n_dimensions=16, n_heads=2, mlp=False, max_epochs=6),
+    EfficientProbing(n_queries=3, max_epochs=6),
     AttentionRouting(n_dimensions=16, n_heads=2, n_hidden=16, max_epochs=6),
     SemanticTransformer(max_epochs=6),
     ResponseCore(n_filters=4, n_blocks=2, readout="gaussian", max_epochs=6),
@@ -334,7 +337,7 @@ def test_bad_tokens_are_named():
     with pytest.raises(InputError, match="5 channels, the model was fitted to 12"):
         model.predict(X[:, :, :5])
     with pytest.raises(InputError, match="15 tokens are no square grid"):
-        AttentionRouting().fit(X[:, :15], Y)
+        SemanticTransformer().fit(X[:, :15], Y)
     with pytest.raises(InputError, match="n_samples, n_tokens, n_channels"):
         GaussianFieldCV().fit(X[:, 0], Y)
     X[0, 0, 3] = np.nan

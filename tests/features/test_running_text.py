@@ -158,9 +158,39 @@ def test_texts_are_filled_up_where_it_changes_nothing(tmp_path, monkeypatch):
         network.most_tokens = 22
         network([" ".join(["the"] * n) for n in (9, 10, 10, 10)])
         assert max(n * length for n, length in shown) <= 22
-    tokens = Network(spec_of(tmp_path / "llama", "llama", pooling="tokens"))
-    with pytest.raises(InputError, match="tokens in some stimuli"):
-        tokens(["the cat", "the old cat"])
+
+
+def test_tokens_of_shorter_texts_are_filled_up_with_nothing(tmp_path):
+    make(tmp_path / "llama", "llama")
+    texts = ["the cat", "the old cat sat under a cat", "the old cat"]
+    model = spec_of(tmp_path / "llama", "llama", pooling="tokens")
+    tokens = Network(model)
+    (layer,) = model.layers
+    found = tokens(texts)[layer]
+    for one, text in zip(found, texts, strict=True):
+        alone = tokens([text])[layer][0]
+        np.testing.assert_allclose(one[: len(alone)], alone, atol=1e-5)
+        assert np.isnan(one[len(alone) :]).all()
+    assert np.isnan(found[0]).any() and np.isfinite(found[1]).all()
+    stimuli = story(texts)
+    for window, width in ((None, found.shape[1]), (20, 20)):
+        options = model.model_copy(update={"window": window})
+        extract(stimuli, options, tmp_path / f"{width}.nc", memory_gb=1e-3)
+        stored = load(tmp_path / f"{width}.nc", "features")["feature"].values
+        assert stored.shape[1] == width
+        np.testing.assert_allclose(stored[:, : found.shape[1]], found, atol=1e-5)
+        assert np.isnan(stored[:, found.shape[1] :]).all()
+    described = describe(texts, model, batch_size=1)["feature"].values
+    np.testing.assert_allclose(described, found, atol=1e-5)
+
+
+def test_what_fills_up_a_text_of_a_fixed_length_is_not_there():
+    texts = ["a cat", "a red car on a beach by night"]
+    model = Model(network="nano-text", layers=["ln_final"], pooling="tokens")
+    found = describe(texts, model)["feature"].values
+    there = np.isfinite(found).all(2).sum(1)
+    assert there[0] < there[1] < found.shape[1]
+    assert (np.isnan(found).all(2) == (np.arange(found.shape[1]) >= there[:, None])).all()
 
 
 def test_memory_sets_the_tokens_of_a_pass(tmp_path):

@@ -251,7 +251,7 @@ STACK = (
 ATTENTION = [
     n
     for n, (encoder, _) in FITS.items()
-    if config["encoders"][encoder]["name"] == "attention"
+    if config["encoders"][encoder]["name"] in ("attention", "probing")
 ]
 EXPORT = config.get("export")
 EXPORTED = ([EXPORT] if EXPORT in FITS else STACK) if EXPORT else []  # its members
