@@ -76,6 +76,13 @@ def _dataset(config: Config) -> None:
             f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} is a test set of encoders "
             "fitted to nsd (docs/datasets.md). Use 'kfold' to fit one to it alone."
         )
+    divided = config.split.kind, config.split.test_fraction, config.split.n_folds
+    if config.evaluation.brainscore and divided != ("stimulus", 0.1, 10):
+        raise InputError(
+            "Invalid value for 'evaluation.brainscore': True. It is of ten random splits of 90 to 10, and "
+            f"split says {divided[0]}, {divided[1]:g}, {divided[2]}. Set split to {{kind: stimulus, "
+            "test_fraction: 0.1, n_folds: 10}."
+        )
     if config.figures.surface and name != "nsd":
         raise InputError(
             f"Invalid value for 'figures.surface': True. Surfaces are drawn of nsd alone, not of {name!r}. "
