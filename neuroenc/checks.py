@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from neuroenc.config import Config, Model
+from neuroenc.config import BLIND, Config, Model
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 
@@ -99,6 +99,14 @@ def _encoders(config: Config) -> None:
     """Networks that are known, and features on a grid for encoders that need one."""
     for key, model in config.models.items():
         found = resolved(model)  # a network that is named is known
+        if found.view and found.extractor in BLIND:
+            _refuse(
+                f"models.{key}.view",
+                key,
+                f"reads no pictures ({found.extractor})",
+                "one that does",
+                "Leave it out",
+            )
         if model.sha256 and found.extractor == "transformers":
             raise InputError(
                 f"Invalid value for 'models.{key}.sha256': {model.sha256!r}. The weights of {key!r} are a "
@@ -201,6 +209,8 @@ def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted
         _refuse(key, name, f"has the weights {model.weights!r}", "trained ones", "Leave models.*.weights out")
     if model.projection:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Leave it out")
+    if model.view:
+        _refuse(key, name, f"sees a {model.view} picture", "the plain one", "Leave models.*.view out")
     kept = layers or model.layers
     if kept and (kept != ["visual"] or "visual" not in model.layers):
         _refuse(
