@@ -389,7 +389,7 @@ def test_new_pictures_are_looked_at_alike(world, tested, tmp_path):
     np.testing.assert_allclose(again.values, predictions["prediction"].values, atol=2e-4)
     rewritten(tmp_path / "e", lambda d: d["members"][0]["model"].pop("view"))
     with pytest.raises(
-        ContractError, match="network of 'pixel' is not the one that was fitted.*'preprocessing'"
+        ContractError, match=r"network of 'pixel' is not the one that was fitted.*'preprocessing'"
     ):
         neuroenc.load(tmp_path / "e")(tested[0])
 
