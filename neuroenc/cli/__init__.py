@@ -26,7 +26,7 @@ EXTRAS = {
 # stages whose memory `neuroenc.forecast` knows
 FORECAST = ("encode fit", "encode stack", "evaluate score", "decode match", "decode fit")
 # studies whose trees are simulated too: modules of neuroenc.simulation with `simulate(out, seed)`
-LAYOUTS: tuple[str, ...] = ()
+LAYOUTS: tuple[str, ...] = ("majajhong2015",)
 SHOW_OTHERS = warnings.showwarning
 LONGEST = 900  # characters of a line of error
 app = typer.Typer(
