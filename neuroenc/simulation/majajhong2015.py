@@ -20,6 +20,7 @@ from neuroenc.config import Model
 from neuroenc.features import describe
 from neuroenc.files import atomic
 from neuroenc.simulation import grammar
+from neuroenc.simulation.objects import scene_of
 
 N_PICTURES, REPEATS, SIDE = 30, 10, 96  # of each object, of each picture, px
 SITES = {"V4": 40, "IT": 40}
@@ -56,7 +57,7 @@ def _write(out: Path, seed: int) -> None:
     rng = np.random.default_rng([seed, 0x6D616A])
     kinds = list(grammar.SYNONYMS)
     name = np.repeat(kinds, N_PICTURES)
-    pictures = [grammar.draw(_scene(kind, rng), SIDE) for kind in name]
+    pictures = [grammar.draw(scene_of(kind, rng), SIDE) for kind in name]
     ids = np.array([hashlib.sha1(p.tobytes(), usedforsecurity=False).hexdigest() for p in pictures])
     folder = out / TABLE
     folder.mkdir(parents=True)
@@ -86,17 +87,6 @@ def _write(out: Path, seed: int) -> None:
         "model": [MAKERS[r] for r in region], "reliability": share,
     })  # fmt: skip
     truth.to_csv(out / "truth.csv", index=False)
-
-
-def _scene(kind: str, rng: np.random.Generator) -> grammar.Scene:
-    """One object, anywhere in a setting."""
-    category = next(c for c, kinds in grammar.KINDS.items() if kind in kinds)
-    side = float(rng.uniform(0.35, 0.68))
-    x, y = rng.uniform(0.01, 0.99 - side, 2).tolist()
-    colour = grammar.COLOUR_NAMES[rng.integers(len(grammar.COLOUR_NAMES))]
-    thing = grammar.Thing(category, kind, colour, (x, y, x + side, y + side), int(rng.integers(1 << 30)))
-    setting = grammar.SETTINGS[rng.integers(len(grammar.SETTINGS))]
-    return grammar.Scene(setting, (thing,), int(rng.integers(1 << 30)))
 
 
 def _signal(pictures: list[NDArray[np.uint8]], region: str, rng: np.random.Generator) -> NDArray[np.float64]:
