@@ -10,6 +10,7 @@ from neuroenc.config import Model
 from neuroenc.errors import InputError
 from neuroenc.features import describe, finetune
 from neuroenc.features.finetune import EPSILON, Pictures, Range, Recipe, attack
+from neuroenc.simulation import grammar, objects
 
 SMALL = {"extractor": "timm", "network": "test_resnet", "input_size": 32, "normalisation": "half",
          "options": {"crop_pct": 1.0}}  # fmt: skip
@@ -89,6 +90,21 @@ def test_weights_are_read_again_and_folders_are_classes(run, tmp_path):
     )
     shown = [rng.integers(150, 250, (32, 32, 3), np.uint8), rng.integers(0, 100, (32, 32, 3), np.uint8)]
     assert describe(shown, trained)["feature"].values.argmax(1).tolist() == [0, 1]
+
+
+def test_each_variant_gains_what_it_was_trained_for(tmp_path):
+    drawn, label = objects.labelled(400, objects.SIDE, 0)
+    pictures = Pictures(lambda rows: list(drawn[rows]), label, list(grammar.CATEGORIES))
+    recipe = Recipe(epochs=5, batch_size=32, learning_rate=1e-3, held_out=0.25)
+    base, rotation, adversarial = (
+        finetune.finetune(Model(network="nano"), pictures, tmp_path / "w.safetensors", r, device="cpu")
+        for r in (recipe, recipe._replace(rotation=True), recipe._replace(adversarial=True))
+    )
+    assert base["clean"] > 4 * base["chance"]
+    assert rotation["rotated"] > base["rotated"] + 0.02
+    assert adversarial["adversarial"] > base["adversarial"] + 0.05
+    network = Model(network="nano", weights=str(tmp_path / "w.safetensors"), layers=["visual"])
+    assert describe(list(drawn[:2]), network)["feature"].shape == (2, 64)
 
 
 @pytest.mark.parametrize(
