@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from neuroenc.config import Config, Model, models_of
+from neuroenc.config import BLIND, Config, Model, models_of
 from neuroenc.config.encoders import SETS, TOKENS
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
@@ -76,6 +76,13 @@ def _dataset(config: Config) -> None:
             f"Invalid value for 'split.kind': 'dataset'. The dataset {name!r} is a test set of encoders "
             "fitted to nsd (docs/datasets.md). Use 'kfold' to fit one to it alone."
         )
+    divided = config.split.kind, config.split.test_fraction, config.split.n_folds
+    if config.evaluation.brainscore and divided != ("stimulus", 0.1, 10):
+        raise InputError(
+            "Invalid value for 'evaluation.brainscore': True. It is of ten random splits of 90 to 10, and "
+            f"split says {divided[0]}, {divided[1]:g}, {divided[2]}. Set split to {{kind: stimulus, "
+            "test_fraction: 0.1, n_folds: 10}."
+        )
     if config.figures.surface and name != "nsd":
         raise InputError(
             f"Invalid value for 'figures.surface': True. Surfaces are drawn of nsd alone, not of {name!r}. "
@@ -92,6 +99,14 @@ def _encoders(config: Config) -> None:
     """Networks that are known, and features on a grid for encoders that need one."""
     for key, model in config.models.items():
         found = resolved(model)  # a network that is named is known
+        if found.view and found.extractor in BLIND:
+            _refuse(
+                f"models.{key}.view",
+                key,
+                f"reads no pictures ({found.extractor})",
+                "one that does",
+                "Leave it out",
+            )
         if model.sha256 and found.extractor == "transformers":
             raise InputError(
                 f"Invalid value for 'models.{key}.sha256': {model.sha256!r}. The weights of {key!r} are a "
@@ -199,6 +214,8 @@ def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted
         _refuse(key, name, f"has the weights {model.weights!r}", "trained ones", "Leave models.*.weights out")
     if model.projection:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Leave it out")
+    if model.view:
+        _refuse(key, name, f"sees a {model.view} picture", "the plain one", "Leave models.*.view out")
     kept = layers or model.layers
     if kept and (kept != ["visual"] or "visual" not in model.layers):
         _refuse(

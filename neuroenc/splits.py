@@ -12,6 +12,7 @@ from neuroenc import __version__, neighbours
 from neuroenc.arrays import check
 from neuroenc.config import Split
 from neuroenc.errors import InputError, LeakError
+from neuroenc.real import sum_groups
 
 TRAIN, TEST, UNUSED = neighbours.TRAIN, neighbours.TEST, neighbours.UNUSED
 KINDS_OF_SPACE = ("cluster", "distant", "category")
@@ -138,10 +139,8 @@ def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:
                 f"split.test_fraction {options.test_fraction:g} of {n_groups} groups of stimuli leaves none "
                 "to train on. Lower it."
             )
-        orders = [
-            np.random.RandomState(options.seed + fold).permutation(n_groups)
-            for fold in range(options.n_folds)
-        ]
+        kind = _kinds(stimuli, member) if options.stratify else None
+        orders = [_order(n_groups, kind, options.seed + fold) for fold in range(options.n_folds)]
         return [np.flatnonzero(np.isin(member, order[:n_test])) for order in orders]
     if len(names) > MOST:
         raise InputError(
@@ -149,6 +148,28 @@ def _test_sets(stimuli: xr.Dataset, options: Split) -> list[NDArray[np.int64]]:
             f"most {MOST}. Use split.kind 'kfold' with split.n_folds: groups stay together there."
         )
     return [np.flatnonzero(group == g) for g in names]
+
+
+def _kinds(stimuli: xr.Dataset, member: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the category of each group, the one that is largest in it."""
+    if "category" not in stimuli:
+        raise InputError(
+            f"The stimuli of {stimuli.attrs['dataset']!r} carry no categories, and `split.stratify` deals "
+            "these evenly. Leave it out."
+        )
+    return np.asarray(sum_groups(np.nan_to_num(stimuli["category"].values), member).argmax(1))
+
+
+def _order(n: int, kind: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
+    """Shuffle groups; any first part of them holds the same share of each kind."""
+    order = np.random.RandomState(seed).permutation(n)
+    if kind is None:
+        return order
+    place = np.empty(n)
+    for k in np.unique(kind):
+        of_kind = kind[order] == k
+        place[of_kind] = (np.arange(of_kind.sum()) + 0.5) / of_kind.sum()
+    return order[np.argsort(place, kind="stable")]
 
 
 def _group_folds(group: NDArray[np.str_], n_folds: int, seed: int) -> list[NDArray[np.int64]]:

@@ -22,7 +22,14 @@ HEAVIER = {
     "results_attention", "results_reconstructions",
 }  # fmt: skip
 # those whose modules hold the small networks that come along
-DRAWING = {"decode_reconstruct", "decode_caption", "decode_synthesise", "evaluate_grade", "nano_train"}
+DRAWING = {
+    "features_finetune",
+    "decode_reconstruct",
+    "decode_caption",
+    "decode_synthesise",
+    "evaluate_grade",
+    "nano_train",
+}
 # each in a child of a process that has numpy and xarray
 RUNNER = """
 import json, os, sys

@@ -102,6 +102,50 @@ def features_objects(
     detect(load(stimuli, "stimuli"), out, weights=weights, device=device, side=side)
 
 
+@features.command("finetune")
+def features_finetune(
+    options: Options,
+    out: Annotated[Path, typer.Option(help="The .safetensors to write; the record goes beside.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder with a sub-folder of pictures for each class.")
+    ] = None,
+    simulated: Annotated[
+        int | None, typer.Option(help="So many pictures of the simulated world's eight categories.", min=16)
+    ] = None,
+    rotation: Annotated[bool, typer.Option(help="Turn pictures by 0, 90, 180 or 270 degrees.")] = False,
+    adversarial: Annotated[bool, typer.Option(help="Train on fast adversarial steps of 2/255.")] = False,
+    epochs: Annotated[int, typer.Option(min=1)] = 6,
+    batch_size: Annotated[int, typer.Option(min=2)] = 64,
+    learning_rate: Annotated[float, common.number("Of AdamW, at the start.", low=0)] = 2e-4,
+    held_out: Annotated[float, common.number("Share of each class that grades.", low=0)] = 0.1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="Of torch.")] = "auto",
+) -> None:
+    """Fine-tune a network to rotated or adversarial pictures; a killed run is taken up again."""
+    from neuroenc.config import Model
+    from neuroenc.features.finetune import Pictures, Recipe, finetune, in_folder
+    from neuroenc.files import write_json
+
+    if (pictures is None) == (simulated is None):
+        raise InputError("Name a folder of --pictures, or a number of --simulated ones: one of the two.")
+    if out.suffix != ".safetensors":
+        raise InputError(f"Invalid value for '--out': {out.name!r}. Expected a name ending in .safetensors.")
+    if not 0 < held_out < 1:
+        raise InputError(f"Invalid value for '--held-out': {held_out:g}. Expected a share between 0 and 1.")
+    if pictures is not None:
+        found = in_folder(pictures)
+    else:
+        from neuroenc.simulation import grammar, objects
+
+        drawn, label = objects.labelled(int(simulated or 0), objects.SIDE, seed)
+        found = Pictures(lambda rows: list(drawn[rows]), label, list(grammar.CATEGORIES))
+    recipe = Recipe(rotation, adversarial, epochs, batch_size, learning_rate, held_out=held_out, seed=seed)
+    record = finetune(common.section(Model, options), found, out, recipe, device=device)
+    if common.first_process():
+        write_json(record, out.with_name(f"{out.stem}_training.json"))
+        typer.echo("  ".join(f"{k} {record[k]:.3f}" for k in ("clean", "rotated", "adversarial", "chance")))
+
+
 @weights.command("list")
 def weights_list() -> None:
     """List the networks whose weights are published, and which are here."""

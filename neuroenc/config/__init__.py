@@ -35,11 +35,12 @@ from neuroenc.config.encoders import (
     Trained,
 )
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
-from neuroenc.config.features import SIZES, Model
+from neuroenc.config.features import BLIND, SIZES, Model
 from neuroenc.config.parsing import load_config, parse, schema
 from neuroenc.config.simulation import Plan, Simulation
 
 __all__ = [
+    "BLIND",
     "PLS",
     "SIZES",
     "Attention",

@@ -192,6 +192,9 @@ class Split(Section):
     n_folds: int = Field(
         default=1, ge=1, description="Repetitions of a random split; folds of kfold; stretches of a film."
     )
+    stratify: bool = Field(
+        default=False, description="stimulus: each test set holds the same share of each category."
+    )
     embargo: float = Field(
         default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
         "is left out of training, and of an inner fold out of what is fitted beside it."
@@ -206,4 +209,6 @@ class Split(Section):
                 f"kind {self.kind!r} needs `features`, the model in whose space stimuli are near or far. "
                 f"Name one"
             )
+        if self.stratify and self.kind != "stimulus":
+            raise ValueError(f"`stratify` is for kind 'stimulus', not {self.kind!r}. Leave it out")
         return self

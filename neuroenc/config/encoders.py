@@ -72,6 +72,9 @@ class PLS(Layerwise, Delayed):
 
     name: Literal["pls"] = "pls"
     n_components: int = Field(default=25, ge=1)
+    standardise: bool = Field(
+        default=True, description="Bring features to unit variance; false: only centre them, as Brain-Score."
+    )
 
 
 class Factorised(Layerwise):

@@ -33,6 +33,10 @@ class Evaluation(Section):
     )  # fmt: skip
     n_permutations: int = Field(default=1000, ge=100)
     fdr_level: float = Field(default=0.05, gt=0, lt=1, description="Of what is called significant.")
+    brainscore: bool = Field(
+        default=False, description="Also give Brain-Score's statistic of each region; for ten random splits "
+        "of 90 to 10 by stimulus."
+    )  # fmt: skip
     seed: Seed = 0
 
 

@@ -30,8 +30,10 @@ FOR_MODULES = frozenset(
         "device",
         "frame_rate",
         "misalign",
+        "view",
     ]
 )
+BLIND = ("open_clip_text", "mel", "motion_energy", "category", "caption")
 SIZES = ("img_size", "image_size", "force_image_size")  # what the libraries call the side of their pictures
 # arguments of the libraries' constructors that fetch, read or run something, or undo what neuroenc relies on
 REFUSED_OPTIONS = frozenset([
@@ -103,6 +105,10 @@ class Model(Section):
     window: int | None = Field(
         default=None, ge=8, description="Text, of transformers: at most so many tokens are read, and of "
         "`context` the latest; null: as many as the network takes."
+    )  # fmt: skip
+    view: Literal["foveated"] | None = Field(
+        default=None, description="Pictures and frames: 'foveated', sampled log-polarly around their centre "
+        "before the network prepares them."
     )  # fmt: skip
     frame_rate: float = Field(
         default=1.0, gt=0, description="Films: read at least so many frames of each "
@@ -202,6 +208,8 @@ class Model(Section):
         if not words and (self.window or self.pooling.startswith("own")):
             what = "`window`" if self.window else f"pooling {self.pooling!r}"
             raise ValueError(f"{what} is for texts of transformers, not for {self.extractor}")
+        if self.view and self.extractor in BLIND:
+            raise ValueError(f"`view` is of pictures, and {self.extractor} reads none: leave it out")
         if not (pictures or words) and self.precision != "float32":
             raise ValueError(f"`precision` is of a network, and {self.extractor} runs none here")
         for key in SIZES if pictures else ():

@@ -28,7 +28,9 @@ def make(
     checkpoint : path, optional
         From which a run trained by gradient is resumed.
     """
-    values = options.model_dump(exclude={"name", "models", "layers", "delays", "queries", "networks"})
+    values = options.model_dump(
+        exclude={"name", "models", "layers", "delays", "queries", "networks", "standardise"}
+    )
     if "alphas" in values:
         low, high, number = values["alphas"]
         values["alphas"] = np.logspace(low, high, number)

@@ -411,7 +411,7 @@ def _standardised(
             f"{still.sum()} of {still.size} feature columns of {', '.join(layers)} are constant over the "
             f"training stimuli and get no weight: {named}"
         )
-    scale = np.where(still, 1, scale)
+    scale = np.where(still | (not getattr(options, "standardise", True)), 1, scale)
     if delays := getattr(options, "delays", []):
         X = design(features, ids, layers, delays)
     X = X.standardised(centre, scale)

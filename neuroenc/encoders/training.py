@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from neuroenc.blocks import blocks
+from neuroenc.devices import Processes
 from neuroenc.encoders.checkpoint import Run
 from neuroenc.encoders.missing import correlation
 from neuroenc.errors import InputError
@@ -270,40 +270,3 @@ def fingerprint(estimator: Any, X: Any, Y: Floats) -> str:
         for row in range(0, len(values), max(1, len(values) // 64)):
             digest.update(np.ascontiguousarray(values[row : row + 1]).tobytes())
     return digest.hexdigest()
-
-
-class Processes(NamedTuple):
-    """The processes that train together."""
-
-    rank: int
-    n: int
-    device: str
-
-    @classmethod
-    def here(cls, device: str) -> Self:
-        """Ask accelerate, if there are others."""
-        if os.environ.get("WORLD_SIZE", "1") == "1":
-            return cls(0, 1, device)
-        from accelerate import PartialState
-
-        state = PartialState(cpu=not device.startswith("cuda"))
-        return cls(state.process_index, state.num_processes, str(state.device))
-
-    def share(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return this process' rows of a batch; all of a batch with fewer rows than processes."""
-        return rows[self.rank :: self.n] if len(rows) >= self.n else rows
-
-    def average(self, module: nn.Module, value: float) -> float:
-        """Average the loss over processes, and gradients unless it is not finite in one of them."""
-        if self.n == 1:
-            return value
-        from accelerate.utils import reduce
-
-        value = float(reduce(torch.tensor(value, device=self.device), "mean"))
-        if not np.isfinite(value):  # some have gradients and some have none: reducing them would never end
-            return value
-        for parameter in module.parameters():
-            if parameter.requires_grad:  # a layer that saw no row here may have seen one elsewhere
-                mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = reduce(mine, "mean")
-        return value

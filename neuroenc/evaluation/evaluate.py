@@ -13,6 +13,7 @@ from neuroenc.arrays import make_scores, parcels, regions, same_neuroids, traine
 from neuroenc.config import Evaluation
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import ContractError, InputError
+from neuroenc.evaluation.brainscore import PARTS, by_region
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import Patterns, standardise_by
 from neuroenc.evaluation.pairs import METRICS as PATTERN_METRICS
@@ -48,6 +49,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         bins `region_time_r`, and `region_time_p` corrected over time by clusters. Of an atlas `parcel_r`, the
         same per parcel of each hemisphere. With `options.pairs` `pattern_score`, `pattern_null` and
         `pattern_p` per region (`pairs.score_patterns`).
+        Where asked for `brainscore`, Brain-Score's statistic per region.
         Attributes count neuroids without score and below the threshold, and test stimuli without any response
         (`n_missing_stimuli`, named in `missing_stimuli`), and give the identification of the test stimuli by
         the correlation of patterns, `brain_to_image_top1`, with its chance level. A neuroid that lacks some
@@ -56,7 +58,8 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     Raises
     ------
     InputError
-        No test stimulus has a response; the ceiling is to be given and is not.
+        No test stimulus has a response; the ceiling is to be given and is not; Brain-Score's statistic of
+        other than ten splits, or of time bins.
     ContractError
         Predictions and responses of other neuroids or stimuli.
     """
@@ -114,6 +117,9 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
         scores["pattern_null"] = ("pattern_metric", "region"), patterns[..., 3]
         scores["pattern_p"] = ("pattern_metric", "region"), patterns[..., 4]
         scores = scores.assign_coords(pattern_metric=list(PATTERN_METRICS))
+    if options.brainscore:
+        scores["brainscore"] = ("region", "part"), by_region(responses, fold_score[:, 0], members)
+        scores = scores.assign_coords(part=list(PARTS))
     return _with_regions(scores, rows, members, estimates, options).assign_coords(
         layer_name=("layer", predictions["layer_name"].values)
     )

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from neuroenc.arrays import check, save
-from neuroenc.config import Model
+from neuroenc.config import BLIND, Model
 from neuroenc.datasets.pixels import n_frames
 from neuroenc.errors import InputError, invalid
-from neuroenc.features import classical, moving
+from neuroenc.features import classical, foveation, moving
 from neuroenc.features.items import (
     HEARD_AND_SEEN,
     Jobs,
@@ -28,7 +29,7 @@ from neuroenc.features.items import (
     n_texts,
     read_items,
     there_of,
-)  # fmt: skip
+)
 from neuroenc.features.layers import (
     Layers,
     features_of,
@@ -98,6 +99,11 @@ def extract(
         projection(model.projection, stimuli["stimulus_id"].values, split) if model.projection else None
     )
     shown = later(stimuli, model.misalign) if model.misalign else stimuli
+    if model.view and model.extractor in BLIND:
+        raise InputError(
+            f"Invalid value for 'view': {model.view!r}. It is of pictures, and {model.extractor!r} reads "
+            "none. Leave it out."
+        )
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](shown)
         contract = _misaligned(contract, model)
@@ -213,7 +219,7 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
         return map(run, batches(Jobs(stimuli, model, reads, prepare, jobs, n_parts), workers, pin=on_gpu))
 
     return Work(
-        _contract(extractor.contract, model, reads, n_parts), model.dtype or "float32",
+        _contract(_viewed(extractor.contract, model), model, reads, n_parts), model.dtype or "float32",
         batch, there_of(stimuli, reads, n_parts, model.pooling), feed,
     )  # fmt: skip
 
@@ -309,8 +315,30 @@ def _mean(parts: list[NDArray[np.float32]], there: NDArray[np.bool_]) -> NDArray
     return np.asarray(sum(p * w.reshape(-1, *[1] * (p.ndim - 1)) for p, w in zip(parts, weight, strict=True)))
 
 
+def _viewed(of_network: Mapping[str, str], model: Model) -> dict[str, str]:
+    """Say also how pictures are looked at."""
+    contract = dict(of_network)
+    if model.view:
+        contract["preprocessing"] = f"{foveation.DESCRIPTION}, then {contract['preprocessing']}"
+    return contract
+
+
+def _foveated(prepare: Callable[[list[Any]], Any], pictures: list[Any]) -> Any:
+    return prepare([foveation.foveate(p) for p in pictures])
+
+
 def open_extractor(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Layers], str]:
     """Open an extractor of pixels or texts: itself, what prepares items, what runs them, what it reads."""
+    extractor, prepare, run, reads = _opened(asked)
+    if asked.view and reads != "image":
+        raise InputError(
+            f"Invalid value for 'view': {asked.view!r}. It is of pictures alone, and "
+            f"{asked.network or asked.extractor!r} reads {reads.replace('+', ' and ')}. Leave it out."
+        )
+    return extractor, partial(_foveated, prepare) if asked.view else prepare, run, reads
+
+
+def _opened(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Callable[[Any], Layers], str]:
     model, _ = resolve(asked)
     if model.extractor == "file":
         raise InputError(
@@ -396,7 +424,7 @@ def describer(
             extractor.make_room(lambda: list(shown))
         parts = [run(prepare(shown[i : i + batch_size])) for i in range(0, len(shown), batch_size)]
         values = {name: together([p[name] for p in parts], name) for name in parts[0]}
-        contract = extractor.contract
+        contract = _viewed(extractor.contract, model)
         if projected is not None:
             values, contract = projected(values), _projected(contract, projected)
         numbers = np.array([f"{i:07d}" for i in range(len(items))])

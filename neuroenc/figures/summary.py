@@ -115,6 +115,8 @@ def scored(s: xr.Dataset, made: Row) -> list[Row]:
         rows += _peaks(s, made)
     if "pattern_score" in s:
         rows += _patterns(s, made)
+    if "brainscore" in s:
+        rows += _brainscores(s, made)
     normalised = s["score"].sel(metric="normalised_r").values
     kept = normalised[np.isfinite(normalised)]
     if len(kept):
@@ -162,6 +164,23 @@ def _patterns(s: xr.Dataset, made: Row) -> list[Row]:
                 null=float(s["pattern_null"].values[k, i]), ceiling=1.0,
                 region=name, p=None if value != value else float(s["pattern_p"].values[k, i]), **made,
             ))  # fmt: skip
+    return rows
+
+
+def _brainscores(s: xr.Dataset, made: Row) -> list[Row]:
+    """Give Brain-Score's statistic of each region, where the responses are repeated; else r alone."""
+    members = {"all": np.ones(s.sizes["neuroid"], bool), **regions(s)}
+    fold_r = s["fold_score"].sel(metric="pearson_r").values
+    rows = []
+    for name, of in zip(s["region_name"].values, s["brainscore"].values, strict=True):
+        found = dict(zip(s["part"].values, map(float, of), strict=True))
+        n = int(np.isfinite(fold_r[:, members[name]]).all(0).sum())
+        about = {"n": n, "null": 0.0, "region": str(name), "error": round(found["error"], 6), **made}
+        rows.append(row("Brain-Score, median r", found["r"], unit="Pearson r", **about))
+        if np.isfinite(found["ceiling"]):
+            rows.append(row("Brain-Score, explained variance", found["score"], unit="r² / reliability",
+                            reliability=round(found["ceiling"], 6), squared=round(found["squared"], 6),
+                            **(about | {"ceiling": 1.0})))  # fmt: skip
     return rows
 
 

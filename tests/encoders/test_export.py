@@ -374,6 +374,26 @@ def test_projected_features_are_projected_alike(run, world, tested, tmp_path, sp
     np.testing.assert_allclose(found.values, predictions["prediction"].values, atol=2e-4)
 
 
+def test_new_pictures_are_looked_at_alike(world, tested, tmp_path):
+    folder, stimuli = world
+    model = Model(extractor="pixel", view="foveated")
+    responses = load(folder / "r-01.nc", "responses")
+    extract(stimuli, model, tmp_path / "f.nc")
+    found = load(tmp_path / "f.nc", "features")
+    split = splits.make(stimuli, Split(kind="dataset", n_inner=4))
+    predictions, fits = encode(responses, found, split, Ridge(alphas=(0, 6, 4)))
+    save_fits(fits, found.attrs, responses["neuroid_id"].values, tmp_path / "w.safetensors")
+    made = subject(folder, predictions=predictions, weights={"pixel": tmp_path / "w.safetensors"})
+    export(tmp_path / "e", [made], {"pixel": model}, {"pixel": found}, name="fovea")
+    again = neuroenc.load(tmp_path / "e")(tested[0])
+    np.testing.assert_allclose(again.values, predictions["prediction"].values, atol=2e-4)
+    rewritten(tmp_path / "e", lambda d: d["members"][0]["model"].pop("view"))
+    with pytest.raises(
+        ContractError, match=r"network of 'pixel' is not the one that was fitted.*'preprocessing'"
+    ):
+        neuroenc.load(tmp_path / "e")(tested[0])
+
+
 def delayed(folder, **changes):
     return subject(folder, fit="gabor", **changes)
 
