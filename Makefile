@@ -1,6 +1,6 @@
-# make demo | test | fuzz | real | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
+# make demo | test | fuzz | real | studies | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
 .DELETE_ON_ERROR:
-.PHONY: demo test fuzz lint real bench lock clean readme
+.PHONY: demo test fuzz lint real studies bench lock clean readme
 
 MINUTES ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -45,6 +45,9 @@ real: .venv/.ready
 	snakemake $(QUIET) --configfile config/mtl.yaml
 	snakemake $(QUIET) --configfile config/n170.yaml
 	python benchmarks/real.py
+
+studies: .venv/.ready
+	python benchmarks/studies.py
 
 bench: .venv/.ready
 	python benchmarks/ridge.py

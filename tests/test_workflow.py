@@ -94,10 +94,10 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "algonauts2023": "algonauts_2023_challenge_data", "stories": "data/stories",
                   "things_meg": "things_meg", "pereira": "pereira2018", "nsd": "nsd",
                   "glmsingle": "glmsingle", "tvsd": "TVSD", "things_eeg1": "things_eeg1", "laion_fmri": "laion-fmri", "mosaic": "mosaic", "majajhong2015": "brainio", "freemanziemba2013": "brainio",
-                  "shipped": None, "studies/visual_system": None, "studies/vision_language": "bold5000",
+                  "shipped": None, "studies/visual_system": None, "studies/vision_language": "resources/bold5000",
                   "studies/sites_of_integration": "resources/treebank", "studies/attention_routing": None,
                   "studies/dual_stream_v4": "data/v4",
-                  "studies/dual_stream_majajhong2015": "brainio"}  # fmt: skip
+                  "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
 
 def test_every_configuration_is_tried():
