@@ -100,8 +100,9 @@ def compare(
     masks = {"all": np.ones(shape[0], bool), **regions(responses)}
     draws = _draws(rows, options)
     samples = resample(
-        rows.tested, rows.fold, stretch=rows.stretch, n=options.n_bootstraps, seed=options.seed
-    )
+        rows.tested, rows.fold, stretch=rows.stretch, n_stimuli=len(rows.mean), n=options.n_bootstraps,
+        seed=options.seed,
+    )  # fmt: skip
     tests = [_test(rows, rival, comparison, draws, samples, masks, shape) for rival in rivals]
     limit = ceiling_of(responses, rows.tested, options.ceiling)[1]
     own, *others = (
@@ -170,7 +171,8 @@ def _draws(rows: Rows, options: Evaluation) -> Draws:
     folds = [np.flatnonzero(rows.fold == f) for f in np.unique(rows.fold)]
     ids, at = np.unique(rows.unit, return_inverse=True)  # a stimulus turns in all folds that test it
     turned = np.random.default_rng(options.seed).integers(0, 2, (options.n_permutations, len(ids)))
-    return Draws(turned.astype(np.float64)[:, at], folds, widening(rows.tested, folds, len(rows.mean)))
+    wide = widening(rows.tested, folds, len(rows.mean), together=True)
+    return Draws(turned.astype(np.float64)[:, at], folds, wide)
 
 
 def _test(

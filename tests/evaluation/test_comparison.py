@@ -246,6 +246,36 @@ def test_a_better_encoder_is_found_and_folds_are_averaged():
     assert (found["q"].values < 0.01).all() and found["region_p"].values[0, 0] == pytest.approx(1 / 1001)
 
 
+@pytest.mark.parametrize(("n_folds", "repeats"), [(2, 1), (5, 1), (5, 3)])
+@pytest.mark.parametrize("metric", ["pearson_r", "r2"])
+def test_two_as_good_over_folds_are_neither_told_apart_nor_outside_the_interval(metric, n_folds, repeats):
+    """Ridge on two halves of what drives the responses, refitted in each fold."""
+    p, inside = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        X, weight = rng.normal(size=(2, 100, 20)), rng.normal(size=(2, 20, 15))
+        y = (X @ (weight / np.linalg.norm(weight, axis=1, keepdims=True))).sum(0) + rng.normal(size=(100, 15))
+        orders = [rng.permutation(100) for _ in range(repeats)]
+        tests = [order[k::n_folds] for order in orders for k in range(n_folds)]
+        a, b = (
+            np.concatenate([
+                Ridge(alpha=10.0).fit(np.delete(x, t, 0), np.delete(y, t, 0)).predict(x[t]) for t in tests
+            ])
+            for x in X
+        )  # fmt: skip
+        fold = np.repeat(np.arange(len(tests)), [len(t) for t in tests])
+        ids = names(100)[np.concatenate(tests)]
+        fits = {"a": predictions(a, ids, fold), "b": predictions(b, ids, fold)}
+        found = compare(
+            toy_responses(rng, names(100), y.astype("f4")), fits,
+            Comparison(better="b", than=["a"], metric=metric), Evaluation(n_permutations=200, n_bootstraps=200),
+        )  # fmt: skip
+        p.append(found["p"].values)
+        inside.append((found["low"].values < 0) & (found["high"].values > 0))
+    assert 0.012 < np.mean(np.array(p) <= 0.05) < 0.08
+    assert 0.88 < np.mean(inside) < 0.99
+
+
 def test_what_is_missing_costs_itself_alone():
     rng = np.random.default_rng(3)
     y = rng.normal(size=(12, 3)).astype("f4").astype(float)

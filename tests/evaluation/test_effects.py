@@ -6,7 +6,8 @@ from scipy.stats import t, ttest_1samp
 
 from neuroenc.config import Comparison, Evaluation
 from neuroenc.evaluation import compare
-from neuroenc.evaluation.effects import ALL, comparison_rows, hierarchical, random_effects
+from neuroenc.evaluation.effects import ALL, comparison_rows, hierarchical, random_effects, spread
+from neuroenc.evaluation.statistics import fold_weights
 from tests.conftest import toy_responses
 from tests.evaluation.test_comparison import names, predictions
 
@@ -51,6 +52,14 @@ def test_intervals_and_p_of_subjects_that_differ(n_subjects):
             covered.append(found.interval[0] <= truth <= found.interval[1])
             positive += [found.p <= 0.05] if truth == 0 else []
     assert np.mean(covered) > 0.92 and np.mean(positive) <= 0.085
+
+
+def test_few_folds_do_not_undo_the_weights_of_subjects():
+    """Samples of two folds have the tails of t with one degree of freedom, whose variance is anything."""
+    normal = 0.02 * np.random.default_rng(0).normal(size=(1, 4000))
+    np.testing.assert_allclose(spread(normal), 0.02, rtol=0.05)
+    two = 0.02 * (fold_weights(np.random.default_rng(0), 4000, 2) / 2 @ np.array([1.0, -1.0]))
+    np.testing.assert_allclose(spread(np.stack([two, 2 * two])), [0.0368, 0.0736], rtol=0.1)
 
 
 def subject(seed, gain, shared):
