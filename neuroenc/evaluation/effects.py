@@ -64,7 +64,7 @@ def random_effects(values: Floats, variances: Floats) -> Effect:
 
 
 def spread(samples: Floats) -> Floats:
-    """Half the width of the middle 68 %, (n_subjects,): the standard error, whatever the tails of few folds."""
+    """Half the width of the middle 68 %, (n_subjects,): a standard error, whatever the tails of few folds."""
     low, high = np.quantile(samples, [0.1587, 0.8413], axis=1)
     return np.asarray((high - low) / 2)
 
