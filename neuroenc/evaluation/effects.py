@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
+from neuroenc.errors import ContractError
 from neuroenc.evaluation.discoveries import bounds
 from neuroenc.evaluation.statistics import fdr
 
@@ -92,6 +93,26 @@ def hierarchical(values: Floats, samples: Floats, seed: int) -> Effect:
     )
 
 
+def same_fits(comparisons: Mapping[str, xr.Dataset]) -> None:
+    """Refuse comparisons of subjects in other fits, or by another metric.
+
+    Raises
+    ------
+    ContractError
+        Saying which there are.
+    """
+    asked = {
+        (c.attrs["better"], *c["rival_name"].values.tolist(), c.attrs["metric"], c.attrs["delta"])
+        for c in comparisons.values()
+    }
+    if len(asked) > 1:
+        each = "; ".join(
+            f"{better!r} than {', '.join(map(repr, than))} by {metric}, delta {delta:g}"
+            for better, *than, metric, delta in sorted(asked)
+        )
+        raise ContractError(f"Subjects were compared in other fits: {each}. Give the same of each.")
+
+
 def comparison_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[str, Any]]:
     """List the differences of a comparison by subject, region and rival, then those over subjects.
 
@@ -111,7 +132,13 @@ def comparison_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[st
         `difference`, `low`, `high`, `p`, `q` (over regions), `equivalent`, `method`; where the rival is all
         of them `neuroids`, `wins`, and `wins_low`, `wins_high`, between how many truly win with 95 %
         confidence.
+
+    Raises
+    ------
+    ContractError
+        Subjects were compared in other fits.
     """
+    same_fits(found)
     rows = [row for subject, s in found.items() for row in _of_subject(s, subject)]
     if len(found) > 1:
         rows += _over_subjects(found)

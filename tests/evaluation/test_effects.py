@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import t, ttest_1samp
 
 from neuroenc.config import Comparison, Evaluation
+from neuroenc.errors import ContractError
 from neuroenc.evaluation import compare
 from neuroenc.evaluation.effects import ALL, comparison_rows, hierarchical, random_effects, spread
 from neuroenc.evaluation.statistics import fold_weights
@@ -73,6 +74,14 @@ def subject(seed, gain, shared):
     return compare(
         toy_responses(rng, names(120), y.astype("f4")), fits, Comparison(better="b", than=["a"]), options
     )
+
+
+def test_subjects_compared_in_other_fits_are_refused():
+    one = subject(0, 0.3, shared=True)
+    other = one.assign_coords(rival_name=("rival", ["c"]))
+    for changed in (other, one.assign_attrs(metric="r2"), one.assign_attrs(better="a")):
+        with pytest.raises(ContractError, match="Subjects were compared in other fits: .*'b' than 'a'"):
+            comparison_rows({"01": one, "02": changed}, "label")
 
 
 def test_rows_of_subjects_and_over_them():
