@@ -80,7 +80,7 @@ def test_subjects_compared_in_other_fits_are_refused():
     one = subject(0, 0.3, shared=True)
     other = one.assign_coords(rival_name=("rival", ["c"]))
     for changed in (other, one.assign_attrs(metric="r2"), one.assign_attrs(better="a")):
-        with pytest.raises(ContractError, match="Subjects were compared in other fits: .*'b' than 'a'"):
+        with pytest.raises(ContractError, match=r"Subjects were compared in other fits: .*'b' than 'a'"):
             comparison_rows({"01": one, "02": changed}, "label")
 
 
