@@ -45,6 +45,7 @@ def test_plain_xarray_opens_the_file(toy, tmp_path):
         (lambda d: d.assign_coords(roi_A=("neuroid", np.ones(6))), "'roi_A' has dtype float64, expected bool"),
         (lambda d: d.assign_coords(neuroid_id=("neuroid", np.array(["a"] * 6))), "'neuroid_id' must be unique"),
         (lambda d: d.assign_coords(ncsnr=("presentation", np.ones(120))), "'ncsnr' lies on"),
+        (lambda d: d.assign_coords(roi_all=d["roi_A"]), "A region is called 'all'"),
         (lambda d: d.rename(response="beta"), "need the variable 'response'"),
         (lambda d: d.rename(neuroid="voxel"), "has dimensions"),
     ],

@@ -43,7 +43,7 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "pictures": ("dataset", "decoder", "generator", "seed", *CONTRACT),
     "captions": ("dataset", "decoder", "generator", *CONTRACT),
     "classes": ("dataset", "target", "estimator", "seed"),
-    "comparison": ("dataset", "better", "metric", "delta", "fdr_level", "unit"),
+    "comparison": ("dataset", "better", "metric", "delta", "fdr_level", "unit", "seed"),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "responses": (
@@ -119,6 +119,8 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
     unstorable = [k for k, v in dataset.attrs.items() if isinstance(v, (dict, bool)) or v is None]
     if unstorable:
         raise ContractError(f"Attribute {unstorable[0]!r} must be text or numbers to be stored.")
+    if f"{REGION_PREFIX}all" in dataset.coords:
+        raise ContractError("A region is called 'all', which is what all neuroids go by. Name it otherwise.")
     wanted = _wanted(dataset, kind)
     lacking = [f"{coord!r} on {dim}" for coord, dim, _ in wanted if coord not in dataset.coords]
     if lacking:
@@ -262,4 +264,6 @@ def _wanted(dataset: xr.Dataset, kind: Kind) -> list[tuple[str, str, str]]:
         wanted += [(k, "presentation", v) for k, v in PRESENTATION.items()]
     if kind == "predictions":
         wanted += [("stimulus_id", "presentation", "U"), ("fold", "presentation", "iu")]
+    if kind == "comparison":
+        wanted += [("metric", "metric", "U"), ("rival_name", "rival", "U"), ("region_name", "region", "U")]
     return wanted

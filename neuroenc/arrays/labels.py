@@ -134,13 +134,19 @@ def trained(predictions: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[n
 
 
 def same_neuroids(a: xr.Dataset, b: xr.Dataset) -> None:
-    """Refuse two arrays of different neuroids.
+    """Refuse two arrays of different neuroids, or of other numbers of time bins.
 
     Raises
     ------
     ContractError
         Naming the first that differs.
     """
+    bins = [v.sizes.get("time_bin", 1) for v in (a, b)]
+    if bins[0] != bins[1]:
+        raise ContractError(
+            f"The {a.attrs['kind']} have {bins[0]} time bins, the {b.attrs['kind']} {bins[1]}. Use files of "
+            "one preparation."
+        )
     one, other = a["neuroid_id"].values, b["neuroid_id"].values
     if len(one) != len(other):
         raise ContractError(

@@ -161,9 +161,12 @@ def named(files: list[str], kind: Kind = "scores") -> dict[str, Any]:
     from neuroenc.arrays import load
 
     pairs = [f.partition("=") for f in files]
-    wrong = [f for f, (_, equals, _) in zip(files, pairs, strict=True) if not equals]
+    wrong = [f for f, (name, equals, _) in zip(files, pairs, strict=True) if not (equals and name)]
     if wrong:
         raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected NAME=FILE.nc.")
+    names = [name for name, _, _ in pairs]
+    if twice := next((n for n in names if names.count(n) > 1), None):
+        raise InputError(f"--{kind} gives {twice!r} twice. Name each file once.")
     return {name: load(path, kind) for name, _, path in pairs}
 
 
@@ -175,10 +178,7 @@ def features(files: list[str]) -> Any:
         return load(files[0], "features")
     from neuroenc.encoders.fusion import fuse
 
-    found = named(files, "features")
-    if len(found) < len(files):
-        raise InputError(f"--features names {', '.join(found)}, and one twice. Name each model once.")
-    return fuse(found)
+    return fuse(named(files, "features"))
 
 
 def by_subject(files: list[str], kind: Kind = "scores") -> dict[tuple[str, str], Any]:

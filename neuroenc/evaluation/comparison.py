@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import make_comparison, regions, same_neuroids
 from neuroenc.blocks import columns
@@ -18,6 +18,7 @@ from neuroenc.evaluation.discoveries import bounds
 from neuroenc.evaluation.evaluate import METRICS, Rows, align, ceiling_of, fold_scores
 from neuroenc.evaluation.scores import pearson_r, r2_score, standardise
 from neuroenc.evaluation.statistics import (
+    CONSTANT,
     EQUAL,
     Resampling,
     Weighted,
@@ -70,7 +71,7 @@ def compare(
         as far) / (1 + draws), `q` over neuroids and bins, and `equivalent`, whether the 90 % interval lies
         within `delta`. By neuroid `neuroid_p(rival, neuroid)`, of time bins the largest against the largest
         of each draw, and `wins(neuroid)`: all rivals are beaten, in the same bin, by `wins_p` after FDR
-        (`wins_q`); `loses_p`, that some rival is better in some bin. By region `region_difference(rival,
+        (`wins_q`); `loses_p`, that in every bin some rival is better. By region `region_difference(rival,
         region, estimate)`, `region_p`, `region_wins_p`, `region_equivalent`, samples of the mean in
         `region_sample`, and `region_count(region, count)`: neuroids, those that win, and between how many
         truly do with 95 % confidence (`discoveries.bounds`).
@@ -100,8 +101,9 @@ def compare(
     masks = {"all": np.ones(shape[0], bool), **regions(responses)}
     draws = _draws(rows, options)
     samples = resample(
-        rows.tested, rows.fold, stretch=rows.stretch, n=options.n_bootstraps, seed=options.seed
-    )
+        rows.tested, rows.fold, stretch=rows.stretch, n_stimuli=len(rows.mean), n=options.n_bootstraps,
+        seed=options.seed,
+    )  # fmt: skip
     tests = [_test(rows, rival, comparison, draws, samples, masks, shape) for rival in rivals]
     limit = ceiling_of(responses, rows.tested, options.ceiling)[1]
     own, *others = (
@@ -170,7 +172,8 @@ def _draws(rows: Rows, options: Evaluation) -> Draws:
     folds = [np.flatnonzero(rows.fold == f) for f in np.unique(rows.fold)]
     ids, at = np.unique(rows.unit, return_inverse=True)  # a stimulus turns in all folds that test it
     turned = np.random.default_rng(options.seed).integers(0, 2, (options.n_permutations, len(ids)))
-    return Draws(turned.astype(np.float64)[:, at], folds, widening(rows.tested, folds, len(rows.mean)))
+    wide = widening(rows.tested, folds, len(rows.mean), together=True)
+    return Draws(turned.astype(np.float64)[:, at], folds, wide)
 
 
 def _test(
@@ -225,7 +228,8 @@ def exchanged_r(y: Floats, a: Floats, b: Floats, draws: Draws) -> tuple[Floats, 
 
     With a and b of mean 0 and sum of squares 1 and t the stimuli that are exchanged, a* = a + t (b - a) has
     the product r_a + sum t y (b - a) with y, the sum of squares 1 + sum t (b² - a²) and the sum
-    u = sum t (b - a); b* = b - t (b - a) those with the other signs. A missing response takes no part.
+    u = sum t (b - a); b* = b - t (b - a) those with the other signs. A missing response takes no part;
+    where an exchange leaves nothing that varies r is 0.
     """
     difference, null = np.zeros(y.shape[1]), np.zeros((len(draws.turned), y.shape[1]))
     for rows in draws.folds:
@@ -234,11 +238,16 @@ def exchanged_r(y: Floats, a: Floats, b: Floats, draws: Draws) -> tuple[Floats, 
         swapped = draws.turned[:, rows]
         product, power, total = swapped @ (u * (w - v)), swapped @ (w**2 - v**2), swapped @ (w - v)
         r_a, r_b = (u * v).sum(0), (u * w).sum(0)
-        lost = total**2 / known.sum(0)
-        with np.errstate(invalid="ignore", divide="ignore"):  # draws after which nothing varies have no r
-            null += (r_a + product) / np.sqrt(1 + power - lost) - (r_b - product) / np.sqrt(1 - power - lost)
+        lost = total**2 / np.maximum(known.sum(0), 1)
+        null += _over_root(r_a + product, 1 + power - lost) - _over_root(r_b - product, 1 - power - lost)
         difference += r_a - r_b
     return difference / len(draws.folds), null / len(draws.folds)
+
+
+def _over_root(product: Floats, size: Floats) -> Floats:
+    """Divide products by lengths to r; 0 of a prediction that an exchange has made constant."""
+    vary = size > CONSTANT
+    return np.asarray(product * vary / np.sqrt(np.where(vary, size, 1)))
 
 
 def exchanged_r2(y: Floats, a: Floats, b: Floats, draws: Draws) -> tuple[Floats, Floats]:
@@ -248,8 +257,11 @@ def exchanged_r2(y: Floats, a: Floats, b: Floats, draws: Draws) -> tuple[Floats,
     """
     difference, null = np.zeros(y.shape[1]), np.zeros((len(draws.turned), y.shape[1]))
     for rows in draws.folds:
-        gain, total = _gain(y[rows], a[rows], b[rows])
-        defined = np.where(np.isfinite(r2_score(y[rows], a[rows], np.isfinite(y[rows]))), total, np.nan)
+        gain, centred = _gain(y[rows], a[rows], b[rows])
+        total = (centred**2).sum(0)
+        known = np.isfinite(y[rows])
+        scored = np.isfinite(_r2(y[rows], a[rows], known) - _r2(y[rows], b[rows], known))
+        defined = np.where(scored, total, np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
             gain = gain / defined
         difference += gain.sum(0)
@@ -257,11 +269,16 @@ def exchanged_r2(y: Floats, a: Floats, b: Floats, draws: Draws) -> tuple[Floats,
     return difference / len(draws.folds), null / len(draws.folds)
 
 
+def _r2(y: ArrayLike, prediction: ArrayLike, known: NDArray[np.bool_]) -> Floats:
+    """R2 where there is an r, as Scores have it."""
+    return np.where(np.isfinite(pearson_r(y, prediction, known)), r2_score(y, prediction, known), np.nan)
+
+
 def _gain(y: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Return (y - b)² - (y - a)² of each row, 0 where y is missing, and the sum of squares of y."""
+    """Return (y - b)² - (y - a)² of each row, and y less its mean, both 0 where y is missing."""
     known = np.isfinite(y)
     centred = np.where(known, y - np.where(known, y, 0).sum(0) / np.maximum(known.sum(0), 1), 0)
-    return np.where(known, (y - b) ** 2 - (y - a) ** 2, 0), (centred**2).sum(0)
+    return np.where(known, (y - b) ** 2 - (y - a) ** 2, 0), centred
 
 
 def _resampled(rows: Rows, rival: NDArray[np.float32], metric: str, cut: slice) -> tuple[Floats, Weighted]:
@@ -272,14 +289,13 @@ def _resampled(rows: Rows, rival: NDArray[np.float32], metric: str, cut: slice) 
         if metric == "pearson_r":
             return weighted_r(y[k], a[k], weight) - weighted_r(y[k], b[k], weight)
         known = np.isfinite(y[k])
-        gain, _ = _gain(y[k], a[k], b[k])
-        centred = np.where(known, y[k] - np.nanmean(y[k], 0), 0)
+        gain, centred = _gain(y[k], a[k], b[k])
         with np.errstate(invalid="ignore", divide="ignore"):
-            size = weight @ known
-            total = weight @ centred**2 - (weight @ centred) ** 2 / size
-            return np.asarray(np.where(total > 0, weight @ gain / total, np.nan))
+            size, power = weight @ known, weight @ centred**2
+            total = power - (weight @ centred) ** 2 / size
+            return np.asarray(np.where(total > CONSTANT * power, weight @ gain / total, np.nan))
 
-    score = pearson_r if metric == "pearson_r" else r2_score
+    score = pearson_r if metric == "pearson_r" else _r2
     own, other = (per_fold(score, y, v, rows.fold) for v in (a, b))
     return own - other, weighted
 
@@ -309,15 +325,13 @@ def _winners(
 ) -> dict[str, NDArray[np.generic]]:
     """Say which neuroids beat all rivals, and count them by region."""
     n_neuroids = len(masks["all"])
-    p_time = np.stack([t.p_time.reshape(n_neuroids, -1) for t in tests])
+    p_time, p_worse = (
+        np.stack([getattr(t, k).reshape(n_neuroids, -1) for t in tests]) for k in ("p_time", "p_worse")
+    )
     wins_p = _least(p_time.max(0))
     wins_q = fdr(wins_p)
-    # a rival that is better in some bin, after Bonferroni over bins and rivals
-    n_bins = p_time.shape[-1]
-    worse = np.stack([np.minimum(1, n_bins * _least(t.p_worse.reshape(n_neuroids, -1))) for t in tests]).min(
-        0
-    )
-    worse = np.minimum(1, len(tests) * worse)
+    # what winning in one bin excludes: in every bin some rival is better, after Bonferroni over rivals
+    worse = -_least(-np.minimum(1, len(tests) * p_worse.min(0)))
     wins = wins_q <= level
     counts = [
         (np.isfinite(wins_p[inside]).sum(), wins[inside].sum(), *bounds(wins_p, worse, inside, 0.025))
@@ -330,6 +344,6 @@ def _winners(
 
 
 def _least(p: Floats) -> Floats:
-    """Smallest p over time bins; NaN where none is known."""
+    """Smallest value over time bins; NaN where none is known."""
     known = np.isfinite(p)
     return np.where(known.any(-1), np.where(known, p, np.inf).min(-1), np.nan)

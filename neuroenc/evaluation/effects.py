@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
+from neuroenc.errors import ContractError
 from neuroenc.evaluation.discoveries import bounds
 from neuroenc.evaluation.statistics import fdr
 
@@ -63,6 +64,12 @@ def random_effects(values: Floats, variances: Floats) -> Effect:
     )  # fmt: skip
 
 
+def spread(samples: Floats) -> Floats:
+    """Half the width of the middle 68 %, (n_subjects,): a standard error, whatever the tails of few folds."""
+    low, high = np.quantile(samples, [0.1587, 0.8413], axis=1)
+    return np.asarray((high - low) / 2)
+
+
 def hierarchical(values: Floats, samples: Floats, seed: int) -> Effect:
     """Mean over subjects, who are resampled, and their stimuli within; p by turning the signs of subjects.
 
@@ -86,6 +93,26 @@ def hierarchical(values: Floats, samples: Floats, seed: int) -> Effect:
     )
 
 
+def same_fits(comparisons: Mapping[str, xr.Dataset]) -> None:
+    """Refuse comparisons of subjects in other fits, or by another metric.
+
+    Raises
+    ------
+    ContractError
+        Saying which there are.
+    """
+    asked = {
+        (c.attrs["better"], *c["rival_name"].values.tolist(), c.attrs["metric"], c.attrs["delta"])
+        for c in comparisons.values()
+    }
+    if len(asked) > 1:
+        each = "; ".join(
+            f"{better!r} than {', '.join(map(repr, than))} by {metric}, delta {delta:g}"
+            for better, *than, metric, delta in sorted(asked)
+        )
+        raise ContractError(f"Subjects were compared in other fits: {each}. Give the same of each.")
+
+
 def comparison_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[str, Any]]:
     """List the differences of a comparison by subject, region and rival, then those over subjects.
 
@@ -105,7 +132,13 @@ def comparison_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[st
         `difference`, `low`, `high`, `p`, `q` (over regions), `equivalent`, `method`; where the rival is all
         of them `neuroids`, `wins`, and `wins_low`, `wins_high`, between how many truly win with 95 %
         confidence.
+
+    Raises
+    ------
+    ContractError
+        Subjects were compared in other fits.
     """
+    same_fits(found)
     rows = [row for subject, s in found.items() for row in _of_subject(s, subject)]
     if len(found) > 1:
         rows += _over_subjects(found)
@@ -154,7 +187,7 @@ def _over_subjects(found: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
             values, samples = values[known], samples[known]
             few = len(values) < FEW
             effect = (
-                random_effects(values, samples.var(1)) if few
+                random_effects(values, spread(samples) ** 2) if few
                 else hierarchical(values, samples, int(first.attrs["seed"]))
             )  # fmt: skip
             effects.append(effect)

@@ -74,7 +74,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     groups = _groups(members, n_bins) | of_atlas
     interval, limits = bootstrap_r(
         rows.y, rows.prediction, rows.tested, rows.fold, groups, stretch=rows.stretch,
-        n=options.n_bootstraps, seed=options.seed,
+        n_stimuli=len(rows.mean), n=options.n_bootstraps, seed=options.seed,
     )  # fmt: skip
     p = permutation_p(
         rows.y, rows.prediction, rows.tested, rows.fold, film=rows.film, n_stimuli=len(rows.mean),

@@ -14,7 +14,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from neuroenc.errors import ContractError, InputError
+from neuroenc.errors import InputError
+from neuroenc.evaluation.effects import same_fits
 from neuroenc.evaluation.evaluate import align
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import fdr, per_fold
@@ -98,9 +99,7 @@ def table_of_sites(comparisons: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     ContractError
         Patients were compared in other fits.
     """
-    pairs = {(c.attrs["better"], *c["rival_name"].values.tolist()) for c in comparisons.values()}
-    if len(pairs) != 1:
-        raise ContractError(f"Patients were compared in other fits: {sorted(pairs)}. Give the same of each.")
+    same_fits(comparisons)
     table = pd.concat([_electrodes(c).assign(patient=p) for p, c in comparisons.items()], ignore_index=True)
     q = fdr(table["p"])
     level = next(iter(comparisons.values())).attrs["fdr_level"]

@@ -154,24 +154,20 @@ def score_patterns(
     """
     y, prediction, stimulus, fold = (np.asarray(v) for v in (y, prediction, stimulus, fold))
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    drawn = resample(stimulus, fold, stretch=stretch, n=n_bootstraps, seed=seed)
+    drawn = resample(stimulus, fold, stretch=stretch, n_stimuli=n_stimuli, n=n_bootstraps, seed=seed)
     rng = np.random.default_rng(seed)
-    values, samples, nulls = [], [], []
+    values, nulls, patterns = [], [], {}
     for at in rows:
         known = np.isfinite(y[at]).all(0) & np.isfinite(prediction[at]).all(0)
         if known.sum() < FEWEST or len(at) < 2:
             return dict.fromkeys(METRICS, Estimate(*[float("nan")] * 5))
         a, b = y[np.ix_(at, known)], prediction[np.ix_(at, known)]
-        weight = None if drawn.by_fold else drawn.weight[:, drawn.unit[at]].T
+        patterns[int(at[0])] = a, b
         values.append(np.array([two_versus_two(a, b), picture_r(a, b).mean()]))
-        samples.append(None if weight is None else _resampled(a, b, weight))
         nulls.append(_exchanged(a, b, None if film is None else np.asarray(film)[at], n_permutations, rng))
     found, null = np.mean(values, axis=0), np.mean(nulls, axis=0)
-    if drawn.by_fold:
-        sample = np.array(values).T @ drawn.weight.T / len(rows)
-    else:
-        sample = np.nanmean(np.array(samples, float), axis=0)
-    low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=1)
+    sample = drawn.of(np.array(values), lambda at, weight: _resampled(*patterns[int(at[0])], weight.T).T)
+    low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0)
     middle = null.mean(1)
     narrowed = middle + (found - middle) / widening(stimulus, rows, n_stimuli)
     p = (1 + (null >= narrowed[:, None]).sum(1)) / (1 + n_permutations)

@@ -52,16 +52,18 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
 
 
 class Resampling(NamedTuple):
-    """Bootstrap samples of test stimuli, the same for every neuroid."""
+    """Samples of test stimuli, the same for every neuroid."""
 
     weight: NDArray[np.float64]
-    """(n_samples, n_units): how often each unit is in a sample"""
+    """(n_samples, n_units): how often each unit is in a sample; how much each weighs, of folds"""
     unit: NDArray[np.int64]
     """(n_rows,)"""
     rows: list[NDArray[np.int64]]
     """Of each fold"""
     by_fold: bool
     """Whether folds are the units"""
+    wide: float
+    """`widening`"""
 
     def of(self, of_folds: NDArray[np.float64], weighted: Weighted) -> NDArray[np.float64]:
         """Return a statistic of each sample, (n_samples, n_neuroids), the mean over folds.
@@ -74,17 +76,27 @@ class Resampling(NamedTuple):
             From rows of a fold and their weights, (n_samples, n_rows), to (n_samples, n_neuroids).
         """
         if self.by_fold:
-            return np.asarray(self.weight @ of_folds / self.weight.shape[1])
-        return _mean_known([weighted(k, self.weight[:, self.unit[k]]) for k in self.rows])
+            found = np.asarray(self.weight @ of_folds / self.weight.shape[1])
+        else:
+            found = _mean_known([weighted(k, self.weight[:, self.unit[k]]) for k in self.rows])
+        if self.wide > 1:
+            middle = of_folds.mean(0)
+            found -= middle
+            found *= self.wide
+            found += middle
+        return found
 
 
 def resample(
-    stimulus: ArrayLike, fold: ArrayLike, *, stretch: ArrayLike | None = None, n: int = 1000, seed: int = 0
-) -> Resampling:
+    stimulus: ArrayLike, fold: ArrayLike, *, stretch: ArrayLike | None = None, n_stimuli: int | None = None,
+    n: int = 1000, seed: int = 0,
+) -> Resampling:  # fmt: skip
     """Draw bootstrap samples of stimuli, of films and stories stretches of them.
 
-    Where each stimulus is tested in one of several folds (runs, stories), the folds are drawn, because what
-    is held out together is not independent.
+    Where each stimulus is tested in one of several folds (runs, stories), the folds are what varies, because
+    what is held out together is not independent: they are few, so that their weights are drawn such that the
+    mean over folds has Student's t about it (`fold_weights`). Samples of several folds lie further from the
+    mean by `widening`, because the stimuli of one fold train the others.
 
     Parameters
     ----------
@@ -92,15 +104,37 @@ def resample(
         Rows of one stimulus are drawn together.
     stretch : array of shape (n_rows,), optional
         Of running stimuli: what is drawn together in place of a stimulus.
+    n_stimuli : int, optional
+        As in `permutation_p`.
     n, seed : int
     """
     fold = np.asarray(fold)
     ids, unit = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
     by_fold = len(rows) > 1 and _tested_once(np.asarray(stimulus), rows)
-    units = len(rows) if by_fold else len(ids)
-    weight = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), n)
-    return Resampling(weight.astype(np.float64), unit, rows, by_fold)
+    wide = widening(stimulus, rows, n_stimuli, together=True)
+    rng = np.random.default_rng(seed)
+    if by_fold:
+        return Resampling(fold_weights(rng, n, len(rows)), unit, rows, by_fold, wide)
+    weight = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), n)
+    return Resampling(weight.astype(np.float64), unit, rows, by_fold, wide)
+
+
+def fold_weights(rng: np.random.Generator, n: int, n_folds: int) -> NDArray[np.float64]:
+    """Draw weights of K folds under which a mean d has the distribution d + s / sqrt(K) t, t of K - 1.
+
+    w = 1 + z sqrt(K / chi²), z normal less its mean, chi² of K - 1: sum w d / K is then distributed so, for
+    each neuroid and for means over neuroids. A bootstrap of K folds is narrower: of two it goes from one to
+    the other.
+
+    Returns
+    -------
+    ndarray of shape (n, n_folds)
+        They sum to K; some may be below 0.
+    """
+    z = rng.normal(size=(n, n_folds))
+    z -= z.mean(1, keepdims=True)
+    return np.asarray(1 + z * np.sqrt(n_folds / rng.chisquare(n_folds - 1, size=(n, 1))))
 
 
 def bootstrap(
@@ -161,6 +195,7 @@ def bootstrap_r(
     groups: Mapping[K, NDArray[np.bool_]],
     *,
     stretch: ArrayLike | None = None,
+    n_stimuli: int | None = None,
     n: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -173,7 +208,7 @@ def bootstrap_r(
     ----------
     y, prediction : arrays of shape (n_rows, n_neuroids)
         NaN in `y` marks a missing response, whose row does not count for that neuroid.
-    stimulus, fold, stretch, n, seed
+    stimulus, fold, stretch, n_stimuli, n, seed
         As in `resample`.
     groups : mapping of name to bool array of shape (n_neuroids,)
         Sets of neuroids whose mean r gets an interval as well.
@@ -193,7 +228,7 @@ def bootstrap_r(
         return per_fold(pearson_r, a, b, fold), lambda k, weight: weighted_r(a[k], b[k], weight)
 
     tails = [(1 - level) / 2, (1 + level) / 2]
-    samples = resample(stimulus, fold, stretch=stretch, n=n, seed=seed)
+    samples = resample(stimulus, fold, stretch=stretch, n_stimuli=n_stimuli, n=n, seed=seed)
     interval, means = bootstrap(statistic, y.shape[1], samples, groups, tails)
     return interval, {name: tuple(np.quantile(m, tails).tolist()) for name, m in means.items()}
 
@@ -338,7 +373,13 @@ def exchange(
     return out
 
 
-def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int | None = None) -> float:
+def widening(
+    stimulus: ArrayLike,
+    rows: list[NDArray[np.int64]],
+    n_stimuli: int | None = None,
+    *,
+    together: bool = False,
+) -> float:
     """Return the factor by which correlation between folds can widen the null of their mean.
 
     A linear prediction is a sum over pairs: response of test stimulus i times response of training stimulus j
@@ -348,6 +389,10 @@ def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int 
     Cauchy and Schwarz it is no larger where they do not. One fold: 1. Each stimulus tested once: c is 2, the
     variance doubles. K repeated draws of a share f: about 1 + 2 f (1 - f) (K - 1).
 
+    Where a stimulus is drawn or exchanged in all its folds together, that already holds what it does as a
+    test stimulus of several: with a_ij folds that test i and train j, c_ij = a_ij + a_ji, the variance is sum
+    of c² over pairs over sum of a² over ordered pairs, at most 2, as where each is as often tested.
+
     Parameters
     ----------
     stimulus : array of shape (n_rows,)
@@ -355,6 +400,8 @@ def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int 
         Of each fold.
     n_stimuli : int, optional
         As in `permutation_p`.
+    together : bool
+        A stimulus moves in all folds at once.
 
     Returns
     -------
@@ -370,13 +417,16 @@ def widening(stimulus: ArrayLike, rows: list[NDArray[np.int64]], n_stimuli: int 
     times = tested.sum(0)
     pairs = squares = 0.0
     for cut in columns(len(times), len(times)):  # folds in which one is tested, the other trained
-        apart = times[cut, None] + times - 2 * tested[:, cut].T @ tested
-        pairs += number[cut] @ apart @ number / 2
+        both = tested[:, cut].T @ tested
+        apart = times[cut, None] + times - 2 * both
+        alone = (times[cut, None] - both) ** 2 if together else apart / 2
+        pairs += number[cut] @ alone @ number
         squares += number[cut] @ apart**2 @ number / 2
     if not pairs:  # what they are parted from is among the others
         untested = max(1, untested)
     # untested ones are parted from i when i is tested
-    pairs, squares = pairs + untested * number @ times, squares + untested * number @ times**2
+    pairs += untested * number @ (times**2 if together else times)
+    squares += untested * number @ times**2
     return float(np.sqrt(squares / pairs))
 
 

@@ -131,7 +131,7 @@ def test_the_command_takes_features_by_name(world, toy_split, tmp_path, run):
     status, _, error = run(*common, f"--features={tmp_path}/a.nc", b)
     assert status == 2 and "Expected NAME=FILE.nc" in error
     status, _, error = run(*common, a, a)
-    assert status == 2 and "one twice" in error
+    assert status == 2 and "--features gives 'a' twice" in error
     both = [tmp_path / name for name in ("r.nc", "s.nc", "a.nc", "b.nc")]
     one = both[:3]
     assert megabytes("encode fit", both, {"name": "ridge"}) > 0

@@ -210,6 +210,52 @@ def test_a_gain_in_some_time_bins_is_found_and_noise_in_many_is_not():
     assert (null <= 0.05).sum() <= 4 and np.nanmean(null) > 0.3
 
 
+def test_who_wins_in_one_bin_and_loses_in_another_wins():
+    """Between how many win holds those that do: what excludes it is to lose in every bin."""
+    rng = np.random.default_rng(7)
+    y = rng.normal(size=(100, 40, 6))
+    a, b = y + rng.normal(size=y.shape), y + rng.normal(size=y.shape)
+    b[:, :, :2] = y[:, :, :2] + 0.3 * rng.normal(size=(100, 40, 2))
+    a[:, :, 4:] = y[:, :, 4:] + 0.3 * rng.normal(size=(100, 40, 2))
+    a[:, :10] = y[:, :10] + 0.3 * rng.normal(size=(100, 10, 6))
+    b[:, :10] = y[:, :10] + rng.normal(size=(100, 10, 6))
+    found = pair(y, a, b, names(100), n_permutations=1000)
+    total, wins, low, high = found["region_count"].values[0]
+    assert total == 40 and wins == 30 and low <= 30 <= high <= 32
+
+
+def test_an_exchange_that_leaves_nothing_that_varies_counts():
+    """Predictions of one event each, half of which an exchange puts out; and neuroids known at two stimuli."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(12, 6)).astype("f4").astype(float)
+    a, b = np.zeros((2, 12, 6))
+    a[rng.integers(6, size=6), np.arange(6)] = b[6 + rng.integers(6, size=6), np.arange(6)] = 1
+
+    def r(v):
+        return np.nan_to_num(pearson_r(y, v))
+
+    found = pair(y, a, b, n_permutations=20_000)
+    null, expected = all_exchanges(r, unit(a), unit(b)), r(b) - r(a)
+    np.testing.assert_allclose(found["p"].values[0], (null >= expected - 1e-9).mean(0), atol=0.015)
+    above = (null.mean(1) >= expected.mean() - 1e-9).mean()
+    assert found["region_p"].values[0, 0] == pytest.approx(above, abs=0.015)
+    y[2:, 0] = np.nan
+    for metric in ("pearson_r", "r2"):
+        some = pair(y, y + a, y + b + 0.1, comparison=Comparison(better="b", than=["a"], metric=metric))
+        assert np.abs(some["region_sample"].values).max() < 100, metric
+
+
+def test_r2_is_compared_where_scores_have_it():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(60, 3))
+    a, b = y + rng.normal(size=y.shape), y + rng.normal(size=y.shape)
+    b[:, 1], a[:, 2] = 3.0, 0.0
+    found = pair(y, a, b, names(60), comparison=Comparison(better="b", than=["a"], metric="r2"))
+    for name in ("p", "low", "wins_p"):
+        assert np.isfinite(found[name].values.ravel()).tolist() == [True, False, False], name
+    assert np.isnan(found["difference"].sel(metric="r2").values[0, 1:]).all()
+
+
 def test_running_stimuli_are_exchanged_by_stretches():
     """Slow responses and slow errors: single words exchanged would call noise a difference."""
     rng = np.random.default_rng(8)
@@ -246,6 +292,36 @@ def test_a_better_encoder_is_found_and_folds_are_averaged():
     assert (found["q"].values < 0.01).all() and found["region_p"].values[0, 0] == pytest.approx(1 / 1001)
 
 
+@pytest.mark.parametrize(("n_folds", "repeats"), [(2, 1), (5, 1), (5, 3)])
+@pytest.mark.parametrize("metric", ["pearson_r", "r2"])
+def test_two_as_good_over_folds_are_neither_told_apart_nor_outside_the_interval(metric, n_folds, repeats):
+    """Ridge on two halves of what drives the responses, refitted in each fold."""
+    p, inside = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        X, weight = rng.normal(size=(2, 100, 20)), rng.normal(size=(2, 20, 15))
+        y = (X @ (weight / np.linalg.norm(weight, axis=1, keepdims=True))).sum(0) + rng.normal(size=(100, 15))
+        orders = [rng.permutation(100) for _ in range(repeats)]
+        tests = [order[k::n_folds] for order in orders for k in range(n_folds)]
+        a, b = (
+            np.concatenate([
+                Ridge(alpha=10.0).fit(np.delete(x, t, 0), np.delete(y, t, 0)).predict(x[t]) for t in tests
+            ])
+            for x in X
+        )  # fmt: skip
+        fold = np.repeat(np.arange(len(tests)), [len(t) for t in tests])
+        ids = names(100)[np.concatenate(tests)]
+        fits = {"a": predictions(a, ids, fold), "b": predictions(b, ids, fold)}
+        found = compare(
+            toy_responses(rng, names(100), y.astype("f4")), fits,
+            Comparison(better="b", than=["a"], metric=metric), Evaluation(n_permutations=200, n_bootstraps=200),
+        )  # fmt: skip
+        p.append(found["p"].values)
+        inside.append((found["low"].values < 0) & (found["high"].values > 0))
+    assert 0.012 < np.mean(np.array(p) <= 0.05) < 0.08
+    assert 0.88 < np.mean(inside) < 0.99
+
+
 def test_what_is_missing_costs_itself_alone():
     rng = np.random.default_rng(3)
     y = rng.normal(size=(12, 3)).astype("f4").astype(float)
@@ -270,6 +346,8 @@ def test_what_cannot_be_compared_is_one_line():
         compare(responses, {"b": one, "a": predictions(y[:10], IDS[:10])}, PAIR)
     with pytest.raises(ContractError, match="differ in 3 neuroids"):
         compare(responses, {"b": one, "a": predictions(y, neuroids=["a", "b", "c"])}, PAIR)
+    with pytest.raises(ContractError, match="responses have 1 time bins, the predictions 2"):
+        compare(responses, {"b": one, "a": predictions(np.stack([y, y], 2))}, PAIR)
     with pytest.raises(InputError, match="'a'"):
         compare(responses, {"b": one, "as": one}, PAIR)
     with pytest.raises(InputError, match="5 test stimuli can be exchanged, expected 6"):

@@ -5,8 +5,10 @@ import pytest
 from scipy.stats import t, ttest_1samp
 
 from neuroenc.config import Comparison, Evaluation
+from neuroenc.errors import ContractError
 from neuroenc.evaluation import compare
-from neuroenc.evaluation.effects import ALL, comparison_rows, hierarchical, random_effects
+from neuroenc.evaluation.effects import ALL, comparison_rows, hierarchical, random_effects, spread
+from neuroenc.evaluation.statistics import fold_weights
 from tests.conftest import toy_responses
 from tests.evaluation.test_comparison import names, predictions
 
@@ -53,6 +55,14 @@ def test_intervals_and_p_of_subjects_that_differ(n_subjects):
     assert np.mean(covered) > 0.92 and np.mean(positive) <= 0.085
 
 
+def test_few_folds_do_not_undo_the_weights_of_subjects():
+    """Samples of two folds have the tails of t with one degree of freedom, whose variance is anything."""
+    normal = 0.02 * np.random.default_rng(0).normal(size=(1, 4000))
+    np.testing.assert_allclose(spread(normal), 0.02, rtol=0.05)
+    two = 0.02 * (fold_weights(np.random.default_rng(0), 4000, 2) / 2 @ np.array([1.0, -1.0]))
+    np.testing.assert_allclose(spread(np.stack([two, 2 * two])), [0.0368, 0.0736], rtol=0.1)
+
+
 def subject(seed, gain, shared):
     """Two models of a subject of 40 neuroids; the better is so by `gain` in half of them."""
     rng = np.random.default_rng(seed)
@@ -64,6 +74,14 @@ def subject(seed, gain, shared):
     return compare(
         toy_responses(rng, names(120), y.astype("f4")), fits, Comparison(better="b", than=["a"]), options
     )
+
+
+def test_subjects_compared_in_other_fits_are_refused():
+    one = subject(0, 0.3, shared=True)
+    other = one.assign_coords(rival_name=("rival", ["c"]))
+    for changed in (other, one.assign_attrs(metric="r2"), one.assign_attrs(better="a")):
+        with pytest.raises(ContractError, match=r"Subjects were compared in other fits: .*'b' than 'a'"):
+            comparison_rows({"01": one, "02": changed}, "label")
 
 
 def test_rows_of_subjects_and_over_them():

@@ -31,7 +31,7 @@ def comparison(gain, p, wins, rivals=("vision", "joined")):
          "p": (("rival", "neuroid", "time_bin"), p), "wins_p": ("neuroid", wins)},
         {"metric": ["pearson_r", "r2"], "rival_name": ("rival", list(rivals)), "neuroid_id": ("neuroid", ["a", "b"]),
          "x": ("neuroid", [1.0, 2.0]), "start": ("time_bin", [0.0, 0.1, 0.2])},
-        {"better": "multimodal", "metric": "pearson_r", "fdr_level": 0.05},
+        {"better": "multimodal", "metric": "pearson_r", "delta": 0.01, "fdr_level": 0.05},
     )  # fmt: skip
 
 

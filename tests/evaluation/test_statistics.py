@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, kstest, pearsonr, permutation_test
+from scipy.stats import t as student
+from sklearn.linear_model import Ridge
 
 from neuroenc.evaluation import statistics
 from neuroenc.evaluation.scores import pearson_r
@@ -98,13 +100,36 @@ def test_rows_of_one_stimulus_are_drawn_together():
     assert width[0] > 1.3 * width[1]  # twice the rows are not twice the evidence
 
 
-def test_runs_are_drawn_where_each_stimulus_has_its_own():
-    fold = np.repeat(np.arange(12), N // 12)
+@pytest.mark.parametrize("n_folds", [3, 12])
+def test_runs_vary_by_students_t_where_each_stimulus_has_its_own(n_folds):
+    fold = np.repeat(np.arange(n_folds), N // n_folds)
     y, prediction = TRUTH, TRUTH + RNG.normal(size=(N, V))
-    interval, _ = statistics.bootstrap_r(y, prediction, np.arange(N), fold, {}, n=2000)
+    interval, _ = statistics.bootstrap_r(y, prediction, np.arange(N), fold, {}, n=20_000)
     r = statistics.per_fold(pearson_r, y, prediction, fold)
-    half = 1.96 * r.std(0, ddof=1) / np.sqrt(12)
-    np.testing.assert_allclose((interval[1] - interval[0]).mean(), 2 * half.mean(), rtol=0.1)
+    half = student.ppf(0.975, n_folds - 1) * r.std(0, ddof=1) / np.sqrt(n_folds) * np.sqrt(2)
+    np.testing.assert_allclose(interval, r.mean(0) + half * np.array([[-1], [1]]), atol=0.1 * half.max())
+
+
+@pytest.mark.parametrize(("n_folds", "repeats"), [(2, 1), (5, 1), (5, 3)])
+def test_intervals_over_folds_hold_the_true_r(n_folds, repeats):
+    """Ridge refitted in each fold, each time to other stimuli: the stimuli of one fold train the others."""
+    r, intervals = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        X = rng.normal(size=(100, 20))
+        weight = rng.normal(size=(20, 15))
+        y = X @ (weight / np.linalg.norm(weight, axis=0)) + rng.normal(size=(100, 15))
+        orders = [rng.permutation(100) for _ in range(repeats)]
+        tests = [order[k::n_folds] for order in orders for k in range(n_folds)]
+        prediction = np.concatenate([
+            Ridge(alpha=10.0).fit(np.delete(X, t, 0), np.delete(y, t, 0)).predict(X[t]) for t in tests
+        ])  # fmt: skip
+        ids, fold = np.concatenate(tests), np.repeat(np.arange(len(tests)), [len(t) for t in tests])
+        intervals.append(statistics.bootstrap_r(y[ids], prediction, ids, fold, {}, n=200)[0])
+        r.append(statistics.per_fold(pearson_r, y[ids], prediction, fold).mean(0))
+    low, high = np.moveaxis(intervals, 1, 0)
+    truth = np.mean(r)
+    assert 0.88 < ((low < truth) & (truth < high)).mean() < 0.99
 
 
 def test_fdr_is_benjamini_hochberg_and_skips_nan():

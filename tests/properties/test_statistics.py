@@ -111,10 +111,16 @@ def test_widening_counts_the_folds_that_part_a_pair():
     assert statistics.widening(np.tile(np.arange(10), 3), same, 50) == pytest.approx(np.sqrt(3))
     rng = np.random.default_rng(0)
     tests = [rng.permutation(100)[:20] for _ in range(6)]
-    count = np.zeros((100, 100))
+    count, ordered = np.zeros((2, 100, 100))
     for t in tests:
         inside = np.isin(np.arange(100), t)
         count += inside[:, None] != inside
+        ordered += inside[:, None] & ~inside
     rows = [np.arange(20 * k, 20 * k + 20) for k in range(6)]
     found = statistics.widening(np.concatenate(tests), rows, 100)
     assert found == pytest.approx(np.sqrt((count**2).sum() / count.sum()))
+    found = statistics.widening(np.concatenate(tests), rows, 100, together=True)
+    assert found == pytest.approx(np.sqrt((count**2).sum() / 2 / (ordered**2).sum()))
+    # where a stimulus moves in all its folds at once, folds that are one say nothing new
+    assert statistics.widening(np.tile(np.arange(10), 3), same, 50, together=True) == pytest.approx(1)
+    assert statistics.widening(np.arange(30), thirds, together=True) == pytest.approx(np.sqrt(2))

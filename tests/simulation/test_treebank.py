@@ -112,7 +112,7 @@ def test_sites_are_where_vision_and_language_are_multiplied(root, fitted):
     assert late[site & product].abs().median() <= 0.1
     group = [r for r in comparison_rows(found, "x") if (r["subject"], r["region"]) == ("all", "all")]
     joined = next(r for r in group if r["rival"] == "joined")  # patients are random
-    assert joined["low"] > 0 and joined["method"].startswith("random effects of 3 subjects")
+    assert joined["p"] < 0.05 and joined["method"].startswith("random effects of 3 subjects")
 
 
 def test_misaligned_features_make_no_site(fitted):
