@@ -19,7 +19,7 @@ from neuroenc.arrays import check, save
 from neuroenc.config import Model
 from neuroenc.datasets.pixels import n_frames
 from neuroenc.errors import InputError, invalid
-from neuroenc.features import classical, moving
+from neuroenc.features import classical, moving, texts
 from neuroenc.features.items import HEARD_AND_SEEN, Jobs, batches, check_items, n_texts, there_of
 from neuroenc.features.layers import (
     Layers,
@@ -90,9 +90,11 @@ def extract(
         projection(model.projection, stimuli["stimulus_id"].values, split) if model.projection else None
     )
     shown = later(stimuli, model.misalign) if model.misalign else stimuli
+    if model.texts:
+        shown = texts.with_texts(shown, model.texts)
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](shown)
-        contract = _misaligned(contract, model)
+        contract = _misaligned(_of_texts(contract, model), model)
         found = _in_memory(
             stimuli["stimulus_id"].values, {"table": table}, contract, model.dtype or "float32"
         )
@@ -148,6 +150,12 @@ def later(stimuli: xr.Dataset, seconds: float) -> xr.Dataset:
     return stimuli.isel(stimulus=order)
 
 
+def _of_texts(contract: Mapping[str, str], model: Model) -> dict[str, str]:
+    if not model.texts:
+        return dict(contract)
+    return {**contract, "preprocessing": contract["preprocessing"] + texts.in_contract(model.texts)}
+
+
 def _misaligned(contract: Mapping[str, str], model: Model) -> dict[str, str]:
     if not model.misalign:
         return dict(contract)
@@ -192,6 +200,10 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
     """Show the stimuli to a network, or to filters."""
     model, _ = resolve(asked)
     extractor, prepare, run, reads = open_extractor(asked)
+    if model.texts and "text" not in reads:
+        raise InputError(
+            f"{model.network!r} reads no text ({reads}), and `texts` names a table: leave it out."
+        )
     n_parts = _n_parts(stimuli, model, reads)
     on_gpu = getattr(extractor, "device", "cpu") != "cpu"
     batch = BATCHES.get(str(model.extractor)) or extractor.batch_size(memory_gb)
@@ -225,7 +237,7 @@ def _contract(of_network: Mapping[str, str], model: Model, reads: str, n_parts: 
         contract["preprocessing"] += f"; {model.lead:g} s before each shown along"
     if model.window:
         contract["preprocessing"] += f"; at most {model.window} tokens"
-    return contract
+    return _of_texts(contract, model)
 
 
 def _jobs(made: Unfinished, batch: int, n_parts: int, shard: tuple[int, int]) -> list[Job]:
@@ -376,6 +388,10 @@ def describer(
         raise InputError(
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
+        )
+    if model.texts:
+        raise InputError(
+            f"`texts` is of stimuli in a table, and items are at hand: leave {model.texts!r} out."
         )
     extractor, prepare, run, reads = open_extractor(model)
 

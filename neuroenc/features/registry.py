@@ -204,6 +204,16 @@ def check(models: Mapping[str, Model], *, libraries: bool = False) -> None:
             preprocessing.of(asked)
 
 
+def reads_text(model: Model) -> bool:
+    """Tell whether a model reads text; of a folder of transformers only the network itself can say."""
+    from neuroenc.features import streams
+
+    found, _ = resolve(model)
+    if found.extractor != "transformers":
+        return found.extractor in ("open_clip_text", "caption")
+    return found.options.get("half") != "image" and streams.reads(str(found.network)) is None
+
+
 DETECTOR = Entry("torchvision", "fasterrcnn_resnet50_fpn", "COCO_V1", ())
 DETECTORS = {"faster-rcnn": DETECTOR}
 """Of objects, for networks that are shown these: `features.objects`, no models of their own"""
