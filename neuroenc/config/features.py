@@ -121,8 +121,8 @@ class Model(Section):
         "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
     )  # fmt: skip
     texts: Place | None = Field(
-        default=None, description="Models that read text: a table (.csv, .tsv, .parquet) with `stimulus_id` and "
-        "`text`, read in place of the dataset's captions."
+        default=None, description="Text: a table (.csv, .tsv, .parquet) with `stimulus_id` and `text`, "
+        "read in place of the dataset's captions; a row or several for each stimulus."
     )  # fmt: skip
     projection: str | None = Field(
         default=None, description="'sparse:<error>', a seeded random projection that keeps squared distances "

@@ -104,7 +104,7 @@ def extract(
     contract = _misaligned(work.contract, model)
     if projected is not None:
         contract = _projected(contract, projected)
-    key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, _fingerprint(stimuli)])
+    key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, fingerprint(stimuli)])
     components = isinstance(projected, PrincipalComponents)
     with unfinished(out, key, alone=shard[1] == 1) as folder:
         made = Unfinished(folder, stimuli, contract, "float32" if components else work.dtype, raw=components)
@@ -294,7 +294,7 @@ def _project(made: Unfinished, projected: PrincipalComponents, final: Unfinished
     made.forget()
 
 
-def _fingerprint(stimuli: xr.Dataset) -> str:
+def fingerprint(stimuli: xr.Dataset) -> str:
     """Tell a table of stimuli from others: ids, texts, where the pictures are."""
     digest = hashlib.sha256(json.dumps(stimuli.attrs, default=str).encode())
     for name in sorted(map(str, stimuli.variables)):
