@@ -73,11 +73,8 @@ class Captioner:
     ) -> None:  # fmt: skip
         import torch
 
-        self.device, self.precision, self.max_tokens = (
-            pick_device(device),
-            getattr(torch, precision),
-            max_tokens,
-        )
+        self.device, self.max_tokens = pick_device(device), max_tokens
+        self.precision: torch.dtype = getattr(torch, precision)
         folder, weights = _folder(network)
         config = language.configuration(Model(extractor="transformers", network=str(folder)), folder, {})
         self.kind = config.model_type
@@ -108,15 +105,14 @@ class Captioner:
         -------
         texts : list of str
         n_cut : int
-            How many of them end because they are as long as `max_tokens`.
+            How many of them are as long as `max_tokens`, and may lack their end.
         """
         import torch
 
         shown, begun = self._shown(pictures)
         with torch.inference_mode():
-            ids = self.module.generate(**shown, do_sample=False, num_beams=1, max_new_tokens=self.max_tokens)[
-                :, begun:
-            ]
+            made = self.module.generate(**shown, do_sample=False, num_beams=1, max_new_tokens=self.max_tokens)
+        ids = made[:, begun:]
         own = self.module.language_model if self.kind == "blip-2" else self.module
         ends = torch.tensor(own.generation_config.eos_token_id, device=ids.device)
         # one that is cut may be made to end by its last token
@@ -145,9 +141,8 @@ class Captioner:
             return shown, 1  # what decoding starts from
         config = self.module.config
         words = self.processor.tokenizer(self.prompt)["input_ids"] if self.prompt else []
-        begin = [config.image_token_id] * config.num_query_tokens + (
-            words or [config.text_config.bos_token_id]
-        )
+        begin = [config.image_token_id] * config.num_query_tokens
+        begin += words or [config.text_config.bos_token_id]
         shown["input_ids"] = torch.tensor([begin] * len(images), device=self.device)
         # a decoder alone gives back all it was given
         return shown, 1 if config.text_config.is_encoder_decoder else len(begin)

@@ -176,3 +176,7 @@ def test_nothing_is_made_of_items_at_hand(tmp_path):
         describe(["a cat"], model)
     with pytest.raises(InputError, match=r"reads `texts` of a table .*Export an encoder without it"):
         _exportable("a", {"a": model})
+    plain = {"label": "t", "dataset": {"name": "nsd"}, "subjects": ["01"], "export": "a"}
+    config = plain | {"models": {"a": model.model_dump(exclude_defaults=True)}}
+    with pytest.raises(InputError, match=r"'export': the model 'a' reads `texts` of a table"):
+        check(parse(Config, config))
