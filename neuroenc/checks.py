@@ -42,7 +42,7 @@ def check(config: Config, *, libraries: bool = False) -> Config:
     config : Config
     libraries : bool
         Also ask timm, torchvision and open_clip for networks and tags of theirs, and look into files of
-        features, which takes seconds.
+        features and texts, which takes seconds.
 
     Raises
     ------
@@ -131,6 +131,16 @@ def _needs(encoder: str) -> str:
     return "tokens" if encoder in SETS else "features on a grid of tokens"
 
 
+def _texts(config: Config) -> None:
+    """Tables of texts beside models that read text."""
+    for key, model in config.models.items():
+        if model.texts and not registry.reads_text(model):
+            raise InputError(
+                f"Invalid value for 'models.{key}.texts': {model.texts!r}. {model.network!r} reads no text. "
+                "Leave it out, or choose a network that does."
+            )
+
+
 def _code(config: Config) -> None:
     """Code that the environment allows."""
     for model in config.models.values():
@@ -141,10 +151,13 @@ def _code(config: Config) -> None:
 
 
 def _files(config: Config) -> None:
-    """Files of features, as far as they are here, that hold what is asked for."""
+    """Files of features and texts, as far as they are here, that hold what is asked for."""
     from neuroenc.features.given import chosen_layers, is_here
+    from neuroenc.features.texts import check_table
 
     for key, model in config.models.items():
+        if model.texts:
+            check_table(model.texts)
         if model.extractor != "file" or not is_here(model):  # perhaps where the job runs
             continue
         n_axes = {len(layer.shape) for layer in chosen_layers(model)}
@@ -241,6 +254,9 @@ def _looks(config: Config, key: str, name: str, *, projected: bool = False) -> N
     model = resolved(config.models[name])
     if model.projection and not projected:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Choose another model")
+    if model.texts:
+        _refuse(key, name, f"reads `texts` of a table ({model.texts!r})", "one that is shown pictures",
+                "Choose another model")  # fmt: skip
     if model.extractor in UNSHOWN:
         _refuse(key, name, f"reads no pictures ({model.extractor})", "one that does", "Choose another model")
 
@@ -258,4 +274,4 @@ def resolved(model: Model) -> Model:
     return resolve(model)[0]
 
 
-CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _code, _embeddings, _export)
+CHECKS: tuple[Callable[[Config], None], ...] = (_dataset, _encoders, _texts, _code, _embeddings, _export)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -113,12 +114,29 @@ def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch):
     path = ROOT / f"config/{name}.yaml"
     for model in yaml.safe_load(path.read_text())["models"].values():  # features that were made elsewhere
         places = model.get("path") or {}
-        for place in [places] if isinstance(places, str) else places.values():
+        places = [places] if isinstance(places, str) else [*places.values()]
+        for place in [*places, *filter(None, [model.get("texts")])]:
             (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / place).touch()
     done = snakemake(tmp_path, "--dry-run", "--configfile", path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "encode_fit" in done.stdout + done.stderr
+
+
+def test_texts_of_a_model_are_an_input_of_its_features_alone(tmp_path):
+    encoders = {"ridge": {"models": ["words", "category"]}}
+    models = {"words": {"extractor": "caption", "texts": "t.csv"}, "category": {"extractor": "category"}}
+    only = {key: CONFIG[key] for key in ("label", "dataset", "simulate", "subjects", "split")}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(only | {"models": models, "encoders": encoders}))
+    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
+    assert done.returncode == 2 and "File not found: t.csv. Point models.words.texts" in done.stderr
+    (tmp_path / "t.csv").touch()
+    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
+    jobs = (done.stdout + done.stderr).split("rule ")
+    assert done.returncode == 0, done.stderr
+    readers = [job for job in jobs if re.search(r"input:.*\bt\.csv", job)]
+    assert len(readers) == 1 and readers[0].startswith("features:") and "model=words" in readers[0]
 
 
 def test_outputs(finished):

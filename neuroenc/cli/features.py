@@ -146,6 +146,43 @@ def features_finetune(
         typer.echo("  ".join(f"{k} {record[k]:.3f}" for k in ("clean", "rotated", "adversarial", "chance")))
 
 
+class Precision(StrEnum):
+    """In which a network runs."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+@features.command("describe")
+def features_describe(
+    stimuli: StimuliFile,
+    network: Annotated[
+        str, typer.Option(help="BLIP-2 or Florence-2: a name of `weights list`, OWNER/NAME or a folder.")
+    ],
+    out: Annotated[Path, typer.Option(help=".csv that the option `texts` of a model reads.")],
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="BLIP-2: how a text begins, or a question. Florence-2: <CAPTION>, <DETAILED_CAPTION> or, "
+            "unless told, <MORE_DETAILED_CAPTION>."
+        ),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="No text is longer.", min=1, max=1024)] = 256,
+    batch_size: Annotated[int, typer.Option(help="Pictures at a time.", min=1, max=4096)] = 8,
+    precision: Annotated[Precision, typer.Option(help="In which the network runs.")] = Precision.float32,
+    device: Annotated[str, typer.Option(help="Of torch.")] = "auto",
+) -> None:
+    """Write a text about each picture; a killed run is taken up again."""
+    from neuroenc.arrays import load
+    from neuroenc.features.captioners import describe
+
+    describe(
+        load(stimuli, "stimuli"), network, out, prompt=prompt, max_tokens=max_tokens, batch_size=batch_size,
+        precision=precision.value, device=device,
+    )  # fmt: skip
+
+
 @weights.command("list")
 def weights_list() -> None:
     """List the networks whose weights are published, and which are here."""

@@ -126,6 +126,10 @@ class Model(Section):
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "
         "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
     )  # fmt: skip
+    texts: Place | None = Field(
+        default=None, description="Text: a table (.csv, .tsv, .parquet) with `stimulus_id` and `text`, "
+        "read in place of the dataset's captions; a row or several for each stimulus."
+    )  # fmt: skip
     projection: str | None = Field(
         default=None, description="'sparse:<error>', a seeded random projection that keeps squared distances "
         "within this share, or 'pca:<components>', fitted to training stimuli."
@@ -204,6 +208,8 @@ class Model(Section):
         for key in ("tag", "input_size"):
             if getattr(self, key) and not pictures:
                 raise ValueError(f"`{key}` is for timm, torchvision and open_clip, not for {self.extractor}")
+        if self.texts and self.extractor not in (None, "transformers", "open_clip_text", "caption"):
+            raise ValueError(f"`texts` is for models that read text, and {self.extractor} reads none")
         words = self.extractor in (None, "transformers")
         if not words and (self.window or self.pooling.startswith("own")):
             what = "`window`" if self.window else f"pooling {self.pooling!r}"

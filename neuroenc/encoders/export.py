@@ -216,6 +216,8 @@ def _exportable(member: str, models: Mapping[str, Model]) -> dict[str, Any]:
     why = ""
     if model.extractor in UNSHOWN:
         why = f"reads no pictures ({model.extractor})"
+    elif model.texts:
+        why = f"reads `texts` of a table ({model.texts!r})"
     elif model.extractor == "open_clip" and str(model.network).endswith(".json"):
         why = f"is described by a file of this machine ({model.network!r})"
     if why:

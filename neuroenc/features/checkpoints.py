@@ -25,8 +25,8 @@ from neuroenc.files import atomic, existing, remove, sha256, write_json
 MANIFEST = "manifest.json"
 KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt",
         "tokenizer.model", "added_tokens.json", "special_tokens_map.json", "preprocessor_config.json",
-        "video_preprocessor_config.json", "sentence_bert_config.json",
-        "model.safetensors.index.json")  # fmt: skip
+        "video_preprocessor_config.json", "sentence_bert_config.json", "processor_config.json",
+        "generation_config.json", "model.safetensors.index.json")  # fmt: skip
 
 
 # image decoders: (folder, repository on the hub, files)
@@ -64,7 +64,7 @@ def pipeline_folder(name: str) -> Path:
 
 def needed(name: str) -> bool:
     """Tell whether weights are fetched for a network; not for classical models and those that come along."""
-    known = (*ENTRIES, *registry.DETECTORS, *PIPELINES)
+    known = (*ENTRIES, *registry.HELPERS, *PIPELINES)
     if name not in known and not registry.REPOSITORY.fullmatch(name):
         raise invalid("network", name, known)
     entry = registry.entry_of(name)
@@ -87,7 +87,7 @@ def fetchable(name: str) -> Entry:
 def listing() -> list[tuple[str, str, str]]:
     """List what needs weights, networks and image decoders: name, where published, whether they are here."""
     named = {n: e.published for n, e in ENTRIES.items() if e.published and e.network != "nano"}
-    named |= {n: e.published for n, e in registry.DETECTORS.items()}
+    named |= {n: e.published for n, e in registry.HELPERS.items()}
     named |= {name: ", ".join(part[1] for part in parts) for name, parts in PIPELINES.items()}
     rows = []
     for name, published in named.items():

@@ -20,7 +20,7 @@ from neuroenc.arrays import check, save
 from neuroenc.config import BLIND, Model
 from neuroenc.datasets.pixels import n_frames
 from neuroenc.errors import InputError, invalid
-from neuroenc.features import classical, foveation, moving
+from neuroenc.features import classical, foveation, moving, texts
 from neuroenc.features.items import (
     HEARD_AND_SEEN,
     Jobs,
@@ -104,9 +104,11 @@ def extract(
             f"Invalid value for 'view': {model.view!r}. It is of pictures, and {model.extractor!r} reads "
             "none. Leave it out."
         )
+    if model.texts:
+        shown = texts.with_texts(shown, model.texts)
     if model.extractor in TABLES:
         table, contract = TABLES[model.extractor](shown)
-        contract = _misaligned(contract, model)
+        contract = _misaligned(_of_texts(contract, model), model)
         found = _in_memory(
             stimuli["stimulus_id"].values, {"table": table}, contract, model.dtype or "float32"
         )
@@ -116,7 +118,7 @@ def extract(
     contract = _misaligned(work.contract, model)
     if projected is not None:
         contract = _projected(contract, projected)
-    key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, _fingerprint(stimuli)])
+    key = json.dumps([contract, asked.model_dump(mode="json"), work.batch, fingerprint(stimuli)])
     components = isinstance(projected, PrincipalComponents)
     with unfinished(out, key, alone=shard[1] == 1) as folder:
         made = Unfinished(folder, stimuli, contract, "float32" if components else work.dtype, raw=components)
@@ -160,6 +162,12 @@ def later(stimuli: xr.Dataset, seconds: float) -> xr.Dataset:
             )
         order[rows] = np.roll(rows, -turn)
     return stimuli.isel(stimulus=order)
+
+
+def _of_texts(contract: Mapping[str, str], model: Model) -> dict[str, str]:
+    if not model.texts:
+        return dict(contract)
+    return {**contract, "preprocessing": contract["preprocessing"] + texts.in_contract(model.texts)}
 
 
 def _misaligned(contract: Mapping[str, str], model: Model) -> dict[str, str]:
@@ -206,6 +214,10 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
     """Show the stimuli to a network, or to filters."""
     model, _ = resolve(asked)
     extractor, prepare, run, reads = open_extractor(asked)
+    if model.texts and "text" not in reads:
+        raise InputError(
+            f"{model.network!r} reads no text ({reads}), and `texts` names a table: leave it out."
+        )
     n_parts = _n_parts(stimuli, model, reads)
     if hasattr(extractor, "make_room"):
         everything = np.arange(stimuli.sizes["stimulus"])
@@ -242,7 +254,7 @@ def _contract(of_network: Mapping[str, str], model: Model, reads: str, n_parts: 
         contract["preprocessing"] += f"; {model.lead:g} s before each shown along"
     if model.window:
         contract["preprocessing"] += f"; at most {model.window} tokens"
-    return contract
+    return _of_texts(contract, model)
 
 
 def _jobs(made: Unfinished, batch: int, n_parts: int, shard: tuple[int, int]) -> list[Job]:
@@ -299,7 +311,7 @@ def _project(made: Unfinished, projected: PrincipalComponents, final: Unfinished
     made.forget()
 
 
-def _fingerprint(stimuli: xr.Dataset) -> str:
+def fingerprint(stimuli: xr.Dataset) -> str:
     """Tell a table of stimuli from others: ids, texts, where the pictures are."""
     digest = hashlib.sha256(json.dumps(stimuli.attrs, default=str).encode())
     for name in sorted(map(str, stimuli.variables)):
@@ -415,6 +427,10 @@ def describer(
         raise InputError(
             f"{model.network or model.extractor} is projected ({model.projection}), which pictures at hand "
             "cannot be. Use a model without `projection`."
+        )
+    if model.texts:
+        raise InputError(
+            f"`texts` is of stimuli in a table, and items are at hand: leave {model.texts!r} out."
         )
     extractor, prepare, run, reads = open_extractor(model)
 

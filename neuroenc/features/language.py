@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,12 +91,12 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     half = options.pop("half", None)
     if half not in (None, "image", "text"):
         raise invalid("options.half", half, ("image", "text"))
-    config = _configuration(model, path, options)
+    config = configuration(model, path, options)
     kind = config.model_type
     builder = getattr(transformers, CLASSES.get(kind, "AutoModel"))
     random = str(model.weights).startswith("random:")
     if path is not None and not random and any(path.glob("*.safetensors")):
-        module = _trained(builder, path, config, model)
+        module = trained(builder, path, config, model.layers)
     else:
         own = partial(transformers.AutoModel.from_config, trust_remote_code=False)
         make = own if builder is transformers.AutoModel else builder
@@ -170,7 +170,7 @@ def describe(kind: str, half: str | None, options: dict[str, Any]) -> dict[str, 
     return made
 
 
-def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> Any:
+def configuration(model: Model, path: Path | None, options: dict[str, Any]) -> Any:
     """Read the configuration of a network and change it by `options`, which must be known there."""
     transformers = common.library()
 
@@ -198,7 +198,7 @@ def _configuration(model: Model, path: Path | None, options: dict[str, Any]) -> 
         raise InputError(f"{plain.model_type} cannot be configured by {options}: {reason(error)}.") from None
 
 
-def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
+def trained(builder: Any, path: Path | None, config: Any, layers: Sequence[str]) -> Any:
     """Load weights; a layer that is asked for must have its own."""
     try:
         module, report = builder.from_pretrained(
@@ -212,7 +212,7 @@ def _trained(builder: Any, path: Path | None, config: Any, model: Model) -> Any:
     except Exception as error:  # noqa: BLE001  each format has errors of its own
         raise InputError(f"Cannot read the weights in {path}: {reason(error)}. Fetch them again.") from None
     # the pooler of a network trained on masked words alone has none
-    pooled = any(layer.partition(".")[0] == "pooler" for layer in model.layers)
+    pooled = any(layer.partition(".")[0] == "pooler" for layer in layers)
     missing = [k for k in report["missing_keys"] if pooled or not k.startswith("pooler.")]
     wrong = missing + [k[0] for k in report["mismatched_keys"]]
     if wrong:

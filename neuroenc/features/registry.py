@@ -204,19 +204,37 @@ def check(models: Mapping[str, Model], *, libraries: bool = False) -> None:
             preprocessing.of(asked)
 
 
+def reads_text(model: Model) -> bool:
+    """Tell whether a model reads text; of a folder of transformers only the network itself can say."""
+    from neuroenc.features import streams
+
+    found, _ = resolve(model)
+    if found.extractor != "transformers":
+        return found.extractor in ("open_clip_text", "caption")
+    return found.options.get("half") != "image" and streams.reads(str(found.network)) is None
+
+
 DETECTOR = Entry("torchvision", "fasterrcnn_resnet50_fpn", "COCO_V1", ())
 DETECTORS = {"faster-rcnn": DETECTOR}
 """Of objects, for networks that are shown these: `features.objects`, no models of their own"""
+CAPTIONERS = {
+    "blip2-opt-2.7b": Entry("transformers", "", "Salesforce/blip2-opt-2.7b", ()),
+    "blip2-flan-t5-xl": Entry("transformers", "", "Salesforce/blip2-flan-t5-xl", ()),
+    "florence2-base": Entry("transformers", "", "florence-community/Florence-2-base", ()),
+    "florence2-large": Entry("transformers", "", "florence-community/Florence-2-large", ()),
+}
+"""That write texts of pictures: `features.captioners`, no models of their own; read by repository"""
+HELPERS = DETECTORS | CAPTIONERS
 
 
 def name_of(entry: Entry) -> str:
     """Return the name of an entry."""
-    return next(k for k, v in (ENTRIES | DETECTORS).items() if v is entry)
+    return next(k for k, v in (ENTRIES | HELPERS).items() if v is entry)
 
 
 def entry_of(name: str) -> Entry:
     """Return the entry of a network, or one for a repository on the hub that transformers can read."""
-    return (ENTRIES | DETECTORS).get(name) or Entry("transformers", "", name, ())
+    return (ENTRIES | HELPERS).get(name) or Entry("transformers", "", name, ())
 
 
 def folder() -> Path:

@@ -198,7 +198,7 @@ def unfinished(out: Path, key: str, *, alone: bool) -> Iterator[Path]:
             if not free:
                 raise InputError(
                     f"Another process makes {out} of the same stimuli and options. Wait for it, or end it; "
-                    "several share the work by --shard."
+                    "several share the work of `features extract` by --shard."
                 )
             yield folder
     finally:

@@ -163,17 +163,18 @@ def test_the_path_of_an_atlas_reaches_the_shell_quoted(tmp_path):
     assert not (tmp_path / "run/touched").exists()
 
 
-def test_paths_of_features_reach_the_shell_quoted(tmp_path):
+@pytest.mark.parametrize(("extractor", "key"), [("file", "path"), ("caption", "texts")])
+def test_paths_of_features_and_texts_reach_the_shell_quoted(extractor, key, tmp_path):
     """Each text that a path takes, as the file of a model; a module is refused before anything runs."""
     pytest.importorskip("snakemake")
     (tmp_path / "run/tree").mkdir(parents=True)
     paths = [
         v
         for v in HOSTILE
-        if accepted({**BASE, "models": BASE["models"] | {"x": {"extractor": "file", "path": v}}})
+        if accepted({**BASE, "models": BASE["models"] | {"x": {"extractor": extractor, key: v}}})
     ]
     assert 8 < len(paths) < len(HOSTILE)
-    models = {f"x{i}": {"extractor": "file", "path": value} for i, value in enumerate(paths)}
+    models = {f"x{i}": {"extractor": extractor, key: value} for i, value in enumerate(paths)}
     for value in paths:
         (tmp_path / "run" / value).write_text("")
     merged = {**BASE, "models": models | BASE["models"],
@@ -181,9 +182,12 @@ def test_paths_of_features_reach_the_shell_quoted(tmp_path):
     (tmp_path / "run/c.yaml").write_text(yaml.safe_dump(merged, allow_unicode=True))
     commands = dry_run(tmp_path / "run", "all")
     given = [
-        w for words in commands for w in words if '"extractor": "file"' in w and w.startswith("--options=")
+        w
+        for words in commands
+        for w in words
+        if f'"extractor": "{extractor}"' in w and w.startswith("--options=")
     ]
-    assert {json.loads(w.removeprefix("--options="))["path"] for w in given} == set(paths)
+    assert {json.loads(w.removeprefix("--options="))[key] for w in given} == set(paths)
     assert not (tmp_path / "run/touched").exists() or "touched" in paths
     own = {"extractor": "module", "module": "os:getcwd", "layers": ["a"]}
     assert not accepted({**BASE, "models": BASE["models"] | {"x": own}})

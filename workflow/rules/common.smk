@@ -111,7 +111,15 @@ def split_of_projection(wildcards):
 
 
 def given(model):
-    """Files of features that were made elsewhere."""
+    """Files of features that were made elsewhere, and tables of texts."""
+    texts = config["models"][model].get("texts")
+    if texts:
+        texts = os.path.expanduser(os.path.expandvars(texts))
+        if not os.path.exists(texts):
+            refuse(
+                f"File not found: {texts}. Point models.{model}.texts at the table of texts."
+            )
+        return [texts]
     paths = config["models"][model].get("path") or {}
     places = [paths] if isinstance(paths, str) else list(paths.values())
     found = []
@@ -128,7 +136,7 @@ def given(model):
 
 
 def given_of_model(wildcards):
-    """A model of files is read again when they change."""
+    """What reads files is made again when they change."""
     return given(wildcards.model)
 
 
