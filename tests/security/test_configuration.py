@@ -67,27 +67,30 @@ PATHS = sorted(set(texts(DOCUMENT, DOCUMENT["$defs"])))
 def filled(path, value, base=BASE):
     """Put `value` at a path of a configuration: in the last of several places."""
     data = copy.deepcopy(base)
-    nodes = [data]
-    for place, part in enumerate(path[:-1]):
-        found = []
-        for node in nodes:
-            if part in "*+":
-                found += (node if isinstance(node, list) else list(node.values()))[-1:]
-            else:
-                empty = [] if path[place + 1] == "*" else {}
-                node[part] = node.get(part) or empty
-                found.append(node[part])
-        nodes = [n for n in found if isinstance(n, (dict, list))]
-    for node in nodes:
-        if path[-1] == "*":
-            node[:] = [value]
-        elif path[-1] == "?":
-            old = list(node.items())
-            node.clear()
-            node.update({**dict(old[:-1]), value: old[-1][1] if old else {}})
-        else:
-            node[path[-1]] = value
+    put(data, path, value)
     return data
+
+
+def put(node, path, value):
+    """Put `value` below a node; what lies in the way and is of another kind gives way."""
+    part, *rest = path
+    last = len(node) - 1 if isinstance(node, list) else next(reversed(node), "x")
+    key = last if part in "*+?" else part
+    if not rest:
+        if part == "?":
+            held = node.pop(key, {})
+            node[value] = held
+        elif part == "*":
+            node[:] = [value]
+        else:
+            node[key] = value
+        return
+    if isinstance(node, list) and not node:
+        node.append(None)
+    kind = list if rest[0] == "*" else dict
+    if not isinstance(node[key] if isinstance(node, list) else node.get(key), kind):
+        node[key] = kind()
+    put(node[key], rest, value)
 
 
 def accepted(data):
