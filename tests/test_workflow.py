@@ -249,7 +249,7 @@ def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
     changed["response"][0, 0] += 1
     changed.to_netcdf(responses, engine="h5netcdf")
     text = "".join((d := snakemake(finished, "--dry-run", *configure(finished))).stdout + d.stderr)
-    assert text.count("rule encode_fit:") == 3 and "rule features:" not in text
+    assert text.count("rule encode_fit:") == 4 and "rule features:" not in text
     encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
     assert all("subject=01" in b for b in encode_jobs)
 

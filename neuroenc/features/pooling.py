@@ -48,7 +48,7 @@ def pool(
     moved = output.movedim(layout.channels, -1)
     tokens = moved.flatten(1, -2) if moved.ndim > 2 else moved[:, None]
     if pooling == "tokens":
-        if words is None or not layout.words:
+        if words is None or not layout.words or "text" not in reads:
             return tokens
         there = _among(words, tokens, text_last=text_last, others=True)
         return tokens.masked_fill(~there[..., None], float("nan"))
