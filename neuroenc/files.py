@@ -46,6 +46,8 @@ def atomic(path: str | Path, *, size: int = 0) -> Iterator[Path]:
         The folder cannot be written or the disk is full; nothing is left under either name.
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"Cannot write {str(path)!r}: it names no file. Give a name.")
     partial = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

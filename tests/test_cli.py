@@ -8,6 +8,7 @@ from neuroenc.arrays import save
 from neuroenc.cli import common
 from neuroenc.errors import InputError
 from neuroenc.figures.summary import summarise
+from tests.evaluation.test_effects import subject
 
 
 def test_import_and_help_load_little():
@@ -73,6 +74,39 @@ def test_mistakes_are_one_line_with_status_2(run, tmp_path, monkeypatch, argumen
     assert status == 2
     assert message in err and len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--comparison", "01:x=c.nc", "--comparison", "01:x=c.nc"], "--comparison gives '01:x' twice"),
+        (["--comparison", "01:x=c.nc", "--comparison", "all:x=c.nc"], "all subjects together go by 'all'"),
+        (["--comparison", "01:x=c.nc", "--comparison", "02:x=d.nc"], "Subjects were compared in other fits"),
+        (["--comparison", "=c.nc"], "Expected NAME=FILE.nc"),
+        (["--comparison", "01:x=c.nc", "--figure", "x=f.png", "--figure", "y=g.png"], "LABEL one of ['x']"),
+        (["--comparison", "01:x=c.nc", "--figure", "x="], "found 'x='"),
+        (["--comparison", "01:x=c.nc", "--figure", "x=f.xyz"], "'xyz' is no format of figures"),
+        (["--comparison", "01:x=c.nc", "--table", ""], "names no file"),
+    ],
+)
+def test_comparisons_that_cannot_be_shown_are_one_line(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    one = subject(0, 0.3, shared=True)
+    save(one, "c.nc")
+    save(one.assign_coords(rival_name=("rival", ["c"])), "d.nc")
+    status, _, err = run("results", "comparisons", "--table", "t.csv", *arguments)
+    assert status == 2 and message in err and len(err.splitlines()) == 1, err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.nc", "d.nc"]
+
+
+def test_a_simulation_does_not_replace_recordings(run, tmp_path):
+    (tmp_path / "treebank").mkdir()
+    (tmp_path / "treebank/sub_1_trial000.h5").write_bytes(b"hours")
+    for name in ("treebank", "treebank/sub_1_trial000.h5"):
+        for layout in ("treebank", "nsd"):
+            status, _, err = run("simulate", tmp_path / name, "--layout", layout)
+            assert status == 2 and "no simulated tree" in err and len(err.splitlines()) == 1
+    assert (tmp_path / "treebank/sub_1_trial000.h5").read_bytes() == b"hours"
 
 
 def test_section_of_a_file_and_its_nearest_name(run, tmp_path, real):

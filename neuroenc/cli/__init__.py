@@ -80,6 +80,7 @@ def simulate(
 ) -> None:
     """Simulate pictures and brains in a dataset's own layout, with the truth beside them."""
     given = {k: v for k, v in locals().items() if k not in ("context", "out", "layout")}
+    _replaceable(out)
     if layout == "nsd":
         from neuroenc.config import Simulation, parse
         from neuroenc.simulation.simulate import simulate as run
@@ -94,6 +95,15 @@ def simulate(
                 f"--{name.replace('_', '-')} belongs to the layout nsd. Leave it out of {layout!r}"
             )
     import_module(f"neuroenc.simulation.{layout}").simulate(out, seed)
+
+
+def _replaceable(out: Path) -> None:
+    """Refuse to write over what is no simulated tree: recordings of the same name, say."""
+    ours = any((out / name).is_file() for name in ("expected.json", "truth.csv"))
+    if out.exists() and not ours and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(
+            f"{out} is there and no simulated tree: it would be replaced. Choose another name, or remove it."
+        )
 
 
 @app.command()

@@ -188,4 +188,9 @@ def by_subject(files: list[str], kind: Kind = "scores") -> dict[tuple[str, str],
     if wrong:
         name = "MODEL" if kind == "scores" else "LABEL"
         raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected SUBJECT:{name}=FILE.nc.")
+    subjects = {k.partition(":")[0] for k in found}
+    if "all" in subjects and len(subjects) > 1:
+        raise InputError(
+            f"Invalid value for '--{kind}': all subjects together go by 'all'. Name that subject otherwise."
+        )
     return {(k.partition(":")[0], k.partition(":")[2]): s for k, s in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -166,6 +167,17 @@ def results_surface(
     draw_surface(load(responses, "responses"), common.named(scores), out)
 
 
+def _by_label(items: list[str] | None, option: str, form: str, known: Iterable[str]) -> list[tuple[str, str]]:
+    """Read files given as LABEL=FILE, all of them before one is written."""
+    pairs = [item.partition("=") for item in items or []]
+    for label, equals, path in pairs:
+        if not path or label not in known:
+            raise InputError(
+                f"{option} is LABEL=FILE.{form}, LABEL one of {list(known)}; found {label + equals + path!r}."
+            )
+    return [(label, path) for label, _, path in pairs]
+
+
 @results.command("electrodes")
 def results_electrodes(
     scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc; may be given several times.")],
@@ -185,10 +197,7 @@ def results_electrodes(
         label: table_of_sites({s: v for (s, name), v in found.items() if name == label})
         for label in dict.fromkeys(name for _, name in found)
     }
-    for item in table or []:
-        label, equals, path = item.partition("=")
-        if not equals or label not in sites:
-            raise InputError(f"--table is LABEL=FILE.csv, LABEL one of {list(sites)}; found {item!r}.")
+    for label, path in _by_label(table, "--table", "csv", sites):
         with atomic(path) as partial:
             sites[label].to_csv(partial, index=False)
     draw_electrodes(common.by_subject(scores), out, sites)
@@ -225,10 +234,7 @@ def results_comparisons(
         label: comparison_rows({s: v for (s, name), v in found.items() if name == label}, label)
         for label in dict.fromkeys(name for _, name in found)
     }
-    for item in figure or []:
-        label, equals, path = item.partition("=")
-        if not equals or label not in rows:
-            raise InputError(f"--figure is LABEL=FILE.png, LABEL one of {list(rows)}; found {item!r}.")
+    for label, path in _by_label(figure, "--figure", "png", rows):
         draw_comparison(rows[label], path)
     with atomic(table) as partial:
         every = pd.DataFrame([row for each in rows.values() for row in each])

@@ -70,7 +70,7 @@ def fuse(features: Mapping[str, xr.Dataset]) -> xr.Dataset:
     Raises
     ------
     InputError
-        Fewer than two; features of other stimuli.
+        Fewer than two; features of other stimuli, or of the same at other times.
     """
     names = list(features)
     if len(names) < 2:
@@ -95,12 +95,27 @@ def fuse(features: Mapping[str, xr.Dataset]) -> xr.Dataset:
     ]
     layer = np.concatenate(layers)
     contract = {k: " + ".join(str(f.attrs[k]) for f in features.values()) for k in CONTRACT}
-    running = {k: first[k].variable for k in RUNNING if k in first.coords}
     dataset = xr.Dataset(
         {"feature": (("stimulus", "feature_index"), LazilyIndexedArray(SideBySide(parts)))},
-        {"stimulus_id": ("stimulus", ids), "layer": ("feature_index", layer), **running},
+        {"stimulus_id": ("stimulus", ids), "layer": ("feature_index", layer), **_running(features, ids)},
         contract | {
             "kind": "features", "layer": ",".join(dict.fromkeys(layer.tolist())), "fused": ", ".join(names),
         },
     )  # fmt: skip
     return check(dataset, "features")
+
+
+def _running(features: Mapping[str, xr.Dataset], ids: NDArray[np.str_]) -> dict[str, Any]:
+    """Take film and onset from the models whose features have them, which must agree."""
+    found: dict[str, Any] = {}
+    of: dict[str, str] = {}
+    for name, f in features.items():
+        for key in (k for k in RUNNING if k in f.coords):
+            values = f[key].values[positions(f, ids)]
+            if not np.array_equal(found.setdefault(key, ("stimulus", values))[1], values):
+                raise InputError(
+                    f"The features of {of[key]!r} and {name!r} are of the same stimuli with other values of "
+                    f"{key!r}. Extract both from one stimulus set."
+                )
+            of.setdefault(key, name)
+    return found

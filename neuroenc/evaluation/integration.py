@@ -193,8 +193,9 @@ def inverse_effectiveness(
 
 def _ranks(values: Floats, groups: list[NDArray[np.int64]]) -> Floats:
     """Rank each row within groups, centred, as shares of the group."""
+    from scipy.stats import rankdata
+
     out = np.zeros(values.shape)
     for g in groups:
-        order = values[:, g].argsort(1, kind="stable").argsort(1)
-        out[:, g] = (order - (len(g) - 1) / 2) / len(g)
+        out[:, g] = (rankdata(values[:, g], axis=1) - (len(g) + 1) / 2) / len(g)
     return out

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroenc.errors import InputError
 from neuroenc.files import atomic
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ def save(fig: Figure, path: str | Path) -> None:
     """Write a figure whole or not at all, and close it."""
     import matplotlib.pyplot as plt
 
+    form, known = Path(path).suffix[1:], fig.canvas.get_supported_filetypes()
+    if form and form.lower() not in known:
+        raise InputError(f"Cannot draw {path}: {form!r} is no format of figures. Use .png, .svg or .pdf.")
     with atomic(path) as partial:
-        fig.savefig(partial, format=Path(path).suffix[1:])
+        fig.savefig(partial, format=form)
     plt.close(fig)
 
 

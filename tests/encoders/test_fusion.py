@@ -103,6 +103,13 @@ def test_what_cannot_be_fused_is_refused(toy_split):
     one = made(rng.normal(size=(N, 4)).astype("f4"), ["x"] * 4)
     with pytest.raises(InputError, match=r"'a' are of 90 stimuli, those of 'b' of 89; 1 stand in one alone"):
         fuse({"a": one, "b": one.isel(stimulus=slice(1, None))})
+    times = {"film": ("stimulus", np.full(N, "f")), "onset": ("stimulus", np.arange(N) * 1.0)}
+    order = rng.permutation(N)
+    both = fuse({"a": one, "b": one.assign_coords(times).isel(stimulus=order)})
+    np.testing.assert_array_equal(both["onset"].values, np.arange(N))
+    later = one.assign_coords(times | {"onset": ("stimulus", np.arange(N) + 1.0)})
+    with pytest.raises(InputError, match="'a' and 'b' are of the same stimuli with other values of 'onset'"):
+        fuse({"a": one.assign_coords(times), "b": later})
     with pytest.raises(InputError, match="1 model to fuse, expected two or more"):
         fuse({"a": one})
     responses = toy_responses(rng, IDS, rng.normal(size=(N, 2)))

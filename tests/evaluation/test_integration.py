@@ -54,6 +54,16 @@ def test_table_over_patients():
         table_of_sites({"1": one, "2": comparison(gain, p, [1, 1], rivals=("vision", "language"))})
 
 
+def test_equal_electrodes_have_equal_ranks():
+    """Doubled electrodes: whatever their order is, no rank goes with another by it."""
+    rng = np.random.default_rng(0)
+    r, order = np.round(rng.normal(size=(2, 2, 40)), 0), rng.permutation(40)
+    patient = np.repeat(["1", "2"], 20)
+    found = inverse_effectiveness(r[0], r[0] + r[1], patient)
+    mixed = inverse_effectiveness(r[0][:, order], (r[0] + r[1])[:, order], patient[order])
+    assert found.rho == pytest.approx(mixed.rho) and found.rho_same == pytest.approx(mixed.rho_same)
+
+
 @pytest.mark.parametrize("slope", [0.0, -0.6])
 def test_inverse_effectiveness_without_regression_to_the_mean(slope):
     rng, p, rho, same = np.random.default_rng(2), [], [], []

@@ -178,6 +178,20 @@ def test_exchange_shifts_each_film_by_itself():
         assert any(np.array_equal(out[rows], np.roll(rows, k)) for k in range(len(rows)))
 
 
+def test_an_interval_of_six_stretches_holds_the_true_r():
+    rng, hit = np.random.default_rng(5), []
+    for _ in range(40):
+        prediction = autocorrelated(1, 240, 15, rng)
+        y = prediction + autocorrelated(1, 240, 15, rng)
+        (low, high), _ = statistics.bootstrap_r(
+            y, prediction, np.arange(240), np.zeros(240), {}, stretch=np.arange(240) // 40, n=200
+        )
+        hit.append((low < np.sqrt(0.5)) & (np.sqrt(0.5) < high))
+    assert np.mean(hit) > 0.9
+    assert statistics.expansion(6) == pytest.approx(np.sqrt(6 / 5) * 2.5706 / 1.96, rel=1e-3)
+    assert statistics.expansion(1000) == pytest.approx(1, abs=3e-3)
+
+
 def test_stretches_cover_the_true_r_where_single_stimuli_do_not():
     rng = np.random.default_rng(4)
     signal = autocorrelated(1, 600, 300, rng)
