@@ -144,7 +144,8 @@ class Dataset(Section):
         regions = data.get("regions") if isinstance(data, dict) else None
         if not isinstance(regions, dict):
             return data
-        if set(regions) != {"atlas"} or data.get("atlas") not in (None, regions["atlas"]):
+        wrong = set(regions) != {"atlas"} or regions["atlas"] is None
+        if wrong or data.get("atlas") not in (None, regions["atlas"]):
             raise ValueError(
                 "regions: a list, or {atlas: NAME} alone; beside a list the parcellation stands as "
                 "`atlas: NAME`"

@@ -313,6 +313,8 @@ def _bin(
     inside : bool array of shape (n_events,)
         Events whose bins all lie in the recording.
     """
+    if (edges[:, 0] == edges[:, 1]).any():
+        raise InputError(f"dataset.window is shorter than a sample of {path.name}, 1 / {rate:g} s. Widen it.")
     with open_hdf5(path) as file:
         group = file.get("data", {})
         lacking = [n for _, parts in channels for n, _ in parts if f"electrode_{n}" not in group]

@@ -92,6 +92,8 @@ def test_windows_as_they_are_asked_for(tree, recorded):
     assert np.corrcoef(found["response"].values[..., at].ravel(), same.ravel())[0, 1] > 0.999
     with pytest.raises(ValueError, match="holds no window of 2 s"):
         options(tree[0], window=2.0)
+    with pytest.raises(InputError, match=r"window is shorter than a sample of sub_3_trial000\.h5"):
+        treebank.load_responses(options(tree[0], window=1e-4), "3")
 
 
 def test_sessions_stand_one_behind_the_other(tmp_path):
