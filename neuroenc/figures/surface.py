@@ -90,11 +90,16 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
 
     inflated = load_fsaverage(MESH)["inflated"].parts
     sulcal = load_fsaverage_data(mesh=MESH, data_type="sulcal").data.parts
+    longest = max(len(name) for shown in maps for name in shown.names or [""])
+    width = 9.5 + 0.09 * max(0, longest - 6)  # room for names beside the bar
+    share = 9.5 / width
     fig, axes = style.figure(
-        len(maps), 4, figsize=(9.5, 0.55 + 2.02 * len(maps)), subplot_kw={"projection": "3d"}, layout="none",
+        len(maps), 4, figsize=(width, 0.55 + 2.02 * len(maps)), subplot_kw={"projection": "3d"}, layout="none",
         squeeze=False,
     )  # fmt: skip
-    fig.subplots_adjust(left=0.0, right=0.86, bottom=0.0, top=1 - 0.24 / len(maps), wspace=0, hspace=0.02)
+    fig.subplots_adjust(
+        left=0.0, right=0.86 * share, bottom=0.0, top=1 - 0.24 / len(maps), wspace=0, hspace=0.02
+    )
     for n, shown in enumerate(maps):
         names = shown.names or []
         cmap, low, high = style.MAP, 0.0, shown.top
@@ -115,7 +120,7 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
             ax.set_box_aspect(None, zoom=1.38)
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
         box = axes[n, 3].get_position()
-        bar = fig.add_axes((0.88, box.y0 + 0.05, 0.015, box.height - 0.1))
+        bar = fig.add_axes((0.88 * share, box.y0 + 0.05, 0.015 * share, box.height - 0.1))
         colourbar = fig.colorbar(style.mappable(cmap, low, high), cax=bar)
         if names:
             colourbar.set_ticks(range(len(names)), labels=names)
