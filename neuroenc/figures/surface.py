@@ -94,8 +94,8 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
     width = 9.5 + 0.09 * max(0, longest - 6)  # room for names beside the bar
     share = 9.5 / width
     fig, axes = style.figure(
-        len(maps), 4, figsize=(width, 0.55 + 2.02 * len(maps)), subplot_kw={"projection": "3d"}, layout="none",
-        squeeze=False,
+        len(maps), 4, figsize=(width, 0.55 + 2.02 * len(maps)), subplot_kw={"projection": "3d"},
+        layout="none", squeeze=False,
     )  # fmt: skip
     fig.subplots_adjust(
         left=0.0, right=0.86 * share, bottom=0.0, top=1 - 0.24 / len(maps), wspace=0, hspace=0.02
