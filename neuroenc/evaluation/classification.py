@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.evaluation.statistics import resample
+
 Floats = NDArray[np.float64]
 METRICS = ("accuracy", "balanced_accuracy", "auc")
 
@@ -109,8 +111,7 @@ def over_folds(
     scores : array of shape (n, n_classes)
     label, fold : int arrays of shape (n,)
     group : array of shape (n,), optional
-        What is drawn together; None: no interval. Where each group is tested in one of several folds, folds
-        are drawn.
+        What is drawn together, as `statistics.resample` has it; None: no interval.
     n_bootstraps, seed : int
 
     Returns
@@ -129,24 +130,26 @@ def over_folds(
     }
     if group is None:
         return out
-    names, member = np.unique(np.asarray(group), return_inverse=True)
-    by_fold = len(rows) > 1 and len(names) == sum(len(np.unique(member[r])) for r in rows)
-    n = len(rows) if by_fold else len(names)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_bootstraps).astype(float)
-    if by_fold:
-        samples = {}
-        for m, v in per_fold.items():
-            known = np.isfinite(v)
-            with np.errstate(invalid="ignore"):
-                samples[m] = drawn[:, known] @ v[known] / drawn[:, known].sum(1)
-    else:
-        each = _turned([measures(s[r], label[r], drawn[:, member[r]]) for r in rows])
-        samples = {m: _mean(np.stack(v), 0) for m, v in each.items()}
-    for m, v in samples.items():
-        known = v[np.isfinite(v)]
-        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    for m, v in per_fold.items():
+        kept = np.flatnonzero(np.isin(fold, np.unique(fold)[np.isfinite(v)]))
+        low, high = np.nan, np.nan
+        if len(kept):
+            found = _resampled(s, label, fold, np.asarray(group), kept, m, n_bootstraps, seed)
+            if (known := np.isfinite(found)).any():
+                low, high = np.quantile(found[known], [0.025, 0.975]).clip(0, 1)
         out[m] |= {"low": float(low), "high": float(high)}
     return out
+
+
+def _resampled(
+    s: Floats, label: NDArray[np.int64], fold: NDArray[np.int64], group: NDArray[Any],
+    kept: NDArray[np.int64], metric: str, n: int, seed: int,
+) -> Floats:  # fmt: skip
+    """Resample a measure of the folds that define it, (n,)."""
+    s, label, fold = s[kept], label[kept], fold[kept]
+    samples = resample(group[kept], fold, n_stimuli=len(np.unique(group)), n=n, seed=seed)
+    of_folds = np.stack([measures(s[r], label[r])[metric] for r in samples.rows])
+    return samples.of(of_folds, lambda r, weight: measures(s[r], label[r], weight)[metric][:, None])[:, 0]
 
 
 def chance(label: ArrayLike, fold: ArrayLike, n_classes: int) -> dict[str, float]:

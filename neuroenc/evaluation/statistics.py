@@ -244,7 +244,8 @@ def bootstrap_r(
     tails = [(1 - level) / 2, (1 + level) / 2]
     samples = resample(stimulus, fold, stretch=stretch, n_stimuli=n_stimuli, n=n, seed=seed)
     interval, means = bootstrap(statistic, y.shape[1], samples, groups, tails)
-    return interval, {name: tuple(np.quantile(m, tails).tolist()) for name, m in means.items()}
+    limits = {name: tuple(np.quantile(m, tails).clip(-1, 1).tolist()) for name, m in means.items()}
+    return interval.clip(-1, 1), limits
 
 
 def _mean_known(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:

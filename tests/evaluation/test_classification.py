@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 from neuroenc.evaluation.classification import auc, chance, choice, confusion, measures, over_folds, p_value
@@ -63,14 +64,37 @@ def test_folds_are_not_pooled():
 
 
 def test_interval_over_runs_is_that_of_a_mean(many):
+    """Student's t of the runs, wider by the root of two: each run's stimuli train the others."""
     scores, label = many
     run = np.arange(90) // 6
-    found = over_folds(scores, label, run, run, n_bootstraps=4000)["accuracy"]
+    found = over_folds(scores, label, run, run, n_bootstraps=20_000)["accuracy"]
     each = np.array(found["per_fold"])
-    half = 1.96 * each.std() / np.sqrt(len(each))
+    half = student.ppf(0.975, 14) * each.std(ddof=1) * np.sqrt(2 / len(each))
     assert found["value"] == pytest.approx(each.mean())
     assert found["low"] == pytest.approx(each.mean() - half, abs=0.02)
     assert found["high"] == pytest.approx(each.mean() + half, abs=0.02)
+
+
+@pytest.mark.parametrize("n_folds", [3, 5])
+def test_intervals_over_folds_hold_the_true_accuracy(n_folds):
+    """A classifier refitted in each fold, to other trials each time."""
+    values, limits = [], []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        label = np.arange(90) % 2
+        X = rng.normal(size=(90, 10)) + 0.25 * label[:, None]
+        fold = rng.permutation(90) % n_folds
+        scores = np.zeros((90, 2))
+        for f in range(n_folds):
+            train = fold != f
+            centre = np.stack([X[train & (label == k)].mean(0) for k in (0, 1)])
+            scores[~train] = -((X[~train, None] - centre) ** 2).sum(-1)
+        found = over_folds(scores, label, fold, np.arange(90), n_bootstraps=300)["accuracy"]
+        values.append(found["value"])
+        limits.append((found["low"], found["high"]))
+    low, high = np.transpose(limits)
+    assert 0.9 < ((low <= np.mean(values)) & (np.mean(values) <= high)).mean() <= 1
+    assert low.min() >= 0 and high.max() <= 1
 
 
 def test_chance_and_p():
