@@ -9,6 +9,7 @@ from neuroenc.config.encoders import SETS, TOKENS
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
 
+PLACED = ("treebank", "custom")  # whose electrodes may have places in mm
 TABLES = ("category", "caption")
 UNSHOWN = (*TABLES, "mel", "motion_energy", "file", "open_clip_text")  # what is not made of pictures alone
 CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` take
@@ -87,6 +88,11 @@ def _dataset(config: Config) -> None:
         raise InputError(
             f"Invalid value for 'figures.surface': True. Surfaces are drawn of nsd alone, not of {name!r}. "
             "Use figures.volume, or leave it out."
+        )
+    if config.figures.electrodes and name not in PLACED:
+        raise InputError(
+            f"Invalid value for 'figures.electrodes': True. The neuroids of {name!r} have no places in the "
+            f"brain in mm, as those of {' and '.join(PLACED)} may have. Leave it out."
         )
     if config.figures.volume and config.dataset.average:
         raise InputError(

@@ -226,6 +226,7 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
          r"'dataset'.*a list, or \{atlas: NAME\} alone; beside a list"),
         ({"dataset": {"name": "nsd", "root": "x", "regions": {"atlas": None}}},
          r"a list, or \{atlas: NAME\} alone"),
+        ({"figures": {"electrodes": True}}, r"'figures.electrodes': True. The neuroids of 'nsd' have no places"),
         ({"dataset": {"name": "nsd", "root": "x", "regions": {"atlas": "glasser"}}},
          r"'dataset.atlas'.*did you mean 'glasser-360'"),
         ({"dataset": {"name": "nsd", "root": "x", "atlas": "glasser"}},
