@@ -50,7 +50,8 @@ def encode_fit(
     def fits() -> Iterator[Any]:
         for predictions, found in chain([first], run):
             parts.append(predictions)
-            yield from found
+            while found:  # taken out, so that no weights of a block are held beside those of the next
+                yield found.pop(0)
 
     first = next(run)
     if not common.first_process():

@@ -222,10 +222,17 @@ def encode_in_blocks(
     size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
     for cut in blocks(response.shape[1], size):
         neuroids = ALL if size >= response.shape[1] else cut
-        predictions, fits = encode(
-            responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids
+        # nothing is kept here: the weights of a block are gone when the next is fitted
+        yield _numbered(
+            encode(responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids),
+            cut.start * n_times,
         )
-        yield predictions, [fit._replace(neuroid=fit.neuroid + cut.start * n_times) for fit in fits]
+
+
+def _numbered(found: tuple[xr.Dataset, list[Fit]], first: int) -> tuple[xr.Dataset, list[Fit]]:
+    """Count the targets of a block's fits from the first of all neuroids."""
+    predictions, fits = found
+    return predictions, [fit._replace(neuroid=fit.neuroid + first) for fit in fits]
 
 
 def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:

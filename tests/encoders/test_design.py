@@ -1,6 +1,8 @@
 """Features in parts: what is read from a file is what stands in memory."""
 
+import gc
 import sys
+import weakref
 
 import h5py
 import numpy as np
@@ -218,6 +220,30 @@ def test_blocks_of_neuroids_are_all_neuroids(toy, tmp_path, monkeypatch, options
     changed["response"].values[:] = 1
     with pytest.raises(InputError, match="No neuroid varies and has values"):
         join_blocks([p for p, _ in encode_in_blocks(changed, features, split, options)])
+
+
+def test_the_weights_of_a_block_are_gone_when_the_next_is_fitted(toy, tmp_path, monkeypatch, run):
+    stimuli, features, responses = toy
+    split = splits.make(stimuli, Split(kind="stimulus", n_folds=2))
+    for name, data in (("r", responses), ("f", features), ("s", split)):
+        save(data, tmp_path / f"{name}.nc")
+    module, alive, held = sys.modules[encode_in_blocks.__module__], [], []
+
+    def watched(*args, **kwargs):
+        gc.collect()
+        held.append(sum(model() is not None for model in alive))
+        predictions, fits = encode(*args, **kwargs)
+        alive.extend(weakref.ref(fit.model) for fit in fits)
+        return predictions, fits
+
+    monkeypatch.setattr(module, "encode", watched)
+    monkeypatch.setattr(module, "bytes_of_target", lambda *_: 1)
+    monkeypatch.setattr(module, "BLOCK_OF_NEUROIDS", 2)
+    files = [f"--{k}={tmp_path / k[0]}.nc" for k in ("responses", "features", "split")]
+    out = [f"--out={tmp_path / 'p.nc'}", f"--weights={tmp_path / 'w.safetensors'}"]
+    assert run("encode", "fit", *files, *out, '--options={"name": "ridge", "alphas": [-1, 4, 6]}')[0] == 0
+    assert len(held) == 3 and max(held) <= 1  # one may still be in the hands of who writes
+    assert load(tmp_path / "p.nc", "predictions").sizes["neuroid"] == 6
 
 
 def test_large_weights_stay_in_their_file(toy, tmp_path, monkeypatch):
