@@ -221,6 +221,7 @@ def _write(path: str | Path, arrays: Iterable[tuple[str, Any]], described: dict[
         try:
             for name, values in arrays:
                 writer.add(name, values)
+                del values  # before the next block is fitted
             digest = writer.finish(partial)
         finally:
             writer.close()
@@ -319,8 +320,10 @@ def save_fits(
 
 
 def _arrays_of(fits: Iterable[Fit], described: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Take the fits apart one by one, and describe each."""
-    for number, fit in enumerate(fits):
+    """Take the fits apart one by one, and describe each; none is held when the next is asked for."""
+    number = -1
+    for fit in fits:  # `enumerate` would hold the last one
+        number += 1
         used = fit.weight > 0
         if not used.any():
             continue
@@ -335,6 +338,7 @@ def _arrays_of(fits: Iterable[Fit], described: list[dict[str, Any]]) -> Iterator
         described.append(
             {"number": number, "fold": fit.fold, "layers": fit.layers, "delays": fit.delays, **description}
         )
+        del fit, parts
 
 
 def load_fits(path: str | Path, features: Any, fold: int) -> tuple[list[Fit], dict[str, Any]]:
