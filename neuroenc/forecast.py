@@ -134,7 +134,7 @@ def look(paths: Sequence[str | Path]) -> Inputs:
 def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     """Forecast a fit: what is held of each target, what solving takes, and what joins the predictions."""
     from neuroenc.config.encoders import ALONE, TOGETHER
-    from neuroenc.encoders.encode import BLOCK_OF_NEUROIDS
+    from neuroenc.encoders.in_blocks import BLOCK_OF_NEUROIDS
     from neuroenc.encoders.memory import bytes_of_target
 
     name = options.get("name", "ridge")

@@ -34,7 +34,7 @@ def encode_fit(
     from itertools import chain
 
     from neuroenc.arrays import load, save
-    from neuroenc.encoders.encode import encode_in_blocks, join_blocks
+    from neuroenc.encoders.in_blocks import encode_in_blocks, join_blocks
     from neuroenc.encoders.store import save_fits
     from neuroenc.files import remove
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,20 +12,16 @@ from tqdm import tqdm
 
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
-from neuroenc.blocks import blocks
-from neuroenc.config.encoders import ALONE, FUSING, ROUTED, SETS, TOGETHER, TOKENS
+from neuroenc.config.encoders import FUSING, ROUTED, SETS, TOGETHER, TOKENS
 from neuroenc.encoders.build import make
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
-from neuroenc.encoders.memory import bytes_of_target
 from neuroenc.encoders.missing import ALL, Shown, by_stimulus, fittable
 from neuroenc.encoders.stack import stack, stack_weights
 from neuroenc.encoders.tokens import side_of
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
-# bytes that are held of them: 17,000 of 10,000 stimuli and four layers of 4,096
-BLOCK_OF_NEUROIDS = 3 * 2**30
 
 
 class Fit(NamedTuple):
@@ -144,7 +140,7 @@ def encode(
     checkpoint : callable, optional
         From fold and layer to the file a training run is resumed from.
     neuroids : slice
-        A block of them (`encode_in_blocks`).
+        A block of them (`in_blocks.encode_in_blocks`).
 
     Returns
     -------
@@ -166,7 +162,7 @@ def encode(
     _check_layout(features, shown.mean, options)
     membership, names = queries(responses, options) if isinstance(options, config.Routed) else (None, ["all"])
     layers = list(dict.fromkeys(features["layer"].values))
-    members = [layers] if _together(features, options) else [[name] for name in layers]
+    members = [layers] if together(features, options) else [[name] for name in layers]
     results = []
     n_folds = split.sizes["fold"]
     with tqdm(total=n_folds * len(members), desc=options.name, disable=None) as steps:
@@ -187,71 +183,6 @@ def encode(
         queries=", ".join(names), transductive=transductive(responses, split), left_out=shown.left_out,
     )  # fmt: skip
     return check(dataset, "predictions"), [fit for result in results for fit in result.fits]
-
-
-def encode_in_blocks(
-    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Encoder,
-    *, checkpoint: Callable[[int, str], Any] | None = None,
-) -> Iterator[tuple[xr.Dataset, list[Fit]]]:  # fmt: skip
-    """Fit an encoder to one block of neuroids after the other, so that memory is bounded.
-
-    Of a block `BLOCK_OF_NEUROIDS` bytes are held (`bytes_of_target`); what fits is one block, and so are all
-    neuroids of an encoder that learns from them together. A stack in blocks shares its common form
-    (`stack_weights`) within each.
-
-    Parameters
-    ----------
-    responses, features, split, options, checkpoint
-        As `encode` takes them; the responses may be read in parts.
-
-    Yields
-    ------
-    predictions, fits
-        As `encode` returns them; the targets of the fits are numbered over all neuroids.
-    """
-    response, ids = responses["response"], np.unique(responses["stimulus_id"].values)
-    n_times = int(np.prod(response.shape[2:]))
-    known = np.isin(split["stimulus_id"].values, ids)
-    each = n_times * bytes_of_target(
-        options.name, len(ids), splits.sizes(split["side"].values[:, known], split["inner"].values[:, known]),
-        features["feature"].shape,
-        1 if _together(features, options) else len(set(features["layer"].values)),
-        getattr(options, "delays", []),
-        getattr(options, "n_queries", 0),
-    )  # fmt: skip
-    size = max(1, BLOCK_OF_NEUROIDS // each) if options.name in ALONE else response.shape[1]
-    for cut in blocks(response.shape[1], size):
-        neuroids = ALL if size >= response.shape[1] else cut
-        # nothing is kept here: the weights of a block are gone when the next is fitted
-        yield _numbered(
-            encode(responses, features, split, options, checkpoint=checkpoint, neuroids=neuroids),
-            cut.start * n_times,
-        )
-
-
-def _numbered(found: tuple[xr.Dataset, list[Fit]], first: int) -> tuple[xr.Dataset, list[Fit]]:
-    """Count the targets of a block's fits from the first of all neuroids."""
-    predictions, fits = found
-    return predictions, [fit._replace(neuroid=fit.neuroid + first) for fit in fits]
-
-
-def join_blocks(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Put predictions of blocks of neuroids together.
-
-    Raises
-    ------
-    InputError
-        In no block a neuroid could be fitted.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    if all(np.isnan(part["validation_r2"]).all() for part in parts):
-        raise InputError("No neuroid varies and has values over the training stimuli. Check the responses.")
-    joined = xr.concat(
-        parts, "neuroid", data_vars="minimal", coords="minimal", compat="override", join="override",
-        combine_attrs="override",
-    )  # fmt: skip
-    return check(joined, "predictions")
 
 
 def _check_layout(features: xr.Dataset, mean: Floats, options: config.Encoder) -> None:
@@ -291,14 +222,14 @@ def _sides(split: xr.Dataset, fold: int, shown: Shown) -> Sides:
     return Sides(fold, train, np.flatnonzero(side == splits.TEST), folds)
 
 
-def _together(features: xr.Dataset, options: config.Encoder) -> bool:
+def together(features: xr.Dataset, options: config.Encoder) -> bool:
     """Say whether all layers are read side by side: so they are of several models."""
     return options.name in TOGETHER or "fused" in features.attrs
 
 
 def _name(layers: list[str], features: xr.Dataset, options: config.Encoder) -> str:
     """Name what a member reads."""
-    return "all" if _together(features, options) else layers[0]
+    return "all" if together(features, options) else layers[0]
 
 
 def _read_by(membership: Any, target: NDArray[np.int64], n_queries: int) -> NDArray[np.bool_]:

@@ -16,7 +16,8 @@ from neuroenc.encoders import BandedRidgeCV, RidgeCV
 from neuroenc.encoders import design as designs
 from neuroenc.encoders.delay import delay
 from neuroenc.encoders.design import Design, design, moments
-from neuroenc.encoders.encode import encode, encode_in_blocks, join_blocks
+from neuroenc.encoders.encode import encode
+from neuroenc.encoders.in_blocks import encode_in_blocks, join_blocks
 from neuroenc.encoders.inputs import check_features, check_fit
 from neuroenc.encoders.store import load_fits, predict_fits, save_fits
 from neuroenc.errors import ContractError, InputError
