@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from neuroenc.config import BLIND, Config, Model, models_of
+from neuroenc.config import BLIND, Config, Model, ResponseCore, models_of
 from neuroenc.config.encoders import SETS, TOKENS
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
@@ -131,6 +131,19 @@ def _encoders(config: Config) -> None:
                 f"the model {name!r} {made}. Set models.{name}.pooling to 'grid:<k>' or 'tokens', or leave "
                 f"{name!r} out of encoders.{label}.models."
             )
+        if isinstance(encoder, ResponseCore):
+            _halves(label, encoder, name, model)
+
+
+def _halves(label: str, encoder: ResponseCore, name: str, model: Model) -> None:
+    """Refuse a grid that the blocks of a core cannot halve."""
+    side, parts = model.pooling.removeprefix("grid:"), 2 ** (encoder.n_blocks - 1)
+    if side.isdigit() and int(side) % parts:
+        raise InputError(
+            f"Invalid value for 'encoders.{label}.n_blocks': {encoder.n_blocks}. They halve the side "
+            f"{encoder.n_blocks - 1} times, expected a multiple of {parts}, found {side} in "
+            f"models.{name}.pooling. Set 'grid:{max(1, round(int(side) / parts)) * parts}', or take fewer."
+        )
 
 
 def _needs(encoder: str) -> str:

@@ -126,7 +126,8 @@ class Config(Section):
         return self
 
     def _models_of(self, label: str, encoder: Encoder) -> None:
-        """Refuse models that are not there, and several at once where an encoder reads one."""
+        """Refuse models that are not there or stand twice, and several where an encoder reads one."""
+        seen: set[frozenset[str]] = set()
         for item in encoder.models:
             names = [item] if isinstance(item, str) else item
             for name in names:
@@ -148,6 +149,12 @@ class Config(Section):
                 raise ValueError(
                     f"encoders.{label}.models: [{', '.join(names)}] names a model twice. Name it once"
                 )
+            if frozenset(names) in seen:
+                raise ValueError(
+                    f"encoders.{label}.models: {' and '.join(names)} stand twice, in whatever order. Name "
+                    "them once"
+                )
+            seen.add(frozenset(names))
 
     def _distinct(self) -> None:
         """Refuse names that would share a file, also where the system does not tell upper from lower case."""
