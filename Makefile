@@ -61,6 +61,7 @@ bench: .venv/.ready
 	python benchmarks/simulation.py
 	python benchmarks/similarity.py
 	python benchmarks/coverage.py
+	python benchmarks/intervals.py
 	python benchmarks/distance.py
 
 readme: .venv/.ready
