@@ -49,7 +49,7 @@ def draw_comparison(rows: list[Row], path: str | Path) -> None:
         own = [r for r in single if r["rival"] == rival and r["region"] in places]
         upper.plot([places.index(r["region"]) + offset for r in own], [r["difference"] for r in own], ".",
                    color=colour, ms=4, alpha=0.5)  # fmt: skip
-    upper.axhline(0, color="black", lw=0.6, ls=":")
+    upper.axhline(0, color="black", lw=0.6, ls=":", label="no difference")
     first = rows[0]
     unit = {"pearson_r": "r", "r2": "R²"}[first["metric"]]
     upper.set_ylabel(f"{unit} of {first['better']} less its rival")
