@@ -23,7 +23,7 @@ def _atlas(value: str) -> str:
         ends = ", ".join((*VOLUMES, ".dlabel.nii", *SURFACES))
         raise ValueError(f"{suggest(value, ATLASES)} Or a file of labels ({ends})")
     place(re.sub(r"\{(hemi|subject)\}", "", value))
-    if ("{hemi}" in value) != value.lower().endswith(SURFACES):
+    if ("{hemi}" in value) != value.lower().endswith(SURFACES) and not value.lower().endswith(".dlabel.nii"):
         raise ValueError(
             f"{' and '.join(SURFACES)} are one file a hemisphere, and they alone: write {{hemi}} where their "
             "names say lh and rh, or L and R"

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
 
 from neuroenc.arrays import parcels
 from neuroenc.config import Dataset
-from neuroenc.config.dataset import SURFACES
 from neuroenc.datasets.atlas_sources import HEMISPHERES, SPACES, Space, folder
 from neuroenc.datasets.images import AFFINE_TOLERANCE
 from neuroenc.datasets.label_files import Part, read_surface, read_volume
@@ -58,7 +58,7 @@ def add_parcels(responses: xr.Dataset, options: Dataset, subject: str) -> xr.Dat
         one; the recordings have neither grid nor mesh.
     """
     where = _places(responses)
-    parts, name = _parts(options, subject, where)
+    parts, name = _parts(options, subject, where, responses.attrs["space"])
     parcel = np.full(responses.sizes["neuroid"], "", dtype=object)
     for place in where:
         if place.side in parts:
@@ -120,27 +120,44 @@ def _n_vertices(responses: xr.Dataset, side: str) -> int:
     return int(found)
 
 
-def _parts(options: Dataset, subject: str, where: list[Where]) -> tuple[Mapping[str, Part], str]:
+def _parts(
+    options: Dataset, subject: str, where: list[Where], template: str
+) -> tuple[Mapping[str, Part], str]:
     """Read the labels that the neuroids need, of an atlas known by name or of files."""
     atlas, table = str(options.atlas), options.atlas_labels or ""
     if atlas in SPACES:
-        space = _space(atlas, where[0])
+        space = _space(atlas, where[0], template)
         at = folder() / atlas / space.name
-        return _read(at / space.labels, at / space.table if space.table else None, where, atlas), atlas
+        parts = _read(at / space.labels, at / space.table if space.table else None, where, atlas)
+        return ({"": _onto(parts[""], where[0])} if space.template else parts), atlas
     name, table = (v.replace("{subject}", subject) for v in (atlas, table))
     return _read(Path(name), existing(table) if table else None, where), name
 
 
-def _space(atlas: str, place: Where) -> Space:
-    """Choose the files of a known atlas by the mesh or grid of the recordings."""
+def _space(atlas: str, place: Where, template: str) -> Space:
+    """Choose the files of a known atlas by the mesh or grid of the recordings, or by their template."""
     for space in SPACES[atlas]:
-        if space.size == place.size:
+        if space.template:
+            if not place.side and template.startswith(space.template):
+                return space
+        elif space.size == place.size:
             return space
-    known = ", ".join(f"{s.name} ({_size(s.size)})" for s in SPACES[atlas])
-    raise InputError(
-        f"The recordings have {_size(place.size)}; {atlas!r} comes for {known}. Resample the recordings to "
-        "one of these, or give a file of labels that fits."
+    known = ", ".join(
+        f"{s.name} ({f'any grid, where `space` says {s.template}' if s.template else _size(s.size)})"
+        for s in SPACES[atlas]
     )
+    raise InputError(
+        f"The recordings in {template!r} have {_size(place.size)}; {atlas!r} comes for {known}. Resample the "
+        "recordings to one of these, or give a file of labels that fits."
+    )
+
+
+def _onto(part: Part, place: Where) -> Part:
+    """Take the labels at the centres of the voxels of another grid of the same template."""
+    assert part.affine is not None and place.affine is not None
+    matrix = np.linalg.solve(part.affine, place.affine)
+    number = affine_transform(part.number, matrix, output_shape=place.size, order=0, cval=0, mode="constant")
+    return part._replace(number=number, affine=place.affine)
 
 
 def _size(size: tuple[int, ...]) -> str:
@@ -149,7 +166,7 @@ def _size(size: tuple[int, ...]) -> str:
 
 def _read(path: Path, table: Path | None, where: list[Where], known: str = "") -> dict[str, Part]:
     made_by = f"Run `neuroenc data atlas {known}` where there is a network." if known else ""
-    if not path.name.lower().endswith(SURFACES):
+    if "{hemi}" not in path.name:
         path = existing(path, made_by=made_by)
         return read_volume(path, table and existing(table, made_by=made_by))
     sides = [place.side for place in where if place.side]

@@ -2,7 +2,8 @@
 
 Schaefer et al. (2018), Cerebral Cortex 28, 3095-3114, from the lab's repository (MIT) as of release 0.14.3,
 which corrected names, and on the grid of MNI152NLin2009cAsym from TemplateFlow. Glasser et al. (2016), Nature
-536, 171-178, as projected to fsaverage (figshare 3498446); no address of its own for fsLR was found.
+536, 171-178: as projected to fsaverage (figshare 3498446), the published labels of fsLR as the Cole lab
+stored them, and AFNI's volume in MNI152NLin2009cAsym, turned to FSL's orientation (Bedini).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ SCHAEFER_URL = (
 )
 TEMPLATEFLOW_URL = "https://templateflow.s3.amazonaws.com/tpl-MNI152NLin2009cAsym"
 FIGSHARE_URL = "https://ndownloader.figshare.com/files"
+GITHUB_URL = "https://raw.githubusercontent.com"
+COLE_URL = f"{GITHUB_URL}/ColeLab/ColeAnticevicNetPartition/83a66a6cdc51977b964bfffabd4b1c4c4ea13f3d"
+BEDINI_URL = f"{GITHUB_URL}/mbedini/The-HCP-MMP1.0-atlas-in-FSL/8feca042871e6ff0ef4c4f099d6c966a1f6bb74e"
 HEMISPHERES = {"L": ("lh", "L", "left"), "R": ("rh", "R", "right")}
 """How file names call them"""
 TERMS = {
@@ -41,7 +45,9 @@ class Space(NamedTuple):
     table: str
     """Names of the numbers; empty: they are in the file"""
     files: dict[str, tuple[str, str | None]]
-    """File to URL, and hash where the publisher or MNE states one"""
+    """File to URL, and hash where it is known"""
+    template: str = ""
+    """Voxels of other grids are looked up by their place, where the recordings' `space` begins with this"""
 
 
 def _schaefer() -> list[Space]:
@@ -78,7 +84,23 @@ def _glasser() -> list[Space]:
         "lh.HCPMMP1.annot": (f"{FIGSHARE_URL}/5528816", "md5:46a102b59b2fb1bb4bd62d51bf02e975"),
         "rh.HCPMMP1.annot": (f"{FIGSHARE_URL}/5528819", "md5:75e96b331940227bbcb07c1c791c2463"),
     }
-    return [Space("fsaverage", (163842,), "{hemi}.HCPMMP1.annot", "", files)]
+    spaces = [Space("fsaverage", (163842,), "{hemi}.HCPMMP1.annot", "", files)]
+    areas = "CorticalAreas_dil_Final_Final_Areas_Group_Colors"
+    name = f"Q1-Q6_RelatedValidation210.{{hemi}}.{areas}.32k_fs_LR.dlabel.nii"
+    hashes = {"L": "2eebe03fd1fdf50034c01c22e6db14691514d562e6077284e9168bb5a0699776",
+              "R": "53e8fd8b978f64e71772035080615516f4add105106f335d0813e1249051a143"}  # fmt: skip
+    files = {
+        (file := name.replace("{hemi}", side)): (f"{COLE_URL}/SeparateHemispheres/{file}", f"sha256:{known}")
+        for side, known in hashes.items()
+    }
+    spaces.append(Space("fsLR", (32492,), name, "", files))
+    labels, table = "MNI_Glasser_HCP_v1.0.nii.gz", "HCP-Multi-Modal-Parcellation-1.0.xml"
+    hashes = {labels: "1fa0b064447ac2921d46528f4275c76d66652068e889ae070d81863232e6144c",
+              table: "7337cc6d99350fce87be17d1e2d6a6cbb83bf513a8aa00b984f3e13a630ede59"}  # fmt: skip
+    files = {f: (f"{BEDINI_URL}/{f}", f"sha256:{known}") for f, known in hashes.items()}
+    template = "MNI152NLin2009cAsym"
+    spaces.append(Space(template, (256, 256, 256), labels, table, files, template))
+    return spaces
 
 
 SPACES = {"schaefer-400": _schaefer(), "glasser-360": _glasser()}

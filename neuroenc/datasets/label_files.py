@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +17,7 @@ from neuroenc.documents import read_json, read_text
 from neuroenc.errors import InputError, reason
 from neuroenc.files import existing
 
-TABLES = (".tsv", ".txt", ".json")
+TABLES = (".tsv", ".txt", ".json", ".xml")
 LARGEST = 2**31  # of a number that stands for a label
 LABEL = 1002  # intent of GIFTI
 NOWHERE = {"", "unknown", "unlabeled", "unlabelled", "none", "medialwall"}  # without marks, in lower case
@@ -98,8 +99,8 @@ def read_names(path: Path) -> dict[int, str]:
     Parameters
     ----------
     path : path
-        `.tsv` with the columns index and name (BIDS), `.json` ({number: name}), else a colour table: lines of
-        number, name, and colours (FreeSurfer's, Schaefer's).
+        `.tsv` with the columns index and name (BIDS), `.json` ({number: name}), `.xml` (FSL's, of the type
+        Label), else a colour table: lines of number, name, and colours (FreeSurfer's, Schaefer's).
 
     Raises
     ------
@@ -119,6 +120,8 @@ def read_names(path: Path) -> dict[int, str]:
                 '{"1": "V1"}. Name the table in `dataset.atlas_labels`.'
             )
         pairs = [(int(k), str(v)) for k, v in found.items()]
+    elif path.suffix.lower() == ".xml":
+        pairs = _fsl(path)
     else:
         pairs = [_entry(path, line) for line in read_text(path).splitlines() if line.split("#")[0].strip()]
     names = dict(pairs)
@@ -127,6 +130,21 @@ def read_names(path: Path) -> dict[int, str]:
         twice = next(n for n in numbers if numbers.count(n) > 1)
         raise InputError(f"{path} names the label {twice} twice. Name each once.")
     return names
+
+
+def _fsl(path: Path) -> list[tuple[int, str]]:
+    """Read FSL's description of an atlas; those of another type than Label count otherwise than volumes."""
+    try:
+        atlas = ElementTree.fromstring(path.read_bytes())
+    except ElementTree.ParseError as error:
+        raise InputError(f"Cannot read {path}: {reason(error)}. Is it an atlas of FSL's?") from None
+    kind, labels = atlas.findtext("header/type"), atlas.findall("data/label")
+    if kind != "Label" or not labels:
+        raise InputError(
+            f"{path} describes {len(labels)} labels of the type {kind!r}, expected 'Label', whose numbers "
+            "are those of its volume. Give the names as a table (.tsv: index, name)."
+        )
+    return [_entry(path, f"{label.get('index')}\t{label.text}") for label in labels]
 
 
 def _entry(path: Path, line: str) -> tuple[int, str]:
@@ -183,13 +201,13 @@ def _one(path: Path, n: int) -> None:
 
 
 def read_surface(path: Path, side: str) -> Part:
-    """Read the labels of a hemisphere, GIFTI (.label.gii) or FreeSurfer's (.annot).
+    """Read the labels of a hemisphere, GIFTI (.label.gii), FreeSurfer's (.annot) or CIFTI (.dlabel.nii).
 
     Parameters
     ----------
     path : path
     side : str
-        "L" or "R"; a GIFTI that says otherwise is refused.
+        "L" or "R"; a file that says otherwise is refused.
 
     Raises
     ------
@@ -199,6 +217,11 @@ def read_surface(path: Path, side: str) -> Part:
     if path.name.lower().endswith(".annot"):
         return _annotation(existing(path))
     image = read_image(path)
+    if isinstance(image, nib.Cifti2Image):
+        parts = _cifti(path, image)
+        if side not in parts:
+            raise InputError(f"{path} has no labels of hemisphere {side!r}. Are the files swapped?")
+        return parts[side]
     if not isinstance(image, nib.GiftiImage):
         raise InputError(f"{path} is no GIFTI. Name a volume of labels .nii or .nii.gz.")
     arrays = [a for a in image.darrays if a.intent == LABEL]

@@ -314,6 +314,12 @@ def swapped(folder, rng):
         write_gifti(folder / f"{name}.label.gii", numbers(rng, VERTICES), side)
 
 
+def swapped_cifti(folder, rng):
+    for name, structure in (("L", "CortexRight"), ("R", "CortexLeft")):
+        axis = nib.cifti2.BrainModelAxis.from_surface(np.arange(VERTICES), VERTICES, structure)
+        write_dlabel(folder / f"{name}.dlabel.nii", numbers(rng, VERTICES), axis=axis)
+
+
 def unnamed(folder, rng):
     for name in "LR":
         write_gifti(folder / f"{name}.label.gii", numbers(rng, VERTICES), names={1: "V1"})
@@ -370,8 +376,10 @@ VOLUME, ANNOT, GIFTI, DLABEL = "atlas.nii.gz", "{hemi}.annot", "{hemi}.label.gii
     ("gifti", VOLUME, None, r"has a label at none of 40 neuroids.*one of them a volume, the other a surface"),
     ("bare", VOLUME, None, r"neither the grid of an image nor a mesh"),
     ("sites", ANNOT, None, r"how many vertices the left mesh.*'native', expected 'fsaverage'.*Set `space`"),
-    ("nifti", "schaefer-400", None, r"The recordings have the grid \(5, 6, 4\); 'schaefer-400' comes for fsaver"),
+    ("nifti", "schaefer-400", None, r"in 'native' have the grid \(5, 6, 4\); 'schaefer-400' comes for fsaver"),
     ("gifti", "glasser-360", None, r"have 20 vertices a hemisphere; 'glasser-360' comes for fsaverage \(163842"),
+    ("nifti", "glasser-360", None, r"in 'native' have the grid .*any grid, where `space` says MNI152NLin2009cAsym"),
+    ("cifti", "{hemi}.dlabel.nii", swapped_cifti, r"L.dlabel.nii has no labels of hemisphere 'L'. Are the files swapped"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_one_line(folder, rng, subject, atlas, damage, message):
     sound(folder, rng)
@@ -434,12 +442,59 @@ def test_known_atlases_are_fetched_and_laid_on_the_mesh_that_fits(folder, rng, t
     assert run("data", "atlas", "mine.nii.gz")[1] == "mine.nii.gz is a file: nothing to fetch.\n"
 
 
+def fsl_xml(kind="Label", names=NAMES):
+    labels = "".join(f'<label index="{k}" x="1" y="2" z="3">{v}</label>' for k, v in names.items())
+    return f"<atlas><header><type>{kind}</type></header><data>{labels}</data></atlas>"
+
+
+def test_names_of_fsl_are_those_of_the_numbers(tmp_path):
+    (tmp_path / "x.xml").write_text(fsl_xml())
+    assert read_names(tmp_path / "x.xml") == NAMES
+    (tmp_path / "x.xml").write_text(fsl_xml("Probabilistic"))  # which count from 0, their maximum from 1
+    with pytest.raises(InputError, match="describes 4 labels of the type 'Probabilistic', expected 'Label'"):
+        read_names(tmp_path / "x.xml")
+    (tmp_path / "x.xml").write_text(fsl_xml()[:-5])
+    with pytest.raises(InputError, match=r"Cannot read .*x.xml: .* Is it an atlas of FSL's"):
+        read_names(tmp_path / "x.xml")
+
+
+def test_voxels_of_a_template_get_the_label_at_their_place(folder, rng, tmp_path, monkeypatch):
+    """An atlas in 1 mm, turned as radiologists see it, on recordings in 2 mm: by the nearest centre."""
+    shape, affine = (14, 15, 12), np.array([[-1.0, 0, 0, 10], [0, 1, 0, -1], [0, 0, 1, -2], [0, 0, 0, 1]])
+    labels = numbers(rng, shape)
+    at = tmp_path / "atlases/glasser-360/tiny"
+    at.mkdir(parents=True)
+    volume(at / "x.nii.gz", labels.astype("i2"), affine)
+    (at / "x.xml").write_text(fsl_xml())
+    monkeypatch.setenv("NEUROENC_ATLASES", str(tmp_path / "atlases"))
+    space = atlas_sources.Space("tiny", shape, "x.nii.gz", "x.xml", {}, "MNI152NLin2009cAsym")
+    monkeypatch.setitem(atlas_sources.SPACES, "glasser-360", [space])
+    about = yaml.safe_load((folder / "dataset.yaml").read_text())
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(about | {"space": "MNI152NLin2009cAsym:res-2"}))
+    found = labelled(folder, "nifti", "glasser-360")["parcel"].values
+    places = np.argwhere(nib.load(folder / "mask.nii.gz").get_fdata() > 0) * 2  # mm
+    index = places @ np.diag([-1, 1, 1]) + [10, 1, 2]
+    assert found.tolist() == expected(labels[tuple(index.T)])
+
+
+def test_a_cifti_for_each_hemisphere(folder, rng):
+    left, right = numbers(rng, VERTICES), numbers(rng, VERTICES)
+    for name, structure, labels in (("L", "CortexLeft", left), ("R", "CortexRight", right)):
+        axis = nib.cifti2.BrainModelAxis.from_surface(np.arange(VERTICES), VERTICES, structure)
+        write_dlabel(folder / f"{name}.dlabel.nii", labels, axis=axis)
+    found = labelled(folder, "gifti", folder / "{hemi}.dlabel.nii")["parcel"].values
+    assert found.tolist() == expected(left) + expected(right)
+
+
 def test_grids_of_known_atlases_do_not_share_a_size():
     for spaces in atlas_sources.SPACES.values():
         assert len({s.size for s in spaces}) == len(spaces)
         for space in spaces:
-            names = [space.labels.replace("{hemi}", h) for h in ("lh", "rh")]
-            assert set(space.files) == {*names, *([space.table] if space.table else [])}
+            called = [
+                {space.labels.replace("{hemi}", h), space.labels.replace("{hemi}", g), space.table} - {""}
+                for h, g in (("lh", "rh"), ("L", "R"))
+            ]
+            assert set(space.files) in called
             assert all(url.startswith("https://") for url, _ in space.files.values())
 
 
