@@ -24,7 +24,8 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "decoders": (config.RidgeDecoding, config.NetworkDecoding, config.Prior),
     "classifier": (config.Classifying,),
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
-    "synthesis": (config.Synthesis,), "evaluation": (config.Evaluation,),
+    "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
+    "evaluation": (config.Evaluation,),
     "comparisons": (config.Comparison,), "similarity": (config.Similarity,), "figures": (config.Figures,),
 }  # fmt: skip
 

@@ -76,7 +76,7 @@ def megabytes(
     """
     forecasts = {
         "encode fit": encode_fit, "encode stack": stack, "evaluate score": score, "decode match": match,
-        "decode fit": decode_fit, "evaluate compare": compare,
+        "decode fit": decode_fit, "decode contributions": contributions, "evaluate compare": compare,
     }  # fmt: skip
     for name, forecast in forecasts.items():
         if stage.startswith(name):
@@ -286,6 +286,11 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         start = START_TORCH
     peak = max(of.averaging, held + components + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
+
+
+def contributions(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
+    """Forecast contributions of regions: a decoder, what it reads, and as much without a region."""
+    return decode_fit(of, options, n_threads) + 3 * 4 * of.n * of.n_targets / 1e6
 
 
 def score(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001

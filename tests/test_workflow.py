@@ -47,6 +47,7 @@ CONFIG = {
     },
     "captions": {"model": "nano", "layer": "visual", "generate": True},
     "synthesis": {"model": "nano", "regions": ["FFA"], "judge": "gabor"},
+    "contributions": {"decoders": ["small"], "regions": ["FFA", "V1"], "n_bootstraps": 100, "recordings": 1},
     "encoders": {
         "ridge": {"alphas": [0, 5, 4], "models": ["category", "gabor"]},
         "routing": {
@@ -97,6 +98,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "glmsingle": "glmsingle", "tvsd": "TVSD", "things_eeg1": "things_eeg1", "laion_fmri": "laion-fmri", "mosaic": "mosaic", "majajhong2015": "brainio", "freemanziemba2013": "brainio",
                   "shipped": None, "studies/visual_system": None, "studies/vision_language": "resources/bold5000",
                   "studies/sites_of_integration": "resources/treebank", "studies/attention_routing": None,
+                  "studies/regions_decoded": None,
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
@@ -161,6 +163,7 @@ def test_outputs(finished):
             "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
             "hemi-L_desc-scores.func.gii", "dec-ridge_feat-nano_pictures.nc", "words.png",
             "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
+            "contributions.png", "dec-small_feat-pixel_contributions.json",
             "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
         }  # fmt: skip
         facts = json.loads((run / f"sub-{subject}_enc-stack/encoder.json").read_text())

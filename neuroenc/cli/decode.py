@@ -281,6 +281,63 @@ def decode_synthesise(
         typer.echo(f"{r['by']:6s} {r['pictures']:9s} {r['mean']:7.3f} ± {r['standard_error']:.3f}")
 
 
+@decode.command("contributions")
+def decode_contributions(
+    responses: ResponsesFile,
+    features: TrueFeatures,
+    split: SplitFile,
+    options: Options,
+    out: Out,
+    regions: Annotated[list[str] | None, typer.Option("--region", help="Else all.")] = None,
+    noise: Annotated[float, common.number("Training standard deviations that are added.", low=0)] = 1.0,
+    recordings: Annotated[
+        int | None,
+        typer.Option(help="Deal the test pictures into so many recordings, lesion each, and find it.", min=1),
+    ] = None,
+    suspect: Annotated[
+        Path | None,
+        typer.Option(help="Responses of the same neuroids (.nc): is a region lesioned there, and which?"),
+    ] = None,
+    n_bootstraps: Annotated[int, typer.Option(min=100)] = 1000,
+    seed: int = 0,
+) -> None:
+    """Say what each score loses without a region, with it alone, with noise in it.
+
+    Also tells recordings with a lesion from whole ones, by the region that says less of the pictures than it
+    did. Writes JSON.
+    """
+    from neuroenc.arrays import load
+    from neuroenc.decoders import contributions as of
+    from neuroenc.files import write_json
+
+    chosen, among = common.decoder(options), regions or []
+    if chosen.name == "classifier":
+        raise InputError("A classifier decodes no embeddings. Name a ridge or a network decoder.")
+    given = load(responses, "responses"), load(features, "features"), load(split, "splits"), chosen
+    rows = of.contributions(*given, among=among, noise=noise, n_bootstraps=n_bootstraps, seed=seed)
+    about = {"dataset": given[0].attrs["dataset"], "model": given[1].attrs["model"], "decoder": chosen.name,
+             "noise": noise, "seed": seed, "rows": rows}  # fmt: skip
+    for r in rows:
+        if r["how"] == "left_out" and r["refit"] and r["score"] == "cosine":
+            typer.echo(
+                f"without {r['region']:14s} cosine {r['change']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
+            )
+    if recordings is not None:
+        about["tried"] = of.try_lesions(*given, among=among, n_recordings=recordings, seed=seed)
+        about["lesions"] = found = of.count_lesions(about["tried"])
+        typer.echo(
+            f"lesions: {found['named']} of {found['lesioned']} named right, {found['found']} significant; "
+            f"whole recordings taken for lesioned: {found['false_alarms']} of {found['whole']}"
+        )
+    if suspect is not None:
+        one = of.suspect(load(suspect, "responses"), *given, among=among)
+        about["suspect"] = one._asdict()
+        typer.echo(
+            f"lowest in {one.region}: z {one.z[one.region]:.2f}, p {one.p:.2g} over {len(one.z)} regions"
+        )
+    write_json(about, out)
+
+
 @decode.command("classify")
 def decode_classify(
     responses: ResponsesFile,

@@ -287,6 +287,22 @@ def results_summary(
     )
 
 
+@results.command("contributions")
+def results_contributions(
+    scores: Annotated[list[str], typer.Option(help="NAME=FILE.json of `decode contributions`; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Figure (.png).")],
+    score: Annotated[str, typer.Option(help="cosine, two_way or top1.")] = "cosine",
+) -> None:
+    """Draw what each decoder loses as a region is taken away, and what the region says alone."""
+    from neuroenc.documents import read_json
+    from neuroenc.figures.contributions import draw_contributions
+
+    pairs = [item.partition("=") for item in scores]
+    if wrong := [item for item, (_, _, path) in zip(scores, pairs, strict=True) if not path]:
+        raise InputError(f"--scores is NAME=FILE.json, found {wrong[0]!r}.")
+    draw_contributions({name: read_json(path, "rows") for name, _, path in pairs}, score, out)
+
+
 @results.command("show")
 def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
     """Print a short table of a run."""

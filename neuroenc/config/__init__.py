@@ -8,6 +8,7 @@ from neuroenc.config.configuration import Config, models_of
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import (
     Classifying,
+    Contributions,
     DecoderChoice,
     Embedding,
     NetworkDecoding,
@@ -48,6 +49,7 @@ __all__ = [
     "Classifying",
     "Comparison",
     "Config",
+    "Contributions",
     "Dataset",
     "DecoderChoice",
     "Embedding",

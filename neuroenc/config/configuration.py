@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from neuroenc.config.base import Name, Section
 from neuroenc.config.dataset import Dataset, Split
-from neuroenc.config.decoders import Classifying, Decoder, Embedding, Reconstruction, Synthesis, VoxelCaptions
+from neuroenc.config.decoders import (
+    Classifying,
+    Contributions,
+    Decoder,
+    Embedding,
+    Reconstruction,
+    Synthesis,
+    VoxelCaptions,
+)
 from neuroenc.config.encoders import FUSING, JOINT, Encoder, Ridge, Stack
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
 from neuroenc.config.features import Model
@@ -42,6 +50,7 @@ class Config(Section):
     reconstruction: Reconstruction | None = None
     captions: VoxelCaptions | None = None
     synthesis: Synthesis | None = None
+    contributions: Contributions | None = None
     evaluation: Evaluation = Evaluation()
     comparisons: dict[Name, Comparison] = Field(
         default_factory=dict, description="Fits against others, each by a label of your own."
@@ -105,6 +114,11 @@ class Config(Section):
         if self.captions and self.captions.model not in self.models:
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")
+        for name in self.contributions.decoders if self.contributions else []:
+            if name not in self.embeddings:
+                raise ValueError(f"contributions.decoders: no {name!r}. {suggest(name, self.embeddings)}")
+        if self.contributions and not self.embeddings:
+            raise ValueError("contributions: needs `decoders` of embeddings, whose scores fall")
         known = self.fits()
         if self.synthesis:
             for key, name, among in (

@@ -172,6 +172,23 @@ class Reconstruction(Section):
     device: Device = "auto"
 
 
+class Contributions(Section):
+    """What decoding loses as a region is taken away, alone, silenced or made noisy."""
+
+    decoders: list[str] = Field(
+        default_factory=list, description="Of `decoders`, each with all its models; empty: all that give "
+        "embeddings. One of small pictures says what is low-level, one of a network what is high-level."
+    )  # fmt: skip
+    regions: list[Region] = Field(default_factory=list, description="Empty: all.")
+    noise: float = Field(default=1.0, gt=0, description="Training standard deviations that are added.")
+    recordings: int | None = Field(
+        default=None, ge=1, description="Into how many recordings the test pictures are dealt, each lesioned "
+        "region by region, to see whether lesion and region are found; null: none."
+    )  # fmt: skip
+    n_bootstraps: int = Field(default=1000, ge=100)
+    seed: Seed = 0
+
+
 class Synthesis(Section):
     """Pictures that regions would answer to (embeddings of nano)."""
 

@@ -127,6 +127,40 @@ def decoding(wildcards, input, output):
     )
 
 
+def label_of(decoded):
+    """Label of the decoder in dec-LABEL_feat-MODEL."""
+    return decoded.split("_feat-")[0].removeprefix("dec-")
+
+
+def contributing(wildcards, input, output):
+    """List the commands of `decode_contributions`."""
+    asked = {k: [v] for k, v in CONTRIBUTIONS.items() if k not in ("decoders", "regions")}
+    run = [
+        command(
+            "decode",
+            "contributions",
+            responses=input.responses,
+            features=features,
+            split=input.split,
+            options=fitting("decoders", label_of(decoded)),
+            region=CONTRIBUTIONS.get("regions", []),
+            **{k: [] if v == [None] else v for k, v in asked.items()},
+            out=out,
+        )
+        for decoded, features, out in zip(CONTRIBUTING, input.features, output.scores)
+    ]
+    names = [d.removeprefix("dec-").replace("_feat-", " of ") for d in CONTRIBUTING]
+    run.append(
+        command(
+            "results",
+            "contributions",
+            scores=named(names, output.scores),
+            out=output.figure,
+        )
+    )
+    return commands(*run)
+
+
 def wants(wildcards, input, output):
     """List the commands of `decode_wants`."""
     given = {k: getattr(input, k) for k in ("responses", "stimuli", "split")}

@@ -286,6 +286,17 @@ ALIKE = (
     if "similarity" in config
     else []
 )
+CONTRIBUTIONS = config.get("contributions")  # may be empty
+CONTRIBUTING = [
+    d
+    for d in DECODED
+    if CONTRIBUTIONS is not None
+    and d.startswith("dec-")
+    and (
+        not CONTRIBUTIONS.get("decoders")
+        or d.split("_")[0].removeprefix("dec-") in CONTRIBUTIONS["decoders"]
+    )
+]
 SYNTHESIS = config.get("synthesis") or {}
 JUDGE_OF_SYNTHESIS = SYNTHESIS and section("models", FITS[SYNTHESIS["judge"]][1])
 DRAWN = config.get("reconstruction") or {}

@@ -55,6 +55,37 @@ rule decode_classify:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
+if CONTRIBUTING:
+
+    rule decode_contributions:
+        """Decode without each region, with it alone, with noise in it; find lesions."""
+        input:
+            responses=f"{SUB}_responses.nc",
+            features=[
+                f"{RUN}/feat-{d.split('_feat-')[1]}_features.nc" for d in CONTRIBUTING
+            ],
+            split=f"{RUN}/splits.nc",
+        output:
+            figure=figure("contributions", "contributions", "What regions carry"),
+            scores=[f"{SUB}_{d}_contributions.json" for d in CONTRIBUTING],
+        log:
+            f"{LOGS}/decode_contributions/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_contributions/sub-{{subject}}.jsonl"
+        threads: 1
+        resources:
+            mem_mb=forecast("decode contributions"),
+            runtime=240,
+        params:
+            options=lambda wildcards: [
+                CONTRIBUTIONS,
+                [fitting("decoders", label_of(d)) for d in CONTRIBUTING],
+            ],
+            run=contributing,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
 WANTED = {}
 if CAPTIONS:
     WANTED["table"] = f"{SUB}_desc-captions.csv"
