@@ -17,6 +17,7 @@ from neuroenc.blocks import columns
 from neuroenc.real import sum_groups, varies
 
 Floats = NDArray[np.float64]
+POLE = 1e-9  # a denominator of Spearman and Brown that is not above this is 0 but for rounding
 
 
 def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float64]:
@@ -91,9 +92,15 @@ def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]
 
 
 def spearman_brown(r: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
-    """Reliability of `factor` times as many repeats as those behind `r`."""
+    """Reliability of `factor` times as many repeats as those behind `r`.
+
+    factor r / (1 + (factor - 1) r). NaN where the denominator is not above `POLE`: no shares of signal and
+    noise give such an r below 0, and beyond the pole the formula turns it into a reliability above 1.
+    """
     r, factor = np.asarray(r, np.float64), np.asarray(factor, np.float64)
-    return np.asarray(factor * r / (1 + (factor - 1) * r))
+    variance = 1 + (factor - 1) * r
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(variance > POLE, factor * r / variance, np.nan))
 
 
 def split_half(
@@ -207,12 +214,14 @@ def ceiling(
     ncsnr : array of shape (n_neuroids,)
         NaN where unknown.
     given : array of shape (n_neuroids,), optional
-        Ceiling of a single row of responses, c: where k rows are averaged, ncsnr² is c / (1 - c).
+        Ceiling of a single row of responses, c; where k rows are averaged by Spearman-Brown, with the mean
+        of 1/k.
 
     Returns
     -------
     ndarray of shape (n_neuroids,)
-        NaN where nothing is repeated and no map is given, and of what does not vary.
+        NaN where nothing is repeated and no map is given, of what does not vary, and where a reliability is so
+        far below 0 that it belongs to no number of repeats (`spearman_brown`).
     """
     ncsnr = np.asarray(ncsnr, np.float64)
     given = np.full(len(ncsnr), np.nan) if given is None else np.asarray(given, np.float64)
@@ -237,8 +246,7 @@ def _ceiling(
     inverse, count = np.unique(stimulus, return_inverse=True, return_counts=True)[1:]
     repeats = sum_groups(np.isfinite(response), inverse)
     if method == "given":
-        # c / (c + (1 - c) mean(1/k)) needs no division by 1 - c
-        return np.asarray(given / (given + (1 - given) * _mean_inverse(repeats)))
+        return spearman_brown(given, 1 / _mean_inverse(repeats))
     if method == "ncsnr" and ncsnr is not None:
         return noise_ceiling(ncsnr, repeats)
     if count.max() < 2:

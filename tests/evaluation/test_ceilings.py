@@ -94,6 +94,25 @@ def test_spearman_brown():
     assert ceilings.spearman_brown(0.5, 1) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("r", [-0.5, -0.51, -0.6, -1.0])
+def test_a_reliability_below_the_pole_makes_no_ceiling_above_0(r):
+    # by the formula alone -0.51 of one row is 76 of three, and r would be divided by 9
+    assert np.isnan(ceilings.spearman_brown(r, 3))
+    assert ceilings.spearman_brown(-0.49, 3) < 0
+    response = np.random.default_rng(0).normal(size=(30, 2))
+    found = ceilings.ceiling(response, np.repeat(np.arange(10), 3), "given", [np.nan] * 2, [r, 0.5])
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(0.75)
+
+
+def test_noise_of_few_stimuli_has_no_ceiling_above_1():
+    trials = np.random.default_rng(0).normal(size=(3, 3, 2000))
+    half, full = ceilings.split_half(trials)
+    assert (half < -0.5).any()
+    assert np.nanmax(full) <= 1
+    assert not (full[half < 0] > 0).any()
+
+
 def test_stack_trials_puts_repeats_side_by_side():
     ids, trials = ceilings.stack_trials(np.arange(5.0)[:, None], ["b", "a", "b", "b", "a"])
     assert ids.tolist() == ["a", "b"]
