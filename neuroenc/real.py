@@ -89,6 +89,26 @@ def deviation(
     return np.where(varies(values, axis), scale, 0 * scale)
 
 
+def zscore(values: NDArray[Any], base: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Scale columns by the mean and standard deviation of some rows.
+
+    Parameters
+    ----------
+    values : array of float, (n, …)
+    base : array of shape (m, …), optional
+        The rows that scale; None: all of `values`.
+
+    Returns
+    -------
+    array of the shape and precision of `values`
+        NaN in a column of which `base` does not vary but for rounding (`varies`), or holds a NaN.
+    """
+    base = values if base is None else base
+    rows = base.astype(np.float64)
+    scale = np.where(varies(base), rows.std(0), np.nan)
+    return ((values - rows.mean(0)) / scale).astype(values.dtype)
+
+
 def sum_groups(values: NDArray[Any], group: NDArray[np.int64]) -> NDArray[np.float64]:
     """Sum the rows of each group, (n_groups, …), in double precision.
 

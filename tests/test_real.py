@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from neuroenc.real import deviation, sum_groups
+from neuroenc.real import deviation, sum_groups, zscore
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -18,6 +18,24 @@ def test_deviation_is_numpys_and_zero_of_constants(dtype):
     X[0, 0, 0], X[:, :, 4] = np.nan, np.nan
     assert np.isnan(deviation(X, (0, 1))[[0, 4]]).all()
     np.testing.assert_allclose(deviation(X, (0, 1), missing=True)[0], np.nanstd(X[..., 0]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_zscore_is_numpys_and_nan_of_what_is_constant_but_for_rounding(dtype):
+    X = np.random.default_rng(0).normal(3, 2, (100, 5)).astype(dtype)
+    X[:, 1] = 100.3  # numpy's deviation of these, in single precision, is not 0
+    X[:, 2] *= 1e-12
+    X[60:, 3] = 0.3  # constant in the rows that scale
+    found = zscore(X)
+    assert found.dtype == dtype
+    assert np.isnan(found[:, 1]).all()
+    known = [0, 2, 3, 4]
+    plain = X[:, known].astype(float)
+    wanted = (plain - plain.mean(0)) / plain.std(0)
+    np.testing.assert_allclose(found[:, known], wanted, rtol=1e-5, atol=1e-6)
+    by_some = zscore(X, X[60:])
+    assert np.isnan(by_some[:, [1, 3]]).all()
+    np.testing.assert_allclose(by_some[:, 0], (X[:, 0] - X[60:, 0].mean()) / X[60:, 0].std(), rtol=1e-4)
 
 
 def test_sum_groups_is_numpys_add_at():

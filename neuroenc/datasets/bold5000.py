@@ -26,6 +26,7 @@ from neuroenc.datasets.reading import read_array, read_table
 from neuroenc.documents import read_json, read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import zscore
 
 LICENCE = "CC0 (OpenNeuro ds001499); release 2.0 as figshare 14456124 says; pictures belong to others"
 CITATION = "Chang et al. (2019), Scientific Data 6, 49"
@@ -119,8 +120,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         )
     for number in np.unique(session):
         rows = session == number
-        spread = values[rows].std(0)
-        values[rows] = (values[rows] - values[rows].mean(0)) / np.where(spread > 0, spread, np.nan)
+        values[rows] = zscore(values[rows])
     n = len(neuroid["neuroid_id"])
     return make_responses(
         values,

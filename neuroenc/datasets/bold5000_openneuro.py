@@ -22,6 +22,7 @@ from neuroenc.datasets.images import read_image, read_values
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import varies, zscore
 
 VOLUMES = (2, 3)  # after the one in which the picture came on, from 0
 MISNAMED = {"LHLOC": ("LHLO",), "RHLOC": ("RHLO",), "RHRSC": ("RHRRSC",), "LHRSC": ("LHRRSC",)}
@@ -120,9 +121,8 @@ def load(
         values = np.stack(
             [read_values(image, (..., t))[every].astype(np.float32) for t in range(image.shape[3])]
         )
-        values = detrend(values, axis=0)
-        spread = values.std(0)
-        values = (values - values.mean(0)) / np.where(spread > 0, spread, np.nan)
+        # of a voxel that never changes the trend leaves its rounding
+        values = np.where(varies(values), zscore(detrend(values, axis=0)), np.float32(np.nan))
         first = (onset / float(image.header.get_zooms()[3]) + 1e-6).astype(int)
         if first[-1] + VOLUMES[-1] >= len(values):
             raise InputError(f"{run.bold} has {len(values)} volumes, too few for its last picture.")

@@ -46,6 +46,7 @@ from neuroenc.datasets.unpickle import load_arrays
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 from neuroenc.hdf5 import numbers, open_hdf5
+from neuroenc.real import zscore
 
 LICENCE = "yours"
 CITATION = "Prince et al. (2022), eLife 11, e77599, for the betas"
@@ -332,11 +333,10 @@ def _standardise(
     values: NDArray[np.float32], rows: NDArray[np.bool_], training: NDArray[np.bool_], what: str
 ) -> None:
     """Scale a session in place by its training trials; a voxel that never changes becomes NaN."""
-    base = values[rows & training].astype(np.float64)
+    base = values[rows & training]
     if len(base) < 2:
         raise InputError(f"{what} has {len(base)} training trials, expected 2 or more to be z-scored by.")
-    spread = base.std(0)
-    values[rows] = (values[rows] - base.mean(0)) / np.where(spread > 0, spread, np.nan)
+    values[rows] = zscore(values[rows], base)
 
 
 class Space(NamedTuple):

@@ -28,12 +28,12 @@ from tqdm import tqdm
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.images import read_image, read_mask, read_values
-from neuroenc.datasets.nsd import zscore
 from neuroenc.datasets.pixels import n_pictures
 from neuroenc.datasets.reading import read_table
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import zscore
 
 LICENCE = "CC0; pictures by a data use agreement"
 CITATION = "LAION-fMRI, laion-fmri.hebartlab.com"
@@ -320,7 +320,7 @@ def _betas(
         end = "space-T1w_stat-effect_desc-SingletrialBetas_statmap.nii.gz"
         path = _file(root, subject, str(session), end)
         found = _volumes(path, fit, len(rows), mask)
-        values[start : start + int(here.sum())] = zscore(found, training)[here]
+        values[start : start + int(here.sum())] = zscore(found, found[training])[here]
         start += int(here.sum())
         source[path.name] = sha256(path)
     return values, source

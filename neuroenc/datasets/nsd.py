@@ -26,6 +26,7 @@ from neuroenc.datasets.reading import read_table
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing, sha256
+from neuroenc.real import zscore
 
 EXPERIMENT = "nsddata/experiments/nsd"
 STIMULI, BRICK = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "imgBrick"
@@ -222,7 +223,7 @@ def _betas(
             raise InputError(f"{paths[0]} holds {len(found)} trials, expected {n_trials}.")
         source |= {path.name: sha256(path) for path in paths}
         rows = slice(i * n_trials, (i + 1) * n_trials)
-        values[rows] = zscore(found, training[rows])
+        values[rows] = zscore(found, found[training[rows]])
     return values, source
 
 
@@ -274,14 +275,6 @@ def read_matlab(path: Path, *names: str) -> list[NDArray[np.int64]]:
     except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
         raise InputError(f"Cannot read the design in {path}: {reason(error)}. Fetch it again.") from None
     return [a.astype(np.int64) for a in arrays]
-
-
-def zscore(values: NDArray[np.float32], training: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Scale a session by its training trials; a voxel that never changes becomes NaN."""
-    base = values[training].astype(np.float64)
-    spread = base.std(0)
-    scaled: NDArray[np.float64] = (values - base.mean(0)) / np.where(spread > 0, spread, np.nan)
-    return scaled
 
 
 def _record(root: Path) -> dict[str, Any]:

@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
 from neuroenc.datasets.nsd import LICENCE as LICENCE
-from neuroenc.datasets.nsd import open_reader, read_matlab, regions_of, root_of, zscore
+from neuroenc.datasets.nsd import open_reader, read_matlab, regions_of, root_of
 from neuroenc.datasets.nsd_spaces import Surface, Volume
 from neuroenc.datasets.pixels import n_pictures
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError
 from neuroenc.files import sha256
+from neuroenc.real import zscore
 
 CITATION = "Gifford, Cichy, Naselaris, Kay (2026), Nature Communications, doi 10.1038/s41467-026-69345-9"
 DESIGN = "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat"
@@ -123,7 +124,7 @@ def session_betas(
     if len(values) != n_trials:
         raise InputError(f"{paths[0]} holds {len(values)} trials, the design {n_trials}. Fetch both again.")
     # all are test trials: of each neuroid the scale of the session is one gain and one offset
-    return reader, mask, zscore(values, np.ones(n_trials, bool)), {p.name: sha256(p) for p in paths}
+    return reader, mask, zscore(values), {p.name: sha256(p) for p in paths}
 
 
 def as_responses(

@@ -24,6 +24,7 @@ from neuroenc.datasets import pereira2018_concepts as concepts
 from neuroenc.datasets.pereira2018_atlases import cell, masks
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import zscore
 
 LICENCE = "as evlab.mit.edu says"
 CITATION = "Pereira et al. (2018), Nature Communications 9, 963"
@@ -148,9 +149,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         raise InputError(f"No voxel of {subject} lies in {options.mask!r} in all of its experiments.")
     responses = []
     for e, at in zip(found, columns, strict=True):
-        values = e.examples[:, at[keep]]
-        spread = values.std(0)
-        responses.append((values - values.mean(0)) / np.where(spread > 0, spread, np.nan))
+        responses.append(zscore(e.examples[:, at[keep]]))
     ids = np.array([i for e in found for i in _id(e)])
     where_ = np.array(common)[keep]
     regions = {

@@ -30,6 +30,7 @@ from neuroenc.datasets.pereira2018_atlases import cell, masks
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import zscore
 
 PARADIGMS = ("pictures", "sentences", "wordclouds")
 PREPARATIONS = ("concepts", *(f"concepts_{p}" for p in PARADIGMS))
@@ -161,11 +162,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     keep = np.ones(len(first.coordinate), bool)
     if options.mask != "brain":
         keep = np.any(list(first.regions[options.mask].values()), 0)
-    parts = []
-    for paradigm in found:
-        values = paradigm.examples[:, keep]
-        spread = values.std(0)
-        parts.append((values - values.mean(0)) / np.where(spread > 0, spread, np.nan))
+    parts = [zscore(paradigm.examples[:, keep]) for paradigm in found]
     ids = np.array([c for p in found for c in p.concept])
     where = first.coordinate[keep]
     regions = {

@@ -24,6 +24,7 @@ from neuroenc.documents import read_text
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 from neuroenc.hdf5 import numbers, open_hdf5
+from neuroenc.real import zscore
 
 LICENCE = "CC0 (OpenNeuro ds003020)"
 CITATION = "LeBel et al. (2023), Scientific Data 10, 555"
@@ -168,8 +169,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
                     f"{name!r} has responses of shape {values.shape}, expected {expected}: volumes, voxels. "
                     "Fetch it again."
                 )
-            spread = values.std(0)
-            heard.append((name, number, (values - values.mean(0)) / np.where(spread > 0, spread, np.nan)))
+            heard.append((name, number, zscore(values)))
         source[story.path.name] = sha256(story.path)
     length = [len(v) for _, _, v in heard]
     film = np.repeat([name for name, _, _ in heard], length)

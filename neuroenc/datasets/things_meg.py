@@ -26,6 +26,7 @@ from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
+from neuroenc.real import varies
 
 LICENCE = "CC0 (recordings, OpenNeuro ds004212); the pictures of THINGS are not to be redistributed"
 CITATION = "Hebart et al. (2023), eLife 12, e82580"
@@ -182,7 +183,8 @@ def _binned(
     rate = float(raw.info["sfreq"])
     kinds = zip(raw.ch_names, raw.get_channel_types(), strict=True)
     raw.pick([n for n, kind in kinds if kind == "mag"], verbose="error")
-    signal = mne.filter.filter_data(raw.get_data(verbose="error"), rate, *BAND, verbose="error")
+    recorded = raw.get_data(verbose="error")
+    signal = mne.filter.filter_data(recorded, rate, *BAND, verbose="error")
     edges = np.round(np.arange(WINDOW[0], WINDOW[1] + BIN / 2, BIN) * rate).astype(int)
     shown = _shown(trials)
     at = onset[shown]
@@ -192,8 +194,9 @@ def _binned(
     sums = total[:, at[:, None] + edges]  # (channels, trials, edges)
     binned = (np.diff(sums, axis=2) / np.diff(edges)).transpose(1, 0, 2)
     before = binned[:, :, : round(-WINDOW[0] / BIN)]
-    spread = before.std((0, 2), keepdims=True)
-    scaled = (binned - before.mean(2, keepdims=True)) / np.where(spread > 0, spread, np.nan)
+    # what the filter leaves of a flat sensor is its rounding
+    spread = np.where(varies(recorded, 1)[:, None], before.std((0, 2), keepdims=True), np.nan)
+    scaled = (binned - before.mean(2, keepdims=True)) / spread
     names = [n.partition("-")[0] for n in raw.ch_names]
     return scaled.astype(np.float32), trials[shown], names, np.array([c["loc"][:3] for c in raw.info["chs"]])
 

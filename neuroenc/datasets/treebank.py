@@ -32,6 +32,7 @@ from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256
 from neuroenc.hdf5 import open_hdf5
+from neuroenc.real import varies, zscore
 
 LICENCE = "as braintreebank.dev says; films are not distributed"
 CITATION = "Wang et al. (2024), Brain Treebank, arXiv 2411.08343"
@@ -342,8 +343,8 @@ def filtered(signal: NDArray[np.float64], rate: float, band: str) -> NDArray[np.
                 f"High gamma needs more than {2.5 * HIGH_GAMMA[1]:g} Hz, the recording has {rate:g}."
             )
         clean = np.abs(hilbert(filter_data(clean, rate, *HIGH_GAMMA, verbose="error")))
-    spread = clean.std()
-    return np.asarray((clean - clean.mean()) / (spread if spread > 0 else np.nan))
+    # what filters leave of a flat signal is its rounding
+    return np.where(varies(signal), zscore(clean), np.nan)
 
 
 def _localisation(root: Path, subject: str) -> dict[str, tuple[float, float, float, str]]:

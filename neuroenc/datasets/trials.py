@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from neuroenc.blocks import columns
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError
+from neuroenc.real import deviation
 
 HRF = "glover"
 NUISANCE = ("trans_[xyz]*", "rot_[xyz]*", "csf", "white_matter", "non_steady_state_outlier*")
@@ -87,7 +88,7 @@ def nuisance(confounds: NDArray[np.float64], tr: float, high_pass: float) -> NDA
     from nilearn.glm.first_level.design_matrix import create_cosine_drift
 
     n = len(confounds)
-    spread = confounds.std(0)
+    spread = deviation(confounds)
     scaled = (confounds - confounds.mean(0)) / np.where(spread > 0, spread, 1)
     slow = create_cosine_drift(high_pass, np.arange(n) * tr)
     left, size, _ = np.linalg.svd(np.column_stack([slow * np.sqrt(n), scaled]), full_matrices=False)

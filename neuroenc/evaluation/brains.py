@@ -12,6 +12,7 @@ from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import bootstrap_r, per_fold
+from neuroenc.real import deviation
 
 
 def predict_brains(
@@ -46,7 +47,7 @@ def predict_brains(
         prediction = np.empty(Y.shape)
         for k in range(5):
             train = fold != k
-            centre, scale = X[train].mean(0), X[train].std(0)
+            centre, scale = X[train].mean(0), deviation(X[train])
             Z = (X - centre) / np.where(scale > 0, scale, 1)
             model = RidgeCV(np.logspace(0, 6, 13)).fit(Z[train].astype(float), Y[train].astype(float))
             prediction[~train] = model.predict(Z[~train].astype(float))

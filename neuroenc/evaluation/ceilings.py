@@ -220,8 +220,8 @@ def ceiling(
     Returns
     -------
     ndarray of shape (n_neuroids,)
-        NaN where nothing is repeated and no map is given, of what does not vary, and where a reliability is so
-        far below 0 that it belongs to no number of repeats (`spearman_brown`).
+        NaN where nothing is repeated and no map is given, of what does not vary, and where a reliability is
+        too far below 0 (`spearman_brown`).
     """
     ncsnr = np.asarray(ncsnr, np.float64)
     given = np.full(len(ncsnr), np.nan) if given is None else np.asarray(given, np.float64)
