@@ -22,7 +22,7 @@ from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
 from neuroenc.datasets.images import read_responses, read_voxels
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
-from neuroenc.datasets.reading import Table, read_array, read_table
+from neuroenc.datasets.reading import Table, read_array, read_table, refuse_index
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
@@ -284,8 +284,7 @@ def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
         )
     for i in table.unnamed():
         cells = [c.strip() for c in table.cells[:, i]]
-        counts = [[str(k + first) for k in range(len(cells))] for first in (0, 1)]
-        if i > 0 or cells not in [*counts, shown.names("stimulus_id").tolist()]:
+        if i > 0 or not (table.counts(i) or cells == shown.names("stimulus_id").tolist()):
             raise InputError(f"Column {i + 1} of {path} has no name. Name it, or remove it.")
     for column in filter(None, table.columns):
         if column in shown:
@@ -302,8 +301,7 @@ def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
         raise InputError(f"{path} has no column of responses, only what names its rows.")
     values = table.matrix(labels, missing=True)
     for label, column in zip(labels, values.T, strict=True):
-        if len(values) > 2 and column[0] in (0, 1) and (np.diff(column) == 1).all():
-            raise InputError(f"Column {label!r} of {path} counts its rows; it is no response. Remove it.")
+        refuse_index(path, label, column)
     return values, labels
 
 

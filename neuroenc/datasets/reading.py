@@ -27,6 +27,7 @@ FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
+INDEX = re.compile(r"index|level_\d+|__index_level_\d+__")  # as pandas calls an index that has no name
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
 
@@ -213,6 +214,11 @@ class Table:
         """Return the places of columns without a name that hold anything."""
         return [i for i, c in enumerate(self.columns) if not c and (self.cells[:, i] != "").any()]
 
+    def counts(self, place: int) -> bool:
+        """Say whether a column counts the rows, from 0 or 1."""
+        cells = [c.strip() for c in self.cells[:, place].tolist()]
+        return any(cells == [str(k + first) for k in range(len(cells))] for first in (0, 1))
+
     def _at(self, column: str) -> int:
         if column not in self.columns:
             known = [c for c in self.columns if c]
@@ -344,9 +350,22 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
 
 
 def _name(cell: str) -> str:
-    """Return the name of a column; pandas calls one without a name 'Unnamed: 0'."""
+    """Return the name of a column; pandas calls one without a name 'Unnamed: 0', or 'Unnamed: 0.1'."""
     name = cell.strip()
-    return "" if re.fullmatch(r"Unnamed: \d+", name) else name
+    return "" if re.fullmatch(r"Unnamed: \d+(\.\d+)*", name) else name
+
+
+def refuse_index(path: Path, name: str, column: NDArray[Any]) -> None:
+    """Refuse a column of numbers that name rows instead of being values.
+
+    Raises
+    ------
+    InputError
+        Pandas calls an index so, or the numbers count the rows, from 0 or 1.
+    """
+    counts = len(column) > 2 and column[0] in (0, 1) and (np.diff(column) == 1).all()
+    if counts or INDEX.fullmatch(name):
+        raise InputError(f"Column {name!r} of {path} numbers its rows; it holds no values. Remove it.")
 
 
 def read_array(path: str | Path) -> NDArray[Any]:

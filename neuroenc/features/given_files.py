@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import load
 from neuroenc.config import Model
-from neuroenc.datasets.reading import Table, open_parquet, read_array, read_table
+from neuroenc.datasets.reading import Table, open_parquet, read_array, read_table, refuse_index
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
@@ -173,7 +173,13 @@ class OfTable(Layer):
     def __init__(self, path: Path, name: str, table: Table, columns: list[str]) -> None:
         super().__init__(path, name)
         self.table = table
-        self.values = table.matrix(columns).astype(np.float32)
+        if IDS not in table:
+            places = [i + 1 for i in table.unnamed() if not table.counts(i)]
+            _refuse_names(path, [f"column {i}, which has no name" for i in places])
+        values = table.matrix(columns)
+        for column, own in zip(columns, values.T, strict=True):
+            refuse_index(path, column, own)
+        self.values = values.astype(np.float32)
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -200,6 +206,8 @@ class OfParquet(Layer):
                     f"Column {column!r} of {path} holds {kind}, expected numbers. Remove it, or name the "
                     f"ids {IDS!r}."
                 )
+            if "int" in str(kind):
+                refuse_index(path, column, file.read(columns=[column])[column].to_numpy())
         self.dtype = np.dtype(np.float16 if {str(k) for k in kinds} == {"halffloat"} else np.float32)
         self.shape = (file.metadata.num_rows, len(columns))
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
@@ -239,6 +247,25 @@ class OfParquet(Layer):
         if wrong:
             raise InputError(f"{self.path} has the {IDS} {wrong[0]!r}, expected text or a whole number.")
         return np.array([str(v) for v in found], dtype=str)
+
+
+def _without_index(path: Path, schema: Any) -> list[str]:
+    """List the columns of a Parquet but for those that pandas calls the index of its rows."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    if IDS not in schema.names:
+        stored = [i if isinstance(i, str) else str(i["name"]) for i in index
+                  if isinstance(i, str) or (i["start"], i["step"]) != (0, 1)]  # fmt: skip
+        _refuse_names(path, [f"the index {name!r}" for name in stored])
+    return [n for n in schema.names if n == IDS or n not in index]
+
+
+def _refuse_names(path: Path, by: list[str]) -> None:
+    """Refuse rows that have names which are not called ids: their order is not to be trusted."""
+    if by:
+        raise InputError(
+            f"{path} has no column {IDS!r}, and its rows are named by {by[0]}. Call it {IDS!r} if it holds "
+            "the ids, else write the table without it (index=False)."
+        )
 
 
 def _broken(path: Path, error: Exception) -> InputError:
@@ -292,7 +319,8 @@ def _open(place: str, asked: list[str]) -> Iterator[Layer]:
         for layer, columns in _columns(path, [c for c in table.columns if c], alone, asked).items():
             yield OfTable(path, layer, table, columns)
     elif kind == ".parquet":
-        for layer, columns in _columns(path, open_parquet(path).schema_arrow.names, alone, asked).items():
+        names = _without_index(path, open_parquet(path).schema_arrow)
+        for layer, columns in _columns(path, names, alone, asked).items():
             yield OfParquet(path, layer, columns)
     else:
         yield from _of_hdf5(path, key)

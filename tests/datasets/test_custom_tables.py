@@ -141,7 +141,7 @@ Y = "v1,v2\n1,2\n3,4\n5,7\n7,8\n"
         ({"responses": Y.replace("3,4", "3")}, "Line 3 of .*y.csv has 1 cells, its header 2"),
         ({"responses": Y.replace("3,4", "3,x")}, "'v2' in line 3 .*'x'. Allowed: a finite number"),
         ({"responses": Y.replace("v2", "v1")}, "two columns 'v1'"),
-        ({"responses": "trial,v1\n1,2\n2,4\n3,7\n4,8\n"}, "Column 'trial' of .*y.csv counts its rows"),
+        ({"responses": "trial,v1\n1,2\n2,4\n3,7\n4,8\n"}, "Column 'trial' of .*y.csv numbers its rows"),
         ({"responses": "stimulus_id,v1\n001,2\n010,4\n002,7\n100,8\n"}, "Line 3 of .*y.csv has the stimulus_id '010', line 3 of .*trials.csv '002'"),
         ({"responses": ",v1\n5,2\n4,4\n9,7\n1,8\n"}, "Column 1 of .*y.csv has no name"),
         ({"responses": "stimulus_id\n001\n002\n010\n100\n"}, "no column of responses"),

@@ -108,6 +108,13 @@ def test_rows_are_joined_by_their_ids(made, tmp_path, name):
     assert json.loads(found.attrs["shape"]) == {"x": [6]}
 
 
+@pytest.mark.parametrize("name", ["x.parquet", "x.csv"])
+def test_the_index_that_pandas_writes_is_no_feature(made, tmp_path, name):
+    table = frame().iloc[OTHER]  # its index is that of the order before
+    table.to_parquet(tmp_path / name) if name == "x.parquet" else table.to_csv(tmp_path / name)
+    np.testing.assert_allclose(made(name)["feature"].values, X, rtol=1e-6)
+
+
 def test_an_order_is_trusted_only_without_ids_and_said_aloud(made, tmp_path):
     np.save(tmp_path / "x.npy", X)
     with pytest.warns(
@@ -299,6 +306,11 @@ def pickled(path):
     np.save(path, X.astype(object), allow_pickle=True)
 
 
+def unnamed():
+    """Ids in the index of pandas, in another order than that of the stimuli."""
+    return frame().set_index("stimulus_id").rename_axis(None).iloc[OTHER]
+
+
 def filled(path):
     xr.Dataset({"x": (("s", "f"), NAN), "stimulus_id": ("s", IDS)}).to_netcdf(
         path, engine="h5netcdf", encoding={"x": {"_FillValue": -999.0}}
@@ -327,6 +339,16 @@ FILES = {
     "lists in parquet": ("x.parquet", lambda p: pd.DataFrame({"stimulus_id": IDS, "f": list(X)}).to_parquet(p), {},
                          "Column 'f' of .* holds list<"),
     "empty": ("x.npy", lambda p: np.save(p, X[:, :0]), {}, "it is empty"),
+    "rows counted": ("x.csv", lambda p: frame().reset_index().to_csv(p, index=False), {},
+                     "Column 'index' of .* numbers its rows; it holds no values"),
+    "rows counted in parquet": ("x.parquet", lambda p: frame().assign(row=np.arange(1, N + 1)).to_parquet(p), {},
+                                "Column 'row' of .* numbers its rows"),
+    "an index that was shuffled": ("x.csv", lambda p: frame().sample(frac=1, random_state=0).reset_index().to_csv(p, index=False),
+                                   {}, "Column 'index' of .* numbers its rows"),
+    "ids without a name": ("x.csv", lambda p: unnamed().to_csv(p), {},
+                           "has no column 'stimulus_id', and its rows are named by column 1, which has no name"),
+    "ids of another name": ("x.parquet", lambda p: unnamed().rename_axis("picture").to_parquet(p), {},
+                            "its rows are named by the index 'picture'"),
     "only ids": ("x.csv", lambda p: frame(X[:, :0]).to_csv(p, index=False), {}, "has no column of features"),
     "layers of different length": ("x.h5", lambda p: hdf5(p, a=X, b=X[1:]), {},
                                    "Layer 'a' has 40 rows, layer 'b' 39"),
