@@ -10,6 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc.errors import ContractError
 
 
+def unmasked(values: ArrayLike) -> NDArray[Any]:
+    """Return an array in which what a masked array hides is NaN."""
+    if isinstance(values, np.ma.MaskedArray):
+        whole = values.dtype.kind in "biu"
+        values = np.ma.filled(values.astype(np.float64) if whole else values, np.nan)
+    return np.asarray(values)
+
+
 def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
     """Return numbers as float32, NaN where one is missing.
 
@@ -24,7 +32,7 @@ def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
     ContractError
         They are no real numbers, or infinite as float32.
     """
-    found = np.asarray(values)
+    found = unmasked(values)
     if found.dtype.kind not in "fiub":
         raise ContractError(
             f"{source} holds {found.dtype}, expected real numbers (NaN where one is missing)."

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from neuroenc.real import deviation, sum_groups, zscore
+from neuroenc.real import deviation, real32, sum_groups, unmasked, zscore
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -36,6 +36,14 @@ def test_zscore_is_numpys_and_nan_of_what_is_constant_but_for_rounding(dtype):
     by_some = zscore(X, X[60:])
     assert np.isnan(by_some[:, [1, 3]]).all()
     np.testing.assert_allclose(by_some[:, 0], (X[:, 0] - X[60:, 0].mean()) / X[60:, 0].std(), rtol=1e-4)
+
+
+def test_what_a_mask_hides_is_missing():
+    hidden = np.ma.masked_array([[1, 2], [3, 99]], mask=[[0, 0], [0, 1]])
+    for values in (hidden, hidden.astype("f4"), hidden.astype(float)):
+        np.testing.assert_array_equal(unmasked(values), [[1, 2], [3, np.nan]])
+        np.testing.assert_array_equal(real32(values, "y"), [[1, 2], [3, np.nan]])
+    assert unmasked(np.arange(3)).dtype.kind == "i"
 
 
 def test_sum_groups_is_numpys_add_at():

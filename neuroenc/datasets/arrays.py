@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.errors import InputError
+from neuroenc.names import names, texts
 from neuroenc.real import real32
 
 
@@ -69,7 +70,7 @@ def from_arrays(
         are no numbers.
     """
     values = real32(response, "response")
-    ids = np.asarray(stimulus_id).astype(str)
+    ids = names(stimulus_id, "stimulus_id")
     if values.ndim not in (2, 3) or ids.shape != values.shape[:1] or 0 in values.shape:
         raise InputError(
             f"response has shape {values.shape}, stimulus_id {ids.shape}; expected (presentations, "
@@ -77,7 +78,7 @@ def from_arrays(
         )
     n, k = values.shape[:2]
     first = np.sort(np.unique(ids, return_index=True)[1])
-    groups = ids if group is None else _rows("group", group, n).astype(str)
+    groups = ids if group is None else _rows("group", names(group, "group"), n)
     own = dict(zip(ids[first], groups[first], strict=True))
     parted = [i for i, g in zip(ids, groups, strict=True) if own[i] != g]
     if parted:
@@ -86,7 +87,9 @@ def from_arrays(
     split = np.where(tested, "test", "train")
     numbered = [str(i) for i in range(k)]
     neuroid: dict[str, NDArray[np.generic]] = {
-        "neuroid_id": _rows("neuroid_id", numbered if neuroid_id is None else neuroid_id, k).astype(str),
+        "neuroid_id": _rows(
+            "neuroid_id", names(numbered if neuroid_id is None else neuroid_id, "neuroid_id"), k
+        ),
         "subject": np.full(k, subject), "hemisphere": np.full(k, ""),
     }  # fmt: skip
     places = np.full((k, 3), np.nan) if position is None else _rows("position", position, k)
@@ -106,19 +109,19 @@ def from_arrays(
         values,
         presentation={
             "stimulus_id": ids, "split": split, "group": groups, "run": np.zeros(n, int),
-            "session": np.full(n, "1") if session is None else _rows("session", session, n).astype(str),
+            "session": np.full(n, "1") if session is None else _rows("session", names(session, "session"), n),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
         },
         neuroid=neuroid,
         time_bin={"bin": np.arange(values.shape[2])} if values.ndim == 3 else None,
         attrs={"dataset": name, "space": "none", "units": units, "source": "arrays"},
     )  # fmt: skip
-    texts = None if captions is None else _rows("captions", captions, len(first)).astype(str)
+    written = None if captions is None else _rows("captions", texts(captions, "captions"), len(first))
     stimuli = make_stimuli(
         {"stimulus_id": ids[first], "split": split[first], "group": groups[first],
          "pixel_index": np.arange(len(first))},
         attrs={"dataset": name, "pixels": "not distributed"},
-        captions=None if texts is None else texts.reshape(len(first), -1),
+        captions=None if written is None else written.reshape(len(first), -1),
     )  # fmt: skip
     return stimuli, responses
 
@@ -132,7 +135,7 @@ def _rows(name: str, values: ArrayLike, n: int) -> NDArray[np.generic]:
 
 def _named(test: ArrayLike | None, ids: NDArray[np.str_]) -> NDArray[np.str_]:
     """Return the ids of the test stimuli, each of which was shown."""
-    named = np.asarray([] if test is None else test).astype(str).ravel()
+    named = names([] if test is None else test, "test").ravel()
     absent = named[~np.isin(named, ids)]
     if len(absent):
         raise InputError(

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.design import Design, is_whole
 from neuroenc.errors import InputError
+from neuroenc.real import unmasked
 
 Rows = NDArray[np.int64]
 LAYOUT = {
@@ -330,10 +331,8 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
         values = values.numpy() if str(values.dtype) != "torch.bfloat16" else values.float().numpy()
     if isinstance(values, (xr.DataArray, pd.DataFrame, pd.Series)):
         values = values.to_numpy()
-    if isinstance(values, np.ma.MaskedArray):
-        values = np.ma.filled(values.astype(float), np.nan)
     try:
-        array = np.asarray(values)
+        array = unmasked(values)
     except ValueError:
         raise InputError(f"The rows of {name} are of different lengths. Give one array of numbers.") from None
     if array.dtype.kind == "c":

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
-from neuroenc.real import sum_groups, varies
+from neuroenc.real import sum_groups, unmasked, varies
 
 Floats = NDArray[np.float64]
 POLE = 1e-9  # a denominator of Spearman and Brown that is not above this is 0 but for rounding
@@ -45,7 +45,7 @@ def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float
 
 def _moments(response: ArrayLike, stimulus: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Repeats and mean of each stimulus, (n_stimuli, n_neuroids), and the variance within stimuli."""
-    values = np.asarray(response, np.float64)
+    values = unmasked(response).astype(np.float64)
     inverse = np.unique(np.asarray(stimulus), return_inverse=True)[1]
     present = np.isfinite(values)
     values = np.where(present, values, 0)
@@ -127,7 +127,7 @@ def split_half(
     """
     from neuroenc.evaluation.scores import pearson_r
 
-    values = np.asarray(trials, np.float64)
+    values = unmasked(trials).astype(np.float64)
     rng = np.random.default_rng(seed)
     noise = _mean_inverse(np.isfinite(values).sum(1).astype(np.float64))
     shown: NDArray[np.bool_] = np.any(np.isfinite(values), axis=2)
@@ -169,7 +169,7 @@ def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
     ndarray of shape (n_neuroids,)
         Unbiased, hence below 0 now and then where there is no signal.
     """
-    values = np.asarray(trials, np.float64)
+    values = unmasked(trials).astype(np.float64)
     n, k, v = values.shape
     count, mean, noise = _moments(values.reshape(n * k, v), np.repeat(np.arange(n), k))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -190,7 +190,7 @@ def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.s
     trials : ndarray of shape (n_stimuli, max_repeats, n_neuroids)
         NaN where a stimulus has fewer repeats.
     """
-    values = np.asarray(response, np.float64)
+    values = unmasked(response).astype(np.float64)
     ids, inverse, count = np.unique(np.asarray(stimulus), return_inverse=True, return_counts=True)
     order = np.argsort(inverse, kind="stable")
     start = np.repeat(np.cumsum(count) - count, count)
@@ -228,7 +228,7 @@ def ceiling(
     mapped = np.isfinite(ncsnr).any()
     parts = [
         _ceiling(
-            np.asarray(response[:, cut]),
+            unmasked(response[:, cut]),
             np.asarray(stimulus),
             method,
             ncsnr[cut] if mapped else None,

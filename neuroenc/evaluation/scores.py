@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroenc.real import varies
+from neuroenc.real import unmasked, varies
 
 
 def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
@@ -25,6 +25,7 @@ def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> ND
         NaN where a column is constant (`real.varies`), not finite, or has fewer than two values.
     """
     known = None if known is None or known.all() else known
+    values = unmasked(values)
     vary = varies(values, known=known)
     x = np.array(values, np.float64)
     count: Any = len(x) if known is None else known.sum(0)
@@ -64,8 +65,9 @@ def r2_score(
 
     Over what is `known`, as in `pearson_r`; NaN where `y` is constant or either side is not finite.
     """
+    y, prediction = unmasked(y), unmasked(prediction)
     vary = varies(y, known=known)
-    y, prediction = np.asarray(y, np.float64), np.asarray(prediction, np.float64)
+    y, prediction = y.astype(np.float64), prediction.astype(np.float64)
     known = np.ones(y.shape, bool) if known is None else known
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = (np.where(known, y - prediction, 0) ** 2).sum(0)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from neuroenc.blocks import blocks, columns
 from neuroenc.evaluation.scores import pearson_r, standardise
+from neuroenc.real import unmasked
 
 K = TypeVar("K", bound=Hashable)
 Score = Callable[[ArrayLike, ArrayLike, NDArray[np.bool_]], NDArray[np.float64]]
@@ -41,7 +42,7 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
     -------
     ndarray of shape (n_folds, n_neuroids)
     """
-    y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
+    y, prediction, fold = unmasked(y), unmasked(prediction), np.asarray(fold)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
     out = np.empty((len(rows), y.shape[1]))
     for cut in columns(*y.shape):
@@ -235,7 +236,7 @@ def bootstrap_r(
     group_interval : dict of name to (low, high)
         Of the mean over the neuroids whose r is defined; NaN where there is none.
     """
-    y, prediction, fold = np.asarray(y), np.asarray(prediction), np.asarray(fold)
+    y, prediction, fold = unmasked(y), unmasked(prediction), np.asarray(fold)
 
     def statistic(cut: slice) -> tuple[NDArray[np.float64], Weighted]:
         a, b = y[:, cut], prediction[:, cut]
@@ -315,7 +316,7 @@ def permutation_p(
         (1 + number of permuted r at least as large) / (1 + n), never 0 (Phipson & Smyth 2010);
         r that differ by less than `EQUAL` are equal. NaN where r is.
     """
-    y, prediction, stimulus, fold = (np.asarray(v) for v in (y, prediction, stimulus, fold))
+    y, prediction, stimulus, fold = (unmasked(v) for v in (y, prediction, stimulus, fold))
     order = np.arange(len(fold)) if film is not None else np.argsort(stimulus, kind="stable")
     order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
     stimulus, fold = stimulus[order], fold[order]

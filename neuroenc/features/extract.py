@@ -43,6 +43,7 @@ from neuroenc.features.project import PrincipalComponents, RandomProjection, bes
 from neuroenc.features.registry import resolve
 from neuroenc.features.writing import Unfinished, unfinished
 from neuroenc.files import remove
+from neuroenc.names import names
 
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers", "module")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
@@ -403,7 +404,7 @@ def describe(
     found = describer(model, batch_size=batch_size)(items)
     if stimulus_id is None:
         return found
-    ids = np.asarray(stimulus_id, dtype=str)
+    ids = names(stimulus_id, "stimulus_id")
     if ids.shape != (len(items),):
         raise InputError(
             f"{len(items)} items were given and stimulus ids of shape {ids.shape}. Give one each."

@@ -24,6 +24,8 @@ from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.features.given_files import SIDECAR, STATED, Layer, divide, open_layers, sidecar
 from neuroenc.features.layers import features_of, same_tokens, side_by_side
 from neuroenc.files import sha256
+from neuroenc.names import names
+from neuroenc.real import unmasked
 
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.:/+-]*")
 
@@ -62,14 +64,13 @@ def from_arrays(
     given = dict(values) if isinstance(values, Mapping) else {"features": values}
     if not given:
         raise InputError("No layers were given, expected at least one array.")
-    ids = np.asarray(stimulus_id)
-    if ids.ndim != 1 or ids.dtype.kind not in "UTiu":
-        raise InputError(f"stimulus_id is {ids.dtype} of shape {ids.shape}, expected text, one a stimulus.")
-    ids = ids.astype(str)
+    ids = names(stimulus_id, "stimulus_id")
+    if ids.ndim != 1:
+        raise InputError(f"stimulus_id has shape {ids.shape}, expected one a stimulus.")
     layers: dict[str, NDArray[Any]] = {}
     digest = hashlib.sha256()
     for name, array in given.items():
-        found = np.asarray(array)
+        found = unmasked(array)
         check_array(f"Layer {name!r}", found.shape, found.dtype)
         _check_name(name)
         rows_of(f"Layer {name!r}", ids, len(found), ids)

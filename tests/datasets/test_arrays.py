@@ -1,6 +1,7 @@
 """Recordings that are arrays at hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from neuroenc import splits
@@ -44,6 +45,13 @@ def test_stimuli_and_responses_of_arrays():
         (Y, IDS, {"regions": {"V1": [1, 0]}}, r"regions\['V1'\] has shape \(2,\), expected 3 rows"),
         (Y, IDS, {"regions": {"V1": [2, 0, 1]}}, r"regions\['V1'\] holds 2, expected a mask"),
         (Y, IDS, {"session": ["a"]}, "session has shape"),
+        (Y, [None, *IDS[1:]], {}, "stimulus_id has nothing in row 0, expected text"),
+        (Y, pd.Series(IDS).where(IDS != "p3"), {}, "stimulus_id has nothing in row 6"),
+        (Y, np.arange(20.0), {}, "stimulus_id holds float64, expected text or whole numbers"),
+        (Y, ["", *IDS[1:]], {}, "stimulus_id has no name in row 0"),
+        (Y, ["p1 ", *IDS[1:]], {}, "stimulus_id has the names 'p1' and 'p1 ', which differ in the blanks"),
+        (Y, ["é", "e\u0301", *IDS[2:]], {}, "Unicode form of accents alone"),
+        (Y, IDS, {"group": [np.nan, *IDS[1:]]}, "group has nothing in row 0"),
         (Y, IDS, {"group": np.arange(20)}, "The stimulus 'p0' stands in two groups"),
         (Y, IDS, {"captions": ["a"]}, "captions has shape"),
         (Y, IDS, {"noise_ceiling": [50, 60, 70]}, "Divide percent by 100"),
@@ -55,3 +63,12 @@ def test_wrong_arrays_are_one_line(values, ids, options, message):
     with pytest.raises(InputError, match=message) as caught:
         from_arrays(values, ids, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_missing_stays_missing():
+    hidden = np.ma.masked_less(Y, 0)
+    captions = pd.Series([f"a {i}" for i in range(10)]).where(np.arange(10) != 4)
+    stimuli, responses = from_arrays(hidden, pd.Series(IDS), captions=captions)
+    np.testing.assert_array_equal(responses["response"].values, np.where(Y < 0, np.nan, Y).astype("f4"))
+    assert stimuli["caption"].values[3:6, 0].tolist() == ["a 3", "", "a 5"]
+    assert (responses["stimulus_id"].values == IDS).all()

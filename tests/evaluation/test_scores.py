@@ -26,6 +26,16 @@ def test_r2_is_scikit_learns(pair):
 
 
 @pytest.mark.parametrize("score", [pearson_r, r2_score])
+def test_what_a_mask_hides_is_not_scored(pair, score):
+    y, prediction = pair
+    hidden = np.ma.masked_array(y, mask=np.arange(50)[:, None] + np.zeros(7) == 3)
+    assert np.isnan(score(hidden, prediction)).all()
+    rows = np.arange(50) != 3
+    found = score(hidden, prediction, ~hidden.mask)
+    np.testing.assert_allclose(found, score(y[rows], prediction[rows]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("score", [pearson_r, r2_score])
 def test_what_has_no_score_is_nan_and_the_rest_untouched(pair, score):
     y, prediction = (v.copy() for v in pair)
     whole = score(y, prediction)

@@ -271,7 +271,9 @@ ARRAYS = {
     "beyond single precision": (X.astype("f8") * 1e300, IDS, "not finite, first 'p00'"),
     "another length": (X[1:], IDS, "has 39 rows and 40 stimulus ids"),
     "an id twice": (X, np.where(IDS == "p01", "p00", IDS), "names the stimulus 'p00' 2 times"),
-    "no id": (X, np.where(IDS == "p01", "", IDS), "has a row without a stimulus id"),
+    "no id": (X, np.where(IDS == "p01", "", IDS), "stimulus_id has no name in row 1"),
+    "no id but None": (X, [None, *IDS[1:]], "stimulus_id has nothing in row 0"),
+    "hidden by a mask": (np.ma.masked_array(X, mask=X[3, 0] == X), IDS, "not finite, first 'p03'"),
     "objects": (X.astype(object), IDS, "holds object, expected real numbers"),
     "complex": (X.astype(complex), IDS, "holds complex128, expected real numbers"),
     "text": (X.astype(str), IDS, "holds <U.*, expected real numbers"),
@@ -283,7 +285,7 @@ ARRAYS = {
     "layers of different tokens": ({"a": TOKENS, "b": TOKENS[:, :2]}, IDS, "different numbers of tokens"),
     "no layers": ({}, IDS, "No layers were given"),
     "a layer with a comma": ({"a,b": X}, IDS, "A layer cannot be called 'a,b'"),
-    "ids that are numbers with a point": (X, np.arange(N) / 2, "stimulus_id is float64"),
+    "ids that are numbers with a point": (X, np.arange(N) / 2, "stimulus_id holds float64"),
 }  # fmt: skip
 
 

@@ -1,0 +1,79 @@
+"""Names of stimuli, neuroids and the like that are at hand, as arrays or columns of a table."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroenc.errors import InputError
+
+
+def names(values: ArrayLike, what: str) -> NDArray[np.str_]:
+    """Return names as text.
+
+    Parameters
+    ----------
+    values : array of text or whole numbers
+        Also of objects, as a column of pandas is.
+    what : str
+        They are, for errors.
+
+    Raises
+    ------
+    InputError
+        One is missing (None, NaN), empty or something else; two differ in the blanks around them or the
+        Unicode form of accents alone.
+    """
+    found = _texts(values, what, missing=None)
+    loosely: dict[str, str] = {}
+    for name in np.unique(found).tolist():
+        other = loosely.setdefault(unicodedata.normalize("NFC", name).strip(), name)
+        if other != name:
+            raise InputError(
+                f"{what} has the names {other!r} and {name!r}, which differ in the blanks around them or the "
+                "Unicode form of accents alone. Write both alike, or give them names of their own."
+            )
+    if "" in loosely:
+        row = int(np.flatnonzero(np.char.strip(found.ravel()) == "")[0])
+        raise InputError(f"{what} has no name in row {row}. Fill it in, or leave the row out.")
+    return found
+
+
+def texts(values: ArrayLike, what: str) -> NDArray[np.str_]:
+    """Return texts, empty where one is missing (None, NaN).
+
+    Raises
+    ------
+    InputError
+        One is neither text nor a whole number.
+    """
+    return _texts(values, what, missing="")
+
+
+def _texts(values: ArrayLike, what: str, missing: str | None) -> NDArray[np.str_]:
+    # of a list NumPy makes the text "nan" where a number that is none stands among texts
+    given = np.asarray(values) if hasattr(values, "dtype") else np.array(values, dtype=object)
+    if given.dtype.kind in "Uiu" or not given.size:
+        return given.astype(str)
+    if given.dtype.kind not in "OST":
+        raise InputError(f"{what} holds {given.dtype}, expected text or whole numbers.")
+    out = [_text(value, row, what, missing) for row, value in enumerate(given.ravel().tolist())]
+    return np.array(out, dtype=str).reshape(given.shape)
+
+
+def _text(value: Any, row: int, what: str, missing: str | None) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{what} has the bytes {value!r} in row {row}, which are no UTF-8.") from None
+    if isinstance(value, str) or (isinstance(value, (int, np.integer)) and not isinstance(value, bool)):
+        return str(value)
+    absent = value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+    if absent and missing is not None:
+        return missing
+    found = "nothing" if absent else repr(value)
+    raise InputError(f"{what} has {found} in row {row}, expected text or a whole number. Correct it.")
