@@ -197,6 +197,7 @@ def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
             f"{(~np.isfinite(onset)).sum()} of {len(onset)} stimuli have no onset (NaN), first {first!r}: "
             "what is close to them in time is not known. Leave them out, or give their onsets."
         )
+    end = onset + (stimuli["duration"].values if "duration" in stimuli.coords else 0)
     film = stimuli["film"].values if "film" in stimuli.coords else np.full(len(onset), "")
     side = np.full((options.n_folds, len(onset)), TRAIN, np.int8)
     inner = np.full((options.n_folds, len(onset)), -1, np.int16)
@@ -207,15 +208,15 @@ def _chronological(stimuli: xr.Dataset, options: Split) -> xr.Dataset:
         for fold, test in enumerate(np.array_split(rows, options.n_folds)):
             if not len(test):
                 raise InputError(f"{len(rows)} stimuli of {name!r} do not make {options.n_folds} folds.")
-            low, high = onset[test[0]] - options.embargo, onset[test[-1]] + options.embargo
-            side[fold, rows[(onset[rows] >= low) & (onset[rows] <= high)]] = UNUSED
+            low, high = onset[test[0]] - options.embargo, end[test].max() + options.embargo
+            side[fold, rows[(end[rows] >= low) & (onset[rows] <= high)]] = UNUSED
             side[fold, test] = TEST
             train = rows[side[fold, rows] == TRAIN]
             stretches = np.array_split(train, options.n_inner)
             number = np.repeat(np.arange(options.n_inner), [len(s) for s in stretches])
-            at = onset[train]
-            first = np.searchsorted(at, at - options.embargo, "left")
-            last = np.searchsorted(at, at + options.embargo, "right") - 1
+            at, until = onset[train], np.maximum.accumulate(end[train])  # of all up to each
+            first = np.searchsorted(until, at - options.embargo, "left")
+            last = np.searchsorted(at, end[train] + options.embargo, "right") - 1
             inner[fold, train], near[fold, train] = number, number[np.stack([first, last], 1)]
     return _split(stimuli, options, side, inner, near)
 

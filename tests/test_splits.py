@@ -91,6 +91,26 @@ def test_a_film_is_cut_into_stretches_with_an_embargo(toy):
             np.testing.assert_array_equal(rows, np.flatnonzero(apart > 5))
 
 
+@pytest.mark.parametrize("embargo", [0, 5, 12])
+def test_an_embargo_begins_where_a_stimulus_ends(toy, embargo):
+    rng = np.random.default_rng(0)
+    onset = np.cumsum(rng.uniform(3, 6, 120))
+    end = onset + rng.uniform(0.5, 20, 120)  # clips that overlap, some within others
+    stimuli = toy[0].assign_coords(onset=("stimulus", onset), duration=("stimulus", end - onset))
+    found = splits.make(stimuli, Split(kind="chronological", n_folds=3, n_inner=3, embargo=embargo))
+    gap = np.maximum(onset[:, None] - end, onset - end[:, None])  # below 0 where two overlap
+    ids, groups = (found[name].values for name in ("stimulus_id", "group"))
+    for k in range(3):
+        side, inside = splits.sides(found, k, ids, groups)
+        train, test = (np.flatnonzero(side == s) for s in (splits.TRAIN, splits.TEST))
+        assert gap[np.ix_(train, test)].min() > embargo
+        # nothing more is left out than lies near what is tested, from its first onset to its last end
+        near = (onset <= end[test].max() + embargo) & (end >= onset[test].min() - embargo)
+        np.testing.assert_array_equal(np.flatnonzero(~near), train)
+        for rows, held in splits.inner_folds(inside[train]):
+            assert gap[np.ix_(train[rows], train[held])].min() > embargo
+
+
 def test_an_embargo_longer_than_an_inner_stretch_reaches_past_its_neighbour(toy):
     stimuli = toy[0].assign_coords(onset=("stimulus", np.arange(120.0)))
     found = splits.make(stimuli, Split(kind="chronological", n_folds=2, n_inner=4, embargo=14))

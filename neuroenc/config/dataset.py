@@ -197,8 +197,9 @@ class Split(Section):
         default=False, description="stimulus: each test set holds the same share of each category."
     )
     embargo: float = Field(
-        default=5.0, ge=0, description="chronological: what starts within so many seconds of a test stretch "
-        "is left out of training, and of an inner fold out of what is fitted beside it."
+        default=5.0, ge=0, description="chronological: what lies within so many seconds of a test stretch, "
+        "from onset to the end of its `duration`, is left out of training, and of an inner fold out of what "
+        "is fitted beside it."
     )  # fmt: skip
     n_inner: int = Field(default=5, ge=2, description="Folds within training, for alpha and layer.")
     seed: Seed = 0

@@ -151,18 +151,23 @@ def _shared(
 ) -> tuple[NDArray[np.str_], dict[str, Subject]]:
     """Find the stimuli that all have, and the responses to them."""
     found = {}
-    for name, dataset in responses.items():
+    for name, given in responses.items():
+        dataset = given
         if dataset["response"].ndim == 3:
             raise InputError(
                 f"The responses of {name!r} have {dataset.sizes['time_bin']} time bins, expected one value "
                 "for each presentation. Average or choose a bin before."
             )
-        shown = by_stimulus(dataset)
-        stimuli, neuroids, _ = complete(shown.mean)
-        ids, of = shown.ids[stimuli], dataset["stimulus_id"].values
-        if distance == "crossnobis":
-            named, count = np.unique(of, return_counts=True)
-            ids = ids[np.isin(ids, named[count > 1])]
+        if distance == "crossnobis":  # reads each presentation, the others the means of a stimulus
+            presentations, neuroids, _ = complete(dataset["response"].values)
+            dataset = dataset.isel(presentation=presentations)
+            shown = by_stimulus(dataset)
+            named, count = np.unique(dataset["stimulus_id"].values, return_counts=True)
+            ids = shown.ids[np.isin(shown.ids, named[count > 1])]
+        else:
+            shown = by_stimulus(dataset)
+            stimuli, neuroids, _ = complete(shown.mean)
+            ids = shown.ids[stimuli]
         found[name] = dataset, ids, neuroids, shown
     common = next(iter(found.values()))[1]
     for ids in [f[1] for f in found.values()] + [f["stimulus_id"].values for f in features.values()]:

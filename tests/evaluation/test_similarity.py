@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from neuroenc.arrays import make_features, save
 from neuroenc.config import Similarity, parse
+from neuroenc.datasets import from_arrays
 from neuroenc.errors import InputError
 from neuroenc.evaluation import dissimilarity as d
 from neuroenc.evaluation import similarity as s
@@ -58,6 +59,24 @@ def test_many_stimuli_in_single_precision_and_blocks_are_those_in_double(pattern
         single = d.prepare(d.dissimilarity(X, "euclidean"), measure)
         assert single.dtype == np.float32
         assert single.astype(float) @ vector == pytest.approx(1, abs=1e-5)
+
+
+def test_crossnobis_does_without_presentations_that_lack_values():
+    rng = np.random.default_rng(0)
+    ids, signal = np.array([f"p{i:02d}" for i in range(20)]), rng.normal(size=(20, 12))
+    response = np.concatenate([signal + 0.5 * rng.normal(size=signal.shape) for _ in range(3)])
+    shown, kept = np.tile(ids, 3), np.arange(60) != 3
+    made = make_features(signal.astype("f4"), stimulus_id=ids, layer=np.full(12, "x"), attrs=CONTRACT)
+
+    def value(response, shown):
+        options = Similarity(distance="crossnobis", n_bootstraps=100)
+        (row,) = s.similarity({"1": from_arrays(response, shown)[1]}, {"m": made}, options)["rows"]
+        return row["value"]
+
+    response[3, 4] = np.nan  # of a first repeat, behind which there are two
+    assert value(response, shown) == pytest.approx(value(response[kept], shown[kept]), abs=1e-12)
+    response[:20, 2] = np.nan  # the neuroids that lack some are now the smaller share
+    assert value(response, shown) == pytest.approx(value(np.delete(response, [2, 4], 1), shown), abs=1e-12)
 
 
 def test_crossnobis_is_the_distance_without_noise_and_mahalanobis():
