@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
+from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import read_responses, read_voxels
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
 from neuroenc.datasets.reading import Table, read_array, read_table, refuse_index
@@ -244,18 +245,25 @@ def _presentations(root: Path, about: Description, subject: str, stimuli: NDArra
     return table
 
 
-def _neuroids(root: Path, name: str, labels: list[str] | None, n: int, responses: str) -> pd.DataFrame:
-    """Read what is known of the columns of the responses, in their order where they have labels."""
+def _neuroids(
+    root: Path, name: str, labels: list[str] | None, n: int, responses: str, hemisphere: str
+) -> pd.DataFrame:
+    """Read what is known of the columns of the responses, in their order where they have labels.
+
+    Of responses of one hemisphere, L or R, these are the rows of that hemisphere.
+    """
     table = read_table(_inside(root, name), "neuroid_id")
     table.expect(*NEUROIDS)
     ids = _unique(table, "neuroid_id")
-    if len(table) != n:
-        raise InputError(
-            f"{name} has {len(table)} rows, {responses} {n} neuroids; they must match one to one."
-        )
     found: dict[str, Any] = {"neuroid_id": ids}
-    if "hemisphere" in table:
-        found["hemisphere"] = table.choices("hemisphere", ("L", "R", ""))
+    if "hemisphere" in table or hemisphere:
+        found["hemisphere"] = table.choices("hemisphere", ("L", "R", *([] if hemisphere else [""])))
+    own = found["hemisphere"] == hemisphere if hemisphere else np.ones(len(ids), bool)
+    if own.sum() != n:
+        of = f" of hemisphere {hemisphere}" if hemisphere else ""
+        raise InputError(
+            f"{name} has {own.sum()} rows{of}, {responses} {n} neuroids; they must match one to one."
+        )
     if "vertex" in table:
         found["vertex"] = table.integers("vertex", low=0)
     found |= {c: table.numbers(c, missing=True, low=-FARTHEST, high=FARTHEST) for c in "xyz" if c in table}
@@ -263,14 +271,15 @@ def _neuroids(root: Path, name: str, labels: list[str] | None, n: int, responses
         if column in table:
             found[column] = table.numbers(column, missing=True, low=low, high=high)
     found |= {c: table.flags(c) for c in table.columns if c.startswith("roi_") and c != "roi_"}
+    known = pd.DataFrame(found)[own].reset_index(drop=True)
     if labels is None or labels == [str(i) for i in range(n)]:
-        return pd.DataFrame(found)
-    if set(labels) != set(ids):
-        first = next(i for i in labels if i not in ids)
+        return known
+    if set(labels) != set(known["neuroid_id"]):
+        first = next(i for i in labels if i not in set(known["neuroid_id"]))
         raise InputError(
             f"{responses} names the neuroid {first!r}, which is not in {name}. Give both the same names."
         )
-    return pd.DataFrame(found).set_index("neuroid_id").loc[labels].reset_index()
+    return known.set_index("neuroid_id").loc[labels].reset_index()
 
 
 def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
@@ -350,16 +359,16 @@ class Part(NamedTuple):
 
 def _side(root: Path, side: str, name: str, subject: str, section: Subject, shown: Table) -> Part:
     """Read a file of responses, of one hemisphere where `side` is left or right."""
-    part = _read(root, name, section, shown)
+    hemisphere = {"left": "L", "right": "R", "": ""}.get(side)
+    if hemisphere is None:
+        raise invalid(f"key of subjects.{subject}.responses", side, ("left", "right"))
+    part = _read(root, name, section, shown, hemisphere)
     neuroids = part.neuroids
     if len(part.values) != len(shown):
         raise InputError(
             f"{name} has {len(part.values)} presentations, {section.presentations} {len(shown)} rows; they "
             "must match one to one."
         )
-    hemisphere = {"left": "L", "right": "R", "": ""}.get(side)
-    if hemisphere is None:
-        raise invalid(f"key of subjects.{subject}.responses", side, ("left", "right"))
     if hemisphere:
         own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {"", hemisphere}
         if own:
@@ -408,14 +417,14 @@ def _coordinates(subject: str, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return neuroid
 
 
-def _read(root: Path, name: str, section: Subject, shown: Table) -> Part:
+def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str) -> Part:
     """Read a file of responses."""
     file, _, key = name.partition("#")
     path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
     neuroids, labels, time = None, None, None
     if file.endswith("-epo.fif"):
-        values, neuroids, time = _epochs(path)
+        values, neuroids, time = read_epochs(path)
         labels = neuroids["neuroid_id"].tolist()
     elif file.endswith(IMAGES):
         mask = _inside(root, section.mask) if section.mask else None
@@ -444,7 +453,7 @@ def _read(root: Path, name: str, section: Subject, shown: Table) -> Part:
         regions = {k: _inside(root, v) for k, v in section.regions.items()}
         neuroids, attrs = read_voxels(_inside(root, section.mask), regions, values.shape[1], name)
     if section.neuroids is not None:
-        neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name)
+        neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name, hemisphere)
     if neuroids is None:
         neuroids = pd.DataFrame({"neuroid_id": labels or np.arange(values.shape[1])})
     return Part(real32(values, name), neuroids, attrs, time)
@@ -461,23 +470,6 @@ def _stored(file: h5py.File, key: str) -> NDArray[Any]:
         if absent.any():
             values = np.where(absent, np.nan, values)
     return values
-
-
-def _epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]]]:
-    """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample."""
-    try:
-        import mne
-    except ImportError:
-        raise InputError("Epochs (.fif) need the extra 'electrophysiology'. Install it.") from None
-    try:
-        epochs = mne.read_epochs(path, verbose="error").pick("data", exclude="bads")
-        values = epochs.get_data(copy=False)
-    except Exception as error:  # noqa: BLE001  the reader has errors of every kind
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"Cannot read {path}: {reason}. Does it hold epochs of MNE?") from None
-    where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
-    table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
-    return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

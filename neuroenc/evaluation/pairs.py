@@ -167,7 +167,9 @@ def score_patterns(
         nulls.append(_exchanged(a, b, None if film is None else np.asarray(film)[at], n_permutations, rng))
     found, null = np.mean(values, axis=0), np.mean(nulls, axis=0)
     sample = drawn.of(np.array(values), lambda at, weight: _resampled(*patterns[int(at[0])], weight.T).T)
-    low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0).clip(-1, 1)
+    low, high = np.full((2, len(METRICS)), np.nan)
+    if np.isfinite(sample).any():
+        low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0).clip(-1, 1)
     middle = null.mean(1)
     narrowed = middle + (found - middle) / widening(stimulus, rows, n_stimuli)
     p = (1 + (null >= narrowed[:, None]).sum(1)) / (1 + n_permutations)

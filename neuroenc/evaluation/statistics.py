@@ -98,7 +98,7 @@ def resample(
     what is held out together is not independent: they are few, so that their weights are drawn such that the
     mean over folds has Student's t about it (`fold_weights`). Samples of several folds lie further from the
     mean by `widening`, because the stimuli of one fold train the others; those of stretches, which are few,
-    by `expansion`.
+    by `expansion`. Of a single unit there is no interval: its samples are NaN.
 
     Parameters
     ----------
@@ -120,8 +120,10 @@ def resample(
         return Resampling(fold_weights(rng, n, len(rows)), unit, rows, by_fold, wide)
     if stretch is not None:
         wide *= expansion(len(ids))
-    weight = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), n)
-    return Resampling(weight.astype(np.float64), unit, rows, by_fold, wide)
+    weight = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), n).astype(np.float64)
+    if len(ids) == 1:  # each sample is all there is, and an interval would have no width
+        weight[:] = np.nan
+    return Resampling(weight, unit, rows, by_fold, wide)
 
 
 def expansion(n_units: int) -> float:

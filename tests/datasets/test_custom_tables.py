@@ -104,6 +104,29 @@ def test_what_is_known_of_neuroids_is_joined_by_their_names(read):
         read(responses=table, neuroids="neuroid_id,x\na,1\nc,2\n")
 
 
+def test_each_hemisphere_takes_its_own_neuroids(tmp_path):
+    def load(neuroids):
+        (tmp_path / "neuroids.csv").write_text(neuroids)
+        return custom.load_responses(Dataset(name="custom", root=str(tmp_path)), "1")
+
+    for name, values in {"left": VALUES, "right": VALUES[:, [1, 0, 0]]}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    for name in ("stimuli", "trials"):
+        (tmp_path / f"{name}.csv").write_text("stimulus_id\n" + "\n".join(IDS) + "\n")
+    section = {"presentations": "trials.csv", "neuroids": "neuroids.csv",
+               "responses": {"left": "left.npy", "right": "right.npy"}}  # fmt: skip
+    about = {"name": "M", "units": "a", "stimuli": {"table": "stimuli.csv"}, "subjects": {"1": section}}
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(about))
+    found = load("neuroid_id,hemisphere,x,roi_A\na,R,1,1\nb,L,2,0\nc,R,3,0\nd,L,4,1\ne,R,5,0\n")
+    assert found["neuroid_id"].values.tolist() == ["1_Lb", "1_Ld", "1_Ra", "1_Rc", "1_Re"]
+    assert found["x"].values.tolist() == [2, 4, 1, 3, 5]
+    assert found["roi_A"].values.tolist() == [False, True, True, False, False]
+    with pytest.raises(InputError, match=r"neuroids.csv has no column 'hemisphere'"):
+        load("neuroid_id,x\na,1\nb,2\n")
+    with pytest.raises(InputError, match=r"neuroids.csv has 1 rows of hemisphere R, right.npy 3 neuroids"):
+        load("neuroid_id,hemisphere\na,L\nb,L\nc,R\n")
+
+
 Y = "v1,v2\n1,2\n3,4\n5,7\n7,8\n"
 
 

@@ -5,6 +5,8 @@ from scipy.stats import t as student
 from sklearn.linear_model import Ridge
 
 from neuroenc.evaluation import statistics
+from neuroenc.evaluation.classification import over_folds
+from neuroenc.evaluation.pairs import score_patterns
 from neuroenc.evaluation.scores import pearson_r
 
 RNG = np.random.default_rng(0)
@@ -206,3 +208,19 @@ def test_stretches_cover_the_true_r_where_single_stimuli_do_not():
         truth = np.sqrt(0.5)
         hit[name] = ((interval[0] < truth) & (truth < interval[1])).mean()
     assert hit["stretch"] > 0.78 and hit["single"] < 0.6
+
+
+def test_a_single_unit_has_no_interval():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(30, 3))
+    prediction, ids, fold = y + rng.normal(size=(30, 3)), np.arange(30), np.zeros(30, int)
+    stretch = np.full(30, "film/0")
+    interval, of_all = statistics.bootstrap_r(
+        y, prediction, ids, fold, {"all": np.ones(3, bool)}, stretch=stretch, n=100
+    )
+    assert np.isnan(interval).all() and np.isnan(of_all["all"]).all()
+    found = score_patterns(y, prediction, ids, fold, stretch=stretch, n_bootstraps=100, n_permutations=100)
+    assert found["picture_r"].value > 0.5 and np.isnan(found["picture_r"].low)
+    scores, label = rng.normal(size=(30, 2)), np.arange(30) % 2
+    found = over_folds(scores, label, fold, np.full(30, "run 1"), n_bootstraps=100)
+    assert np.isfinite(found["auc"]["value"]) and np.isnan(found["auc"]["low"])
