@@ -121,7 +121,7 @@ def whiten(trials: ArrayLike) -> Floats:
     """Scale patterns by the noise between repeats: x Σ^(-1/2), Σ the covariance within stimuli.
 
     Σ is shrunk towards a multiple of the identity after Ledoit & Wolf (2004); of more than 2,000 neuroids its
-    diagonal alone is taken.
+    diagonal alone is taken, and neuroids whose repeats do not vary but for rounding are left out.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def whiten(trials: ArrayLike) -> Floats:
 
     Returns
     -------
-    ndarray of that shape
+    ndarray of shape (n_stimuli, n_repeats, at most p)
     """
     from sklearn.covariance import ledoit_wolf
 
@@ -137,8 +137,9 @@ def whiten(trials: ArrayLike) -> Floats:
     n, k, p = values.shape
     within = (values - values.mean(1, keepdims=True)).reshape(n * k, p)
     if p > WHOLE:
-        spread = np.sqrt((within**2).sum(0) / (n * (k - 1)))
-        return np.asarray(values / np.where(spread > 0, spread, np.nan))
+        noisy = varies(values, 1).any(0)
+        spread = np.sqrt((within[:, noisy] ** 2).sum(0) / (n * (k - 1)))
+        return np.asarray(values[:, :, noisy] / spread)
     covariance = ledoit_wolf(within, assume_centered=True)[0] * k / (k - 1)
     power, basis = np.linalg.eigh(covariance)
     if not power[0] > 0:

@@ -93,6 +93,16 @@ def test_crossnobis_is_the_distance_without_noise_and_mahalanobis():
     assert (noise < 0).mean() > 0.3
 
 
+@pytest.mark.parametrize("value", [0, 0.1, "signal"])
+def test_of_many_neuroids_one_without_noise_is_left_out(value):
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(12, 1, 2005))
+    trials = signal + rng.normal(size=(12, 3, 2005))
+    others = d.dissimilarity(d.whiten(trials[:, :, 1:]), "crossnobis")
+    trials[:, :, 0] = signal[:, :, 0] if value == "signal" else value
+    np.testing.assert_allclose(d.dissimilarity(d.whiten(trials), "crossnobis"), others, rtol=1e-9)
+
+
 @pytest.mark.parametrize("distance", ["correlation", "euclidean"])
 @pytest.mark.parametrize("measure", THEIRS)
 def test_measures_are_those_of_rsatoolbox(patterns, distance, measure):
