@@ -286,6 +286,7 @@ def permutation_p(
     fold: ArrayLike,
     *,
     film: ArrayLike | None = None,
+    group: ArrayLike | None = None,
     n_stimuli: int | None = None,
     n: int = 1000,
     seed: int = 0,
@@ -305,6 +306,11 @@ def permutation_p(
     film : array of shape (n_rows,), optional
         Of running stimuli, whose rows stand in order of time: neighbours are alike and must stay so, so that
         the responses to each film are shifted in a circle by a random time instead of being shuffled.
+    group : array of shape (n_rows,), optional
+        Of stimuli that are alike within groups (sentences of a passage, pictures of a concept): r of a fold
+        is the sum over groups of the products of its standardised rows, and under the null the sign of each
+        sum may as well be the other one. Groups of all sizes are so exchanged; the sums of G groups (of as
+        many equal ones in effect) are taken sqrt(G / (G - 1)) wider.
     n_stimuli : int, optional
         Stimuli of all folds, those that are never tested among them; None: all are tested.
     n : int
@@ -323,6 +329,7 @@ def permutation_p(
     order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
     stimulus, fold = stimulus[order], fold[order]
     films = None if film is None else np.asarray(film)[order]
+    groups = None if group is None else np.unique(np.asarray(group)[order], return_inverse=True)[1]
     wide = widening(stimulus, [np.flatnonzero(fold == f) for f in np.unique(fold)], n_stimuli)
     known = np.isfinite(y)[order]
     patterns, of = np.unique(np.packbits(known, axis=0), axis=1, return_inverse=True)
@@ -332,8 +339,40 @@ def permutation_p(
         some = known[:, members[0]]
         if len(np.unique(fold[some])) < len(np.unique(fold)):
             continue  # a fold of which nothing is known has no r
+        if groups is not None:
+            p[members] = _flip(y, prediction, order[some], members, fold[some], groups[some], wide, n, seed)
+            continue
         here = None if films is None else films[some]
         p[members] = _permute(y, prediction, order[some], members, fold[some], here, wide, n, seed)
+    return p
+
+
+def _flip(
+    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
+    members: NDArray[np.int64], fold: NDArray[np.int64], group: NDArray[np.int64], wide: float, n: int,
+    seed: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """P of some neuroids, `members`, that have all these rows, `at`, by the signs of groups."""
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    blocks_ = [np.unique(group[k], return_inverse=True)[1] for k in rows]
+    sizes = [np.bincount(b).astype(float) for b in blocks_]
+    in_effect = np.mean([s.sum() ** 2 / (s**2).sum() for s in sizes])
+    wide = wide * np.sqrt(in_effect / max(in_effect - 1, 1e-9))
+    rng = np.random.default_rng(seed)
+    signs = rng.choice([-1.0, 1.0], (n, sum(map(len, sizes))))
+    p = np.empty(len(members))
+    for cut in blocks(len(members), BLOCK):
+        sums = []
+        for k, block, size in zip(rows, blocks_, sizes, strict=True):
+            here = np.ix_(at[k], members[cut])
+            products = standardise(y[here]) * standardise(prediction[here])
+            total = np.zeros((len(size), products.shape[1]))
+            np.add.at(total, block, products)
+            sums.append(total)
+        each = np.concatenate(sums)
+        observed = each.sum(0) / wide
+        above = (signs @ each >= observed - EQUAL).sum(0)
+        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
     return p
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, kstest, pearsonr, permutation_test
@@ -224,3 +226,48 @@ def test_a_single_unit_has_no_interval():
     scores, label = rng.normal(size=(30, 2)), np.arange(30) % 2
     found = over_folds(scores, label, fold, np.full(30, "run 1"), n_bootstraps=100)
     assert np.isfinite(found["auc"]["value"]) and np.isnan(found["auc"]["low"])
+
+
+def in_groups(rng, sizes, n_neuroids):
+    """Responses and predictions that are alike within groups and know nothing of one another."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    made = [
+        rng.normal(size=(len(sizes), n_neuroids))[group] + 0.5 * rng.normal(size=(len(group), n_neuroids))
+        for _ in range(2)
+    ]
+    return group, *made
+
+
+@pytest.mark.parametrize("sizes", [[10] * 20, [2, 3, 5, 8, 12, 20, 30] * 3, [1] * 30 + [2] * 30])
+def test_groups_are_exchanged_and_drawn_as_wholes(sizes):
+    """Pictures of a concept are alike: shuffled one by one, a quarter of the nulls has p below .05."""
+    rng = np.random.default_rng(0)
+    p, inside, alone = [], [], []
+    for seed in range(10):
+        group, y, prediction = in_groups(rng, sizes, 100)
+        ids, fold = np.arange(len(group)), np.zeros(len(group), int)
+        p.append(statistics.permutation_p(y, prediction, ids, fold, group=group, n=400, seed=seed))
+        alone.append(statistics.permutation_p(y, prediction, ids, fold, n=200, seed=seed))
+        interval, _ = statistics.bootstrap_r(y, prediction, ids, fold, {}, stretch=group, n=400, seed=seed)
+        inside.append((interval[0] <= 0) & (interval[1] >= 0))
+    assert 0.025 <= np.mean(np.array(p) <= 0.05) <= 0.075
+    assert np.mean(np.array(p) <= 0.01) <= 0.025
+    assert np.mean(inside) >= 0.9
+    if max(sizes) > 2:
+        assert np.mean(np.array(alone) <= 0.05) > 0.15
+
+
+def test_signs_of_groups_equal_all_of_them_by_hand():
+    rng = np.random.default_rng(1)
+    group, y, prediction = in_groups(rng, [3, 1, 4, 2, 6, 2, 5], 4)
+    order = rng.permutation(len(group))
+    p = statistics.permutation_p(
+        y[order], prediction[order], order, np.zeros(len(group), int), group=group[order], n=20_000
+    )
+    zy, zp = ((v - v.mean(0)) / v.std(0) for v in (y, prediction))
+    sums = np.array([(zy * zp)[group == g].sum(0) for g in range(7)])
+    signs = np.array(list(itertools.product([-1, 1], repeat=7)))
+    sizes = np.bincount(group)
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    observed = sums.sum(0) / np.sqrt(effective / (effective - 1))
+    np.testing.assert_allclose(p, (signs @ sums >= observed - 1e-9).mean(0), atol=0.015)
