@@ -125,10 +125,12 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     )
 
 
-def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options: Evaluation) -> Floats:
-    """Score the patterns of each region, (n_metrics, n_regions, 5): an `Estimate` along the last axis.
+def standard_patterns(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Standardise neuroids by the training responses of each fold, so that each has its say.
 
-    Neuroids are standardised by the training responses of the fold, so that each has its say.
+    Returns
+    -------
+    y, prediction : ndarrays of shape (n_rows, n_neuroids x n_time_bins)
     """
     y: NDArray[np.float32] = np.full_like(rows.y, np.nan, np.float32)
     prediction = y.copy()
@@ -136,6 +138,12 @@ def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options
         here = rows.fold == f
         standard = _standardised(rows, f, slice(0, y.shape[1]))
         y[here], prediction[here] = standard[0], standard[1]
+    return y, prediction
+
+
+def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options: Evaluation) -> Floats:
+    """Score the patterns of each region, (n_metrics, n_regions, 5): an `Estimate` along the last axis."""
+    y, prediction = standard_patterns(rows)
     found = [
         score_patterns(
             y[:, groups[name]], prediction[:, groups[name]], rows.tested, rows.fold, stretch=rows.stretch,

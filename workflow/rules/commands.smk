@@ -394,6 +394,8 @@ def summing(wildcards, input, output):
                 comparison=comparisons,
                 figure=named(COMPARISONS, output.differences),
                 table=output.comparisons,
+                patterns=output.patterns,
+                pattern_figure=named(COMPARISONS, output.pattern_figures),
             )
         )
     if ELECTRODES:

@@ -230,6 +230,8 @@ if isinstance(regions := config["dataset"].get("regions"), dict):
     config["dataset"].update(regions, regions=[])
 SUBJECTS = config["subjects"]
 COMPARISONS = config.get("comparisons") or {}
+# whose patterns over neuroids are compared too
+PATTERNS = COMPARISONS if config.get("evaluation", {}).get("pairs") else {}
 MODELS = list(config["models"])
 config.setdefault("encoders", {"ridge": {}})
 for label, options in config["encoders"].items():

@@ -100,6 +100,16 @@ rule summary:
             )
             for label in COMPARISONS
         ],
+        patterns=f"{RUN}/patterns.csv" if PATTERNS else [],
+        pattern_figures=[
+            report(
+                f"{RUN}/patterns-{label}.png",
+                caption="../report/patterns.rst",
+                category="Comparisons",
+                labels={"comparison": label, "of": "patterns"},
+            )
+            for label in PATTERNS
+        ],
         sites=[f"{RUN}/electrodes-{label}.csv" for label in COMPARISONS if ELECTRODES],
         electrodes=(
             report(
