@@ -113,16 +113,22 @@ def encode_partition(
     split: Annotated[Path, typer.Option(help="Splits (.nc).")],
     out: Annotated[Path, typer.Option(help="Scores: R2 of all subsets, unique and shared (.nc).")],
     options: Annotated[str, typer.Option(help="Options of banded ridge: JSON, or FILE.yaml#path.")] = "{}",
+    evaluation: Annotated[
+        str, typer.Option(help="Section `evaluation`: JSON, or FILE.yaml#evaluation.")
+    ] = "{}",
 ) -> None:
-    """Split the variance that feature spaces explain into unique and shared parts."""
+    """Split the variance that feature spaces explain into unique and shared parts, with intervals.
+
+    A neuroid is of the zone of the space whose unique part is the largest, where that is significant.
+    """
     from neuroenc.arrays import load, save
-    from neuroenc.config import Banded
+    from neuroenc.config import Banded, Evaluation
     from neuroenc.evaluation.partition import partition
 
     save(
         partition(
             load(responses, "responses"), common.named(features, "features"), load(split, "splits"),
-            common.section(Banded, options),
+            common.section(Banded, options), common.section(Evaluation, evaluation),
         ),
         out,
     )  # fmt: skip

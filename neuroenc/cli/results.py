@@ -266,6 +266,38 @@ def _write_rows(rows: Mapping[str, list[dict[str, Any]]], table: Path) -> None:
         every.convert_dtypes().to_csv(partial, index=False)
 
 
+@results.command("zones")
+def results_zones(
+    partition: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc of `encode partition`.")],
+    table: Annotated[Path, typer.Option(help="A row per subject, region and space (.csv).")],
+    out: Out,
+) -> None:
+    """Bring partitions of subjects together: unique variance and shares of zones by region."""
+    import pandas as pd
+
+    from neuroenc.evaluation.zones import zone_rows
+    from neuroenc.figures.zones import draw_zones
+    from neuroenc.files import atomic
+
+    rows = zone_rows(common.named(partition))
+    draw_zones(rows, out)
+    with atomic(table) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+
+
+@results.command("zone-map")
+def results_zone_map(
+    responses: ResponsesFile,
+    partition: Annotated[Path, typer.Option(help="Of `encode partition` (.nc).")],
+    out: Out,
+) -> None:
+    """Draw the zones of one subject, and what each space alone explains, on the inflated surface."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.surface import draw_zone_map
+
+    draw_zone_map(load(responses, "responses"), load(partition, "scores"), out)
+
+
 @results.command("summary")
 def results_summary(
     scores: Annotated[list[str], typer.Option(help="SUBJECT:MODEL=FILE.nc.")],

@@ -1,4 +1,4 @@
-"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit."""
+"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit, zones."""
 
 from __future__ import annotations
 
@@ -70,6 +70,27 @@ def draw_winners(responses: xr.Dataset, comparisons: dict[str, xr.Dataset], path
         maps.append(Map(f"{label}: best (q < {s.attrs['fdr_level']:g})", winner, names))
     first = next(iter(comparisons.values()))
     _draw(responses, maps, f"{first.attrs['dataset']}, subject {first['subject'].values[0]}", path)
+
+
+def draw_zone_map(responses: xr.Dataset, partition: xr.Dataset, path: str | Path) -> None:
+    """Draw the zone of each neuroid where it is decided, and the unique variance of each space.
+
+    Parameters
+    ----------
+    responses : Dataset
+        With `surface_L` and `surface_R`.
+    partition : Dataset
+        Of `evaluation.partition`.
+    path : path
+    """
+    same_neuroids(responses, partition)
+    names = partition["space_name"].values.astype(str).tolist()
+    zone, unique = partition["zone"].values, partition["unique"].values[..., 0]
+    known = unique[np.isfinite(unique)]
+    top = max(float(np.quantile(known, 0.99)), 1e-3) if len(known) else 1.0
+    maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", np.where(zone < 0, np.nan, zone), names)]
+    maps += [Map(f"R² of {name} alone", share, top=top) for name, share in zip(names, unique, strict=True)]
+    _draw(responses, maps, f"{partition.attrs['dataset']}, subject {partition['subject'].values[0]}", path)
 
 
 class Map(NamedTuple):

@@ -77,6 +77,20 @@ def evaluation(wildcards, input, output):
     return commands(*run)
 
 
+def parting(wildcards, input, output):
+    """List the command of `partition`."""
+    return command(
+        "encode",
+        "partition",
+        responses=input.responses,
+        features=named(PARTITION["models"], input.features),
+        split=input.split,
+        options=section("partition", without=["models"]),
+        evaluation=section("evaluation"),
+        out=output[0],
+    )
+
+
 def exporting(wildcards, input, output):
     """List the commands of `export`."""
     n = len(EXPORTED)
@@ -336,6 +350,16 @@ def drawing(wildcards, input, output):
                 out=output.winners,
             )
         )
+    if SURFACE and PARTITION:
+        run.append(
+            command(
+                "results",
+                "zone-map",
+                responses=input.responses,
+                partition=input.partition,
+                out=output.zones,
+            )
+        )
     if TIMES:
         run.append(
             command("results", "time-course", scores=scores, out=output.time_course)
@@ -396,6 +420,16 @@ def summing(wildcards, input, output):
                 table=output.comparisons,
                 patterns=output.patterns,
                 pattern_figure=named(COMPARISONS, output.pattern_figures),
+            )
+        )
+    if PARTITION:
+        run.append(
+            command(
+                "results",
+                "zones",
+                partition=named(SUBJECTS, input.partition),
+                table=output.zones,
+                out=output.zone_figure,
             )
         )
     if ELECTRODES:

@@ -299,6 +299,8 @@ CONTRIBUTING = [
         or d.split("_")[0].removeprefix("dec-") in CONTRIBUTIONS["decoders"]
     )
 ]
+# into which models the explained variance is split
+PARTITION = config.get("partition") or {}
 SYNTHESIS = config.get("synthesis") or {}
 JUDGE_OF_SYNTHESIS = SYNTHESIS and section("models", FITS[SYNTHESIS["judge"]][1])
 DRAWN = config.get("reconstruction") or {}

@@ -88,6 +88,31 @@ rule evaluate:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
+if PARTITION:
+
+    rule partition:
+        """Split what models explain into unique and shared parts, and name the zone of each neuroid."""
+        input:
+            responses=f"{SUB}_responses.nc",
+            features=[f"{RUN}/feat-{m}_features.nc" for m in PARTITION["models"]],
+            split=f"{RUN}/splits.nc",
+        output:
+            f"{SUB}_desc-partition_scores.nc",
+        log:
+            f"{LOGS}/partition/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/partition/sub-{{subject}}.jsonl"
+        threads: 1
+        resources:
+            mem_mb=memory(10, base=2000),
+            runtime=240,
+        params:
+            options=lambda wildcards: [section("partition"), section("evaluation")],
+            run=parting,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
 rule similarity:
     """Hold dissimilarity matrices of layers against those of regions, over all subjects."""
     input:
