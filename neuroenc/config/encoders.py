@@ -162,6 +162,9 @@ class ResponseCore(Trained, Layerwise):
     n_filters: int = Field(default=32, ge=1)
     n_blocks: int = Field(default=3, ge=1, le=8, description="Each but the last halves the side.")
     n_rotations: Literal[1, 4] = Field(default=1, description="4: filters stand in all quarter turns.")
+    joint: bool = Field(
+        default=False, description="Fit one core to all subjects of the run, each with a readout of its own."
+    )
     n_hidden: int = Field(default=32, ge=1)
 
 

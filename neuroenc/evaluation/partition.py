@@ -237,9 +237,8 @@ def _partition_fold(
         scores[f"{'shared' if '&' in name else 'unique'} {name}"] = share
     scores["pearson_r"] = pearson_r(truth, predicted, known)
     without = [predictions[tuple(n for n in spaces if n != name)] for name in spaces]
-    return {name: _spread(values, usable) for name, values in scores.items()}, *(
-        _spread(values, usable) for values in (truth, predicted, np.stack(without))
-    )
+    truth, whole, others = (_spread(values, usable) for values in (truth, predicted, np.stack(without)))
+    return {name: _spread(values, usable) for name, values in scores.items()}, truth, whole, others
 
 
 def _spread(values: Floats, usable: NDArray[np.bool_]) -> Floats:

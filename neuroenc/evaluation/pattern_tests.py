@@ -1,8 +1,9 @@
-"""Which encoder's patterns are the best of a region: paired tests of 2V2 and of the correlation of patterns."""
+"""Whose patterns are the best of a region: paired tests of 2V2 and of the correlation of patterns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from neuroenc.evaluation.pairs import FEWEST, METRICS, resampled, scored
 from neuroenc.evaluation.statistics import EQUAL, Resampling, fdr
 
 Floats = NDArray[np.float64]
+Values = NDArray[np.floating]
 COLUMNS = (
     "comparison", "metric", "subject", "region", "model", "score", "low", "high", "rival", "difference",
     "difference_low", "difference_high", "p", "q", "best", "method",
@@ -22,7 +24,7 @@ COLUMNS = (
 
 
 def pattern_samples(
-    y: Floats, predictions: list[Floats], samples: Resampling, groups: Mapping[str, NDArray[np.bool_]]
+    y: Values, predictions: Sequence[Values], samples: Resampling, groups: Mapping[str, NDArray[np.bool_]]
 ) -> tuple[Floats, Floats]:
     """Score the patterns of several fits, and in the same bootstrap samples of stimuli.
 
@@ -31,7 +33,7 @@ def pattern_samples(
     y : array of shape (n_rows, n_neuroids)
         Standardised by the training responses; as are the predictions. Neuroids that are not finite in all
         rows of a fold and of all fits do not count there.
-    predictions : list of arrays of shape (n_rows, n_neuroids)
+    predictions : sequence of arrays of shape (n_rows, n_neuroids)
     samples : Resampling
     groups : mapping of name to bool array of shape (n_neuroids,)
 
@@ -57,9 +59,13 @@ def pattern_samples(
             }
             of_folds = np.array([scored(*pair) for pair in pairs.values()])
             score[f, :, g] = of_folds.mean(0)
-            drawn = samples.of(of_folds, lambda k, w, of=pairs: resampled(*of[int(k[0])], w.T).T)
-            sample[f, :, g] = drawn.T
+            sample[f, :, g] = samples.of(of_folds, partial(_under, pairs)).T
     return score, sample
+
+
+def _under(pairs: dict[int, tuple[Values, Values]], rows: NDArray[np.int64], weight: Floats) -> Floats:
+    """Score the patterns of a fold under weights of its stimuli, (n_samples, n_metrics)."""
+    return resampled(*pairs[int(rows[0])], weight.T).T
 
 
 def pattern_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[str, Any]]:
@@ -148,8 +154,8 @@ def _values(s: xr.Dataset, metric: str, region: str) -> tuple[Floats, Floats]:
     """Return scores of each fit, (n_fits,), and samples, (n_fits, n_samples)."""
     at = int(np.flatnonzero(s["region_name"].values == region)[0])
     of = METRICS.index(metric)
-    score, sample = (s[k].values[:, of, at].astype(np.float64) for k in ("pattern_fit_score", "pattern_sample"))
-    return score, sample
+    score, sample = (s[k].values[:, of, at] for k in ("pattern_fit_score", "pattern_sample"))
+    return score.astype(np.float64), sample.astype(np.float64)
 
 
 def _effect(values: Floats, samples: Floats, seed: int) -> Effect:

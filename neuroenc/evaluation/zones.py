@@ -104,7 +104,7 @@ def unique_shares(
 
 
 def _drawn(held: Held, samples: Resampling, cut: slice) -> tuple[Floats, Floats]:
-    """Unique variance of some neuroids, (n_spaces, n), and in samples, (n_spaces, n_samples, n)."""
+    """Give the unique variance of some neuroids, (n_spaces, n), and in samples, (n_spaces, n_samples, n)."""
     y, whole = (v[:, cut].astype(np.float64) for v in (held.truth, held.whole))
     shares, drawn = [], []
     for without in held.without[:, :, cut].astype(np.float64):
@@ -152,7 +152,8 @@ def zone_rows(found: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
     spaces = list(dict.fromkeys(tuple(s["space_name"].values.astype(str).tolist()) for s in found.values()))
     if len(spaces) > 1:
         raise ContractError(
-            f"Subjects were split into other spaces: {'; '.join(map(', '.join, spaces))}. Give the same of each."
+            f"Subjects were split into other spaces: {'; '.join(map(', '.join, spaces))}. Give the same of "
+            "each."
         )
     parts = {subject: _of_subject(s) for subject, s in found.items()}
     rows = [{"subject": subject, **row} for subject, own in parts.items() for row in own.values()]

@@ -35,8 +35,10 @@ def draw_patterns(rows: list[dict[str, Any]], path: str | Path) -> None:
             x = np.array([places.index(r["region"]) for r in found]) + (n - (len(models) - 1) / 2) * size
             score, low, high = (np.array([r[k] for r in found], float) for k in ("score", "low", "high"))
             limits = np.maximum([score - low, high - score], 0)
-            ax.bar(x, score - chance, size * 0.9, chance, yerr=limits, color=style.COLOURS[n % 8], label=model,
-                   error_kw={"lw": 1}, hatch="//" if n >= 8 else None)  # fmt: skip
+            ax.bar(
+                x, score - chance, size * 0.9, chance, yerr=limits, error_kw={"lw": 1}, label=model,
+                color=style.COLOURS[n % 8], hatch="//" if n >= 8 else None,
+            )  # fmt: skip
             for place, r, edge in zip(x, found, np.maximum(high, chance), strict=True):
                 if r["best"]:
                     ax.annotate("*", (place, edge), ha="center", va="bottom", fontsize=11)

@@ -102,7 +102,9 @@ def test_unique_shares_are_those_of_linear_regression_where_nothing_is_shrunk(to
     found = partition(responses, features, split, options, config.Evaluation(n_bootstraps=200))
     unique = found["unique"].values
     for k, (name, other) in enumerate(("AB", "BA")):
-        direct = [_r2("AB", *spaces, split, fold) - _r2(other, *spaces, split, fold) for fold in range(n_folds)]
+        direct = [
+            _r2("AB", *spaces, split, fold) - _r2(other, *spaces, split, fold) for fold in range(n_folds)
+        ]
         np.testing.assert_allclose(unique[k, :, 0], np.mean(direct, axis=0), atol=1e-4)
         np.testing.assert_allclose(unique[k, :, 0], found["score"].sel(metric=f"unique {name}"), atol=1e-5)
     assert (unique[..., 1] <= unique[..., 2]).all()

@@ -85,7 +85,9 @@ def test_over_people_as_random_effects():
     over = of(rows, subject="all", metric="picture_r", region="all")
     assert [r["model"] for r in over if r["best"]] == ["f0"]
     assert over[0]["method"] == "random effects of 5 subjects, t of 4"
-    single = [r["score"] for r in of(rows, metric="picture_r", region="all", model="f0") if r["subject"] != "all"]
+    single = [
+        r["score"] for r in of(rows, metric="picture_r", region="all", model="f0") if r["subject"] != "all"
+    ]
     assert over[0]["low"] < np.mean(single) < over[0]["high"] and len(single) == 5
     assert over[0]["q"] == pytest.approx(min(1, 3 * over[0]["p"]))  # the smallest of three
 
@@ -103,7 +105,9 @@ def test_another_order_of_rows_is_the_same_and_missing_neuroids_do_not_count():
 
 def test_comparisons_without_patterns_are_refused():
     found = compare(*world([0.5, 0.3]), OPTIONS.model_copy(update={"pairs": False}))
-    with pytest.raises(InputError, match="holds no patterns. Compare again with evaluation: {pairs: true}"):
+    with pytest.raises(
+        InputError, match=r"holds no patterns\. Compare again with evaluation: \{pairs: true\}"
+    ):
         pattern_rows({"s": found}, "label")
 
 

@@ -34,7 +34,9 @@ def test_samples_are_drawn_stimuli():
     got, samples = shares(found, n=100)
     rows = [np.repeat(np.arange(60), w.astype(int)) for w in samples.weight]
     for k, without in enumerate(found.without):
-        expected = [r2_score(found.truth[r], found.whole[r]) - r2_score(found.truth[r], without[r]) for r in rows]
+        expected = [
+            r2_score(found.truth[r], found.whole[r]) - r2_score(found.truth[r], without[r]) for r in rows
+        ]
         np.testing.assert_allclose(
             got["unique"][k, :, 1:].T, np.quantile(expected, [0.025, 0.975], axis=0), atol=1e-9
         )
@@ -56,7 +58,9 @@ def test_the_largest_is_named_and_equal_or_no_shares_are_undecided():
 def test_neuroids_of_two_equal_shares_are_named_as_often_as_p_says(folds):
     parts = np.full((3, 400), 0.2)
     parts[2] = 0.02
-    rate = np.mean([(shares(held(parts, folds=folds, seed=s), seed=s)[0]["zone_p"] <= 0.05).mean() for s in range(3)])
+    rate = np.mean(
+        [(shares(held(parts, folds=folds, seed=s), seed=s)[0]["zone_p"] <= 0.05).mean() for s in range(3)]
+    )
     assert rate <= 0.05
 
 

@@ -22,6 +22,20 @@ def encoding(wildcards, input, output):
     )
 
 
+def joining(wildcards, input, output):
+    """List the command of `encode_joint`."""
+    return command(
+        "encode",
+        "joint",
+        responses=named(SUBJECTS, input.responses),
+        features=input.features,
+        split=input.split,
+        options=fitting("encoders", wildcards.encoder),
+        out=named(SUBJECTS, output.predictions),
+        weights=named(SUBJECTS, output.weights),
+    )
+
+
 def evaluation(wildcards, input, output):
     """List the commands of `evaluate`."""
     predictions = dict(zip(FITS, input.predictions))

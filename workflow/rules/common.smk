@@ -255,6 +255,16 @@ FITS = {
     for label, options in config["encoders"].items()
     for model in read_by(options)
 }
+# fitted to all subjects at once, and the others, as a pattern of file names
+JOINT, ALONE = (
+    "|".join(
+        re.escape(label)
+        for label, options in config["encoders"].items()
+        if bool(options.get("joint")) == joint
+    )
+    or "(?!)"
+    for joint in (True, False)
+)
 STACK = (
     (config["stack"] or {}).get("members") or list(FITS) if "stack" in config else []
 )
