@@ -101,6 +101,7 @@ def visual_system() -> Iterator[Bar]:
     run, root = Path("results/visual-system"), Path("resources/visual-system/nsd")
     r = mean_r("visual-system").pivot_table("value", "model", "region")
     best, right, graded, named = 0, 0, 0, 0
+    parted, decided, in_zone = 0, 0, 0
     for subject in ("01", "02"):
         stem = run / f"sub-{subject}/sub-{subject}"
         responses = load(f"{stem}_responses.nc", "responses")
@@ -116,8 +117,16 @@ def visual_system() -> Iterator[Bar]:
         right += int((winner[known] == zone[known]).sum())
         named += int(np.isfinite(winner[known]).sum())
         graded += int(known.sum())
+        parts = load(f"{stem}_desc-partition_scores.nc", "scores")  # of gabor, detailed, short
+        parted += int((parts["largest"].values[known] == zone[known]).sum())
+        told = known & (parts["zone"].values >= 0)
+        decided += int(told.sum())
+        in_zone += int((parts["zone"].values[told] == zone[told]).sum())
     yield Bar(f"{graded} voxels of ncsnr above {NCSNR:g}, best model of their zone", best / graded, 0.8)
     yield Bar(f"{named} of them where it is so after FDR, in their zone", right / named, 0.95)
+    yield Bar("of all, largest unique variance of their zone", parted / graded, 0.8)
+    yield Bar(f"{decided} of them decided after FDR, in their zone", in_zone / decided, 0.95)
+    yield Bar("undecided by unique variance, of all", 1 - decided / graded, 0.5, below=True)
     yield Bar("V1, response-optimised core", r.loc["picture-core", "V1"], 0.1)
 
 
