@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids
+from neuroenc.evaluation.zones import UNDECIDED
 from neuroenc.figures import style
 from neuroenc.figures.comparison import winners
 from neuroenc.figures.maps import on_surface
@@ -88,7 +89,9 @@ def draw_zone_map(responses: xr.Dataset, partition: xr.Dataset, path: str | Path
     zone, unique = partition["zone"].values, partition["unique"].values[..., 0]
     known = unique[np.isfinite(unique)]
     top = max(float(np.quantile(known, 0.99)), 1e-3) if len(known) else 1.0
-    maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", np.where(zone < 0, np.nan, zone), names)]
+    shown = np.where(zone < 0, len(names), zone)
+    shown = np.where(partition["largest"].values < 0, np.nan, shown)
+    maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", shown, [*names, UNDECIDED])]
     maps += [Map(f"R² of {name} alone", share, top=top) for name, share in zip(names, unique, strict=True)]
     _draw(responses, maps, f"{partition.attrs['dataset']}, subject {partition['subject'].values[0]}", path)
 
@@ -129,6 +132,8 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
             shades = (
                 style.COLOURS[: len(names)] if few else colormaps[style.MAP](np.linspace(0, 1, len(names)))
             )
+            if names[-1] == UNDECIDED:
+                shades = (*style.COLOURS[: len(names) - 1], style.NEUTRAL)
             cmap, low, high = ListedColormap(shades), -0.5, len(names) - 0.5
         for (side, view), ax in zip(VIEWS, axes[n], strict=True):
             part = {"L": "left", "R": "right"}[side]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroenc.evaluation.zones import UNDECIDED
 from neuroenc.figures import style
 
 
@@ -32,12 +33,12 @@ def draw_zones(rows: list[dict[str, Any]], path: str | Path) -> None:
         upper.errorbar(at + shift, unique, np.maximum([unique - low, high - unique], 0), fmt="o",
                        color=style.COLOURS[n], ms=4, lw=1.3, label=space)  # fmt: skip
         single = [r for r in rows if r["subject"] != top and r["space"] == space and r["region"] in places]
-        upper.plot([places.index(r["region"]) + shift for r in single], [r["unique"] for r in single], ".",
-                   color=style.COLOURS[n], ms=3, alpha=0.5)  # fmt: skip
+        where = [places.index(r["region"]) + shift for r in single]
+        upper.plot(where, [r["unique"] for r in single], ".", color="black", ms=3, alpha=0.6, zorder=3)
         share = np.array([r["in_zone"] / r["neuroids"] for r in found])
         lower.bar(at, share, 0.7, bottom[at], color=style.COLOURS[n])
         bottom[at] += share
-    lower.bar(range(len(places)), 1 - bottom, 0.7, bottom, color="#DDDDDD", label="undecided")
+    lower.bar(range(len(places)), 1 - bottom, 0.7, bottom, color=style.NEUTRAL, label=UNDECIDED)
     upper.axhline(0, color="black", lw=0.6, ls=":")
     upper.set_ylabel("R² that no other explains")
     lower.set_ylabel("share of neuroids")
