@@ -9,6 +9,7 @@ from neuroenc.evaluation.effects import FEW
 from neuroenc.evaluation.scores import r2_score
 from neuroenc.evaluation.statistics import resample
 from neuroenc.evaluation.zones import Held, unique_shares, zone_rows
+from neuroenc.figures.zones import draw_zones
 
 IDS = np.array([f"p{i:03d}" for i in range(200)])
 
@@ -103,3 +104,15 @@ def test_the_table_counts_zones_and_gives_people_together(n):
 def test_people_of_other_spaces_are_refused():
     with pytest.raises(ContractError, match="a, b, c; a, b, d"):
         zone_rows({"x": subject(0), "y": subject(1, ("a", "b", "d"))})
+
+
+def test_the_bars_of_zones_are_their_shares(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr("neuroenc.figures.zones.style.save", lambda figure, path: drawn.append(figure))
+    rows = zone_rows({"x": subject(0), "y": subject(1)})
+    draw_zones(rows, tmp_path / "f.png")
+    bars = {c.get_label(): [b.get_height() for b in c] for c in drawn[0].axes[1].containers}
+    row = {(r["region"], r["space"]): r for r in rows if r["subject"] == "all"}
+    assert bars["undecided"] == pytest.approx(
+        [row[r, "a"]["undecided"] / row[r, "a"]["neuroids"] for r in ("all", "A")]
+    )
