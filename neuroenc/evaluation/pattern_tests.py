@@ -127,7 +127,7 @@ def _of_region(found: Mapping[str, xr.Dataset], metric: str, region: str) -> lis
     first = next(iter(found.values()))
     names = [first.attrs["better"], *first["rival_name"].values.astype(str)]
     here = [_values(s, metric, region) for s in found.values() if region in s["region_name"].values]
-    here = [(score, sample) for score, sample in here if np.isfinite(score).all()]
+    here = [(score, sample) for score, sample in here if np.isfinite(sample).all()]
     if not here or (len(found) > 1 and len(here) < 2):
         return []
     score, sample = np.stack([h[0] for h in here]), np.stack([h[1] for h in here])
@@ -151,10 +151,16 @@ def _of_region(found: Mapping[str, xr.Dataset], metric: str, region: str) -> lis
 
 
 def _values(s: xr.Dataset, metric: str, region: str) -> tuple[Floats, Floats]:
-    """Return scores of each fit, (n_fits,), and samples, (n_fits, n_samples)."""
+    """Return scores of each fit, (n_fits,), and samples, (n_fits, n_samples).
+
+    In a sample that gives no score, of one stimulus again and again, the fits stand with that of all.
+    """
     at = int(np.flatnonzero(s["region_name"].values == region)[0])
     of = METRICS.index(metric)
     score, sample = (s[k].values[:, of, at] for k in ("pattern_fit_score", "pattern_sample"))
+    none = ~np.isfinite(sample).all(0)
+    if not none.all():
+        sample = np.where(none, score[:, None], sample)
     return score.astype(np.float64), sample.astype(np.float64)
 
 

@@ -58,9 +58,10 @@ def unique_shares(
     -------
     dict
         Name to dimensions and values: `unique(space, neuroid, estimate)` (mean, low, high: 95 %), `largest`,
-        the space whose share is the largest (-1: not fitted), `zone`, the same where `zone_q` is within
-        `level` (-1: undecided), `zone_p`, `lead(neuroid, estimate)`, by how much it is above the next;
-        `region_unique(space, region, estimate)` and its `region_unique_sample(space, region, sample)`.
+        the space whose share is the largest (-1: not fitted, or without a value in some sample), `zone`, the
+        same where `zone_q` is within `level` (-1: undecided), `zone_p`, `lead(neuroid, estimate)`, by how
+        much it is above the next; `region_unique(space, region, estimate)` and its
+        `region_unique_sample(space, region, sample)`.
     """
     n_spaces, n_neuroids, n = len(held.without), held.truth.shape[1], len(samples.weight)
     unique, lead = np.full((n_spaces, n_neuroids, 3), np.nan), np.full((n_neuroids, 3), np.nan)
