@@ -142,6 +142,7 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
                 on_surface(responses, shown.values.astype(np.float32), side)[: inflated[part].n_vertices],
                 hemi=part, view=view, bg_map=sulcal[part], bg_on_data=False, cmap=cmap, vmin=low,
                 vmax=high, axes=ax, figure=fig, colorbar=False, symmetric_cbar=False, alpha=1,
+                avg_method="median" if names else "mean",  # a face between two names has one of them
             )  # fmt: skip
             ax.set_box_aspect(None, zoom=1.38)
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)
