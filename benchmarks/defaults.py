@@ -26,7 +26,8 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
     "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
     "evaluation": (config.Evaluation,),
-    "comparisons": (config.Comparison,), "similarity": (config.Similarity,), "figures": (config.Figures,),
+    "comparisons": (config.Comparison,), "partition": (config.Partition,),
+    "similarity": (config.Similarity,), "figures": (config.Figures,),
 }  # fmt: skip
 
 

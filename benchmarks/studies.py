@@ -83,6 +83,12 @@ def sites_of_integration() -> Iterator[Bar]:
             yield Bar("sites of misaligned features", site.mean(), 0.05, below=True)
 
 
+def driver_of(kind: str) -> str:
+    """Name the fit that reads what drives a region."""
+    fits = {"vision": "gabor", "language": "caption", "vision+language": "gabor+caption-banded"}
+    return fits[kind]
+
+
 def vision_language() -> Iterator[Bar]:
     """Ask that what drives a region predicts it best, and where both do, the fused fit."""
     r = mean_r("vision-language").pivot_table("value", "model", "region")
@@ -94,6 +100,14 @@ def vision_language() -> Iterator[Bar]:
         else:
             own, other = (seen, said) if driver == "vision" else (said, seen)
             yield Bar(f"{region}, its driver less the other", own - other, 0.1)
+    rows = pd.read_csv("results/vision-language/patterns.csv")
+    of = (rows["comparison"] == "fusion") & (rows["subject"] == "all") & (rows["region"] != "all")
+    best = rows[of & rows["best"] & (rows["metric"] == "picture_r")].set_index("region")["model"]
+    both = truth.index[truth == "vision+language"]
+    fused = [region in best.index and best[region] == "gabor+caption-banded" for region in both]
+    yield Bar("regions of both whose patterns the fused fit has best", float(np.mean(fused)), 1)
+    others = [region in best.index and best[region] != driver_of(truth[region]) for region in truth.index]
+    yield Bar("regions where a wrong fit has them best", float(np.sum(others)), 0, below=True)
 
 
 def visual_system() -> Iterator[Bar]:
@@ -101,6 +115,7 @@ def visual_system() -> Iterator[Bar]:
     run, root = Path("results/visual-system"), Path("resources/visual-system/nsd")
     r = mean_r("visual-system").pivot_table("value", "model", "region")
     best, right, graded, named = 0, 0, 0, 0
+    parted, decided, in_zone = 0, 0, 0
     for subject in ("01", "02"):
         stem = run / f"sub-{subject}/sub-{subject}"
         responses = load(f"{stem}_responses.nc", "responses")
@@ -116,8 +131,16 @@ def visual_system() -> Iterator[Bar]:
         right += int((winner[known] == zone[known]).sum())
         named += int(np.isfinite(winner[known]).sum())
         graded += int(known.sum())
+        parts = load(f"{stem}_desc-partition_scores.nc", "scores")  # of gabor, detailed, short
+        parted += int((parts["largest"].values[known] == zone[known]).sum())
+        told = known & (parts["zone"].values >= 0)
+        decided += int(told.sum())
+        in_zone += int((parts["zone"].values[told] == zone[told]).sum())
     yield Bar(f"{graded} voxels of ncsnr above {NCSNR:g}, best model of their zone", best / graded, 0.8)
     yield Bar(f"{named} of them where it is so after FDR, in their zone", right / named, 0.95)
+    yield Bar("of all, largest unique variance of their zone", parted / graded, 0.8)
+    yield Bar(f"{decided} of them decided after FDR, in their zone", in_zone / decided, 0.95)
+    print(f"{'visual_system':26s} undecided by unique variance {1 - decided / graded:.3f}")
     yield Bar("V1, response-optimised core", r.loc["picture-core", "V1"], 0.1)
 
 

@@ -125,6 +125,23 @@ def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch):
     assert "encode_fit" in done.stdout + done.stderr
 
 
+def test_a_joint_core_is_one_job_for_all_subjects_and_scored_as_others_are(tmp_path):
+    core = {"name": "response_core", "joint": True, "models": ["pixel"]}
+    encoders = {"ridge": {"models": ["gabor"]}, "core": core, "alone": core | {"joint": False}}
+    models = {"gabor": {"extractor": "gabor"}, "pixel": {"extractor": "pixel", "pooling": "grid:8"}}
+    only = {key: CONFIG[key] for key in ("label", "dataset", "simulate", "subjects", "split")}
+    compared = {"comparisons": {"core": {"better": "pixel-core", "than": ["gabor-ridge", "pixel"]}}}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(only | compared | {"models": models, "encoders": encoders}))
+    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
+    assert done.returncode == 0, done.stderr
+    jobs = (done.stdout + done.stderr).split("rule ")
+    (joint,) = [job for job in jobs if job.startswith("encode_joint:")]
+    assert all(f"sub-{s}_enc-core_feat-pixel_desc-predictions.nc" in joint for s in ("01", "02"))
+    assert sum(job.startswith("encode_fit:") for job in jobs) == 4
+    assert sum(job.startswith("evaluate:") for job in jobs) == 2
+
+
 def test_texts_of_a_model_are_an_input_of_its_features_alone(tmp_path):
     encoders = {"ridge": {"models": ["words", "category"]}}
     models = {"words": {"extractor": "caption", "texts": "t.csv"}, "category": {"extractor": "category"}}

@@ -39,6 +39,11 @@ def encode_fit(
     from neuroenc.files import remove
 
     features_of, chosen = common.features(features), common.encoder(options)
+    if getattr(chosen, "joint", False):
+        raise InputError(
+            "'joint' fits several subjects at once, and `encode fit` has one. Use `neuroenc encode joint`, "
+            "or leave it out."
+        )
     recorded = load(responses, "responses")
     resume = weights.with_name(f".{weights.stem}")
     run = encode_in_blocks(
@@ -62,6 +67,51 @@ def encode_fit(
         times or None,
     )  # fmt: skip
     save(join_blocks(parts), out)
+    remove(resume)
+
+
+@encode.command("joint")
+def encode_joint(
+    responses: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc; once for each subject.")],
+    features: FeaturesFiles,
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    options: Options,
+    out: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc: predictions of its test stimuli.")],
+    weights: Annotated[list[str], typer.Option(help="SUBJECT=FILE.safetensors: fitted weights.")],
+) -> None:
+    """Fit one response-optimised core to several subjects; write the fit of each as `encode fit` does.
+
+    A picture that a subject did not see takes no part in its readout. The state of the training is left
+    beside the first subject's weights after each epoch; a run that is killed goes on from there.
+    """
+    from neuroenc.arrays import load, save
+    from neuroenc.config import ResponseCore
+    from neuroenc.encoders.joint import encode_jointly
+    from neuroenc.encoders.store import save_fits
+    from neuroenc.files import remove
+
+    recorded = common.named(responses, "responses")
+    places = [{k: v for k, _, v in (item.partition("=") for item in items)} for items in (out, weights)]
+    for option, found in zip(("--out", "--weights"), places, strict=True):
+        if set(found) != set(recorded):
+            raise InputError(
+                f"{option} is of {', '.join(found)}, expected SUBJECT=FILE of {', '.join(recorded)}, each "
+                "once."
+            )
+    features_of, chosen = common.features(features), common.encoder(options)
+    if not isinstance(chosen, ResponseCore):
+        raise InputError(f"Encoder {chosen.name!r} fits subjects one by one. Use `neuroenc encode fit`.")
+    first = Path(next(iter(places[1].values())))
+    resume = first.with_name(f".{first.stem}")
+    fitted = encode_jointly(
+        recorded, features_of, load(split, "splits"), chosen,
+        checkpoint=lambda fold, layer: resume / f"{fold}-{layer}.safetensors",
+    )  # fmt: skip
+    if not common.first_process():
+        return
+    for subject, (predictions, fits) in fitted.items():
+        save_fits(fits, features_of.attrs, recorded[subject]["neuroid_id"].values, places[1][subject])
+        save(predictions, places[0][subject])
     remove(resume)
 
 
@@ -113,16 +163,22 @@ def encode_partition(
     split: Annotated[Path, typer.Option(help="Splits (.nc).")],
     out: Annotated[Path, typer.Option(help="Scores: R2 of all subsets, unique and shared (.nc).")],
     options: Annotated[str, typer.Option(help="Options of banded ridge: JSON, or FILE.yaml#path.")] = "{}",
+    evaluation: Annotated[
+        str, typer.Option(help="Section `evaluation`: JSON, or FILE.yaml#evaluation.")
+    ] = "{}",
 ) -> None:
-    """Split the variance that feature spaces explain into unique and shared parts."""
+    """Split the variance that feature spaces explain into unique and shared parts, with intervals.
+
+    A neuroid is of the zone of the space whose unique part is the largest, where that is significant.
+    """
     from neuroenc.arrays import load, save
-    from neuroenc.config import Banded
+    from neuroenc.config import Banded, Evaluation
     from neuroenc.evaluation.partition import partition
 
     save(
         partition(
             load(responses, "responses"), common.named(features, "features"), load(split, "splits"),
-            common.section(Banded, options),
+            common.section(Banded, options), common.section(Evaluation, evaluation),
         ),
         out,
     )  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -221,24 +221,81 @@ def results_comparisons(
     comparison: Annotated[list[str], typer.Option(help="SUBJECT:LABEL=FILE.nc of `evaluate compare`.")],
     table: Annotated[Path, typer.Option(help="A row per comparison, subject, region and rival (.csv).")],
     figure: Annotated[list[str] | None, typer.Option(help="LABEL=FILE.png.")] = None,
+    patterns: Annotated[
+        Path | None,
+        typer.Option(help="2V2 and r of patterns, a row per comparison, subject, region and fit (.csv)."),
+    ] = None,
+    pattern_figure: Annotated[list[str] | None, typer.Option(help="LABEL=FILE.png of the patterns.")] = None,
 ) -> None:
-    """Bring comparisons of subjects together: a table, and differences by region."""
-    import pandas as pd
+    """Bring comparisons of subjects together: a table, and differences by region.
 
+    Of `evaluation: {pairs: true}` also which fit's patterns are significantly the best of a region.
+    """
     from neuroenc.evaluation.effects import comparison_rows
+    from neuroenc.evaluation.pattern_tests import pattern_rows
     from neuroenc.figures.comparison import draw_comparison
-    from neuroenc.files import atomic
+    from neuroenc.figures.patterns import draw_patterns
 
     found = common.by_subject(comparison, "comparison")
-    rows = {
-        label: comparison_rows({s: v for (s, name), v in found.items() if name == label}, label)
+    of = {
+        label: {s: v for (s, name), v in found.items() if name == label}
         for label in dict.fromkeys(name for _, name in found)
     }
+    rows = {label: comparison_rows(subjects, label) for label, subjects in of.items()}
+    of_patterns = {
+        label: pattern_rows(subjects, label) for label, subjects in of.items() if patterns or pattern_figure
+    }
+    drawn = _by_label(pattern_figure, "--pattern-figure", "png", of)
     for label, path in _by_label(figure, "--figure", "png", rows):
         draw_comparison(rows[label], path)
+    for label, path in drawn:
+        draw_patterns(of_patterns[label], path)
+    _write_rows(rows, table)
+    if patterns:
+        _write_rows(of_patterns, patterns)
+
+
+def _write_rows(rows: Mapping[str, list[dict[str, Any]]], table: Path) -> None:
+    """Write the rows of all comparisons as one table."""
+    import pandas as pd
+
+    from neuroenc.files import atomic
+
     with atomic(table) as partial:
         every = pd.DataFrame([row for each in rows.values() for row in each])
         every.convert_dtypes().to_csv(partial, index=False)
+
+
+@results.command("zones")
+def results_zones(
+    partition: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc of `encode partition`.")],
+    table: Annotated[Path, typer.Option(help="A row per subject, region and space (.csv).")],
+    out: Out,
+) -> None:
+    """Bring partitions of subjects together: unique variance and shares of zones by region."""
+    import pandas as pd
+
+    from neuroenc.evaluation.zones import zone_rows
+    from neuroenc.figures.zones import draw_zones
+    from neuroenc.files import atomic
+
+    rows = zone_rows(common.named(partition))
+    draw_zones(rows, out)
+    with atomic(table) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+
+
+@results.command("zone-map")
+def results_zone_map(
+    responses: ResponsesFile,
+    partition: Annotated[Path, typer.Option(help="Of `encode partition` (.nc).")],
+    out: Out,
+) -> None:
+    """Draw the zones of one subject, and what each space alone explains, on the inflated surface."""
+    from neuroenc.arrays import load
+    from neuroenc.figures.surface import draw_zone_map
+
+    draw_zone_map(load(responses, "responses"), load(partition, "scores"), out)
 
 
 @results.command("summary")

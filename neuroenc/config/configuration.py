@@ -17,7 +17,7 @@ from neuroenc.config.decoders import (
     Synthesis,
     VoxelCaptions,
 )
-from neuroenc.config.encoders import FUSING, JOINT, Encoder, Ridge, Stack
+from neuroenc.config.encoders import FUSING, JOINT, Encoder, Partition, Ridge, Stack
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
 from neuroenc.config.features import Model
 from neuroenc.config.simulation import Simulation
@@ -55,6 +55,7 @@ class Config(Section):
     comparisons: dict[Name, Comparison] = Field(
         default_factory=dict, description="Fits against others, each by a label of your own."
     )
+    partition: Partition | None = None
     similarity: Similarity | None = None
     figures: Figures = Figures()
 
@@ -111,6 +112,9 @@ class Config(Section):
         for name in self.similarity.models if self.similarity else []:
             if name not in self.models:
                 raise ValueError(f"similarity.models: no model {name!r}. {suggest(name, self.models)}")
+        for name in self.partition.models if self.partition else []:
+            if name not in self.models:
+                raise ValueError(f"partition.models: no model {name!r}. {suggest(name, self.models)}")
         if self.captions and self.captions.model not in self.models:
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")

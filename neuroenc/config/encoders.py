@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from neuroenc.config.base import Device, Region, Section, Seed
+from neuroenc.config.base import Device, Name, Region, Section, Seed
 
 
 def _rising(value: tuple[float, float, int]) -> tuple[float, float, int]:
@@ -97,15 +97,35 @@ class Gaussian(Layerwise):
     device: Device = "cpu"
 
 
-class Banded(Delayed):
-    """Ridge with one strength for each layer and neuroid."""
+class Mixtures(Section):
+    """How banded ridge looks for its strengths."""
 
-    name: Literal["banded"] = "banded"
     alphas: Alphas = (-1, 6, 15)
-    n_candidates: int = Field(default=20, ge=1, description="Mixtures of the layers that are tried.")
+    n_candidates: int = Field(
+        default=20, ge=1, description="Mixtures of the layers, or spaces, that are tried."
+    )
     n_gradient_steps: int = Field(default=0, ge=0, description="Steps of descent from the best mixture.")
     dtype: Literal["float32", "float64"] = "float32"
     seed: Seed = 0
+
+
+class Banded(Mixtures, Delayed):
+    """Ridge with one strength for each layer and neuroid."""
+
+    name: Literal["banded"] = "banded"
+
+
+class Partition(Mixtures):
+    """Which of several models explains what no other does, by banded ridge on all subsets of them."""
+
+    models: list[Name] = Field(min_length=2, max_length=5, description="Two to five, a space each.")
+    delays: list[int] = Field(default_factory=list, description="As those of `encoders`.")
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if twice := next((n for n in self.models if self.models.count(n) > 1), None):
+            raise ValueError(f"{twice!r} stands twice. Name each space once")
+        return self
 
 
 class Trained(EncoderSection):
@@ -142,6 +162,9 @@ class ResponseCore(Trained, Layerwise):
     n_filters: int = Field(default=32, ge=1)
     n_blocks: int = Field(default=3, ge=1, le=8, description="Each but the last halves the side.")
     n_rotations: Literal[1, 4] = Field(default=1, description="4: filters stand in all quarter turns.")
+    joint: bool = Field(
+        default=False, description="Fit one core to all subjects of the run, each with a readout of its own."
+    )
     n_hidden: int = Field(default=32, ge=1)
 
 

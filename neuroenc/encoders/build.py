@@ -29,7 +29,7 @@ def make(
         From which a run trained by gradient is resumed.
     """
     values = options.model_dump(
-        exclude={"name", "models", "layers", "delays", "queries", "networks", "standardise"}
+        exclude={"name", "models", "layers", "delays", "queries", "networks", "standardise", "joint"}
     )
     if "alphas" in values:
         low, high, number = values["alphas"]

@@ -6,10 +6,13 @@ Response-optimised cores: Klindt et al. (2017), arXiv 1711.02653; Khosla & Wehbe
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -245,3 +248,25 @@ class ResponseCore(TrainedReadout):
         if self.readout == "semantic_transformer":
             return Seeing(core, Warp(*shape, self.n_hidden))
         return Seeing(core, (GaussianMask if self.readout == "gaussian" else Factorised)(*shape))
+
+    def of_targets(self, some: NDArray[np.bool_]) -> ResponseCore:
+        """Return the fit with some of its targets alone; the core is the same.
+
+        Parameters
+        ----------
+        some : array of bool, (n_targets,)
+        """
+        apart = copy(self)
+        apart.module_ = self._module(self.n_tokens_, self.n_channels_, int(some.sum()))
+        state = self.module_.state_dict()
+        for name in ("mask", "feature", "bias"):
+            state[f"readout.{name}"] = state[f"readout.{name}"][some]
+        for name in ("weight", "bias"):
+            if (moves := state.get(key := f"readout.move_target.{name}")) is not None:
+                state[key] = moves.unflatten(0, (len(some), 6))[some].flatten(0, 1)
+        apart.module_.load_state_dict(state)
+        apart.module_.to(next(self.module_.parameters()).device)
+        for name in ("_mean", "_deviation", "best_score_"):
+            setattr(apart, name, getattr(self, name)[some])
+        apart.validation_ = self.validation_[:, some]
+        return apart

@@ -15,7 +15,9 @@ from neuroenc.blocks import columns
 from neuroenc.config import Comparison, Evaluation
 from neuroenc.errors import ContractError, InputError, invalid
 from neuroenc.evaluation.discoveries import bounds
-from neuroenc.evaluation.evaluate import METRICS, Rows, align, ceiling_of, fold_scores
+from neuroenc.evaluation.evaluate import METRICS, Rows, align, ceiling_of, fold_scores, standard_patterns
+from neuroenc.evaluation.pairs import METRICS as PATTERN_METRICS
+from neuroenc.evaluation.pattern_tests import pattern_samples
 from neuroenc.evaluation.scores import pearson_r, r2_score, standardise
 from neuroenc.evaluation.statistics import (
     CONSTANT,
@@ -74,7 +76,9 @@ def compare(
         (`wins_q`); `loses_p`, that in every bin some rival is better. By region `region_difference(rival,
         region, estimate)`, `region_p`, `region_wins_p`, `region_equivalent`, samples of the mean in
         `region_sample`, and `region_count(region, count)`: neuroids, those that win, and between how many
-        truly do with 95 % confidence (`discoveries.bounds`).
+        truly do with 95 % confidence (`discoveries.bounds`). With `options.pairs` the patterns of each fit,
+        the better one first: `pattern_fit_score(fit, pattern_metric, region)` and, in the same samples of
+        stimuli, `pattern_sample(…, sample)` (`pattern_tests`).
         NaN where one of both has no score.
 
     Raises
@@ -112,7 +116,7 @@ def compare(
     )
     found = _joined(tests, np.stack([own - other for other in others], 1), shape, comparison.delta)
     found |= _winners(tests, masks, options.fdr_level)
-    return make_comparison(
+    compared = make_comparison(
         found, metric=METRICS, rival=comparison.than, region=list(masks), like=responses,
         attrs={
             "dataset": responses.attrs["dataset"], "better": comparison.better, "metric": comparison.metric,
@@ -122,6 +126,15 @@ def compare(
             "unit": "stimulus" if rows.stretch is None else f"stretch of {options.stretch:g} s",
         },
     )  # fmt: skip
+    if options.pairs:
+        standard = [standard_patterns(rows._replace(prediction=v)) for v in (rows.prediction, *rivals)]
+        inside = {name: np.repeat(members, int(np.prod(shape[1:]))) for name, members in masks.items()}
+        of_patterns = pattern_samples(standard[0][0], [s[1] for s in standard], samples, inside)
+        dims = ("fit", "pattern_metric", "region", "sample")
+        for name, values in zip(("pattern_fit_score", "pattern_sample"), of_patterns, strict=True):
+            compared[name] = dims[: values.ndim], values.astype(np.float32)
+        compared = compared.assign_coords(pattern_metric=list(PATTERN_METRICS))
+    return compared
 
 
 def matched(rows: Rows, better: xr.Dataset, rival: xr.Dataset) -> NDArray[np.float32]:

@@ -125,10 +125,12 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     )
 
 
-def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options: Evaluation) -> Floats:
-    """Score the patterns of each region, (n_metrics, n_regions, 5): an `Estimate` along the last axis.
+def standard_patterns(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Standardise neuroids by the training responses of each fold, so that each has its say.
 
-    Neuroids are standardised by the training responses of the fold, so that each has its say.
+    Returns
+    -------
+    y, prediction : ndarrays of shape (n_rows, n_neuroids x n_time_bins)
     """
     y: NDArray[np.float32] = np.full_like(rows.y, np.nan, np.float32)
     prediction = y.copy()
@@ -136,6 +138,12 @@ def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options
         here = rows.fold == f
         standard = _standardised(rows, f, slice(0, y.shape[1]))
         y[here], prediction[here] = standard[0], standard[1]
+    return y, prediction
+
+
+def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options: Evaluation) -> Floats:
+    """Score the patterns of each region, (n_metrics, n_regions, 5): an `Estimate` along the last axis."""
+    y, prediction = standard_patterns(rows)
     found = [
         score_patterns(
             y[:, groups[name]], prediction[:, groups[name]], rows.tested, rows.fold, stretch=rows.stretch,
@@ -171,6 +179,28 @@ class Rows(NamedTuple):
         return self.tested if self.stretch is None else self.stretch
 
 
+class Running(NamedTuple):
+    """When stimuli of films and stories were on."""
+
+    film: np.ndarray
+    onset: np.ndarray
+    """s"""
+
+    def stretches(self, seconds: float) -> np.ndarray:
+        """Name what is drawn together."""
+        number = (self.onset // seconds).astype(int).astype(str)
+        return np.char.add(np.char.add(self.film, "/"), number)
+
+
+def running_at(responses: xr.Dataset, stimulus: np.ndarray) -> Running | None:
+    """Say when each of some stimuli was on; None where they are not of films or stories."""
+    if not {"film", "onset"} <= set(responses.coords):
+        return None
+    unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
+    at = first[np.searchsorted(unique, stimulus)]
+    return Running(responses["film"].values[at], responses["onset"].values[at])
+
+
 def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
     """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
     tested, known = predictions["stimulus_id"].values, responses["stimulus_id"].values
@@ -186,13 +216,9 @@ def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Row
         raise InputError(f"None of {len(tested)} test stimuli has a response that is a number.")
     rows = np.flatnonzero(there)
     fold, film, stretches = predictions["fold"].values, None, None
-    if {"film", "onset"} <= set(responses.coords):  # running stimuli stand in order of time
-        unique, first = np.unique(known, return_index=True)
-        at = first[np.searchsorted(unique, tested[rows])]
-        film, onset = responses["film"].values[at], responses["onset"].values[at]
-        order = np.lexsort((onset, film, fold[rows]))
-        number = (onset // stretch).astype(int).astype(str)
-        film, stretches = film[order], np.char.add(np.char.add(film, "/"), number)[order]
+    if (running := running_at(responses, tested[rows])) is not None:  # they stand in order of time
+        order = np.lexsort((running.onset, running.film, fold[rows]))
+        film, stretches = running.film[order], running.stretches(stretch)[order]
     else:
         order = np.lexsort((tested[rows], fold[rows]))
     rows, row = rows[order], {s: i for i, s in enumerate(ids)}

@@ -163,10 +163,10 @@ def score_patterns(
             return dict.fromkeys(METRICS, Estimate(*[float("nan")] * 5))
         a, b = y[np.ix_(at, known)], prediction[np.ix_(at, known)]
         patterns[int(at[0])] = a, b
-        values.append(np.array([two_versus_two(a, b), picture_r(a, b).mean()]))
+        values.append(scored(a, b))
         nulls.append(_exchanged(a, b, None if film is None else np.asarray(film)[at], n_permutations, rng))
     found, null = np.mean(values, axis=0), np.mean(nulls, axis=0)
-    sample = drawn.of(np.array(values), lambda at, weight: _resampled(*patterns[int(at[0])], weight.T).T)
+    sample = drawn.of(np.array(values), lambda at, weight: resampled(*patterns[int(at[0])], weight.T).T)
     low, high = np.full((2, len(METRICS)), np.nan)
     if np.isfinite(sample).any():
         low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0).clip(-1, 1)
@@ -179,7 +179,12 @@ def score_patterns(
     }
 
 
-def _resampled(a: Floats, b: Floats, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def scored(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Score patterns of one fold by each of `METRICS`, (n_metrics,)."""
+    return np.array([two_versus_two(a, b), picture_r(a, b).mean()])
+
+
+def resampled(a: Floats, b: Floats, weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Score under weights of the stimuli, (n_stimuli, n_samples): (n_metrics, n_samples).
 
     A pair weighs as much as the product of its two; a stimulus drawn twice is no pair with itself.

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import config, splits
-from neuroenc.arrays import make_scores
+from neuroenc.arrays import make_scores, regions
 from neuroenc.encoders.banded import BandedRidgeCV
 from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.errors import InputError
+from neuroenc.evaluation.evaluate import running_at
 from neuroenc.evaluation.scores import pearson_r, r2_score
+from neuroenc.evaluation.statistics import resample
+from neuroenc.evaluation.zones import Held, unique_shares
 from neuroenc.real import deviation, varies
 
 Floats = NDArray[Any]
@@ -105,8 +108,9 @@ def commonality(r2: dict[tuple[str, ...], Floats]) -> dict[str, Floats]:
 
 
 def partition(
-    responses: xr.Dataset, features: dict[str, xr.Dataset], split: xr.Dataset, options: config.Banded
-) -> xr.Dataset:
+    responses: xr.Dataset, features: dict[str, xr.Dataset], split: xr.Dataset, options: config.Banded,
+    evaluation: config.Evaluation | None = None,
+) -> xr.Dataset:  # fmt: skip
     """Split what several feature spaces explain of held-out stimuli.
 
     Every subset of the spaces is fitted by banded ridge on the training stimuli of each fold, strengths
@@ -121,13 +125,16 @@ def partition(
     split : Dataset
         Splits.
     options : Banded
+    evaluation : Evaluation, optional
+        Samples, stretch, seed, level of false discovery.
 
     Returns
     -------
     Dataset
         Scores, mean over folds: `r2 A+B` of each subset, `unique A`, `shared A&B`, and the product measure
         of the full model, `split r2 A` and `split r A`. Neuroids that are constant in
-        training or have too few values there are NaN.
+        training or have too few values there are NaN. Beside them unique variance with intervals and the
+        zone of each neuroid (`zones.unique_shares`), a number of `space_name`.
 
     Raises
     ------
@@ -139,21 +146,38 @@ def partition(
     if responses["response"].ndim > 2:
         raise InputError("Partition reads responses without time bins. Average them first.")
     ids, mean, group, _ = by_stimulus(responses)
-    by_fold = []
+    evaluation = evaluation or config.Evaluation()
+    by_fold, held = [], []
     for fold in range(split.sizes["fold"]):
         side, inner = splits.sides(split, fold, ids, group)
         train, test = side == splits.TRAIN, side == splits.TEST
         spaces = {name: _space(f, ids, train, options.delays) for name, f in features.items()}
         cv = folds_of(splits.inner_folds(inner[train]), int(train.sum()))
-        by_fold.append(_partition_fold(spaces, mean, train, test, cv, options))
+        scores, *predicted = _partition_fold(spaces, mean, train, test, cv, options)
+        by_fold.append(scores)
+        held.append(Held(ids[test], np.full(test.sum(), fold), *predicted))
     metrics = list(by_fold[0])
     table = np.array([[found[m] for m in metrics] for found in by_fold])
-    return make_scores(
+    found = make_scores(
         table.mean(0), metric=metrics, neuroid=responses, per_neuroid={}, fold_score=table,
         attrs={
             "dataset": responses.attrs["dataset"], "model": " + ".join(features), "encoder": "banded",
             "weights": "; ".join(str(f.attrs["weights"]) for f in features.values()),
+            "fdr_level": evaluation.fdr_level, "n_bootstraps": evaluation.n_bootstraps,
         },
+    )  # fmt: skip
+    rows = Held(*(np.concatenate(v, -2 if v[0].ndim > 1 else 0) for v in zip(*held, strict=True)))
+    running = running_at(responses, rows.stimulus)
+    samples = resample(
+        rows.stimulus, rows.fold, stretch=None if running is None else running.stretches(evaluation.stretch),
+        n_stimuli=len(ids), n=evaluation.n_bootstraps, seed=evaluation.seed,
+    )  # fmt: skip
+    masks = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
+    for name, (dims, values) in unique_shares(rows, samples, masks, evaluation.fdr_level).items():
+        found[name] = dims, values.astype(np.float32) if values.dtype.kind == "f" else values
+    return found.assign_coords(
+        space_name=("space", np.array(list(features))), region_name=("region", np.array(list(masks))),
+        estimate=["mean", "low", "high"],
     )  # fmt: skip
 
 
@@ -175,8 +199,16 @@ def _space(
 def _partition_fold(
     spaces: dict[str, Floats], mean: Floats, train: NDArray[np.bool_], test: NDArray[np.bool_], cv: Any,
     options: config.Banded,
-) -> dict[str, Floats]:  # fmt: skip
-    """Fit every subset of the spaces to the training stimuli; metric -> (n_neuroids,) on the test stimuli."""
+) -> tuple[dict[str, Floats], Floats, Floats, Floats]:  # fmt: skip
+    """Fit every subset of the spaces to the training stimuli.
+
+    Returns
+    -------
+    scores : dict of metric to array of shape (n_neuroids,)
+    truth, whole : arrays of shape (n_test, n_neuroids)
+    without : array of shape (n_spaces, n_test, n_neuroids)
+        As in `Held`.
+    """
     Y = mean[train]
     usable = fittable(Y, cv)
     truth = mean[test][:, usable]
@@ -184,6 +216,7 @@ def _partition_fold(
     low, high, number = options.alphas
     scores: dict[str, Floats] = {}
     r2: dict[tuple[str, ...], Floats] = {}
+    predictions: dict[tuple[str, ...], Floats] = {}
     for subset in tqdm(subsets(list(spaces)), "partition", disable=None):  # the last is that of all
         X = np.concatenate([spaces[name] for name in subset], 1) * 30
         model = BandedRidgeCV(
@@ -191,7 +224,7 @@ def _partition_fold(
             cv=cv, n_candidates=options.n_candidates, n_gradient_steps=options.n_gradient_steps,
             seed=options.seed, dtype=options.dtype,
         ).fit(X[train], Y[:, usable])  # fmt: skip
-        predicted = model.predict(X[test])
+        predictions[subset] = predicted = model.predict(X[test])
         r2[subset] = r2_score(truth, predicted, known)
         scores[f"r2 {'+'.join(subset)}"] = r2[subset]
     parts = model.predict_bands(X[test])[[list(model.bands_).index(name) for name in spaces]]
@@ -203,7 +236,13 @@ def _partition_fold(
     for name, share in commonality(r2).items():
         scores[f"{'shared' if '&' in name else 'unique'} {name}"] = share
     scores["pearson_r"] = pearson_r(truth, predicted, known)
-    full = {name: np.full(len(usable), np.nan) for name in scores}
-    for name, values in scores.items():
-        full[name][usable] = values
+    without = [predictions[tuple(n for n in spaces if n != name)] for name in spaces]
+    truth, whole, others = (_spread(values, usable) for values in (truth, predicted, np.stack(without)))
+    return {name: _spread(values, usable) for name, values in scores.items()}, truth, whole, others
+
+
+def _spread(values: Floats, usable: NDArray[np.bool_]) -> Floats:
+    """Put values of some neuroids, (…, n_usable), in their places; NaN elsewhere."""
+    full = np.full((*values.shape[:-1], len(usable)), np.nan, values.dtype)
+    full[..., usable] = values
     return full

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 MAP = "cividis"
+NEUTRAL = "#DDDDDD"
 
 
 def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:

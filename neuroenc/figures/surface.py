@@ -1,4 +1,4 @@
-"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit."""
+"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit, zones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids
+from neuroenc.evaluation.zones import UNDECIDED
 from neuroenc.figures import style
 from neuroenc.figures.comparison import winners
 from neuroenc.figures.maps import on_surface
@@ -72,6 +73,29 @@ def draw_winners(responses: xr.Dataset, comparisons: dict[str, xr.Dataset], path
     _draw(responses, maps, f"{first.attrs['dataset']}, subject {first['subject'].values[0]}", path)
 
 
+def draw_zone_map(responses: xr.Dataset, partition: xr.Dataset, path: str | Path) -> None:
+    """Draw the zone of each neuroid where it is decided, and the unique variance of each space.
+
+    Parameters
+    ----------
+    responses : Dataset
+        With `surface_L` and `surface_R`.
+    partition : Dataset
+        Of `evaluation.partition`.
+    path : path
+    """
+    same_neuroids(responses, partition)
+    names = partition["space_name"].values.astype(str).tolist()
+    zone, unique = partition["zone"].values, partition["unique"].values[..., 0]
+    known = unique[np.isfinite(unique)]
+    top = max(float(np.quantile(known, 0.99)), 1e-3) if len(known) else 1.0
+    shown = np.where(zone < 0, len(names), zone)
+    shown = np.where(partition["largest"].values < 0, np.nan, shown)
+    maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", shown, [*names, UNDECIDED])]
+    maps += [Map(f"R² of {name} alone", share, top=top) for name, share in zip(names, unique, strict=True)]
+    _draw(responses, maps, f"{partition.attrs['dataset']}, subject {partition['subject'].values[0]}", path)
+
+
 class Map(NamedTuple):
     """Values of neuroids: numbers from 0 to `top`, or which of `names`."""
 
@@ -108,6 +132,8 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
             shades = (
                 style.COLOURS[: len(names)] if few else colormaps[style.MAP](np.linspace(0, 1, len(names)))
             )
+            if names[-1] == UNDECIDED:
+                shades = (*style.COLOURS[: len(names) - 1], style.NEUTRAL)
             cmap, low, high = ListedColormap(shades), -0.5, len(names) - 0.5
         for (side, view), ax in zip(VIEWS, axes[n], strict=True):
             part = {"L": "left", "R": "right"}[side]
@@ -116,6 +142,7 @@ def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) 
                 on_surface(responses, shown.values.astype(np.float32), side)[: inflated[part].n_vertices],
                 hemi=part, view=view, bg_map=sulcal[part], bg_on_data=False, cmap=cmap, vmin=low,
                 vmax=high, axes=ax, figure=fig, colorbar=False, symmetric_cbar=False, alpha=1,
+                avg_method="median" if names else "mean",  # a face between two names has one of them
             )  # fmt: skip
             ax.set_box_aspect(None, zoom=1.38)
             ax.set_title(f"{part}, {view}" if n == 0 else "", fontsize=8, y=1.0)

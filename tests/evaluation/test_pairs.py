@@ -54,7 +54,7 @@ def ids(n):
 
 def test_weights_of_a_sample_are_repeated_stimuli():
     """The bootstrap counts what a nested loop over the drawn stimuli counts."""
-    from neuroenc.evaluation.pairs import _resampled
+    from neuroenc.evaluation.pairs import resampled
 
     y, prediction = noisy(n=12, signal=0.2)
     drawn = np.array([0, 0, 1, 2, 2, 2, 5, 6, 9, 9, 10, 11])
@@ -66,7 +66,7 @@ def test_weights_of_a_sample_are_repeated_stimuli():
         if i != j
     ]
     weight = np.bincount(drawn, minlength=12)[:, None]
-    found = _resampled(y, prediction, weight)
+    found = resampled(y, prediction, weight)
     np.testing.assert_allclose(found[0, 0], np.mean(won), rtol=1e-6)
     np.testing.assert_allclose(found[1, 0], picture_r(y, prediction)[drawn].mean(), rtol=1e-6)
 

@@ -92,3 +92,36 @@ def test_partition_wants_two_to_five_spaces(toy, spaces):
     split = splits.make(toy[0], config.Split(kind="stimulus"))
     with pytest.raises(InputError, match="1 feature spaces"):
         partition(responses, {"A": features["A"]}, split, config.Banded())
+
+
+@pytest.mark.parametrize("n_folds", [1, 2])
+def test_unique_shares_are_those_of_linear_regression_where_nothing_is_shrunk(toy, spaces, n_folds):
+    features, responses = spaces
+    split = splits.make(toy[0], config.Split(kind="stimulus", n_folds=n_folds))
+    options = config.Banded(alphas=(-6, -6, 1), n_candidates=1, dtype="float64")
+    found = partition(responses, features, split, options, config.Evaluation(n_bootstraps=200))
+    unique = found["unique"].values
+    for k, (name, other) in enumerate(("AB", "BA")):
+        direct = [
+            _r2("AB", *spaces, split, fold) - _r2(other, *spaces, split, fold) for fold in range(n_folds)
+        ]
+        np.testing.assert_allclose(unique[k, :, 0], np.mean(direct, axis=0), atol=1e-4)
+        np.testing.assert_allclose(unique[k, :, 0], found["score"].sel(metric=f"unique {name}"), atol=1e-5)
+    assert (unique[..., 1] <= unique[..., 2]).all()
+
+
+def _r2(names, features, responses, split, fold):
+    side, ids = split["side"].values[fold], split["stimulus_id"].values
+    Y = responses["response"].values[np.argsort(responses["stimulus_id"].values)][np.argsort(np.argsort(ids))]
+    X = np.concatenate([features[n]["feature"].values for n in names], 1)
+    X = X[np.argsort(features[names[0]]["stimulus_id"].values)][np.argsort(np.argsort(ids))]
+    train, test = side == splits.TRAIN, side == splits.TEST
+    return r2_score(Y[test], LinearRegression().fit(X[train], Y[train]).predict(X[test]))
+
+
+def test_the_zone_is_the_space_that_drives_a_neuroid(toy, spaces):
+    features, responses = spaces
+    split = splits.make(toy[0], config.Split(kind="stimulus"))
+    found = partition(responses, features, split, config.Banded(alphas=(-1, 5, 8), n_candidates=8))
+    zone = found["zone"].values
+    assert found["space_name"].values[zone[:4]].tolist() == ["A", "A", "B", "B"] and (zone[4:] == -1).all()

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from neuroenc import datasets, splits
 from neuroenc.arrays import make_features
@@ -12,7 +12,7 @@ from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.evaluate import evaluate
-from neuroenc.figures import maps, plots, summary, surface
+from neuroenc.figures import maps, plots, style, summary, surface
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,16 @@ def test_surface_shows_both_hemispheres(scored, tmp_path):
     brain = (np.ptp(pixels, axis=2) > 40)[: len(pixels) // 3]  # coloured, not grey
     columns = np.array_split(brain[:, : int(0.86 * brain.shape[1])], 4, axis=1)
     assert all(c.sum() > 100 for c in columns)
+
+
+def test_between_two_names_no_third_is_drawn(scored, tmp_path):
+    responses, _ = scored
+    values = 2.0 * np.random.default_rng(0).integers(0, 2, responses.sizes["neuroid"])
+    surface._draw(responses, [surface.Map("zone", values, ["a", "b", "c"])], "t", tmp_path / "f.png")
+    pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB"))
+    brain = pixels[:, : int(0.8 * pixels.shape[1])]
+    counts = [(brain == np.array(ImageColor.getrgb(c))).all(2).sum() for c in style.COLOURS[:3]]
+    assert counts[0] > 30 and counts[2] > 30 and counts[1] == 0
 
 
 def test_no_model_is_left_out_of_a_figure(scored, tmp_path, monkeypatch):

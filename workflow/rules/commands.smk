@@ -22,6 +22,20 @@ def encoding(wildcards, input, output):
     )
 
 
+def joining(wildcards, input, output):
+    """List the command of `encode_joint`."""
+    return command(
+        "encode",
+        "joint",
+        responses=named(SUBJECTS, input.responses),
+        features=input.features,
+        split=input.split,
+        options=fitting("encoders", wildcards.encoder),
+        out=named(SUBJECTS, output.predictions),
+        weights=named(SUBJECTS, output.weights),
+    )
+
+
 def evaluation(wildcards, input, output):
     """List the commands of `evaluate`."""
     predictions = dict(zip(FITS, input.predictions))
@@ -75,6 +89,20 @@ def evaluation(wildcards, input, output):
             )
         )
     return commands(*run)
+
+
+def parting(wildcards, input, output):
+    """List the command of `partition`."""
+    return command(
+        "encode",
+        "partition",
+        responses=input.responses,
+        features=named(PARTITION["models"], input.features),
+        split=input.split,
+        options=section("partition", without=["models"]),
+        evaluation=section("evaluation"),
+        out=output[0],
+    )
 
 
 def exporting(wildcards, input, output):
@@ -336,6 +364,16 @@ def drawing(wildcards, input, output):
                 out=output.winners,
             )
         )
+    if SURFACE and PARTITION:
+        run.append(
+            command(
+                "results",
+                "zone-map",
+                responses=input.responses,
+                partition=input.partition,
+                out=output.zones,
+            )
+        )
     if TIMES:
         run.append(
             command("results", "time-course", scores=scores, out=output.time_course)
@@ -394,6 +432,18 @@ def summing(wildcards, input, output):
                 comparison=comparisons,
                 figure=named(COMPARISONS, output.differences),
                 table=output.comparisons,
+                patterns=output.patterns,
+                pattern_figure=named(COMPARISONS, output.pattern_figures),
+            )
+        )
+    if PARTITION:
+        run.append(
+            command(
+                "results",
+                "zones",
+                partition=named(SUBJECTS, input.partition),
+                table=output.zones,
+                out=output.zone_figure,
             )
         )
     if ELECTRODES:

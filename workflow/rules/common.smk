@@ -230,6 +230,8 @@ if isinstance(regions := config["dataset"].get("regions"), dict):
     config["dataset"].update(regions, regions=[])
 SUBJECTS = config["subjects"]
 COMPARISONS = config.get("comparisons") or {}
+# whose patterns over neuroids are compared too
+PATTERNS = COMPARISONS if config.get("evaluation", {}).get("pairs") else {}
 MODELS = list(config["models"])
 config.setdefault("encoders", {"ridge": {}})
 for label, options in config["encoders"].items():
@@ -253,6 +255,16 @@ FITS = {
     for label, options in config["encoders"].items()
     for model in read_by(options)
 }
+# fitted to all subjects at once, and the others, as a pattern of file names
+JOINT, ALONE = (
+    "|".join(
+        re.escape(label)
+        for label, options in config["encoders"].items()
+        if bool(options.get("joint")) == joint
+    )
+    or "(?!)"
+    for joint in (True, False)
+)
 STACK = (
     (config["stack"] or {}).get("members") or list(FITS) if "stack" in config else []
 )
@@ -297,6 +309,8 @@ CONTRIBUTING = [
         or d.split("_")[0].removeprefix("dec-") in CONTRIBUTIONS["decoders"]
     )
 ]
+# into which models the explained variance is split
+PARTITION = config.get("partition") or {}
 SYNTHESIS = config.get("synthesis") or {}
 JUDGE_OF_SYNTHESIS = SYNTHESIS and section("models", FITS[SYNTHESIS["judge"]][1])
 DRAWN = config.get("reconstruction") or {}

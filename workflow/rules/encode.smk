@@ -14,6 +14,7 @@ rule encode_fit:
         f"{BENCHMARKS}/encode_fit/sub-{{subject}}_{{encoder}}_{{model}}.jsonl"
     wildcard_constraints:
         model=rf"{NAME}(\+{NAME})*",
+        encoder=ALONE,
     threads: 1
     resources:
         mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
@@ -21,6 +22,33 @@ rule encode_fit:
     params:
         options=lambda wildcards: fitting("encoders", wildcards.encoder),
         run=encoding,
+    shell:
+        "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+rule encode_joint:
+    """Fit one core to all subjects; predict the held-out stimuli of each."""
+    input:
+        responses=of_subjects("responses.nc"),
+        features=f"{RUN}/feat-{{model}}_features.nc",
+        split=f"{RUN}/splits.nc",
+    output:
+        predictions=of_subjects("enc-{encoder}_feat-{model}_desc-predictions.nc"),
+        weights=of_subjects("enc-{encoder}_feat-{model}_weights.safetensors"),
+        sidecars=of_subjects("enc-{encoder}_feat-{model}_weights.json"),
+    log:
+        f"{LOGS}/encode_joint/{{encoder}}_{{model}}.log",
+    benchmark:
+        f"{BENCHMARKS}/encode_joint/{{encoder}}_{{model}}.jsonl"
+    wildcard_constraints:
+        encoder=JOINT,
+    threads: 1
+    resources:
+        mem_mb=memory(4, base=2000),
+        runtime=240,
+    params:
+        options=lambda wildcards: fitting("encoders", wildcards.encoder),
+        run=joining,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
@@ -86,6 +114,31 @@ rule evaluate:
         run=evaluation,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+if PARTITION:
+
+    rule partition:
+        """Split what models explain into unique and shared parts, and name the zone of each neuroid."""
+        input:
+            responses=f"{SUB}_responses.nc",
+            features=[f"{RUN}/feat-{m}_features.nc" for m in PARTITION["models"]],
+            split=f"{RUN}/splits.nc",
+        output:
+            f"{SUB}_desc-partition_scores.nc",
+        log:
+            f"{LOGS}/partition/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/partition/sub-{{subject}}.jsonl"
+        threads: 1
+        resources:
+            mem_mb=memory(10, base=2000),
+            runtime=240,
+        params:
+            options=lambda wildcards: [section("partition"), section("evaluation")],
+            run=parting,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule similarity:

@@ -11,6 +11,9 @@ if SURFACE:
 if SURFACE and COMPARISONS:
     SHOWN["comparisons"] = [f"{SUB}_comparison-{label}.nc" for label in COMPARISONS]
     MADE["winners"] = figure("winners", "winners", "Comparisons")
+if SURFACE and PARTITION:
+    SHOWN["partition"] = f"{SUB}_desc-partition_scores.nc"
+    MADE["zones"] = figure("zones", "zone_map", "Zones")
 if VOLUME:
     MADE["maps"] = f"{SUB}_desc-scores_maps.nii.gz"
     MADE["sidecar"] = f"{SUB}_desc-scores_maps.json"
@@ -77,6 +80,7 @@ rule summary:
             f"{DRAWN_FROM}_desc-captions_scores.json", when=DRAWN.get("captions")
         ),
         comparisons=of_subjects(*[f"comparison-{label}.nc" for label in COMPARISONS]),
+        partition=of_subjects("desc-partition_scores.nc", when=PARTITION),
         # the truth of what is simulated
         root=RECORDINGS if SIMULATED else [],
         split=f"{RUN}/splits.nc" if SIMULATED else [],
@@ -100,6 +104,24 @@ rule summary:
             )
             for label in COMPARISONS
         ],
+        patterns=f"{RUN}/patterns.csv" if PATTERNS else [],
+        pattern_figures=[
+            report(
+                f"{RUN}/patterns-{label}.png",
+                caption="../report/patterns.rst",
+                category="Comparisons",
+                labels={"comparison": label, "of": "patterns"},
+            )
+            for label in PATTERNS
+        ],
+        zones=f"{RUN}/zones.csv" if PARTITION else [],
+        zone_figure=(
+            report(
+                f"{RUN}/zones.png", caption="../report/zones.rst", category="Zones"
+            )
+            if PARTITION
+            else []
+        ),
         sites=[f"{RUN}/electrodes-{label}.csv" for label in COMPARISONS if ELECTRODES],
         electrodes=(
             report(
