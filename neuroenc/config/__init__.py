@@ -16,6 +16,7 @@ from neuroenc.config.decoders import (
     Reconstruction,
     RidgeDecoding,
     Synthesis,
+    Transfer,
     VoxelCaptions,
 )
 from neuroenc.config.encoders import (
@@ -78,6 +79,7 @@ __all__ = [
     "Stack",
     "Synthesis",
     "Trained",
+    "Transfer",
     "VoxelCaptions",
     "load_config",
     "models_of",

@@ -161,6 +161,56 @@ def contributing(wildcards, input, output):
     return commands(*run)
 
 
+def decoding_together(label):
+    """Return what lists the commands of a network of several subjects."""
+
+    def run(wildcards, input, output):
+        who = TOGETHER[label]
+        options = fitting("decoders", label)
+        fit = command(
+            "decode",
+            "together",
+            responses=named(who, input.responses),
+            features=input.features,
+            split=input.split,
+            options=options,
+        )
+        return commands(
+            fit + command(out=named(who, output.embeddings)),
+            fit + command(out=named(who, output.null), shuffle=0),
+            *(
+                command(
+                    "decode",
+                    "evaluate",
+                    embeddings=output.embeddings[i],
+                    null=output.null[i],
+                    out=output.retrieval[i],
+                )
+                for i in range(len(who))
+            ),
+        )
+
+    return run
+
+
+def transferring(wildcards, input, output):
+    """List the command of `decode_transfer`."""
+    return command(
+        "decode",
+        "transfer",
+        responses=named(SUBJECTS, input.responses),
+        new=wildcards.subject,
+        features=input.features,
+        split=input.split,
+        network=fitting("decoders", TRANSFER["network"]),
+        ridge=fitting("decoders", TRANSFER["ridge"]),
+        sessions=TRANSFER.get("sessions", [1, 5, 10, 40]),
+        n_bootstraps=TRANSFER.get("n_bootstraps", 1000),
+        seed=TRANSFER.get("seed", 0),
+        out=output.scores,
+    )
+
+
 def wants(wildcards, input, output):
     """List the commands of `decode_wants`."""
     given = {k: getattr(input, k) for k in ("responses", "stimuli", "split")}
@@ -427,9 +477,7 @@ def summing(wildcards, input, output):
             "results",
             "summary",
             scores=scores,
-            retrieval=named(
-                [f"{s}:{d}" for s in SUBJECTS for d in DECODED], input.retrieval
-            ),
+            retrieval=named([f"{s}:{d}" for s, d in RETRIEVED], input.retrieval),
             classification=named(
                 [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS], input.classes
             ),
