@@ -29,22 +29,33 @@ def decode_fit(
     shuffle: Annotated[
         int | None, typer.Option(help="Seed: deal the training pictures anew to the responses, for the null.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Of the encoder that `augment` names (.safetensors).")
+    ] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Its predictions (.nc).")] = None,
+    encoder_features: Annotated[Path | None, typer.Option(help="Features it reads (.nc).")] = None,
 ) -> None:
     """Fit one decoder; decode the embeddings of held-out stimuli.
 
     A network leaves its state beside OUT after each epoch; a run that is killed goes on from there.
     """
     from neuroenc.arrays import load, save
+    from neuroenc.decoders.augment import Encoder
     from neuroenc.decoders.decode import decode as run
     from neuroenc.files import remove
 
     chosen = common.decoder(options)
     if chosen.name == "classifier":
         raise InputError("A classifier decodes no embeddings. Use `neuroenc decode classify`.")
+    encoder = None
+    if weights and predictions and encoder_features:
+        encoder = Encoder(weights, load(predictions, "predictions"), load(encoder_features, "features"))
+    elif weights or predictions or encoder_features:
+        raise InputError("--weights, --predictions and --encoder-features are given together or not at all.")
     resume = out.with_name(f".{out.stem}")
     found = run(
-        load(responses, "responses"), load(features, "features"), load(split, "splits"),
-        chosen, shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors",
+        load(responses, "responses"), load(features, "features"), load(split, "splits"), chosen,
+        shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors", encoder=encoder,
     )  # fmt: skip
     if common.first_process():
         save(found, out)

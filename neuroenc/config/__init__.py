@@ -7,6 +7,7 @@ from neuroenc.config.base import Section
 from neuroenc.config.configuration import Config, models_of
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import (
+    Augmentation,
     Classifying,
     Contributions,
     DecoderChoice,
@@ -46,6 +47,7 @@ __all__ = [
     "PLS",
     "SIZES",
     "Attention",
+    "Augmentation",
     "Banded",
     "Classifying",
     "Comparison",

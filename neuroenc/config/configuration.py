@@ -104,6 +104,7 @@ class Config(Section):
                         + (", or name the `models` that are decoded." if not decoder.models else ".")
                     )
             self._subjects_of(label, decoder)
+            self._augment(label, decoder)
         if self.transfer:
             self._transfer(self.transfer)
         if (space := self.split.features) is not None:
@@ -191,6 +192,26 @@ class Config(Section):
         if decoder.prior:
             raise ValueError(
                 f"decoders.{label}.prior: a network of several subjects has none. Leave it or `subjects` out"
+            )
+
+    def _augment(self, label: str, decoder: Embedding) -> None:
+        """Refuse an encoder that is not there, and what does not go with made pairs."""
+        if decoder.augment is None:
+            return
+        key, known = f"decoders.{label}.augment", [k for k, (_, m) in self.fits().items() if JOINT not in m]
+        if decoder.augment.fit not in known:
+            raise ValueError(f"{key}.fit: no fit {decoder.augment.fit!r} to one model. "
+                             f"{suggest(decoder.augment.fit, known)}")  # fmt: skip
+        options = decoder.model_dump()
+        for other, why in (
+            ("sessions", "the encoder read all sessions"), ("subjects", "an encoder is of one subject"),
+            ("prior", "a prior learns from measured pairs"),
+        ):  # fmt: skip
+            if options.get(other):
+                raise ValueError(f"{key}: not with `{other}`: {why}. Leave one out")
+        if options.get("repeats", "mean") != "mean" or options.get("front", "linear") != "linear":
+            raise ValueError(
+                f"{key}: needs `repeats: mean` and `front: linear`. Leave these or `augment` out"
             )
 
     def _transfer(self, asked: Transfer) -> None:

@@ -31,6 +31,20 @@ class Prior(Section):
     device: Device = "auto"
 
 
+class Augmentation(Section):
+    """Training pairs made by an encoder, beside the measured ones."""
+
+    fit: str = Field(
+        description="MODEL (of the first encoder) or MODEL-ENCODER: what predicts the responses; one model."
+    )
+    pictures: Literal["pool"] = Field(
+        default="pool", description="'pool': pictures on the training side of the split that the subject did "
+        "not see, of other subjects for example."
+    )  # fmt: skip
+    share: float = Field(default=0.5, gt=0, lt=1, description="Of made pairs among all.")
+    seed: Seed = Field(default=0, description="Of pictures and noise.")
+
+
 class DecoderSection(Section):
     """What all decoders share."""
 
@@ -49,6 +63,9 @@ class DecoderSection(Section):
         default=None, ge=1, description="Train on the first sessions of a subject alone, in the order of "
         "their names; null: all."
     )  # fmt: skip
+    augment: Augmentation | None = Field(
+        default=None, description="Add pairs that an encoder of the subject makes up."
+    )
 
 
 class RidgeDecoding(DecoderSection):

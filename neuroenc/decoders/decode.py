@@ -14,6 +14,7 @@ from tqdm import tqdm
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, check, select_layers
 from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.decoders.augment import Encoder, Pairs, make_pairs, mixed, number_of_pairs
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
 from neuroenc.encoders.design import Design, design, moments
@@ -35,7 +36,7 @@ def make(options: config.Embedding, folds: Any, *, n_times: int | None = None, c
         From which a run trained by gradient is resumed.
     """
     values = options.model_dump(
-        exclude={"name", "models", "layers", "prior", "front", "repeats", "sessions", "subjects"}
+        exclude={"name", "models", "layers", "prior", "front", "repeats", "sessions", "subjects", "augment"}
     )
     if isinstance(options, config.RidgeDecoding):
         from neuroenc.decoders.ridge import RidgeDecoder
@@ -145,6 +146,7 @@ class DecodedFold(NamedTuple):
 def decode(
     responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Embedding, *,
     shuffle: int | None = None, checkpoint: Callable[[int], Any] | None = None,
+    encoder: Encoder | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Fit a decoder on the training stimuli of each fold and decode its test stimuli.
 
@@ -162,6 +164,8 @@ def decode(
         Seed: deal the training embeddings anew to the training responses, for the null.
     checkpoint : callable, optional
         From fold to the file a training run is resumed from.
+    encoder : Encoder, optional
+        Makes pairs, if `options.augment` asks for them.
 
     Returns
     -------
@@ -180,6 +184,11 @@ def decode(
             "This decoder is one network of several `subjects`, found the responses of one. Use "
             "`neuroenc decode together`."
         )
+    if (options.augment is None) != (encoder is None):
+        raise InputError(
+            f"`augment` is {'not ' * (options.augment is None)}asked for, and a fitted encoder is "
+            f"{'not ' * (encoder is None)}given. Give both or none."
+        )
     of, said = samples_of(responses, split, options), []
     folds = []
     for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
@@ -187,7 +196,14 @@ def decode(
         said.append(samples.left_out)
         sides = lay_out(samples, features, split, fold, options)
         path = checkpoint and checkpoint(fold)
-        folds.append(decode_fold(sides, fold, options, shuffle=shuffle, checkpoint=path))
+        pairs = None
+        if encoder is not None and options.augment is not None:
+            n = number_of_pairs(int(sides.train.sum()), options.augment.share)
+            pairs = make_pairs(
+                encoder, responses, split, fold, features, options.layers, sides.response, n,
+                options.augment.seed,
+            )  # fmt: skip
+        folds.append(decode_fold(sides, fold, options, shuffle=shuffle, checkpoint=path, made=pairs))
     return join_folds(folds, about(responses, features, split, options, said, shuffle))
 
 
@@ -316,8 +332,9 @@ def _option(options: config.Embedding, name: str) -> Any:
 
 
 def decode_fold(
-    sides: Sides, fold: int, options: config.Embedding, *, shuffle: int | None = None, checkpoint: Any = None
-) -> DecodedFold:
+    sides: Sides, fold: int, options: config.Embedding, *, shuffle: int | None = None, checkpoint: Any = None,
+    made: Pairs | None = None,
+) -> DecodedFold:  # fmt: skip
     """Fit to the training stimuli of a fold and decode its test stimuli.
 
     Parameters
@@ -327,10 +344,20 @@ def decode_fold(
     options : RidgeDecoding or NetworkDecoding
     shuffle, checkpoint
         As in `decode`.
+    made : Pairs, optional
+        Fitted to beside the measured ones; the space of components is that of the measured ones alone.
     """
     X, Y = sides.pairs(None if shuffle is None else (shuffle, fold))
     folds, n_times = splits.inner_folds(sides.inner), sides.n_times
-    model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X, Y)
+    if made is None:
+        model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X, Y)
+    else:
+        target = Target.fit(Y, options.n_components)
+        every, embeddings, folds = mixed(X, Y, folds, made)
+        if shuffle is not None:  # made pairs too, of the pictures that were dealt
+            dealt = np.random.default_rng((shuffle, fold, 1)).permutation(len(made.ids))
+            embeddings[len(X) :] = made.embedding[dealt]
+        model = make(options, folds, checkpoint=checkpoint).fit(every, embeddings, target)
     target, found, sampled = model.target_, model.predict_components(sides.response.take(sides.test)), None
     if options.prior is not None:
         given = out_of_fold(options, X, Y, sides.inner, target, n_times)

@@ -103,7 +103,10 @@ def test_shuffled_pairs_find_nothing(people):
 def test_what_one_is_tested_on_another_is_not_trained_on(people):
     responses, features, split = people
     options = config.NetworkDecoding(**FAST, subjects="all")
-    sides = {n: lay_out(samples_of(r, split, options)(0), features, split, 0, options) for n, r in responses.items()}
+    sides = {
+        n: lay_out(samples_of(r, split, options)(0), features, split, 0, options)
+        for n, r in responses.items()
+    }
     trained = set().union(*(of.ids[of.train] for of in sides.values()))
     assert not trained & set().union(*(of.ids[of.test] for of in sides.values()))
     guard(sides)
@@ -146,9 +149,14 @@ def test_first_sessions_alone_are_trained_on_and_standardised_by(people):
     assert tested.sum() == SHARED  # of all sessions
     assert set(kept["session"].values[~tested]) == {"7", "8"}  # not '10', which comes before '7' as text
     changed = r.copy(deep=True)
-    later = ~np.isin(r["session"].values, ["7", "8"]) & ~np.isin(r["stimulus_id"].values, kept["stimulus_id"].values)
+    later = ~np.isin(r["session"].values, ["7", "8"]) & ~np.isin(
+        r["stimulus_id"].values, kept["stimulus_id"].values
+    )
     changed["response"].values[later] *= 100
-    for options in (config.RidgeDecoding(n_components=8, sessions=2), config.NetworkDecoding(**FAST, sessions=2)):
+    for options in (
+        config.RidgeDecoding(n_components=8, sessions=2),
+        config.NetworkDecoding(**FAST, sessions=2),
+    ):
         one, two = (decode(v, features, split, options) for v in (r, changed))
         np.testing.assert_array_equal(one["embedding"].values, two["embedding"].values)
         assert one.attrs["sessions"] == 2
@@ -173,7 +181,10 @@ def test_transfer_fits_ridge_and_scratch_as_they_are_alone(people):
             assert value[n, "pretrained - ridge", way]["value"] == pytest.approx(a - b)
             assert value[n, "ridge", way]["low"] <= b <= value[n, "ridge", way]["high"]
     assert value[6, "ridge", "brain_to_image_top1"]["value"] > 0.3 > 1 / 40
-    assert value[1, "ridge", "brain_to_image_top1"]["n_train"] < value[6, "ridge", "brain_to_image_top1"]["n_train"]
+    assert (
+        value[1, "ridge", "brain_to_image_top1"]["n_train"]
+        < value[6, "ridge", "brain_to_image_top1"]["n_train"]
+    )
     # by hand: one space of components, standardised by the training stimuli of these sessions
     sides = lay_out(samples_of(responses["02"], split, ridge)(0), features, split, 0, ridge)
     every = np.concatenate([
@@ -186,13 +197,14 @@ def test_transfer_fits_ridge_and_scratch_as_they_are_alone(people):
     X, Y = sides.pairs()
     model = RidgeDecoder(np.logspace(0, 6, 13).tolist(), cv=splits.inner_folds(sides.inner)).fit(X, Y, target)
     true = target.transform(sides.embedding.take(sides.test))
-    alone = compare({"ridge": model.predict_components(sides.response.take(sides.test))}, true, n_bootstraps=200)
+    alone = compare(
+        {"ridge": model.predict_components(sides.response.take(sides.test))}, true, n_bootstraps=200
+    )
     for row in alone:
         assert row["value"] == value[6, "ridge", row["metric"]]["value"]
 
 
-def test_a_pretrained_trunk_stays_where_it_is_frozen(people):
-    responses, features, split = people
+def test_a_pretrained_trunk_stays_where_it_is_frozen():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(60, 12)).astype("f4"), rng.normal(size=(60, 5)).astype("f4")
     from neuroenc.decoders.transfer import tuned
@@ -205,9 +217,7 @@ def test_a_pretrained_trunk_stays_where_it_is_frozen(people):
         after = tuned(before, Design(X), Design(Y), folds, "c", freeze=freeze)
         same = [np.array_equal(v, after.module_.state_dict()[k]) for k, v in kept.items() if "first" not in k]
         assert all(same) == freeze
-        assert all(
-            np.array_equal(v, after.module_.state_dict()[k]) for k, v in kept.items() if "first" in k
-        )
+        assert all(np.array_equal(v, after.module_.state_dict()[k]) for k, v in kept.items() if "first" in k)
     assert all(np.array_equal(v, kept[k]) for k, v in before.module_.state_dict().items())  # a copy was tuned
 
 
@@ -228,7 +238,15 @@ def test_the_commands_and_what_they_refuse(people, tmp_path, run):
     status, _, error = run("decode", "together", *recorded, *common, "--options", options, *out[:2])
     assert status == 2 and "Expected the same subjects" in error and error.count("\n") == 1
     status, _, error = run(
-        "decode", "fit", "--responses", tmp_path / "01.nc", *common, "--options", options, "--out", tmp_path / "x.nc"
+        "decode",
+        "fit",
+        "--responses",
+        tmp_path / "01.nc",
+        *common,
+        "--options",
+        options,
+        "--out",
+        tmp_path / "x.nc",
     )
     assert status == 2 and "neuroenc decode together" in error and not (tmp_path / "x.nc").exists()
     asked = ["--network", json.dumps({"name": "network"} | FAST), "--ridge", '{"name": "ridge"}',

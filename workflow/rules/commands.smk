@@ -110,6 +110,20 @@ def exporting(wildcards, input, output):
     )
 
 
+def of_augmenting(path):
+    """Return what lists a file of the encoder that makes pairs for a decoder."""
+
+    def listed(wildcards):
+        asked = DECODERS[wildcards.decoder].get("augment")
+        if not asked:
+            return []
+        fit = stem(asked["fit"])
+        filled = path.replace("{fit}", fit).replace("{feat}", fit.rpartition("_")[2])
+        return filled.replace("{subject}", wildcards.subject)
+
+    return listed
+
+
 def decoding(wildcards, input, output):
     """List the commands of `decode_fit`."""
     options = fitting("decoders", wildcards.decoder)

@@ -4,6 +4,9 @@ rule decode_fit:
         responses=f"{SUB}_responses.nc",
         features=f"{RUN}/feat-{{model}}_features.nc",
         split=f"{RUN}/splits.nc",
+        weights=of_augmenting(f"{SUB}_{{fit}}_weights.safetensors"),
+        predictions=of_augmenting(f"{SUB}_{{fit}}_desc-predictions.nc"),
+        encoder_features=of_augmenting(f"{RUN}/{{feat}}_features.nc"),
     output:
         embeddings=f"{SUB}_dec-{{decoder}}_feat-{{model}}_embeddings.nc",
         null=f"{SUB}_dec-{{decoder}}_feat-{{model}}_desc-shuffled_embeddings.nc",
