@@ -120,7 +120,7 @@ class Transfer(Section):
     model: str = Field(description="Of `models`: the embeddings that are decoded.")
     subjects: list[Name] = Field(default_factory=list, description="Who is new; empty: each subject in turn.")
     sessions: list[Annotated[int, Field(ge=1)]] = Field(
-        default=[1, 5, 10, 40], min_length=1, description="First sessions of the new subject."
+        min_length=1, description="Numbers of first sessions of the new subject, e.g. 1, 5, 10, 40."
     )
     n_bootstraps: int = Field(default=1000, ge=100)
     seed: Seed = Field(default=0, description="Of the bootstrap.")

@@ -57,7 +57,7 @@ def transfer(
     features, split : Dataset
         Features, Splits.
     network, ridge : NetworkDecoding, RidgeDecoding
-        Their `subjects`, `sessions` and `prior` are not read.
+        Their `subjects`, `sessions`, `prior` and `augment` are not read.
     sessions : sequence of int
         Numbers of first sessions.
     shuffle : int, optional
@@ -82,7 +82,7 @@ def transfer(
         raise invalid("new subject", new, responses)
     if len(responses) < 2:
         raise InputError(f"Responses of {new!r} alone. Give those of other subjects to train on first.")
-    network = network.model_copy(update={"subjects": [], "sessions": None, "prior": None})
+    network = network.model_copy(update={"subjects": [], "sessions": None, "prior": None, "augment": None})
     first = {n: _sides(responses[new], features, split, network, n) for n in dict.fromkeys(sessions)}
     others = {s: _sides(r, features, split, network, None) for s, r in responses.items() if s != new}
     for sides in first.values():

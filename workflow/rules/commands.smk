@@ -218,7 +218,7 @@ def transferring(wildcards, input, output):
         split=input.split,
         network=fitting("decoders", TRANSFER["network"]),
         ridge=fitting("decoders", TRANSFER["ridge"]),
-        sessions=TRANSFER.get("sessions", [1, 5, 10, 40]),
+        sessions=TRANSFER["sessions"],
         n_bootstraps=TRANSFER.get("n_bootstraps", 1000),
         seed=TRANSFER.get("seed", 0),
         out=output.scores,
