@@ -1,8 +1,8 @@
-"""When do pairs made by an encoder help a decoder, and where do they stop? `python -m benchmarks.augment RUN [SUBJECT …]`.
+"""When do pairs made by an encoder help a decoder, and where do they stop? `python -m benchmarks.augment RUN`.
 
-RUN is a finished run, `results/one-hour` for example, with the encoder `nano` of the first encoder. Ridge and
-network decoders are fitted to the first sessions (`n`) of each subject with made pairs at each share; the encoder
-is fitted to these sessions too. Prints a table: top-1 both ways, and their paired gain over no made pairs.
+RUN is a finished run, `results/one-hour` for example; behind it may stand a decoder (`ridge`, `network`) and subjects,
+else all. Decoders are fitted to the first sessions of each subject with made pairs at each share; the ridge encoder
+that makes them is fitted to these sessions too. Prints a table: top-1 both ways, and their paired gain over no made pairs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from neuroenc.encoders.encode import encode
 from neuroenc.encoders.store import save_fits
 from neuroenc.evaluation.identification import cosine
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95)
+SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 SESSIONS = (1, 9)
 N_COMPONENTS = 64
 DECODERS: dict[str, config.Embedding] = {
@@ -33,7 +33,10 @@ DECODERS: dict[str, config.Embedding] = {
 
 def main() -> None:
     run = Path(sys.argv[1])
-    subjects = sys.argv[2:] or [p.name.removeprefix("sub-") for p in sorted(run.glob("sub-*")) if p.is_dir()]
+    chosen = [name for name in DECODERS if name in sys.argv] or list(DECODERS)
+    subjects = [a for a in sys.argv[2:] if a not in DECODERS] or [
+        p.name.removeprefix("sub-") for p in sorted(run.glob("sub-*")) if p.is_dir()
+    ]
     features, split = load(run / "feat-nano_features.nc", "features"), load(run / "splits.nc", "splits")
     each: dict[tuple[int, str, float], list[np.ndarray]] = {}
     for subject in subjects:
@@ -45,7 +48,7 @@ def main() -> None:
                 weights = Path(folder) / "weights.safetensors"
                 save_fits(fits, features.attrs, responses["neuroid_id"].values, weights)
                 encoder = Encoder(weights, predictions, features)
-                for name, plain in DECODERS.items():
+                for name, plain in ((name, DECODERS[name]) for name in chosen):
                     for share in SHARES:
                         asked = config.Augmentation(fit="nano", share=share) if share else None
                         options = plain.model_copy(update={"augment": asked})

@@ -137,7 +137,9 @@ def dual_stream_majajhong2015() -> Iterator[Bar]:
 def one_hour() -> Iterator[Bar]:
     """Ask that one session finds pictures, that more find more, and that nothing is lost by other people."""
     table = pd.read_csv("results/one-hour/transfer.csv", dtype={"subject": str})
-    r = table.pivot_table("value", ["sessions", "method"], "metric").mean(axis=1)  # over people and directions
+    r = table.pivot_table("value", ["sessions", "method"], "metric").mean(
+        axis=1
+    )  # over people and directions
     first, last = table["sessions"].min(), table["sessions"].max()
     chance = float(table.loc[table["method"] == "ridge", "chance"].iloc[0])
     yield Bar("ridge, one session, times chance", r[first, "ridge"] / chance, 5)

@@ -124,6 +124,21 @@ class Sides(NamedTuple):
         """(n_stimuli,)."""
         return np.asarray(self.side == splits.TEST)
 
+    def tested(self) -> Design:
+        """Return the test responses.
+
+        Raises
+        ------
+        InputError
+            There are none.
+        """
+        if not self.test.any():
+            raise InputError(
+                f"None of {len(self.ids)} stimuli of the responses is tested, first {str(self.ids[0])!r}. "
+                "Use a split of these stimuli."
+            )
+        return self.response.take(self.test)
+
     def pairs(self, shuffle: Any = None) -> tuple[Design, Design]:
         """Return training responses and embeddings; with a seed these are dealt anew."""
         Y = self.embedding.take(self.train)
@@ -348,7 +363,7 @@ def decode_fold(
         Fitted to beside the measured ones; the space of components is that of the measured ones alone.
     """
     X, Y = sides.pairs(None if shuffle is None else (shuffle, fold))
-    folds, n_times = splits.inner_folds(sides.inner), sides.n_times
+    folds, n_times, test = splits.inner_folds(sides.inner), sides.n_times, sides.tested()
     if made is None:
         model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X, Y)
     else:
@@ -358,7 +373,7 @@ def decode_fold(
             dealt = np.random.default_rng((shuffle, fold, 1)).permutation(len(made.ids))
             embeddings[len(X) :] = made.embedding[dealt]
         model = make(options, folds, checkpoint=checkpoint).fit(every, embeddings, target)
-    target, found, sampled = model.target_, model.predict_components(sides.response.take(sides.test)), None
+    target, found, sampled = model.target_, model.predict_components(test), None
     if options.prior is not None:
         given = out_of_fold(options, X, Y, sides.inner, target, n_times)
         sampled = sample_prior(options.prior, given, target.transform(Y), folds, found)

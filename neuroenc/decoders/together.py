@@ -75,6 +75,7 @@ def decode_together(
             samples = of(fold)
             said[s].append(samples.left_out)
             sides[s] = lay_out(samples, features, split, fold, options)
+            sides[s].tested()  # before hours of work
         seed = None if shuffle is None else (shuffle, fold)
         model = fit_together(sides, options, shuffle=seed, checkpoint=checkpoint and checkpoint(fold))
         folds.append({s: decoded_by(model, s, of) for s, of in sides.items()})
@@ -143,6 +144,6 @@ def guard(sides: Mapping[str, Sides]) -> None:
 
 def decoded_by(model: BrainNetwork, subject: str, sides: Sides) -> DecodedFold:
     """Decode the test stimuli of a subject."""
-    found = model.predict_components(sides.response.take(sides.test), subject)
+    found = model.predict_components(sides.tested(), subject)
     true = model.target_.transform(sides.embedding.take(sides.test))
     return DecodedFold(sides.ids[sides.test], found, None, true, model.target_)

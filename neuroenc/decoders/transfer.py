@@ -86,6 +86,7 @@ def transfer(
     first = {n: _sides(responses[new], features, split, network, n) for n in dict.fromkeys(sessions)}
     others = {s: _sides(r, features, split, network, None) for s, r in responses.items() if s != new}
     for sides in first.values():
+        sides.tested()  # before hours of work
         guard(others | {new: sides})
     known = [of.embedding.take(of.train)[:] for of in (*others.values(), first[max(first)])]
     target = Target.fit(joined(known), network.n_components)
@@ -93,7 +94,7 @@ def transfer(
     rows = []
     for n, sides in tqdm(first.items(), f"sessions of {new}", disable=None):
         X, Y = sides.pairs(None if shuffle is None else (shuffle, FOLD))
-        folds, test = splits.inner_folds(sides.inner), sides.response.take(sides.test)
+        folds, test = splits.inner_folds(sides.inner), sides.tested()
         true = target.transform(sides.embedding.take(sides.test))
         found = {"pretrained": tuned(before, X, Y, folds, new, freeze=False).predict_components(test, new)}
         found["frozen"] = tuned(before, X, Y, folds, new, freeze=True).predict_components(test, new)

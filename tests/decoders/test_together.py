@@ -169,6 +169,22 @@ def test_first_sessions_alone_are_trained_on_and_standardised_by(people):
         decode(r.drop_vars("session"), features, split, config.RidgeDecoding(sessions=1))
 
 
+def test_people_who_saw_no_tested_picture_are_one_line(people):
+    responses, features, split = people
+    side = dict(zip(split["stimulus_id"].values, split["side"].values[0], strict=True))
+    train = [side[s] == splits.TRAIN for s in responses["02"]["stimulus_id"].values]
+    without = responses | {"02": responses["02"].isel(presentation=np.array(train))}
+    network, ridge = config.NetworkDecoding(**FAST | {"max_epochs": 1}), config.RidgeDecoding(n_components=8)
+    for fit in (
+        lambda: decode(without["02"], features, split, ridge),
+        lambda: decode_together(without, features, split, network.model_copy(update={"subjects": "all"})),
+        lambda: transfer(without, "02", features, split, network, ridge, [1]),
+    ):
+        with pytest.raises(InputError, match=r"None of \d+ stimuli of the responses is tested"):
+            fit()
+    assert transfer(without, "01", features, split, network, ridge, [1])  # the others need none
+
+
 def test_transfer_fits_ridge_and_scratch_as_they_are_alone(people):
     responses, features, split = people
     network, ridge = config.NetworkDecoding(**FAST), config.RidgeDecoding(n_components=8)
