@@ -211,6 +211,8 @@ def test_decoders_over_people_that_cannot_be_are_refused(decoder, message):
     ],
 )
 def test_transfers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(InputError, match="contributions: 'hour' has `sessions`"):
+        parse(Config, SMALL | NETWORKS | {"contributions": {}})
     with pytest.raises(InputError, match=message) as caught:
         parse(Config, SMALL | NETWORKS | {"transfer": NETWORKS["transfer"] | change})
     assert "\n" not in str(caught.value)

@@ -127,6 +127,12 @@ class Config(Section):
                 raise ValueError(f"contributions.decoders: no {name!r}. {suggest(name, self.embeddings)}")
         if self.contributions and not self.embeddings:
             raise ValueError("contributions: needs `decoders` of embeddings, whose scores fall")
+        for name in (self.contributions.decoders or self.embeddings) if self.contributions else []:
+            read = self.embeddings[name].model_dump()
+            if odd := [k for k in ("subjects", "sessions", "augment") if read.get(k)]:
+                raise ValueError(
+                    f"contributions: {name!r} has `{odd[0]}`, which is not read there. Name other `decoders`"
+                )
         known = self.fits()
         if self.synthesis:
             for key, name, among in (
