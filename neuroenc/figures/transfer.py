@@ -11,7 +11,7 @@ from neuroenc.figures import style
 from neuroenc.files import atomic
 
 NAMES = {
-    "pretrained": "trained on others, then on all weights",
+    "pretrained": "trained on others, all weights tuned",
     "frozen": "trained on others, trunk frozen",
     "scratch": "network from scratch",
     "ridge": "exact ridge",
