@@ -22,7 +22,7 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "Configuration": (config.Config,), "dataset": (config.Dataset,), "simulate": (config.Simulation,),
     "split": (config.Split,), "models": (config.Model,), "encoders": ENCODERS, "stack": (config.Stack,),
     "decoders": (config.RidgeDecoding, config.NetworkDecoding, config.Prior),
-    "classifier": (config.Classifying,),
+    "augment": (config.Augmentation,), "transfer": (config.Transfer,), "classifier": (config.Classifying,),
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
     "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
     "evaluation": (config.Evaluation,),

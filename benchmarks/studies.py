@@ -157,6 +157,21 @@ def dual_stream_majajhong2015() -> Iterator[Bar]:
             yield Bar(f"{region}, {maker}{encoder} less the next", gain, 0.1)
 
 
+def one_hour() -> Iterator[Bar]:
+    """Ask that one session finds pictures, that more find more, and that nothing is lost by other people."""
+    table = pd.read_csv("results/one-hour/transfer.csv", dtype={"subject": str})
+    r = table.pivot_table("value", ["sessions", "method"], "metric").mean(
+        axis=1
+    )  # over people and directions
+    first, last = table["sessions"].min(), table["sessions"].max()
+    chance = float(table.loc[table["method"] == "ridge", "chance"].iloc[0])
+    yield Bar("ridge, one session, times chance", r[first, "ridge"] / chance, 5)
+    for method in ("pretrained", "scratch", "ridge"):
+        yield Bar(f"{method}, {last} sessions less one", r[last, method] - r[first, method], 0.1)
+    yield Bar("ridge less pretrained, one session", r[first, "ridge"] - r[first, "pretrained"], 0.0)
+    yield Bar("pretrained less scratch, one session", r[first, "pretrained"] - r[first, "scratch"], -0.03)
+
+
 class Study(NamedTuple):
     """A configuration, the tree it reads, and its grade."""
 
@@ -170,6 +185,7 @@ STUDIES = {
     "sites_of_integration": Study(sites_of_integration, "resources/treebank", "treebank"),
     "vision_language": Study(vision_language, "resources/bold5000", "bold5000"),
     "visual_system": Study(visual_system),
+    "one_hour": Study(one_hour),
     "dual_stream_majajhong2015": Study(dual_stream_majajhong2015, "resources/brainio", "majajhong2015"),
 }
 

@@ -169,6 +169,57 @@ DRAWN = {
 }
 
 
+NETWORKS = {
+    "subjects": ["01", "02"], "models": {"nano": {"network": "nano", "layers": ["visual"]}},
+    "encoders": {"ridge": {}},
+    "decoders": {"ridge": {}, "network": {}, "hour": {"name": "ridge", "sessions": 1}},
+    "transfer": {"network": "network", "ridge": "ridge", "model": "nano", "sessions": [1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        ({"name": "network", "subjects": ["01", "03"]}, r"decoders.a.subjects: no subject '03'"),
+        ({"name": "network", "subjects": ["01"]}, "decoders.a.subjects: 01, expected two subjects or more"),
+        ({"name": "network", "subjects": ["01", "01"]}, "01, 01, expected two subjects or more, each once"),
+        ({"name": "ridge", "subjects": "all"}, "subjects"),
+        ({"name": "network", "subjects": "all", "prior": {}}, "a network of several subjects has none"),
+        ({"name": "ridge", "sessions": 0}, "sessions.*0"),
+        ({"name": "ridge", "augment": {"fit": "clip"}}, "decoders.a.augment.fit: no fit 'clip'"),
+        ({"name": "ridge", "augment": {"fit": "nano", "share": 1}}, "share.*1"),
+        ({"name": "ridge", "augment": {"fit": "nano"}, "sessions": 1}, "the encoder read all sessions"),
+        ({"name": "network", "augment": {"fit": "nano"}, "repeats": "random"}, "needs `repeats: mean`"),
+    ],
+)
+def test_decoders_over_people_that_cannot_be_are_refused(decoder, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(Config, SMALL | NETWORKS | {"decoders": NETWORKS["decoders"] | {"a": decoder}})
+    assert "\n" not in str(caught.value)
+    parse(Config, SMALL | NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "ridge"}, "transfer.network: no network 'ridge'"),
+        ({"ridge": "network"}, "transfer.ridge: no ridge 'network'"),
+        ({"model": "clip"}, "transfer.model: no model 'clip'"),
+        ({"subjects": ["03"]}, "transfer.subjects: no subject '03'"),
+        ({"sessions": []}, "sessions"),
+        ({"sessions": [0]}, "sessions.*0"),
+    ],
+)
+def test_transfers_that_cannot_be_are_refused(change, message):
+    with pytest.raises(InputError, match="contributions: 'hour' has `sessions`"):
+        parse(Config, SMALL | NETWORKS | {"contributions": {}})
+    with pytest.raises(InputError, match=message) as caught:
+        parse(Config, SMALL | NETWORKS | {"transfer": NETWORKS["transfer"] | change})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="transfer: one subject"):
+        parse(Config, SMALL | NETWORKS | {"subjects": ["01"]})
+
+
 @pytest.mark.parametrize("value", ["sub-01", "S_1", "Müller", "a b", "", "a/b", "$(x)", "{x}"])
 @pytest.mark.parametrize("key", ["subjects", "models", "encoders", "decoders"])
 def test_names_the_workflow_cannot_use_are_refused(key, value):

@@ -98,7 +98,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "glmsingle": "glmsingle", "tvsd": "TVSD", "things_eeg1": "things_eeg1", "laion_fmri": "laion-fmri", "mosaic": "mosaic", "majajhong2015": "brainio", "freemanziemba2013": "brainio",
                   "shipped": None, "studies/visual_system": None, "studies/vision_language": "resources/bold5000",
                   "studies/sites_of_integration": "resources/treebank", "studies/attention_routing": None,
-                  "studies/regions_decoded": None,
+                  "studies/regions_decoded": None, "studies/one_hour": None,
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 

@@ -29,26 +29,114 @@ def decode_fit(
     shuffle: Annotated[
         int | None, typer.Option(help="Seed: deal the training pictures anew to the responses, for the null.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Of the encoder that `augment` names (.safetensors).")
+    ] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Its predictions (.nc).")] = None,
+    encoder_features: Annotated[Path | None, typer.Option(help="Features it reads (.nc).")] = None,
 ) -> None:
     """Fit one decoder; decode the embeddings of held-out stimuli.
 
     A network leaves its state beside OUT after each epoch; a run that is killed goes on from there.
     """
     from neuroenc.arrays import load, save
+    from neuroenc.decoders.augment import Encoder
     from neuroenc.decoders.decode import decode as run
     from neuroenc.files import remove
 
     chosen = common.decoder(options)
     if chosen.name == "classifier":
         raise InputError("A classifier decodes no embeddings. Use `neuroenc decode classify`.")
+    encoder = None
+    if weights and predictions and encoder_features:
+        encoder = Encoder(weights, load(predictions, "predictions"), load(encoder_features, "features"))
+    elif weights or predictions or encoder_features:
+        raise InputError("--weights, --predictions and --encoder-features are given together or not at all.")
     resume = out.with_name(f".{out.stem}")
     found = run(
-        load(responses, "responses"), load(features, "features"), load(split, "splits"),
-        chosen, shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors",
+        load(responses, "responses"), load(features, "features"), load(split, "splits"), chosen,
+        shuffle=shuffle, checkpoint=lambda fold: resume / f"{fold}.safetensors", encoder=encoder,
     )  # fmt: skip
     if common.first_process():
         save(found, out)
         remove(resume)
+
+
+@decode.command("together")
+def decode_together(
+    responses: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc; two or more.")],
+    features: Annotated[Path, typer.Option(help="Features whose embeddings are decoded (.nc).")],
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    options: Options,
+    out: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc: decoded embeddings of each.")],
+    shuffle: Annotated[
+        int | None, typer.Option(help="Seed: deal the training pictures anew to the responses, for the null.")
+    ] = None,
+) -> None:
+    """Fit one network to several subjects at once; decode the embeddings of each one's held-out stimuli."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import NetworkDecoding
+    from neuroenc.decoders.together import decode_together as run
+    from neuroenc.files import remove
+
+    chosen = common.decoder(options, default="network")
+    if not isinstance(chosen, NetworkDecoding):
+        raise InputError(f"A decoder {chosen.name!r} reads one subject. Use `name: network`.")
+    recorded = common.named(responses, "responses")
+    places = {name: Path(path) for name, _, path in (item.partition("=") for item in out)}
+    if places.keys() != recorded.keys() or len(recorded) < 2 or len(places) < len(out):
+        raise InputError(
+            f"--responses are of {', '.join(recorded)}, --out of {', '.join(places)}. Expected the same "
+            "subjects, two or more, SUBJECT=FILE.nc."
+        )
+    first = next(iter(places.values()))
+    resume = first.with_name(f".{first.stem}")
+    found = run(
+        recorded, load(features, "features"), load(split, "splits"), chosen, shuffle=shuffle,
+        checkpoint=lambda fold: resume / f"{fold}.safetensors",
+    )  # fmt: skip
+    if common.first_process():
+        for name, embeddings in found.items():
+            save(embeddings, places[name])
+        remove(resume)
+
+
+@decode.command("transfer")
+def decode_transfer(
+    responses: Annotated[list[str], typer.Option(help="SUBJECT=FILE.nc; two or more.")],
+    new: Annotated[str, typer.Option(help="Subject that is new; the others are trained on first.")],
+    features: Annotated[Path, typer.Option(help="Features whose embeddings are decoded (.nc).")],
+    split: Annotated[Path, typer.Option(help="Splits (.nc); the first fold is used.")],
+    network: Annotated[str, typer.Option(help="Options of the network: JSON, or FILE.yaml#decoders.LABEL.")],
+    ridge: Annotated[str, typer.Option(help="Options of ridge, likewise.")],
+    out: Out,
+    sessions: Annotated[
+        list[int], typer.Option(help="First sessions of the new subject; may be given several times.", min=1)
+    ],
+    n_bootstraps: Annotated[int, typer.Option(help="Of the test pictures.", min=100)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+) -> None:
+    """Retrieve by few sessions of a new subject: trained on others before, from scratch, and by ridge."""
+    from neuroenc.arrays import load
+    from neuroenc.config import NetworkDecoding, RidgeDecoding
+    from neuroenc.decoders.transfer import METHODS, transfer
+    from neuroenc.files import write_json
+
+    one, other = common.decoder(network, default="network"), common.decoder(ridge)
+    if not (isinstance(one, NetworkDecoding) and isinstance(other, RidgeDecoding)):
+        raise InputError(
+            f"--network is a {one.name!r}, --ridge a {other.name!r}. Expected 'network' and 'ridge'."
+        )
+    rows = transfer(
+        common.named(responses, "responses"), new, load(features, "features"), load(split, "splits"), one,
+        other, sessions, n_bootstraps=n_bootstraps, seed=seed,
+    )  # fmt: skip
+    write_json({"new": new, "methods": METHODS, "seed": seed, "rows": rows}, out)
+    for r in rows:
+        typer.echo(
+            f"{r['sessions']:2d} sessions  {r['metric']:20s} {r['method']:22s} {r['value']:6.3f} "
+            f"[{r['low']:.3f}, {r['high']:.3f}]"
+        )
 
 
 @decode.command("evaluate")

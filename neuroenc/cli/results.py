@@ -101,6 +101,23 @@ def results_reconstructions(
     )  # fmt: skip
 
 
+@results.command("transfer")
+def results_transfer(
+    scores: Annotated[
+        list[Path], typer.Option(help="Of `decode transfer` (.json); may be given several times.")
+    ],
+    figure: Annotated[Path, typer.Option(help="Figure to write (.png).")],
+    table: Annotated[Path, typer.Option(help="Table to write (.csv).")],
+) -> None:
+    """Draw and list top-1 against the sessions of new subjects."""
+    from neuroenc.documents import read_json
+    from neuroenc.figures.transfer import draw_transfer, write_table
+
+    rows = [row for path in scores for row in read_json(path, "methods", "rows")["rows"]]
+    draw_transfer(rows, figure)
+    write_table(rows, table)
+
+
 @results.command("classes")
 def results_classes(
     scores: Annotated[Path, typer.Option(help="Of `decode classify` (.json).")],

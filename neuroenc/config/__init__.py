@@ -7,6 +7,7 @@ from neuroenc.config.base import Section
 from neuroenc.config.configuration import Config, models_of
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import (
+    Augmentation,
     Classifying,
     Contributions,
     DecoderChoice,
@@ -16,6 +17,7 @@ from neuroenc.config.decoders import (
     Reconstruction,
     RidgeDecoding,
     Synthesis,
+    Transfer,
     VoxelCaptions,
 )
 from neuroenc.config.encoders import (
@@ -46,6 +48,7 @@ __all__ = [
     "PLS",
     "SIZES",
     "Attention",
+    "Augmentation",
     "Banded",
     "Classifying",
     "Comparison",
@@ -80,6 +83,7 @@ __all__ = [
     "Stack",
     "Synthesis",
     "Trained",
+    "Transfer",
     "VoxelCaptions",
     "load_config",
     "models_of",

@@ -13,8 +13,11 @@ from neuroenc.config.decoders import (
     Contributions,
     Decoder,
     Embedding,
+    NetworkDecoding,
     Reconstruction,
+    RidgeDecoding,
     Synthesis,
+    Transfer,
     VoxelCaptions,
 )
 from neuroenc.config.encoders import FUSING, JOINT, Encoder, Partition, Ridge, Stack
@@ -47,6 +50,7 @@ class Config(Section):
         default_factory=dict, description="Decoders by a label of your own; `name` says which, and may be "
         "left out where the label is the name."
     )  # fmt: skip
+    transfer: Transfer | None = None
     reconstruction: Reconstruction | None = None
     captions: VoxelCaptions | None = None
     synthesis: Synthesis | None = None
@@ -100,6 +104,10 @@ class Config(Section):
                         f"target: category`"
                         + (", or name the `models` that are decoded." if not decoder.models else ".")
                     )
+            self._subjects_of(label, decoder)
+            self._augment(label, decoder)
+        if self.transfer:
+            self._transfer(self.transfer)
         if (space := self.split.features) is not None:
             if space not in self.models:
                 raise ValueError(f"split.features: no model {space!r}. {suggest(space, self.models)}")
@@ -123,6 +131,12 @@ class Config(Section):
                 raise ValueError(f"contributions.decoders: no {name!r}. {suggest(name, self.embeddings)}")
         if self.contributions and not self.embeddings:
             raise ValueError("contributions: needs `decoders` of embeddings, whose scores fall")
+        for name in (self.contributions.decoders or self.embeddings) if self.contributions else []:
+            read = self.embeddings[name].model_dump()
+            if odd := [k for k in ("subjects", "sessions", "augment") if read.get(k)]:
+                raise ValueError(
+                    f"contributions: {name!r} has `{odd[0]}`, which is not read there. Name other `decoders`"
+                )
         known = self.fits()
         if self.synthesis:
             for key, name, among in (
@@ -174,6 +188,64 @@ class Config(Section):
                 )
             seen.add(frozenset(names))
 
+    def _subjects_of(self, label: str, decoder: Embedding) -> None:
+        """Refuse a network of subjects that are not there, that is of one alone, or that has a prior."""
+        if not isinstance(decoder, NetworkDecoding) or not decoder.subjects:
+            return
+        key = f"decoders.{label}.subjects"
+        together = self.subjects if decoder.subjects == "all" else decoder.subjects
+        for name in together:
+            if name not in self.subjects:
+                raise ValueError(f"{key}: no subject {name!r}. {suggest(name, self.subjects)}")
+        if len(set(together)) < max(2, len(together)):
+            raise ValueError(f"{key}: {', '.join(together)}, expected two subjects or more, each once")
+        if decoder.prior:
+            raise ValueError(
+                f"decoders.{label}.prior: a network of several subjects has none. Leave it or `subjects` out"
+            )
+
+    def _augment(self, label: str, decoder: Embedding) -> None:
+        """Refuse an encoder that is not there, and what does not go with made pairs."""
+        if decoder.augment is None:
+            return
+        key, known = f"decoders.{label}.augment", [k for k, (_, m) in self.fits().items() if JOINT not in m]
+        if decoder.augment.fit not in known:
+            raise ValueError(f"{key}.fit: no fit {decoder.augment.fit!r} to one model. "
+                             f"{suggest(decoder.augment.fit, known)}")  # fmt: skip
+        options = decoder.model_dump()
+        for other, why in (
+            ("sessions", "the encoder read all sessions"), ("subjects", "an encoder is of one subject"),
+            ("prior", "a prior learns from measured pairs"),
+        ):  # fmt: skip
+            if options.get(other):
+                raise ValueError(f"{key}: not with `{other}`: {why}. Leave one out")
+        if options.get("repeats", "mean") != "mean" or options.get("front", "linear") != "linear":
+            raise ValueError(
+                f"{key}: needs `repeats: mean` and `front: linear`. Leave these or `augment` out"
+            )
+
+    def _transfer(self, asked: Transfer) -> None:
+        for key, name, kind in (
+            ("network", asked.network, NetworkDecoding),
+            ("ridge", asked.ridge, RidgeDecoding),
+        ):
+            known = [k for k, v in self.decoders.items() if isinstance(v, kind)]
+            if name not in known:
+                raise ValueError(f"transfer.{key}: no {key} {name!r}. {suggest(name, known)}")
+        layers = [self.embeddings[name].layers for name in (asked.network, asked.ridge)]
+        if layers[0] != layers[1]:
+            raise ValueError(
+                f"transfer: {asked.network!r} decodes layers {layers[0]}, {asked.ridge!r} {layers[1]}. Give "
+                "both the same"
+            )
+        if asked.model not in self.models:
+            raise ValueError(f"transfer.model: no model {asked.model!r}. {suggest(asked.model, self.models)}")
+        for name in asked.subjects:
+            if name not in self.subjects:
+                raise ValueError(f"transfer.subjects: no subject {name!r}. {suggest(name, self.subjects)}")
+        if len(self.subjects) < 2:
+            raise ValueError("transfer: one subject, expected others to train on first. Name more `subjects`")
+
     def _distinct(self) -> None:
         """Refuse names that would share a file, also where the system does not tell upper from lower case."""
         regions = self.synthesis.regions if self.synthesis else []
@@ -202,6 +274,13 @@ class Config(Section):
             for name in names:
                 if name not in known:
                     raise ValueError(f"reconstruction.{key}: no {name!r}. {suggest(name, known)}")
+        for name in filter(None, (asked.decoder, asked.low_level)):
+            lacking = set(self.subjects) - set(self.decoded_subjects(name))
+            if lacking:
+                raise ValueError(
+                    f"reconstruction: {name!r} does not decode {', '.join(sorted(lacking))}. Name all in "
+                    "its `subjects`"
+                )
         if asked.model not in (self.embeddings[asked.decoder].models or self.models):
             raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
         if asked.low_level and len(self.embeddings[asked.low_level].models) != 1:
@@ -211,6 +290,11 @@ class Config(Section):
     def embeddings(self) -> dict[str, Embedding]:
         """The decoders that give embeddings, not classes."""
         return {k: v for k, v in self.decoders.items() if not isinstance(v, Classifying)}
+
+    def decoded_subjects(self, label: str) -> list[str]:
+        """List the subjects a decoder decodes."""
+        chosen = getattr(self.decoders[label], "subjects", None) or "all"
+        return self.subjects if chosen == "all" else list(chosen)
 
     def fits(self) -> dict[str, tuple[str, str]]:
         """List what is fitted: name -> (encoder, model); the first encoder's go by the model alone.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from neuroenc.config.base import Device, Layer, Region, Section, Seed
+from neuroenc.config.base import Device, Layer, Name, Region, Section, Seed
 from neuroenc.config.encoders import Alphas
 
 
@@ -31,6 +31,20 @@ class Prior(Section):
     device: Device = "auto"
 
 
+class Augmentation(Section):
+    """Training pairs made by an encoder, beside the measured ones."""
+
+    fit: str = Field(
+        description="MODEL (of the first encoder) or MODEL-ENCODER: what predicts the responses; one model."
+    )
+    pictures: Literal["pool"] = Field(
+        default="pool", description="'pool': pictures on the training side of the split that the subject did "
+        "not see, of other subjects for example."
+    )  # fmt: skip
+    share: float = Field(default=0.5, gt=0, lt=1, description="Of made pairs among all.")
+    seed: Seed = Field(default=0, description="Of pictures and noise.")
+
+
 class DecoderSection(Section):
     """What all decoders share."""
 
@@ -45,6 +59,14 @@ class DecoderSection(Section):
         "of responses it was not fitted to."
     )  # fmt: skip
 
+    sessions: int | None = Field(
+        default=None, ge=1, description="Train on the first sessions of a subject alone, in the order of "
+        "their names; null: all."
+    )  # fmt: skip
+    augment: Augmentation | None = Field(
+        default=None, description="Add pairs that an encoder of the subject makes up."
+    )
+
 
 class RidgeDecoding(DecoderSection):
     """Exact ridge to embeddings, one alpha per component."""
@@ -57,6 +79,10 @@ class NetworkDecoding(DecoderSection):
     """A linear layer for each subject and a shared residual network, trained by contrast."""
 
     name: Literal["network"] = "network"
+    subjects: Literal["all"] | list[Name] = Field(
+        default_factory=list, description="One network of these subjects, trained on all of them at once; "
+        "empty: each subject has its own."
+    )  # fmt: skip
     n_hidden: int = Field(default=512, ge=8)
     n_blocks: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -81,6 +107,23 @@ class NetworkDecoding(DecoderSection):
     patience: int = Field(default=10, ge=1)
     seed: Seed = 0
     device: Device = "auto"
+
+
+class Transfer(Section):
+    """How many sessions of a new subject a decoder needs, with and without training on others before.
+
+    Of the first fold of the split.
+    """
+
+    network: str = Field(description="Of `decoders`: a network, trained on the other subjects first.")
+    ridge: str = Field(description="Of `decoders`: ridge, on the same sessions.")
+    model: str = Field(description="Of `models`: the embeddings that are decoded.")
+    subjects: list[Name] = Field(default_factory=list, description="Who is new; empty: each subject in turn.")
+    sessions: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="Numbers of first sessions of the new subject, e.g. 1, 5, 10, 40."
+    )
+    n_bootstraps: int = Field(default=1000, ge=100)
+    seed: Seed = Field(default=0, description="Of the bootstrap.")
 
 
 class Classifying(Section):

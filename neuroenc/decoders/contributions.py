@@ -179,6 +179,8 @@ def prepare(
             "Use `front: linear` and `repeats: mean`, or a ridge decoder."
         )
     member = _regions(responses, among)
+    if odd := [k for k in ("subjects", "sessions", "augment") if getattr(options, k, None)]:
+        raise InputError(f"The decoder has `{odd[0]}`, which contributions do not read. Leave it out.")
     samples = sample(responses, options)
     embedding = design(features, samples.ids, options.layers).flattened()
     for fold in range(split.sizes["fold"]):

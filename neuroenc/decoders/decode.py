@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, check, select_layers
 from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.decoders.augment import Encoder, Pairs, make_pairs, mixed, number_of_pairs
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
 from neuroenc.encoders.design import Design, design, moments
@@ -21,21 +23,21 @@ from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.errors import InputError
 
 
-def make(
-    options: config.Embedding, folds: list[Any], *, n_times: int | None = None, checkpoint: Any = None
-) -> Any:
+def make(options: config.Embedding, folds: Any, *, n_times: int | None = None, checkpoint: Any = None) -> Any:
     """Build the estimator a decoder's options describe.
 
     Parameters
     ----------
     options : RidgeDecoding or NetworkDecoding
-    folds : list of (train, validation)
+    folds : list of (train, validation), or mapping of subject to one
     n_times : int, optional
         Samples of an epoch, for networks that read epochs.
     checkpoint : path, optional
         From which a run trained by gradient is resumed.
     """
-    values = options.model_dump(exclude={"name", "models", "layers", "prior", "front", "repeats"})
+    values = options.model_dump(
+        exclude={"name", "models", "layers", "prior", "front", "repeats", "sessions", "subjects", "augment"}
+    )
     if isinstance(options, config.RidgeDecoding):
         from neuroenc.decoders.ridge import RidgeDecoder
 
@@ -98,6 +100,53 @@ class Samples(NamedTuple):
     left_out: str
 
 
+class Sides(NamedTuple):
+    """Training and test stimuli of a fold, as decoders read them."""
+
+    ids: NDArray[np.str_]
+    side: NDArray[np.int64]
+    group: NDArray[np.str_]
+    response: Design
+    """(n_stimuli, n_neuroids), standardised by the training stimuli"""
+    embedding: Design
+    """(n_stimuli, n_features)"""
+    inner: NDArray[np.int64]
+    """Inner folds of the training stimuli, as `splits.sides` gives them"""
+    n_times: int | None
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """(n_stimuli,)."""
+        return np.asarray(self.side == splits.TRAIN)
+
+    @property
+    def test(self) -> NDArray[np.bool_]:
+        """(n_stimuli,)."""
+        return np.asarray(self.side == splits.TEST)
+
+    def tested(self) -> Design:
+        """Return the test responses.
+
+        Raises
+        ------
+        InputError
+            There are none.
+        """
+        if not self.test.any():
+            raise InputError(
+                f"None of {len(self.ids)} stimuli of the responses is tested, first {str(self.ids[0])!r}. "
+                "Use a split of these stimuli."
+            )
+        return self.response.take(self.test)
+
+    def pairs(self, shuffle: Any = None) -> tuple[Design, Design]:
+        """Return training responses and embeddings; with a seed these are dealt anew."""
+        Y = self.embedding.take(self.train)
+        if shuffle is not None:
+            Y = Y.take(np.random.default_rng(shuffle).permutation(len(Y)))
+        return self.response.take(self.train), Y
+
+
 class DecodedFold(NamedTuple):
     """Test stimuli of a fold."""
 
@@ -112,6 +161,7 @@ class DecodedFold(NamedTuple):
 def decode(
     responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Embedding, *,
     shuffle: int | None = None, checkpoint: Callable[[int], Any] | None = None,
+    encoder: Encoder | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Fit a decoder on the training stimuli of each fold and decode its test stimuli.
 
@@ -129,6 +179,8 @@ def decode(
         Seed: deal the training embeddings anew to the training responses, for the null.
     checkpoint : callable, optional
         From fold to the file a training run is resumed from.
+    encoder : Encoder, optional
+        Makes pairs, if `options.augment` asks for them.
 
     Returns
     -------
@@ -142,27 +194,123 @@ def decode(
     InputError
         No such layer; no neuroid varies; the features are categories.
     """
-    samples = sample(responses, options)
+    if getattr(options, "subjects", None):
+        raise InputError(
+            "This decoder is one network of several `subjects`, found the responses of one. Use "
+            "`neuroenc decode together`."
+        )
+    if (options.augment is None) != (encoder is None):
+        raise InputError(
+            f"`augment` is {'not ' * (options.augment is None)}asked for, and a fitted encoder is "
+            f"{'not ' * (encoder is None)}given. Give both or none."
+        )
+    of, said = samples_of(responses, split, options), []
+    folds = []
+    for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None):
+        samples = of(fold)
+        said.append(samples.left_out)
+        sides = lay_out(samples, features, split, fold, options)
+        path = checkpoint and checkpoint(fold)
+        pairs = None
+        if encoder is not None and options.augment is not None:
+            n = number_of_pairs(int(sides.train.sum()), options.augment.share)
+            pairs = make_pairs(
+                encoder, responses, split, fold, features, options.layers, sides.response, n,
+                options.augment.seed,
+            )  # fmt: skip
+        folds.append(decode_fold(sides, fold, options, shuffle=shuffle, checkpoint=path, made=pairs))
+    return join_folds(folds, about(responses, features, split, options, said, shuffle))
+
+
+def about(
+    responses: xr.Dataset, features: xr.Dataset, split: xr.Dataset, options: config.Embedding,
+    left_out: list[str], shuffle: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Say what decoded embeddings are of, for their attributes."""
+    contract = select_layers(features, options.layers).attrs
+    found = {k: contract[k] for k in CONTRACT} | {
+        "dataset": responses.attrs["dataset"], "decoder": options.name,
+        "transductive": transductive(responses, split),
+        "left_out": "; ".join(dict.fromkeys(filter(None, left_out))),
+        "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
+    }  # fmt: skip
+    return found if options.sessions is None else found | {"sessions": options.sessions}
+
+
+def samples_of(
+    responses: xr.Dataset, split: xr.Dataset, options: config.Embedding
+) -> Callable[[int], Samples]:
+    """Return what a decoder reads of the responses in each fold; of the first sessions alone, if so told.
+
+    Raises
+    ------
+    InputError
+        As `sample` and `first_sessions`.
+    """
+    n = options.sessions
+    if n is not None:
+        return lambda fold: sample(first_sessions(responses, split, fold, n), options)
+    whole = sample(responses, options)
+    return lambda _: whole
+
+
+def first_sessions(responses: xr.Dataset, split: xr.Dataset, fold: int, n: int) -> xr.Dataset:
+    """Leave out what training stimuli evoked after the first sessions; test stimuli keep all repetitions.
+
+    Parameters
+    ----------
+    responses, split : Dataset
+        Responses with the coordinate `session`; Splits.
+    fold, n : int
+        Sessions are in the order of their names, numbers in them by size.
+
+    Raises
+    ------
+    InputError
+        There are no sessions, or fewer.
+    """
+    if "session" not in responses.coords:
+        raise InputError(
+            f"The responses of {responses.attrs['dataset']!r} name no sessions, which `sessions: {n}` "
+            "counts. Leave it out."
+        )
+    session = responses["session"].values.astype(str)
+    names = sorted(np.unique(session).tolist(), key=_by_number)
+    if n > len(names):
+        raise InputError(
+            f"Invalid value for 'sessions': {n}. Subject {responses['subject'].values[0]} has {len(names)} "
+            f"({names[0]} to {names[-1]}). Ask for {len(names)} or fewer."
+        )
+    tested = split["stimulus_id"].values[split["side"].values[fold] == splits.TEST]
+    kept = np.isin(session, names[:n]) | np.isin(responses["stimulus_id"].values, tested)
+    return responses.isel(presentation=kept)
+
+
+def _by_number(name: str) -> list[tuple[bool, int, str]]:
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def lay_out(
+    samples: Samples, features: xr.Dataset, split: xr.Dataset, fold: int, options: config.Embedding
+) -> Sides:
+    """Part stimuli into training and test, and standardise what they evoked.
+
+    Raises
+    ------
+    InputError
+        No such layer; no neuroid varies; the features are categories; no stimulus to train on or to test.
+    """
     if features.attrs["model"] == "category/table":
         raise InputError(
             "Stimuli share their categories, so that none can be retrieved by them. Use "
             "`neuroenc decode classify`."
         )
-    contract = select_layers(features, options.layers).attrs
+    select_layers(features, options.layers)
+    side, inner = splits.sides(split, fold, samples.ids, samples.group)
+    train = side == splits.TRAIN
+    X = standardise(samples, train, fold, keep_epochs=_option(options, "front") == "atm")
     embedding = design(features, samples.ids, options.layers).flattened()
-    folds = [
-        decode_fold(
-            samples, embedding, split, fold, options, shuffle=shuffle,
-            checkpoint=checkpoint and checkpoint(fold),
-        )
-        for fold in tqdm(range(split.sizes["fold"]), options.name, disable=None)
-    ]  # fmt: skip
-    attrs = {k: contract[k] for k in CONTRACT} | {
-        "dataset": responses.attrs["dataset"], "decoder": options.name,
-        "transductive": transductive(responses, split), "left_out": samples.left_out,
-        "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
-    }  # fmt: skip
-    return join_folds(folds, attrs)
+    return Sides(samples.ids, side, samples.group, X, embedding, inner[train], samples.n_times)
 
 
 def sample(responses: xr.Dataset, options: config.Embedding) -> Samples:
@@ -199,35 +347,38 @@ def _option(options: config.Embedding, name: str) -> Any:
 
 
 def decode_fold(
-    samples: Samples, embedding: Design, split: xr.Dataset, fold: int,
-    options: config.Embedding, *, shuffle: int | None = None, checkpoint: Any = None,
+    sides: Sides, fold: int, options: config.Embedding, *, shuffle: int | None = None, checkpoint: Any = None,
+    made: Pairs | None = None,
 ) -> DecodedFold:  # fmt: skip
     """Fit to the training stimuli of a fold and decode its test stimuli.
 
     Parameters
     ----------
-    samples : Samples
-    embedding : Design of shape (n_stimuli, n_features)
-    split : Dataset
-        Splits.
+    sides : Sides
     fold : int
     options : RidgeDecoding or NetworkDecoding
     shuffle, checkpoint
         As in `decode`.
+    made : Pairs, optional
+        Fitted to beside the measured ones; the space of components is that of the measured ones alone.
     """
-    side, inner = splits.sides(split, fold, samples.ids, samples.group)
-    train, test = side == splits.TRAIN, side == splits.TEST
-    X = standardise(samples, train, fold, keep_epochs=_option(options, "front") == "atm")
-    X_train, X_test, Y = X.take(train), X.take(test), embedding.take(train)
-    if shuffle is not None:
-        Y = Y.take(np.random.default_rng((shuffle, fold)).permutation(len(Y)))
-    folds, n_times = splits.inner_folds(inner[train]), samples.n_times
-    model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X_train, Y)
-    target, found, sampled = model.target_, model.predict_components(X_test), None
+    X, Y = sides.pairs(None if shuffle is None else (shuffle, fold))
+    folds, n_times, test = splits.inner_folds(sides.inner), sides.n_times, sides.tested()
+    if made is None:
+        model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X, Y)
+    else:
+        target = Target.fit(Y, options.n_components)
+        every, embeddings, folds = mixed(X, Y, folds, made)
+        if shuffle is not None:  # made pairs too, of the pictures that were dealt
+            dealt = np.random.default_rng((shuffle, fold, 1)).permutation(len(made.ids))
+            embeddings[len(X) :] = made.embedding[dealt]
+        model = make(options, folds, checkpoint=checkpoint).fit(every, embeddings, target)
+    target, found, sampled = model.target_, model.predict_components(test), None
     if options.prior is not None:
-        given = out_of_fold(options, X_train, Y, inner[train], target, n_times)
+        given = out_of_fold(options, X, Y, sides.inner, target, n_times)
         sampled = sample_prior(options.prior, given, target.transform(Y), folds, found)
-    return DecodedFold(samples.ids[test], found, sampled, target.transform(embedding.take(test)), target)
+    true = target.transform(sides.embedding.take(sides.test))
+    return DecodedFold(sides.ids[sides.test], found, sampled, true, target)
 
 
 def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_epochs: bool) -> Design:

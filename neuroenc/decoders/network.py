@@ -52,7 +52,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     batch_size, max_epochs, patience, clip
     accumulate : int
         Parts into which a batch is cut to save memory; pictures are contrasted within a part.
-    cv : int, splitter or iterable of (train, validation)
+    cv : int, splitter or iterable of (train, validation), or mapping of subject to one
         The first split gives the validation rows, by which the best epoch is chosen.
     seed : int
     device : str
@@ -108,7 +108,10 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.device = device
         self.checkpoint = checkpoint
 
-    def fit(self, X: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike | Mapping[str, ArrayLike]) -> Self:
+    def fit(
+        self, X: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike | Mapping[str, ArrayLike],
+        target: Target | None = None,
+    ) -> Self:  # fmt: skip
         """Train.
 
         Parameters
@@ -118,6 +121,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             repetition at random, validation and prediction their mean.
         y : array of shape (n_samples, n_features), or mapping of subject to such arrays
             Embeddings of the pictures, flattened.
+        target : Target, optional
+            The space that is decoded into; else learned from y.
 
         Raises
         ------
@@ -136,12 +141,12 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         stacked = Rows([self._checked(v, s) for s, v in responses.items()], list(range(len(responses))))
         truth = joined(list(embeddings.values()))
         fitted, held, start = [], [], 0
-        for v in responses.values():
-            train, validation = folds_of(self.cv, len(v))[0]
+        for s, v in responses.items():
+            train, validation = folds_of(self._cv(s), len(v))[0]
             fitted.append(train + start)
             held.append(validation + start)
             start += len(v)
-        self.target_ = Target.fit(truth, self.n_components)
+        self.target_ = target or Target.fit(truth, self.n_components)
         component = self.target_.transform(truth)
         torch.manual_seed(self.seed)
         self.module_ = self._network(self.widths_, component.shape[1])
@@ -152,8 +157,8 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
 
     def fine_tune(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: Any,
+        y: Any,
         subject: str,
         *,
         freeze: bool = False,
@@ -188,10 +193,9 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         for name, parameter in self.module_.named_parameters():
             own = f".s{subject}." in name  # the layers of the others see no batch
             parameter.requires_grad_(own or not (freeze or name.startswith("first")))
-        X, y = join_rows(X, y)
-        stacked, y = self._rows(X, subject), embeddings_of(y)
-        same_length(stacked, y)
-        fitted, held = folds_of(self.cv, len(stacked))[0]
+        responses, embeddings = by_subject({subject: X}, {subject: y})
+        stacked, y = self._rows(responses[subject], subject), embeddings[subject]
+        fitted, held = folds_of(self._cv(subject), len(stacked))[0]
         component = self.target_.transform(y)
         self._start(stacked, component, fitted, subject)
         self._train(stacked, component, fitted, held, checkpoint)
@@ -217,6 +221,9 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             n_samples, max(widths.values()), n_out, weights=sum(p.numel() for p in module.parameters()),
             n_hidden=self.n_hidden, n_blocks=self.n_blocks, batch_size=self.batch_size,
         )  # fmt: skip
+
+    def _cv(self, subject: str) -> Any:
+        return self.cv[subject] if isinstance(self.cv, Mapping) else self.cv
 
     def _network(self, widths: Mapping[str, int], n_out: int) -> ResidualNetwork:
         return ResidualNetwork(widths, self.n_hidden, self.n_blocks, self.dropout, n_out, self.n_times)
@@ -298,7 +305,7 @@ class BrainNetwork(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             )
         return found
 
-    def predict_components(self, X: ArrayLike, subject: str | None = None) -> Floats:
+    def predict_components(self, X: Any, subject: str | None = None) -> Floats:
         """Predict in the space of components, (n_samples, n_components).
 
         Parameters

@@ -45,7 +45,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.n_components = n_components
         self.cv = cv
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, target: Target | None = None) -> Self:
         """Fit.
 
         Parameters
@@ -54,6 +54,8 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
             Responses, standardised.
         y : array or Design of shape (n_samples, n_features)
             Embeddings of the pictures, flattened. X and y may be read in parts, neither is then copied whole.
+        target : Target, optional
+            The space that is decoded into; else learned from y.
 
         Raises
         ------
@@ -65,7 +67,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         else:
             X = check_features(self, X, dtype=np.float32, reset=True)
             same_length(X, y)
-        self.target_ = Target.fit(y, self.n_components)
+        self.target_ = target or Target.fit(y, self.n_components)
         self.ridge_ = RidgeCV(self.alphas, cv=self.cv).fit(X, self.target_.transform(y))
         self.alpha_, self.best_score_ = self.ridge_.alpha_, self.ridge_.best_score_
         return self

@@ -138,6 +138,20 @@ def exporting(wildcards, input, output):
     )
 
 
+def of_augmenting(path):
+    """Return what lists a file of the encoder that makes pairs for a decoder."""
+
+    def listed(wildcards):
+        asked = DECODERS[wildcards.decoder].get("augment")
+        if not asked:
+            return []
+        fit = stem(asked["fit"])
+        filled = path.replace("{fit}", fit).replace("{feat}", fit.rpartition("_")[2])
+        return filled.replace("{subject}", wildcards.subject)
+
+    return listed
+
+
 def decoding(wildcards, input, output):
     """List the commands of `decode_fit`."""
     options = fitting("decoders", wildcards.decoder)
@@ -187,6 +201,56 @@ def contributing(wildcards, input, output):
         )
     )
     return commands(*run)
+
+
+def decoding_together(label):
+    """Return what lists the commands of a network of several subjects."""
+
+    def run(wildcards, input, output):
+        who = TOGETHER[label]
+        options = fitting("decoders", label)
+        fit = command(
+            "decode",
+            "together",
+            responses=named(who, input.responses),
+            features=input.features,
+            split=input.split,
+            options=options,
+        )
+        return commands(
+            fit + command(out=named(who, output.embeddings)),
+            fit + command(out=named(who, output.null), shuffle=0),
+            *(
+                command(
+                    "decode",
+                    "evaluate",
+                    embeddings=output.embeddings[i],
+                    null=output.null[i],
+                    out=output.retrieval[i],
+                )
+                for i in range(len(who))
+            ),
+        )
+
+    return run
+
+
+def transferring(wildcards, input, output):
+    """List the command of `decode_transfer`."""
+    return command(
+        "decode",
+        "transfer",
+        responses=named(SUBJECTS, input.responses),
+        new=wildcards.subject,
+        features=input.features,
+        split=input.split,
+        network=fitting("decoders", TRANSFER["network"]),
+        ridge=fitting("decoders", TRANSFER["ridge"]),
+        sessions=TRANSFER["sessions"],
+        n_bootstraps=TRANSFER.get("n_bootstraps", 1000),
+        seed=TRANSFER.get("seed", 0),
+        out=output.scores,
+    )
 
 
 def wants(wildcards, input, output):
@@ -477,9 +541,7 @@ def summing(wildcards, input, output):
             "results",
             "summary",
             scores=scores,
-            retrieval=named(
-                [f"{s}:{d}" for s in SUBJECTS for d in DECODED], input.retrieval
-            ),
+            retrieval=named([f"{s}:{d}" for s, d in RETRIEVED], input.retrieval),
             classification=named(
                 [f"{s}:{d}" for s in SUBJECTS for d in CLASSIFIERS], input.classes
             ),

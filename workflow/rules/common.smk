@@ -281,6 +281,12 @@ DECODERS = config.get("decoders", {})
 for label, options in DECODERS.items():
     options.setdefault("name", label)
 CLASSIFIERS = [k for k, v in DECODERS.items() if v["name"] == "classifier"]
+# one network of several subjects: label -> who
+TOGETHER = {
+    k: SUBJECTS if v["subjects"] == "all" else v["subjects"]
+    for k, v in DECODERS.items()
+    if v.get("subjects")
+}
 # beside decoders each encoder retrieves too, by the likelihood of the response
 MATCHED = NAMES if len(DECODERS) > len(CLASSIFIERS) else []
 DECODED = [
@@ -290,6 +296,14 @@ DECODED = [
     if label not in CLASSIFIERS
     and (not options.get("models") or model in options["models"])
 ] + [stem(n) for n in MATCHED]
+TRANSFER = config.get("transfer") or {}
+# who is decoded by what
+RETRIEVED = [
+    (s, d)
+    for s in SUBJECTS
+    for d in DECODED
+    if s in TOGETHER.get(d.removeprefix("dec-").partition("_")[0], SUBJECTS)
+]
 # in whose features stimuli are near or far
 SPACE = [config["split"]["features"]] if config.get("split", {}).get("features") else []
 # whose layers are held against regions

@@ -4,6 +4,9 @@ rule decode_fit:
         responses=f"{SUB}_responses.nc",
         features=f"{RUN}/feat-{{model}}_features.nc",
         split=f"{RUN}/splits.nc",
+        weights=of_augmenting(f"{SUB}_{{fit}}_weights.safetensors"),
+        predictions=of_augmenting(f"{SUB}_{{fit}}_desc-predictions.nc"),
+        encoder_features=of_augmenting(f"{RUN}/{{feat}}_features.nc"),
     output:
         embeddings=f"{SUB}_dec-{{decoder}}_feat-{{model}}_embeddings.nc",
         null=f"{SUB}_dec-{{decoder}}_feat-{{model}}_desc-shuffled_embeddings.nc",
@@ -12,6 +15,8 @@ rule decode_fit:
         f"{LOGS}/decode_fit/sub-{{subject}}_{{decoder}}_{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/decode_fit/sub-{{subject}}_{{decoder}}_{{model}}.jsonl"
+    wildcard_constraints:
+        decoder="|".join(k for k in DECODERS if k not in TOGETHER) or NAME,
     priority: 1  # the longest chain of jobs begins here
     threads: 1
     resources:
@@ -22,6 +27,106 @@ rule decode_fit:
         run=decoding,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+for label, who in TOGETHER.items():
+
+    rule:
+        name:
+            f"decode_together_{label}"
+        input:
+            responses=[f"{RUN}/sub-{s}/sub-{s}_responses.nc" for s in who],
+            features=f"{RUN}/feat-{{model}}_features.nc",
+            split=f"{RUN}/splits.nc",
+        output:
+            embeddings=[
+                f"{RUN}/sub-{s}/sub-{s}_dec-{label}_feat-{{model}}_embeddings.nc"
+                for s in who
+            ],
+            null=[
+                f"{RUN}/sub-{s}/sub-{s}_dec-{label}_feat-{{model}}_desc-shuffled_embeddings.nc"
+                for s in who
+            ],
+            retrieval=[
+                f"{RUN}/sub-{s}/sub-{s}_dec-{label}_feat-{{model}}_retrieval.json"
+                for s in who
+            ],
+        log:
+            f"{LOGS}/decode_together/{label}_{{model}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_together/{label}_{{model}}.jsonl"
+        priority: 1
+        threads: 1
+        resources:
+            mem_mb=memory(6, base=2000),
+            runtime=600,
+        params:
+            options=fitting("decoders", label),
+            run=decoding_together(label),
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+if TRANSFER:
+
+    rule decode_transfer:
+        """Decode a new subject from few sessions, after training on the others and without."""
+        input:
+            responses=of_subjects("responses.nc"),
+            features=f"{RUN}/feat-{TRANSFER['model']}_features.nc",
+            split=f"{RUN}/splits.nc",
+        output:
+            scores=f"{SUB}_desc-transfer_scores.json",
+        log:
+            f"{LOGS}/decode_transfer/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_transfer/sub-{{subject}}.jsonl"
+        priority: 1
+        threads: 1
+        resources:
+            mem_mb=memory(6, base=2000),
+            runtime=600,
+        params:
+            options=lambda wildcards: [
+                section("transfer", without=["subjects"]),
+                *(fitting("decoders", TRANSFER[k]) for k in ("network", "ridge")),
+            ],
+            run=transferring,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+    rule transfer:
+        """Draw and list retrieval against the sessions of the new subjects."""
+        input:
+            scores=[
+                f"{RUN}/sub-{s}/sub-{s}_desc-transfer_scores.json"
+                for s in TRANSFER.get("subjects") or SUBJECTS
+            ],
+        output:
+            figure=report(
+                f"{RUN}/transfer.png",
+                caption="../report/transfer.rst",
+                category="Sessions of a new subject",
+            ),
+            table=report(
+                f"{RUN}/transfer.csv",
+                caption="../report/transfer.rst",
+                category="Sessions of a new subject",
+            ),
+        log:
+            f"{LOGS}/transfer.log",
+        benchmark:
+            f"{BENCHMARKS}/transfer.jsonl"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            run=lambda wildcards, input, output: command(
+                "results", "transfer", scores=list(input.scores), **output
+            ),
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule decode_classify:

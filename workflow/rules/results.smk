@@ -73,7 +73,7 @@ rule summary:
     """Hold a simulated run against its truth; gather all scores: a row per figure, a tidy table, a page."""
     input:
         scores=[p for s in SUBJECTS for p in of_fits("scores.nc", s)],
-        retrieval=of_subjects(*[f"{d}_retrieval.json" for d in DECODED]),
+        retrieval=[f"{RUN}/sub-{s}/sub-{s}_{d}_retrieval.json" for s, d in RETRIEVED],
         classes=of_subjects(*[f"dec-{d}_desc-classes_scores.json" for d in CLASSIFIERS]),
         pictures=of_subjects(f"{DRAWN_FROM}_desc-pictures_scores.json", when=DRAWN),
         captions=of_subjects(

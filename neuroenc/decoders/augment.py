@@ -1,0 +1,152 @@
+"""Pairs made by an encoder: responses it predicts for pictures a subject never saw, with noise as measured.
+
+The noise is Gaussian with the covariance of the encoder's residuals on the validation stimuli of the fold,
+its correlations shrunk towards none as makes held-out residuals most likely (`match.choose_shrinkage`). It
+holds what the encoder does not explain as well as what repeats differently.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuroenc import splits
+from neuroenc.arrays import average_repeats, same_neuroids
+from neuroenc.decoders.match import Noise, choose_shrinkage
+from neuroenc.encoders.design import Design, design
+from neuroenc.encoders.store import predict_fits
+from neuroenc.errors import InputError
+
+Floats = NDArray[np.float32]
+
+
+class Encoder(NamedTuple):
+    """A fitted encoder of one subject, and what it reads."""
+
+    weights: str | Path
+    predictions: xr.Dataset
+    """Of the same folds; its validation stimuli say how noisy responses are"""
+    features: xr.Dataset
+    """Of all pictures that may be taken"""
+
+
+class Pairs(NamedTuple):
+    """Made responses beside the embeddings of their pictures."""
+
+    ids: NDArray[np.str_]
+    response: Floats
+    """(n, n_neuroids), standardised as the measured ones"""
+    embedding: Floats
+    """(n, n_features)"""
+
+
+def make_pairs(
+    encoder: Encoder, responses: xr.Dataset, split: xr.Dataset, fold: int, features: xr.Dataset,
+    layers: list[str], measured: Design, n: int, seed: int,
+) -> Pairs:  # fmt: skip
+    """Predict responses to pictures of the training side that the subject did not see, and add noise.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    responses, split : Dataset
+        Of the subject; what is tested in the fold, or parted from it by an embargo, is not taken.
+    fold : int
+    features : Dataset
+        The embeddings that are decoded.
+    layers : list of str
+        Of these; empty: all.
+    measured : Design of shape (n_stimuli, n_neuroids)
+        The subject's responses, as they are standardised and without what is left out.
+    n : int
+        Pairs. Of fewer pictures each comes again, with other noise.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        The subject saw every picture of the training side, or the encoder lacks a neuroid.
+    """
+    same_neuroids(responses, encoder.predictions)
+    assert measured.centre is not None and measured.scale is not None
+    train = split["stimulus_id"].values[split["side"].values[fold] == splits.TRAIN]
+    pool = np.setdiff1d(train, responses["stimulus_id"].values)
+    if not len(pool):
+        raise InputError(
+            f"The subject saw all {len(train)} training pictures, so that none is left to predict. Leave "
+            "`augment` out, or list the stimuli of more subjects."
+        )
+    rng = np.random.default_rng((seed, fold))
+    order = rng.permutation(pool)
+    ids = np.resize(order, n)
+    taken, again = np.unique(ids, return_inverse=True)
+    rows = {s: i for i, s in enumerate(encoder.features["stimulus_id"].values)}
+    shown = encoder.features.isel(stimulus=[rows[s] for s in taken])
+    predicted = predict_fits(encoder.weights, shown, fold).values.reshape(len(taken), -1)
+    residual = residuals(encoder.predictions, responses, fold)[:, measured.columns] / measured.scale
+    made = (predicted[:, measured.columns] - measured.centre) / measured.scale
+    lacking = int((~(np.isfinite(made).all(0) & np.isfinite(residual).all(0))).sum())
+    if lacking:
+        raise InputError(
+            f"The encoder predicts {made.shape[1] - lacking} of {made.shape[1]} neuroids that are decoded. "
+            "Fit it to the same responses, without neuroids that lack values."
+        )
+    noise = draw_noise(residual, n, rng)
+    embedding = design(features, taken, layers).flattened()[:]
+    return Pairs(ids, (made[again] + noise).astype(np.float32), embedding[again])
+
+
+def residuals(predictions: xr.Dataset, responses: xr.Dataset, fold: int) -> NDArray[np.float64]:
+    """Return what an encoder leaves of the validation stimuli of a fold, (n_held, n_targets)."""
+    ids, mean = average_repeats(responses)
+    row = {s: i for i, s in enumerate(ids)}
+    inner = predictions["held_fold"].values == fold
+    held = [row[s] for s in predictions["held_stimulus_id"].values[inner]]
+    foreseen = predictions["validation"].values[inner].reshape(len(held), -1)
+    return np.asarray(mean.reshape(len(mean), -1)[held].astype(float) - foreseen)
+
+
+def draw_noise(residual: NDArray[Any], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw from a Gaussian with the covariance of residuals, correlations shrunk; the mean is 0.
+
+    With scales d, correlations R and shrinkage s the covariance is diag(d) [(1 - s) R + s I] diag(d).
+
+    Parameters
+    ----------
+    residual : array of shape (n_held, n_neuroids)
+    n : int
+    rng : Generator
+
+    Returns
+    -------
+    array of shape (n, n_neuroids)
+    """
+    varies = np.abs(residual).max(0) > 0
+    out = np.zeros((n, residual.shape[1]))
+    of = Noise.fit(residual[:, varies])
+    s = choose_shrinkage(residual[:, varies])
+    shared = (rng.normal(size=(n, len(of.variance))) * np.sqrt(of.variance)) @ of.direction
+    alone = rng.normal(size=(n, len(of.scale)))
+    out[:, varies] = of.scale * (np.sqrt(1 - s) * shared + np.sqrt(s) * alone)
+    return out
+
+
+def number_of_pairs(n_measured: int, share: float) -> int:
+    """Say how many made pairs are their share of all."""
+    return round(n_measured * share / (1 - share))
+
+
+def mixed(
+    X: Design, Y: Design, folds: list[Any], made: Pairs
+) -> tuple[Floats, Floats, list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+    """Put made pairs behind the measured ones; they are fitted in each inner fold, validated on in none."""
+    rows = len(X) + np.arange(len(made.ids))
+    return (
+        np.concatenate([X[:], made.response]),
+        np.concatenate([Y[:], made.embedding]),
+        [(np.concatenate([fitted, rows]), held) for fitted, held in folds],
+    )

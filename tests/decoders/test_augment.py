@@ -1,0 +1,101 @@
+"""Pairs made by an encoder: which pictures, how noisy, and that they teach nothing where nothing is known."""
+
+import numpy as np
+import pytest
+
+from neuroenc import config, splits
+from neuroenc.arrays import save
+from neuroenc.decoders import augment
+from neuroenc.decoders.decode import decode, lay_out, samples_of
+from neuroenc.decoders.scores import score
+from neuroenc.encoders.encode import encode
+from neuroenc.encoders.store import save_fits
+from neuroenc.errors import InputError
+from tests.decoders.test_together import FAST, people  # noqa: F401
+
+ASKED = config.Augmentation(fit="toy", share=0.6)
+
+
+@pytest.fixture
+def fitted(people, tmp_path):  # noqa: F811
+    responses, features, split = people
+    predictions, fits = encode(responses["01"], features, split, config.Ridge())
+    path = tmp_path / "w.safetensors"
+    save_fits(fits, features.attrs, responses["01"]["neuroid_id"].values, path)
+    return responses["01"], features, split, augment.Encoder(path, predictions, features)
+
+
+def pairs(responses, features, split, encoder, n=100, seed=0):
+    options = config.RidgeDecoding()
+    sides = lay_out(samples_of(responses, split, options)(0), features, split, 0, options)
+    return augment.make_pairs(encoder, responses, split, 0, features, [], sides.response, n, seed), sides
+
+
+def test_pictures_are_new_to_the_subject_and_none_is_tested(fitted):
+    made, sides = pairs(*fitted, n=300)
+    side = dict(zip(fitted[2]["stimulus_id"].values, fitted[2]["side"].values[0], strict=True))
+    assert {side[s] for s in made.ids} == {splits.TRAIN} and not set(made.ids) & set(sides.ids)
+    assert len(set(made.ids)) == 240 and np.bincount(np.unique(made.ids, return_inverse=True)[1]).max() == 2
+    again, _ = pairs(*fitted, n=300)
+    np.testing.assert_array_equal(made.response, again.response)
+    other, _ = pairs(*fitted, n=300, seed=1)
+    assert not np.array_equal(made.response, other.response)
+    embedding = dict(zip(fitted[1]["stimulus_id"].values, fitted[1]["feature"].values, strict=True))
+    np.testing.assert_allclose(made.embedding, np.stack([embedding[s] for s in made.ids]))
+
+
+def test_noise_has_the_covariance_of_residuals():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 6))
+    residual = rng.normal(size=(4000, 6)) @ root
+    residual = np.c_[residual, np.zeros(4000)]  # what is predicted exactly has no noise
+    noise = augment.draw_noise(residual, 40000, rng)
+    true = np.cov(residual.T, bias=True)
+    s = augment.choose_shrinkage(residual[:, :6])
+    shrunk = (1 - s) * true + s * np.diag(np.diag(true))
+    np.testing.assert_allclose(np.cov(noise.T), shrunk, atol=0.04 * np.diag(true).max())
+    assert not noise[:, 6].any()
+
+
+def test_residuals_are_of_validation_stimuli_alone(fitted):
+    responses, features, split, encoder = fitted
+    changed = responses.copy(deep=True)
+    test = split["stimulus_id"].values[split["side"].values[0] == splits.TEST]
+    changed["response"].values[np.isin(responses["stimulus_id"].values, test)] = 1e6
+    one, _ = pairs(responses, features, split, encoder)
+    two, _ = pairs(changed, features, split, encoder)
+    np.testing.assert_array_equal(one.response, two.response)
+
+
+@pytest.mark.parametrize("kind", [config.RidgeDecoding, config.NetworkDecoding])
+def test_made_pairs_are_decoded_and_shuffled_ones_find_nothing(fitted, kind):
+    responses, features, split, encoder = fitted
+    options = kind(**(FAST if kind is config.NetworkDecoding else {"n_components": 8}))
+    mixed = options.model_copy(update={"augment": ASKED})
+    found = decode(responses, features, split, mixed, encoder=encoder)
+    plain = decode(responses, features, split, options)
+    np.testing.assert_array_equal(found["basis"].values, plain["basis"].values)  # the same space
+    assert not np.array_equal(found["embedding"].values, plain["embedding"].values)
+    assert score(found)["brain_to_image_top1"]["value"] > 0.3
+    null = decode(responses, features, split, mixed, encoder=encoder, shuffle=0)
+    assert score(null)["brain_to_image_top1"]["value"] < 0.15
+
+
+def test_what_cannot_be_made_is_one_line(fitted, run, tmp_path):
+    responses, features, split, encoder = fitted
+    seen = np.isin(split["stimulus_id"].values, responses["stimulus_id"].values)
+    with pytest.raises(InputError, match="saw all 120 training pictures"):
+        pairs(responses, features, split.isel(stimulus=seen), encoder)
+    with pytest.raises(InputError, match="a fitted encoder is not given"):
+        decode(responses, features, split, config.RidgeDecoding(augment=ASKED))
+    for name, values in {"r": responses, "f": features, "s": split, "p": encoder.predictions}.items():
+        save(values, tmp_path / f"{name}.nc")
+    command = [
+        "decode", "fit", "--responses", tmp_path / "r.nc", "--features", tmp_path / "f.nc", "--split",
+        tmp_path / "s.nc", "--options", '{"n_components": 8, "augment": {"fit": "toy", "share": 0.6}}',
+        "--out", tmp_path / "e.nc", "--weights", encoder.weights,
+    ]  # fmt: skip
+    status, _, error = run(*command)
+    assert status == 2 and "given together" in error and error.count("\n") == 1
+    rest = ["--predictions", tmp_path / "p.nc", "--encoder-features", tmp_path / "f.nc"]
+    assert run(*command, *rest)[0] == 0 and (tmp_path / "e.nc").exists()
