@@ -18,7 +18,7 @@ from neuroenc.config.decoders import (
     VoxelCaptions,
 )
 from neuroenc.config.encoders import FUSING, JOINT, Encoder, Ridge, Stack
-from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
+from neuroenc.config.evaluation import Comparison, Evaluation, Figures, LearningCurve, Similarity
 from neuroenc.config.features import Model
 from neuroenc.config.simulation import Simulation
 from neuroenc.errors import suggest
@@ -55,6 +55,7 @@ class Config(Section):
     comparisons: dict[Name, Comparison] = Field(
         default_factory=dict, description="Fits against others, each by a label of your own."
     )
+    learning_curve: LearningCurve | None = None
     similarity: Similarity | None = None
     figures: Figures = Figures()
 
@@ -135,6 +136,9 @@ class Config(Section):
             for name in (comparison.better, *comparison.than):
                 if name not in exports:
                     raise ValueError(f"comparisons.{label}: no fit {name!r}. {suggest(name, exports)}")
+        for name in self.learning_curve.fits if self.learning_curve else []:
+            if name not in known:
+                raise ValueError(f"learning_curve.fits: no fit {name!r}. {suggest(name, known)}")
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self
