@@ -157,7 +157,7 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
             members = {k: runs[k][-1][0] for k in names}
             start = time.perf_counter()
             for label, select in (("stack", False), ("selection", True)):
-                stacked = stack_predictions(recorded, members, select=select)
+                stacked = stack_predictions(recorded, members, Stack(select=select))
                 runs.setdefault(label, []).append((stacked, time.perf_counter() - start, 0.0))
             # each layer of the largest network by itself, as its own single-layer ridge
             if name == "v4":

@@ -311,8 +311,8 @@ def shorten(split: xr.Dataset, responses: xr.Dataset, size: int) -> xr.Dataset:
     n_inner = int(split["inner"].max()) + 1
     if few := _too_few(out, n_inner):
         raise InputError(
-            f"learning_curve.sizes: {size} training stimuli of fold {few[0]} do not make {n_inner} inner folds "
-            "with something to fit in each. Raise it, or lower split.n_inner."
+            f"learning_curve.sizes: {size} training stimuli of fold {few[0]} do not make {n_inner} inner "
+            "folds with something to fit in each. Raise it, or lower split.n_inner."
         )
     return check(out, "splits")
 

@@ -84,9 +84,9 @@ def _over_subjects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if known.sum() < 2:
             continue
         effect = random_effects(values[known], ((high - low)[known] / (2 * Z)) ** 2)
-        n = np.mean([r["n_training_stimuli"] for r, k in zip(own, known, strict=True) if k])
+        n = round(float(np.mean([r["n_training_stimuli"] for r, k in zip(own, known, strict=True) if k])))
         out.append({
-            "fit": fit, "subject": "all", "region": region, "size": size, "n_training_stimuli": round(float(n)),
+            "fit": fit, "subject": "all", "region": region, "size": size, "n_training_stimuli": n,
             "r": effect.mean, "low": effect.interval[0], "high": effect.interval[1], "method": effect.method,
         })  # fmt: skip
     return out
