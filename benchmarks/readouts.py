@@ -21,7 +21,7 @@ import yaml
 
 from neuroenc import splits
 from neuroenc.arrays import average_repeats, load, regions, save
-from neuroenc.config import Config, Split, parse
+from neuroenc.config import Config, Split, Stack, parse
 from neuroenc.datasets import module
 from neuroenc.encoders.encode import Fit, encode, queries
 from neuroenc.encoders.stack import stack_predictions

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 
 from neuroenc import config, splits
 from neuroenc.arrays import CONTRACT, check, load, make_features, save, trained
-from neuroenc.config import Split
+from neuroenc.config import Split, Stack
 from neuroenc.encoders.encode import encode, queries
 from neuroenc.encoders.stack import stack_predictions
 from neuroenc.encoders.store import predict_fits, save_fits
