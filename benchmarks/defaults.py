@@ -25,8 +25,9 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "classifier": (config.Classifying,),
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
     "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
-    "evaluation": (config.Evaluation,),
-    "comparisons": (config.Comparison,), "similarity": (config.Similarity,), "figures": (config.Figures,),
+    "evaluation": (config.Evaluation,), "comparisons": (config.Comparison,),
+    "learning_curve": (config.LearningCurve,), "similarity": (config.Similarity,),
+    "figures": (config.Figures,),
 }  # fmt: skip
 
 
