@@ -7,11 +7,11 @@ an electrode answers `onset` s after the word, for 0.3 s, in proportion to
 
     a v,    b l,    (a v + b l) / √2    or    (a v) (b l),    |a| = |b| = 1,
 
-or not at all. It answers cuts likewise, twice as much, with l that of the sentence that began last before the
-cut (the sum of its words; 0 before the first), z-scored over cuts. No sum of functions of v and l predicts
-the product. Noise is pink, the mains hum is larger. `features/` holds v, l, and both beside all products
-v_i l_j, as networks of vision, of language and of both would see them, of words and of cuts; `films/` is what
-one's own copies would be; `truth.csv` says what each electrode is.
+or not at all. It answers cuts likewise, four times as much, with l that of the sentence that began last
+before the cut (the sum of its words; 0 before the first), z-scored over cuts. No sum of functions of v and l
+predicts the product. Noise is pink, the mains hum is larger. `features/` holds v, l, and both beside all
+products v_i l_j, as networks of vision, of language and of both would see them, of words and of cuts;
+`films/` is what one's own copies would be; `truth.csv` says what each electrode is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ N_WORDS, DIMS = 40, 4  # words of the language; quarters of the frame, and dimen
 SEEN = 0.25  # s after the onset of a word, when the frame is shown that drives
 FIRST = 2000  # sample of the first trigger
 LASTS, HUM = 0.3, 5.0  # s, of an answer; of the mains, against noise of deviation 1
-GAIN, GAIN_OF_CUTS = 0.5, 1.0  # of answers to words and to cuts, which are fewer
+GAIN, GAIN_OF_CUTS = 0.5, 2.0  # of answers to words and to cuts, which are fewer
 SENTENCE = 8  # words
 SHANKS = (("LA", -48.0, -20.0, -12.0), ("LB", -44.0, -58.0, 8.0), ("RA", 46.0, -8.0, -16.0),
           ("RB", 42.0, 14.0, 18.0))  # fmt: skip

@@ -314,6 +314,7 @@ def test_a_better_encoder_is_found_and_folds_are_averaged():
         pearson_r(y[folds == f], b[folds == f]) - pearson_r(y[folds == f], a[folds == f]) for f in (0, 1)
     ]
     np.testing.assert_allclose(found["difference"].values[0, 0], np.mean(halves, 0), atol=1e-6)
+    assert (found.attrs["unit"], found.attrs["interval_unit"]) == ("stimulus", "fold")
     assert (found["q"].values < 0.01).all() and found["region_p"].values[0, 0] == pytest.approx(1 / 1001)
 
 
