@@ -111,7 +111,7 @@ def test_what_reads_one_of_both_is_not_moved_by_half(tmp_path):
         features(make(**times), tmp_path, extractor="caption", **half)
     with pytest.raises(InputError, match="misalign_of 'texts' needs `misalign`"):
         parse(Model, {"extractor": "caption", "misalign_of": "texts"})
-    with pytest.raises(InputError, match="nano-text' does not read pictures and texts together"):
+    with pytest.raises(InputError, match="'nano' does not read pictures and texts together"):
         features(make(**times), tmp_path, network="nano-text", **half)
 
 
