@@ -27,7 +27,8 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
     "evaluation": (config.Evaluation,),
     "comparisons": (config.Comparison,), "partition": (config.Partition,),
-    "similarity": (config.Similarity,), "figures": (config.Figures,),
+    "learning_curve": (config.LearningCurve,), "similarity": (config.Similarity,),
+    "figures": (config.Figures,),
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from neuroenc import splits
 from neuroenc.arrays import average_repeats, load, regions, save
-from neuroenc.config import Config, Split, parse
+from neuroenc.config import Config, Split, Stack, parse
 from neuroenc.datasets import module
 from neuroenc.encoders.encode import Fit, encode, queries
 from neuroenc.encoders.stack import stack_predictions
@@ -157,7 +157,7 @@ def bench(name: str, folder: Path) -> list[dict[str, Any]]:
             members = {k: runs[k][-1][0] for k in names}
             start = time.perf_counter()
             for label, select in (("stack", False), ("selection", True)):
-                stacked = stack_predictions(recorded, members, select=select)
+                stacked = stack_predictions(recorded, members, Stack(select=select))
                 runs.setdefault(label, []).append((stacked, time.perf_counter() - start, 0.0))
             # each layer of the largest network by itself, as its own single-layer ridge
             if name == "v4":

@@ -64,23 +64,59 @@ def attention_routing() -> Iterator[Bar]:
         yield Bar(f"{area}, attention less ridge on cells", gain, 0.03)
     gain = r.loc["words-attention", LANGUAGE] - r.loc["cells-attention", LANGUAGE]
     yield Bar(f"{LANGUAGE}, words less cells", gain, 0.03)
+    curve = pd.read_csv("results/attention-routing/learning-curve.csv")
+    ends = curve.pivot_table("r", ["fit", "region"], "n_training_stimuli").iloc[:, [0, -1]]
+    grown = ends.diff(axis=1).iloc[:, -1]
+    for fit in ("cells", "cells-attention", "cells-probing"):
+        yield Bar(f"{fit}, 480 less 60 training pictures", grown[fit, "all"], 0.05)
+    gain = grown["cells-attention", "PPA"] - grown["cells", "PPA"]
+    yield Bar("PPA, what attention gains by pictures less what ridge does", gain, 0.05)
+    c = pd.read_csv("results/attention-routing/comparisons.csv")
+    runs = c[(c["comparison"] == "ensemble") & (c["region"] == "all") & (c["rival"] != "all of them")]
+    yield Bar("mean of runs and layers less the best of them", runs["difference"].min(), 0.0)
+
+
+def _electrodes(label: str, comparison: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true kind of each electrode, and which of them the fit of a comparison wins."""
+    truth = pd.read_csv("resources/treebank/truth.csv", dtype=str)
+    table = pd.read_csv(f"results/{label}/electrodes-{comparison}.csv", dtype={"patient": str})
+    assert (table["neuroid_id"].to_numpy() == (truth["patient"] + "_" + truth["electrode"]).to_numpy()).all()
+    return truth["kind"].to_numpy(), table["site"].to_numpy(bool)
+
+
+def _won(label: str, comparison: str, what: str, *kinds: str) -> Iterator[Bar]:
+    """Ask that electrodes of these kinds are won, and no others."""
+    kind, won = _electrodes(label, comparison)
+    true = np.isin(kind, kinds)
+    if kinds:
+        yield Bar(f"{what}, of the true ones", won[true].mean(), 0.8)
+    yield Bar(f"{what}, of the others", won[~true].mean(), 0.05, below=True)
 
 
 def sites_of_integration() -> Iterator[Bar]:
-    """Ask that electrodes driven by a product are sites, no others, and none of misaligned features."""
-    truth = pd.read_csv("resources/treebank/truth.csv", dtype=str)
-    product = (truth["kind"] == "product").to_numpy()
-    for name in ("integration", "control"):
-        table = pd.read_csv(f"results/sites-of-integration/electrodes-{name}.csv", dtype={"patient": str})
-        assert (
-            table["neuroid_id"].to_numpy() == (truth["patient"] + "_" + truth["electrode"]).to_numpy()
-        ).all()
-        site = table["site"].to_numpy(bool)
-        if name == "integration":
-            yield Bar("sites found, of the true ones", site[product].mean(), 0.8)
-            yield Bar("false sites, of the others", site[~product].mean(), 0.05, below=True)
-        else:
-            yield Bar("sites of misaligned features", site.mean(), 0.05, below=True)
+    """Ask that electrodes driven by a product are sites, no others, and that what is late wins nothing."""
+    label = "sites-of-integration"
+    yield from _won(label, "integration", "sites found", "product")
+    yield from _won(label, "control", "sites of misaligned features")
+    yield from _won(label, "aligned", "language in time beats language late", "language", "sum")
+    yield from _won(label, "onelate", "late language adds to vision")
+    c = pd.read_csv(f"results/{label}/comparisons.csv")
+    late = c[(c["comparison"] == "onelate") & (c["subject"] == "all") & (c["region"] == "all")]
+    level = late.loc[late["rival"] == "vision", "difference"].abs().max()
+    yield Bar("vision with late language, from vision alone", level, 0.01, below=True)
+    kind, won = _electrodes(label, "bestmultimodal")  # of sums, too, if the films are long enough
+    yield Bar("multimodal is the best style, of products", won[kind == "product"].mean(), 0.8)
+    alone = ~np.isin(kind, ("sum", "product"))
+    yield Bar("multimodal is the best style, of one or none", won[alone].mean(), 0.05, below=True)
+    for style in ("vision", "language"):
+        yield from _won(label, f"best{style}", f"{style} is the best style")
+
+
+def sites_of_integration_scenes() -> Iterator[Bar]:
+    """Ask the same where films are cut."""
+    label = "sites-of-integration-scenes"
+    yield from _won(label, "integration", "sites found", "product")
+    yield from _won(label, "control", "sites of misaligned features")
 
 
 def driver_of(kind: str) -> str:
@@ -183,6 +219,7 @@ class Study(NamedTuple):
 STUDIES = {
     "attention_routing": Study(attention_routing),
     "sites_of_integration": Study(sites_of_integration, "resources/treebank", "treebank"),
+    "sites_of_integration_scenes": Study(sites_of_integration_scenes, "resources/treebank", "treebank"),
     "vision_language": Study(vision_language, "resources/bold5000", "bold5000"),
     "visual_system": Study(visual_system),
     "one_hour": Study(one_hour),

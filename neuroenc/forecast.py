@@ -319,7 +319,8 @@ def compare(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         8 * 16 * (of.n_predictions - 1) * n_targets + 4 * n_tested * (2 * of.n_predictions - 2) * n_targets
     )
     block = 7 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
-    return score(of, options, n_threads) + (pairs + block) / 1e6
+    drawn = 8 * 1000 * shapes["response"][1] * (n_targets > shapes["response"][1])  # largest over time bins
+    return score(of, options, n_threads) + (pairs + block + drawn) / 1e6
 
 
 def match(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001

@@ -246,9 +246,7 @@ def _split(
             "dataset": stimuli.attrs["dataset"], "neuroenc_version": __version__,
         },
     )  # fmt: skip
-    train = [np.flatnonzero(s == TRAIN) for s in side]
-    inside = [inner_folds(_inner(split, fold, rows)) for fold, rows in enumerate(train)]
-    few = [k for k, folds in enumerate(inside) if sum(len(rows) > 0 for rows, _ in folds) < options.n_inner]
+    few = _too_few(split, options.n_inner)
     if few:
         raise InputError(
             f"{len(few)} of {len(side)} folds cannot make split.n_inner {options.n_inner} inner folds and "
@@ -259,6 +257,64 @@ def _split(
     for fold in range(len(side)):
         guard(split["stimulus_id"].values, side[fold], group)
     return check(split, "splits")
+
+
+def _too_few(split: xr.Dataset, n_inner: int) -> list[int]:
+    """List the folds in which fewer inner folds than these leave something to fit."""
+    train = [np.flatnonzero(side == TRAIN) for side in split["side"].values]
+    inside = [inner_folds(_inner(split, fold, rows)) for fold, rows in enumerate(train)]
+    return [k for k, folds in enumerate(inside) if sum(len(rows) > 0 for rows, _ in folds) < n_inner]
+
+
+def shorten(split: xr.Dataset, responses: xr.Dataset, size: int) -> xr.Dataset:
+    """Keep the first training stimuli of a seeded order, the same number in each fold; leave out the others.
+
+    A larger size holds all stimuli of a smaller one. Test stimuli are as they were, and of those that stay
+    the inner fold.
+
+    Parameters
+    ----------
+    split : Dataset
+        Splits; its seed draws the order.
+    responses : Dataset
+        Of one subject: stimuli without a response are not counted, and left out of training.
+    size : int
+        Training stimuli of each fold.
+
+    Returns
+    -------
+    Dataset
+        Splits.
+
+    Raises
+    ------
+    InputError
+        A fold has fewer training stimuli, or too few of an inner fold would stay to fit it.
+    """
+    response = responses["response"].values
+    answered = np.isfinite(response).any(axis=tuple(range(1, response.ndim)))
+    known = np.isin(split["stimulus_id"].values, responses["stimulus_id"].values[answered])
+    order = np.argsort(split["stimulus_id"].values)  # whatever the order of rows is
+    order = order[np.random.default_rng(split.attrs["seed"]).permutation(len(order))]
+    out = split.copy(deep=True)
+    for fold, side in enumerate(out["side"].values):
+        train = order[(side == TRAIN)[order] & known[order]]
+        if len(train) < size:
+            raise InputError(
+                f"learning_curve.sizes: {size} is more than the {len(train)} training stimuli with responses "
+                f"of fold {fold}. Lower it; all of them are in the curve by themselves."
+            )
+        side[np.setdiff1d(np.flatnonzero(side == TRAIN), train[:size])] = UNUSED
+    trained = out["side"] == TRAIN
+    for name in {"inner", "near"} & set(out.data_vars):
+        out[name] = out[name].where(trained, -1).astype(split[name].dtype).transpose(*split[name].dims)
+    n_inner = int(split["inner"].max()) + 1
+    if few := _too_few(out, n_inner):
+        raise InputError(
+            f"learning_curve.sizes: {size} training stimuli of fold {few[0]} do not make {n_inner} inner "
+            "folds with something to fit in each. Raise it, or lower split.n_inner."
+        )
+    return check(out, "splits")
 
 
 def guard(stimulus_id: ArrayLike, side: ArrayLike, group: ArrayLike) -> None:

@@ -6,6 +6,7 @@ from neuroenc import splits
 from neuroenc.arrays import check, make_stimuli
 from neuroenc.config import Split
 from neuroenc.errors import ContractError, InputError, LeakError
+from tests.conftest import toy_responses
 
 
 def grouped(stimuli, group):
@@ -236,3 +237,29 @@ def test_random_folds_are_those_of_scikit_learn(toy, seed):
         own = GroupShuffleSplit(1, test_size=0.3, random_state=seed + fold)
         ((_, test),) = own.split(group, groups=group)
         np.testing.assert_array_equal(np.flatnonzero(drawn["side"].values[fold] == splits.TEST), test)
+
+
+def test_smaller_training_sets_are_nested_and_keep_tests_and_inner_folds(toy):
+    split = splits.make(toy[0], Split(kind="kfold", n_folds=3, n_inner=3))
+    rng, ids = np.random.default_rng(0), toy[0]["stimulus_id"].values
+    values = rng.normal(size=(len(ids), 2)).astype("f4")
+    values[:10] = np.nan  # stimuli without a response are not counted
+    responses = toy_responses(rng, ids, values)
+    small, large = (splits.shorten(split, responses, n) for n in (20, 50))
+    for fold in range(3):
+        train = [set(ids[s["side"].values[fold] == splits.TRAIN]) for s in (small, large, split)]
+        assert train[0] < train[1] < train[2] and [len(t) for t in train] == [20, 50, 80]
+        assert not set(ids[:10]) & train[1]
+    for found in (small, large):
+        kept = found["side"].values == splits.TRAIN
+        np.testing.assert_array_equal(found["side"] == splits.TEST, split["side"] == splits.TEST)
+        np.testing.assert_array_equal(found["inner"].values, np.where(kept, split["inner"].values, -1))
+    order = rng.permutation(len(ids))  # whatever the order of rows is
+    turned = splits.shorten(split.isel(stimulus=order), responses, 20)
+    np.testing.assert_array_equal(turned["side"].values, small["side"].values[:, order])
+    other = splits.shorten(split.assign_attrs(seed=1), responses, 20)
+    assert (other["side"].values != small["side"].values).any()
+    with pytest.raises(InputError, match=r"sizes: 81 is more than the .* of fold 0"):
+        splits.shorten(split, responses, 81)
+    with pytest.raises(InputError, match="sizes: 2 training stimuli of fold 0 do not make 3 inner folds"):
+        splits.shorten(split, responses, 2)

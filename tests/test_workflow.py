@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import xarray as xr
 import yaml
@@ -65,6 +66,7 @@ CONFIG = {
         "early": {"better": "gabor", "than": ["category"]},
     },
     "export": "stack",
+    "learning_curve": {"sizes": [60], "fits": ["gabor", "category+gabor-wide"]},
     "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
     "figures": {"surface": True, "volume": True},
 }
@@ -97,7 +99,8 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "things_meg": "things_meg", "pereira": "pereira2018", "nsd": "nsd",
                   "glmsingle": "glmsingle", "tvsd": "TVSD", "things_eeg1": "things_eeg1", "laion_fmri": "laion-fmri", "mosaic": "mosaic", "majajhong2015": "brainio", "freemanziemba2013": "brainio",
                   "shipped": None, "studies/visual_system": None, "studies/vision_language": "resources/bold5000",
-                  "studies/sites_of_integration": "resources/treebank", "studies/attention_routing": None,
+                  "studies/sites_of_integration": "resources/treebank",
+                  "studies/sites_of_integration_scenes": "resources/treebank", "studies/attention_routing": None,
                   "studies/regions_decoded": None, "studies/one_hour": None,
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
@@ -169,6 +172,10 @@ def test_outputs(finished):
     }  # fmt: skip
     drawn = {r["condition"]: r for r in rows if r["name"] == "reconstruction, ssim" and r["subject"] == "all"}
     assert set(drawn) == {"brain", "plain", "low_level", "retrieved", "shuffled", "mean", "sample", "true"}
+    curve = pd.read_csv(run / "learning-curve.csv", dtype={"subject": str})
+    assert set(curve["fit"]) == {"gabor", "category+gabor-wide"} and (run / "learning-curve.png").exists()
+    own = curve[(curve["subject"] == "01") & (curve["region"] == "V1") & (curve["fit"] == "gabor")]
+    assert own["n_training_stimuli"].tolist() == [60, 120] and own["r"].is_monotonic_increasing
     for subject in ("01", "02"):
         names = {p.name.removeprefix(f"sub-{subject}_") for p in (run / f"sub-{subject}").iterdir()}
         assert names >= {

@@ -43,7 +43,7 @@ ATTRS: dict[Kind, tuple[str, ...]] = {
     "pictures": ("dataset", "decoder", "generator", "seed", *CONTRACT),
     "captions": ("dataset", "decoder", "generator", *CONTRACT),
     "classes": ("dataset", "target", "estimator", "seed"),
-    "comparison": ("dataset", "better", "metric", "delta", "fdr_level", "unit", "seed"),
+    "comparison": ("dataset", "better", "metric", "delta", "fdr_level", "unit", "interval_unit", "seed"),
 }
 DIMS: dict[Kind, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "responses": (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroenc.cli import common
-from neuroenc.cli.common import Options, Out, Root, StimuliFile, Subject, Subjects
+from neuroenc.cli.common import Options, Out, ResponsesFile, Root, StimuliFile, Subject, Subjects
 
 data = common.group("Recordings and what was shown.")
 split = common.group("Training and test sets.")
@@ -160,3 +160,17 @@ def split_make(
 
     space = None if features is None else load(features, "features")
     save(splits.make(load(stimuli, "stimuli"), common.section(Split, options), space), out)
+
+
+@split.command("shorten")
+def split_shorten(
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    responses: ResponsesFile,
+    size: Annotated[int, typer.Option(help="Training stimuli of each fold that stay.", min=2)],
+    out: Out,
+) -> None:
+    """Leave out training stimuli beyond a number, the last of a seeded order; tests stay as they are."""
+    from neuroenc import splits
+    from neuroenc.arrays import load, save
+
+    save(splits.shorten(load(split, "splits"), load(responses, "responses"), size), out)

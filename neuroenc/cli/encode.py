@@ -141,7 +141,7 @@ def encode_stack(
     out: Annotated[Path, typer.Option(help="Predictions of the stack (.nc).")],
     options: Annotated[str, typer.Option(help="Section `stack`: JSON, or FILE.yaml#stack.")] = "{}",
 ) -> None:
-    """Mix encoders for each neuroid by weights learned on validation stimuli."""
+    """Mix encoders for each neuroid, by weights learned on validation stimuli, or as their mean."""
     from neuroenc.arrays import load, save
     from neuroenc.config import Stack
     from neuroenc.encoders.stack import stack_predictions
@@ -153,7 +153,7 @@ def encode_stack(
         if name not in members:
             raise invalid("members", name, members)
     wanted = {k: members[k] for k in chosen.members or members}
-    save(stack_predictions(load(responses, "responses"), wanted, select=chosen.select), out)
+    save(stack_predictions(load(responses, "responses"), wanted, chosen), out)
 
 
 @encode.command("partition")

@@ -302,6 +302,31 @@ def results_zones(
         pd.DataFrame(rows).to_csv(partial, index=False)
 
 
+@results.command("learning-curve")
+def results_learning_curve(
+    scores: Annotated[list[str], typer.Option(help="SUBJECT:FIT:SIZE=FILE.nc; without SIZE: all stimuli.")],
+    table: Annotated[Path, typer.Option(help="A row per fit, subject, region and size (.csv).")],
+    out: Annotated[Path, typer.Option(help="Figure, a panel per region (.png).")],
+) -> None:
+    """Bring fits to fewer training stimuli together: mean test r by region and size, with intervals."""
+    import pandas as pd
+
+    from neuroenc.evaluation.learning_curve import Point, curve_rows
+    from neuroenc.figures.learning_curve import draw_learning_curve
+    from neuroenc.files import atomic
+
+    points = []
+    for name, found in common.named(scores).items():
+        subject, *fit = name.split(":")
+        if not 1 <= len(fit) <= 2 or not all([subject, *fit]):
+            raise InputError(f"Invalid value for '--scores': {name!r}. Expected SUBJECT:FIT:SIZE=FILE.nc.")
+        points.append(Point(subject, fit[0], "".join(fit[1:]), found))
+    rows = curve_rows(points)
+    draw_learning_curve(rows, out)
+    with atomic(table) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+
+
 @results.command("zone-map")
 def results_zone_map(
     responses: ResponsesFile,

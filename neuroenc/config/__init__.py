@@ -38,7 +38,7 @@ from neuroenc.config.encoders import (
     Stack,
     Trained,
 )
-from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
+from neuroenc.config.evaluation import Comparison, Evaluation, Figures, LearningCurve, Similarity
 from neuroenc.config.features import BLIND, SIZES, Model
 from neuroenc.config.parsing import load_config, parse, schema
 from neuroenc.config.simulation import Plan, Simulation
@@ -63,6 +63,7 @@ __all__ = [
     "Factorised",
     "Figures",
     "Gaussian",
+    "LearningCurve",
     "Model",
     "NetworkDecoding",
     "Partition",

@@ -21,7 +21,7 @@ from neuroenc.config.decoders import (
     VoxelCaptions,
 )
 from neuroenc.config.encoders import FUSING, JOINT, Encoder, Partition, Ridge, Stack
-from neuroenc.config.evaluation import Comparison, Evaluation, Figures, Similarity
+from neuroenc.config.evaluation import Comparison, Evaluation, Figures, LearningCurve, Similarity
 from neuroenc.config.features import Model
 from neuroenc.config.simulation import Simulation
 from neuroenc.errors import suggest
@@ -60,6 +60,7 @@ class Config(Section):
         default_factory=dict, description="Fits against others, each by a label of your own."
     )
     partition: Partition | None = None
+    learning_curve: LearningCurve | None = None
     similarity: Similarity | None = None
     figures: Figures = Figures()
 
@@ -153,6 +154,9 @@ class Config(Section):
             for name in (comparison.better, *comparison.than):
                 if name not in exports:
                     raise ValueError(f"comparisons.{label}: no fit {name!r}. {suggest(name, exports)}")
+        for name in self.learning_curve.fits if self.learning_curve else []:
+            if name not in known:
+                raise ValueError(f"learning_curve.fits: no fit {name!r}. {suggest(name, known)}")
         for name in set(self.stack.members if self.stack else []) - set(known):
             raise ValueError(f"stack.members: no encoder {name!r}. {suggest(name, known)}")
         return self

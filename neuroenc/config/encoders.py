@@ -251,10 +251,20 @@ class EncoderChoice(Section):
 
 
 class Stack(Section):
-    """A mixture of encoders for each neuroid, chosen on validation predictions."""
+    """A mixture of encoders for each neuroid."""
 
     members: list[str] = Field(
         default_factory=list,
         description="MODEL, or MODEL+MODEL, for the first encoder, MODEL-ENCODER for others; empty: all.",
     )
+    weights: Literal["learned", "equal", "softmax"] = Field(
+        default="learned", description="Of the members, for each neuroid: of the least squared error on "
+        "validation, all the same (the mean), or exp(40 r) of their validation r over its sum."
+    )  # fmt: skip
     select: bool = Field(default=False, description="Take the single best member instead of a mixture.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.select and self.weights != "learned":
+            raise ValueError(f"select takes one member and weights {self.weights!r} mix all. Leave one out")
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -58,6 +58,25 @@ class Comparison(Section):
         names = [self.better, *self.than]
         if twice := next((n for n in names if names.count(n) > 1), None):
             raise ValueError(f"{twice!r} stands twice. Compare a fit with others, each once")
+        return self
+
+
+class LearningCurve(Section):
+    """Fits to fewer training stimuli: the first of a seeded order, the same tests."""
+
+    sizes: list[Annotated[int, Field(ge=2)]] = Field(
+        min_length=1, description="Numbers of training stimuli of each fold; all of them come last by "
+        "themselves."
+    )  # fmt: skip
+    fits: list[str] = Field(
+        default_factory=list, description="MODEL for the first encoder, MODEL-ENCODER for others; empty: all."
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for values in (self.sizes, self.fits):
+            if len(set(values)) < len(values):
+                raise ValueError(f"[{', '.join(map(str, values))}] names one twice. Name it once")
         return self
 
 

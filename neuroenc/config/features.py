@@ -122,6 +122,10 @@ class Model(Section):
         default=0.0, ge=0, description="Films, a control: each stimulus has the features of what is so many "
         "s later, from the beginning again behind the last; more than split.embargo."
     )  # fmt: skip
+    misalign_of: Literal["both", "pictures", "texts"] = Field(
+        default="both", description="Networks that read pictures and texts together: which of them is "
+        "moved by `misalign`; the other stays in its place."
+    )  # fmt: skip
     regions: Place | None = Field(
         default=None, description="HDF5 of detected objects for networks that read them: features (n, "
         "regions, channels), boxes (n, regions, 4) from 0 to 1, stimulus_id (n)."
@@ -194,6 +198,14 @@ class Model(Section):
         if isinstance(crop, bool) or not isinstance(crop, (int, float)) or not 0 < crop <= 1:
             raise ValueError(f"crop_pct is {crop!r}, expected a share above 0 and at most 1")
         return options
+
+    @model_validator(mode="after")
+    def _half(self) -> Self:
+        if self.misalign_of != "both" and not self.misalign:
+            raise ValueError(
+                f"misalign_of {self.misalign_of!r} needs `misalign`, s. Give it, or leave both out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_the_extractor(self) -> Self:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import norm
 from tqdm import tqdm
 
 from neuroenc import config, splits
@@ -300,6 +299,8 @@ class LesionFinder:
             Standardised by the whole recordings.
         true : Design of shape (n_pictures, n_features)
         """
+        from scipy.stats import norm  # loads for a second
+
         z = {}
         for region, inside in self.prepared.inside.items():
             model, usual = self.models[region], self.usual[region]

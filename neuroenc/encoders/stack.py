@@ -1,4 +1,4 @@
-"""Stacking: one mixture of encoders for each target, chosen on validation predictions.
+"""Stacking: one mixture of encoders for each target, chosen on validation predictions, or their mean.
 
 Wolpert (1992); Breiman (1996): weights that are not negative and sum to one. Lin, Naselaris, Kay, Wehbe
 (2024), "Stacked regressions and structured variance partitioning", use the same for voxels.
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import check, regions
 from neuroenc.blocks import columns
+from neuroenc.config import Stack
 from neuroenc.encoders.missing import by_stimulus, fittable, r2
 from neuroenc.errors import InputError
 from neuroenc.real import varies
 
 Floats = NDArray[Any]
+SHARPNESS = 40.0  # of the softmax of validation r, as Adeli et al. (2025) mix layers
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the common form, that are tried
 
 
@@ -82,6 +84,43 @@ def stack_weights(
     out = weights.T.copy()
     out[:, ~there.any(0)] = np.nan
     return out
+
+
+def fixed_weights(validation: Sequence[Floats], truth: Floats, sharpness: float = 0.0) -> Floats:
+    """Weights that are not fitted: exp(sharpness r) of each member's validation r over their sum.
+
+    Parameters
+    ----------
+    validation, truth
+        As in `stack_weights`.
+    sharpness : float
+        0: all members weigh the same. 40 is that of the published ensemble of layers (Adeli, Minni &
+        Kriegeskorte 2025, arXiv 2505.17329, in their code).
+
+    Returns
+    -------
+    array of shape (n_members, n_targets)
+        Of sum one; 0 of a member that does not predict a target, NaN where none does. A member without an r,
+        whose validation predictions are constant, weighs as one of r 0.
+    """
+    weights: Floats = np.zeros((len(validation), truth.shape[1]))
+    for cut in columns(3 * len(truth), truth.shape[1]):
+        known = np.isfinite(truth[:, cut])
+        for weight, one in zip(weights[:, cut], validation, strict=True):
+            there: Any = np.isfinite(one[:, cut]).all(0) & known.any(0)
+            y, own = (_unit(v[:, cut], known) for v in (truth, np.where(there, one[:, cut], 0)))
+            weight[:] = np.where(there, np.exp(sharpness * (y * own).sum(0)), 0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(weights / weights.sum(0))
+
+
+def _unit(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Bring the known values of each column to mean 0 and length 1; 0 where they do not vary."""
+    known = known & varies(values, known=known)
+    centred: Floats = np.where(known, values, 0).astype(float)
+    centred -= np.where(known, centred.sum(0) / np.maximum(known.sum(0), 1), 0)
+    length = np.sqrt((centred**2).sum(0))
+    return np.asarray(centred / np.where(length > 0, length, 1))
 
 
 def _residuals(validation: Floats, truth: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -171,9 +210,9 @@ def stack(predictions: Sequence[Floats], weights: Floats) -> Floats:
 
 
 def stack_predictions(
-    responses: xr.Dataset, members: dict[str, xr.Dataset], *, select: bool = False
+    responses: xr.Dataset, members: dict[str, xr.Dataset], options: Stack | None = None
 ) -> xr.Dataset:
-    """Mix the predictions of several encoders, by weights learned on their validation stimuli.
+    """Mix the predictions of several encoders.
 
     Parameters
     ----------
@@ -181,8 +220,8 @@ def stack_predictions(
         Responses the members were fitted to.
     members : mapping
         Name -> predictions of the same splits.
-    select : bool
-        Take the best member of each neuroid instead of a mixture.
+    options : Stack, optional
+        How they weigh. Weights are learned on the validation stimuli of the members.
 
     Returns
     -------
@@ -194,6 +233,7 @@ def stack_predictions(
     InputError
         Members of other stimuli, neuroids or folds.
     """
+    options = options or Stack()
     names, datasets = list(members), list(members.values())
     base = datasets[0]
     for name, other in members.items():
@@ -222,7 +262,11 @@ def stack_predictions(
     for fold in range(n_folds):
         rows, test = base["held_fold"].values == fold, base["fold"].values == fold
         seen, shown = truth[rows], [v[rows] for v in validation]
-        weight = stack_weights(shown, seen, groups=alike, select=select)
+        weight = (
+            stack_weights(shown, seen, groups=alike, select=options.select)
+            if options.weights == "learned"
+            else fixed_weights(shown, seen, SHARPNESS if options.weights == "softmax" else 0)
+        )
         weights[fold] = weight
         fits = fittable(seen, [(slice(None), None)])
         score[fold] = [np.where(np.isfinite(v).all(0) & fits, r2(seen, v), np.nan) for v in shown]
@@ -237,7 +281,7 @@ def stack_predictions(
     best = np.array(names)[np.nan_to_num(weights).argmax(1)].reshape(n_folds, *shape)
     out["chosen_layer"] = (base["chosen_layer"].dims, best)
     out.attrs |= {
-        "encoder": "select" if select else "stack",
+        "encoder": "select" if options.select else "stack",
         "model": " + ".join(names),
         "weights": "of the members",
     }

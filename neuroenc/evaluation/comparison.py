@@ -52,7 +52,9 @@ def compare(
     the same for all neuroids of a draw; those of films and stories are exchanged by stretches, whose
     neighbours in time are alike. Over several folds the difference is the mean over folds, and divided by
     `widening` for the test. Intervals are of paired bootstrap samples (`resample`). That all rivals are
-    beaten is an intersection of tests: its p is the largest of them.
+    beaten is an intersection of tests: its p is the largest of them. With time bins all must be beaten in one
+    bin, whichever: the least z of the rivals, largest over bins, is held against the largest of each draw
+    over bins and rivals, because in each bin another rival may be the one that is not beaten.
 
     Parameters
     ----------
@@ -108,14 +110,16 @@ def compare(
         rows.tested, rows.fold, stretch=rows.stretch, n_stimuli=len(rows.mean), n=options.n_bootstraps,
         seed=options.seed,
     )  # fmt: skip
-    tests = [_test(rows, rival, comparison, draws, samples, masks, shape) for rival in rivals]
+    n_time = shape[0] if np.prod(shape[1:]) > 1 else 0
+    most = np.full((len(draws.turned), n_time), -np.inf)
+    tests = [_test(rows, rival, comparison, draws, samples, masks, shape, most) for rival in rivals]
     limit = ceiling_of(responses, rows.tested, options.ceiling)[1]
     own, *others = (
         fold_scores(rows._replace(prediction=v), limit, options.threshold)[0]
         for v in (rows.prediction, *rivals)
     )
     found = _joined(tests, np.stack([own - other for other in others], 1), shape, comparison.delta)
-    found |= _winners(tests, masks, options.fdr_level)
+    found |= _winners(tests, most, masks, options.fdr_level)
     compared = make_comparison(
         found, metric=METRICS, rival=comparison.than, region=list(masks), like=responses,
         attrs={
@@ -123,7 +127,8 @@ def compare(
             "delta": comparison.delta, "n_permutations": options.n_permutations,
             "n_bootstraps": options.n_bootstraps, "fdr_level": options.fdr_level, "seed": options.seed,
             "n_test_stimuli": len(np.unique(rows.tested)), "n_units": n_units,
-            "unit": "stimulus" if rows.stretch is None else f"stretch of {options.stretch:g} s",
+            "unit": (unit := "stimulus" if rows.stretch is None else f"stretch of {options.stretch:g} s"),
+            "interval_unit": "fold" if samples.by_fold else unit,
         },
     )  # fmt: skip
     if options.pairs:
@@ -173,6 +178,8 @@ class Test(NamedTuple):
     p_worse: Floats
     p_time: Floats
     """Against the largest bin of each draw"""
+    z: Floats
+    """The difference over the deviation of its null; -inf where there is none"""
     tails: Floats
     region: Floats
     """(n_regions,)"""
@@ -191,14 +198,17 @@ def _draws(rows: Rows, options: Evaluation) -> Draws:
 
 def _test(
     rows: Rows, rival: NDArray[np.float32], comparison: Comparison, draws: Draws, samples: Resampling,
-    masks: dict[str, NDArray[np.bool_]], shape: tuple[int, ...],
+    masks: dict[str, NDArray[np.bool_]], shape: tuple[int, ...], most: Floats,
 ) -> Test:  # fmt: skip
-    """Test one pair, some neuroids at a time, with all their time bins."""
+    """Test one pair, some neuroids at a time, with all their time bins.
+
+    `most`, (n_draws, n_neuroids), the largest z of each draw so far, is raised where this pair's is larger.
+    """
     n_draws, n_bins = len(draws.turned), int(np.prod(shape[1:]))
     n_targets = shape[0] * n_bins
     exchanged = exchanged_r if comparison.metric == "pearson_r" else exchanged_r2
     inside = np.repeat(np.stack(list(masks.values())), n_bins, axis=1)
-    p, p_worse, p_time, difference = np.full((4, n_targets), np.nan)
+    p, p_worse, p_time, z, difference = np.full((5, n_targets), np.nan)
     drawn = np.zeros((len(masks), n_draws))
     for some in columns(4 * max(draws.turned.shape) * n_bins, shape[0]):
         cut = slice(some.start * n_bins, some.stop * n_bins)
@@ -208,7 +218,9 @@ def _test(
         p[cut] = np.where(known, (1 + (null >= observed - EQUAL).sum(0)) / (1 + n_draws), np.nan)
         p_worse[cut] = np.where(known, (1 + (null <= observed + EQUAL).sum(0)) / (1 + n_draws), np.nan)
         drawn += (inside[:, cut] & known).astype(np.float64) @ np.where(known, null, 0).T
-        p_time[cut] = _largest(observed, null, n_bins) if n_bins > 1 else p[cut]
+        if most.size:
+            p_time[cut], z[cut], largest = _largest(observed, null, n_bins)
+            np.maximum(most[:, some], largest, out=most[:, some])
     known = np.isfinite(difference)
     counts = (inside & known).sum(1)
     with np.errstate(invalid="ignore"):
@@ -218,22 +230,36 @@ def _test(
     statistic = partial(_resampled, rows, rival, comparison.metric)
     groups = dict(zip(masks, inside, strict=True))
     tails, means = bootstrap(statistic, n_targets, samples, groups, TAILS)
-    return Test(p, p_worse, p_time, tails, region, region_p, np.stack(list(means.values())))
+    p_time = p_time if most.size else p
+    return Test(p, p_worse, p_time, z, tails, region, region_p, np.stack(list(means.values())))
 
 
-def _largest(observed: Floats, null: Floats, n_bins: int) -> Floats:
-    """P of each bin against the largest bin of each draw, both over the standard deviation of the null."""
+def _largest(observed: Floats, null: Floats, n_bins: int) -> tuple[Floats, Floats, Floats]:
+    """Hold each bin against the largest bin of each draw, both over the standard deviation of the null.
+
+    Returns
+    -------
+    p, z : arrays of shape (n_targets,)
+        NaN and -inf where the null does not vary.
+    largest : array of shape (n_draws, n_neuroids)
+    """
     spread = np.sqrt((null**2).mean(0))
     with np.errstate(invalid="ignore", divide="ignore"):
         z, null = (
             np.where(np.isfinite(v / spread), v / spread, -np.inf).reshape(*v.shape[:-1], -1, n_bins)
             for v in (observed, null)
         )
-    most = np.sort(null.max(-1), axis=0)
+    largest = null.max(-1)
+    return _above(z, largest).ravel(), z.ravel(), largest
+
+
+def _above(z: Floats, largest: Floats) -> Floats:
+    """P of z, (n_neuroids, ...), against draws, (n_draws, n_neuroids); NaN of -inf."""
+    ordered = np.sort(largest, axis=0)
     above = np.stack([
-        len(most) - np.searchsorted(column, own - EQUAL) for column, own in zip(most.T, z, strict=True)
+        len(ordered) - np.searchsorted(column, own - EQUAL) for column, own in zip(ordered.T, z, strict=True)
     ])  # fmt: skip
-    return np.where(np.isfinite(z), (1 + above) / (1 + len(most)), np.nan).ravel()
+    return np.where(np.isfinite(z), (1 + above) / (1 + len(ordered)), np.nan)
 
 
 def exchanged_r(y: Floats, a: Floats, b: Floats, draws: Draws) -> tuple[Floats, Floats]:
@@ -334,14 +360,16 @@ def _joined(
 
 
 def _winners(
-    tests: list[Test], masks: dict[str, NDArray[np.bool_]], level: float
+    tests: list[Test], most: Floats, masks: dict[str, NDArray[np.bool_]], level: float
 ) -> dict[str, NDArray[np.generic]]:
     """Say which neuroids beat all rivals, and count them by region."""
     n_neuroids = len(masks["all"])
     p_time, p_worse = (
         np.stack([getattr(t, k).reshape(n_neuroids, -1) for t in tests]) for k in ("p_time", "p_worse")
     )
-    wins_p = _least(p_time.max(0))
+    wins_p = p_time.max(0)[:, 0]
+    if most.size:
+        wins_p = _above(np.min([t.z for t in tests], 0).reshape(n_neuroids, -1).max(1), most)
     wins_q = fdr(wins_p)
     # what winning in one bin excludes: in every bin some rival is better, after Bonferroni over rivals
     worse = -_least(-np.minimum(1, len(tests) * p_worse.min(0)))

@@ -153,7 +153,8 @@ def comparison_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[st
 
 def _of_subject(s: xr.Dataset, subject: str) -> list[dict[str, Any]]:
     rivals, places = s["rival_name"].values.astype(str), s["region_name"].values.astype(str)
-    method = f"stimuli of one subject, by {s.attrs['unit']}"
+    unit, interval = s.attrs["unit"], s.attrs["interval_unit"]
+    method = f"one subject, p by {unit}, intervals by {interval}"
     rows = []
     for i, region in enumerate(places):
         about = {"subject": subject, "region": str(region), "method": method}

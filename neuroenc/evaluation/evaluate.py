@@ -95,6 +95,7 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
             "ceiling_method": method, "ceiling_threshold": options.threshold,
             "fdr_level": options.fdr_level, "n_below_threshold": n_below,
             "n_without_score": int(np.isnan(score[0]).sum()), "n_test_stimuli": len(np.unique(rows.tested)),
+            "n_training_stimuli": int(rows.training.sum(1).min()),
             "n_missing_stimuli": len(rows.missing), "missing_stimuli": ", ".join(rows.missing[:20]),
             **_identification(predictions, rows),
         },

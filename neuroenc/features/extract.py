@@ -99,15 +99,17 @@ def extract(
     projected = (
         projection(model.projection, stimuli["stimulus_id"].values, split) if model.projection else None
     )
-    shown = later(stimuli, model.misalign) if model.misalign else stimuli
     if model.view and model.extractor in BLIND:
         raise InputError(
             f"Invalid value for 'view': {model.view!r}. It is of pictures, and {model.extractor!r} reads "
             "none. Leave it out."
         )
-    if model.texts:
-        shown = texts.with_texts(shown, model.texts)
+    shown = _moved(texts.with_texts(stimuli, model.texts) if model.texts else stimuli, model)
     if model.extractor in TABLES:
+        if model.misalign_of != "both":
+            raise InputError(
+                f"misalign_of is {model.misalign_of!r}, and {model.extractor!r} is one of both. Leave it out."
+            )
         table, contract = TABLES[model.extractor](shown)
         contract = _misaligned(_of_texts(contract, model), model)
         found = _in_memory(
@@ -165,6 +167,17 @@ def later(stimuli: xr.Dataset, seconds: float) -> xr.Dataset:
     return stimuli.isel(stimulus=order)
 
 
+def _moved(stimuli: xr.Dataset, model: Model) -> xr.Dataset:
+    """Put later stimuli in the place of each, or the pictures or the texts of these alone."""
+    if not model.misalign:
+        return stimuli
+    moved = later(stimuli, model.misalign)
+    if model.misalign_of == "both" or "caption" not in stimuli:
+        return moved
+    kept, of = (stimuli, moved) if model.misalign_of == "texts" else (moved, stimuli)
+    return kept.assign(caption=(of["caption"].dims, of["caption"].values))
+
+
 def _of_texts(contract: Mapping[str, str], model: Model) -> dict[str, str]:
     if not model.texts:
         return dict(contract)
@@ -174,7 +187,8 @@ def _of_texts(contract: Mapping[str, str], model: Model) -> dict[str, str]:
 def _misaligned(contract: Mapping[str, str], model: Model) -> dict[str, str]:
     if not model.misalign:
         return dict(contract)
-    told = f"{contract['preprocessing']}; of what is {model.misalign:g} s later in the film"
+    what = "" if model.misalign_of == "both" else f"{model.misalign_of} "
+    told = f"{contract['preprocessing']}; {what}of what is {model.misalign:g} s later in the film"
     return {**contract, "preprocessing": told}
 
 
@@ -218,6 +232,11 @@ def _shown(stimuli: xr.Dataset, asked: Model, memory_gb: float, workers: int | N
     if model.texts and "text" not in reads:
         raise InputError(
             f"{model.network!r} reads no text ({reads}), and `texts` names a table: leave it out."
+        )
+    if model.misalign_of != "both" and not ("text" in reads and reads != "text"):
+        raise InputError(
+            f"misalign_of is {model.misalign_of!r}, and {model.network or model.extractor!r} does not read "
+            f"pictures and texts together ({reads}). Leave it out, or misalign one model of a joint set."
         )
     n_parts = _n_parts(stimuli, model, reads)
     if hasattr(extractor, "make_room"):

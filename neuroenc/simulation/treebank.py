@@ -7,16 +7,18 @@ an electrode answers `onset` s after the word, for 0.3 s, in proportion to
 
     a v,    b l,    (a v + b l) / √2    or    (a v) (b l),    |a| = |b| = 1,
 
-or not at all. No sum of functions of v and l predicts the product. Noise is pink, the mains hum is larger.
-`features/` holds v, l, and both beside all products v_i l_j, as networks of vision, of language and of both
-would see them; `films/` is what one's own copies would be; `truth.csv` says what each electrode is.
+or not at all. It answers cuts likewise, four times as much, with l that of the sentence that began last
+before the cut (the sum of its words; 0 before the first), z-scored over cuts. No sum of functions of v and l
+predicts the product. Noise is pink, the mains hum is larger. `features/` holds v, l, and both beside all
+products v_i l_j, as networks of vision, of language and of both would see them, of words and of cuts;
+`films/` is what one's own copies would be; `truth.csv` says what each electrode is.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -34,12 +36,26 @@ REPEATS = 4  # electrodes of a kind in a patient
 N_WORDS, DIMS = 40, 4  # words of the language; quarters of the frame, and dimensions of a word
 SEEN = 0.25  # s after the onset of a word, when the frame is shown that drives
 FIRST = 2000  # sample of the first trigger
-LASTS, GAIN, HUM = 0.3, 0.5, 5.0  # s; of the answer and of the mains, against noise of deviation 1
+LASTS, HUM = 0.3, 5.0  # s, of an answer; of the mains, against noise of deviation 1
+GAIN, GAIN_OF_CUTS = 0.5, 2.0  # of answers to words and to cuts, which are fewer
+SENTENCE = 8  # words
 SHANKS = (("LA", -48.0, -20.0, -12.0), ("LB", -44.0, -58.0, 8.0), ("RA", 46.0, -8.0, -16.0),
           ("RB", 42.0, 14.0, 18.0))  # fmt: skip
 """Name, and place of the first of five contacts in mm (right, front, up)"""
 
 Floats = NDArray[np.float64]
+
+
+class Events(NamedTuple):
+    """Words, or cuts, of a film."""
+
+    onset: Floats
+    """s"""
+    seen: Floats
+    """v, (n, 4)"""
+    said: Floats
+    """l, (n, 4)"""
+    gain: float
 
 
 def simulate(out: Path, seed: int) -> None:
@@ -69,17 +85,31 @@ def simulate(out: Path, seed: int) -> None:
             cuts, greys = _shots(rng)
             _write_film(root / f"films/{film}.mp4", greys)
             onset, which = _annotate(root, film, cuts, rng)
-            v = _zscore(greys[((onset + SEEN) * FPS).astype(int)])
-            spoken = _zscore(words[which])
             kinds = _electrodes(root, patient, rng)
-            _record(root, patient, film, kinds, onset, v, spoken, rng)
+            spoken = {
+                "w": (onset, words[which], GAIN),
+                "c": (cuts, _before(cuts, onset, words[which]), GAIN_OF_CUTS),
+            }
+            events = {
+                name: Events(at, _zscore(greys[((at + SEEN) * FPS).astype(int)]), _zscore(vectors), gain)
+                for name, (at, vectors, gain) in spoken.items()
+            }
+            _record(root, patient, film, kinds, list(events.values()), rng)
             truth.append(kinds.assign(patient=patient))
-            names += [f"{film}-w{i:05d}" for i in range(len(onset))]
-            seen.append(v)
-            said.append(spoken)
+            for name, of in events.items():
+                names += [f"{film}-{name}{i:05d}" for i in range(len(of.onset))]
+                seen.append(of.seen)
+                said.append(of.said)
         _write_features(root / "features", names, np.concatenate(seen), np.concatenate(said))
         table = pd.concat(truth)[["patient", "electrode", "kind", "onset"]]
         table.to_csv(root / "truth.csv", index=False)
+
+
+def _before(cuts: Floats, onset: Floats, words: Floats) -> Floats:
+    """Sum the words of the sentence that began last before each cut, (n_cuts, 4)."""
+    first = np.arange(0, len(onset), SENTENCE)
+    sums = np.concatenate([np.zeros((1, DIMS)), np.add.reduceat(words, first)])
+    return np.asarray(sums[np.searchsorted(onset[first], cuts)])
 
 
 def _zscore(values: Floats) -> Floats:
@@ -129,10 +159,9 @@ def _annotate(
     folder.mkdir(parents=True)
     pd.DataFrame({
         "text": [f"word{w:02d}" for w in which], "start": onset, "end": onset + 0.3,
-        "is_onset": (np.arange(len(onset)) % 8 == 0).astype(float), "pos": "NOUN",
+        "is_onset": (np.arange(len(onset)) % SENTENCE == 0).astype(float), "pos": "NOUN",
     }).to_csv(folder / "features.csv")  # fmt: skip
-    scenes = pd.DataFrame({"start": cuts, "label": [f"shot {i}" for i in range(len(cuts))]})
-    scenes.to_csv(root / f"scene_annotations/{film}.csv", index=False)
+    pd.DataFrame({"start": cuts}).to_csv(root / f"scene_annotations/{film}.csv", index=False)
     return onset, which
 
 
@@ -156,9 +185,8 @@ def _electrodes(root: Path, patient: str, rng: np.random.Generator) -> pd.DataFr
 
 
 def _record(
-    root: Path, patient: str, film: str, kinds: pd.DataFrame, onset: Floats, v: Floats, spoken: Floats,
-    rng: np.random.Generator,
-) -> None:  # fmt: skip
+    root: Path, patient: str, film: str, kinds: pd.DataFrame, events: list[Events], rng: np.random.Generator
+) -> None:
     """Write the recording of a patient, with its triggers."""
     name = f"sub_{patient}_trial000"
     (root / f"subject_metadata/{name}_metadata.json").write_text(json.dumps({"filename": film}))
@@ -169,17 +197,18 @@ def _record(
     )
     length = FIRST + int((SECONDS + 5) * RATE)
     hum = HUM * np.sin(2 * np.pi * 60 * np.arange(length) / RATE)
-    shape = GAIN * np.hanning(int(LASTS * RATE))
+    shape = np.hanning(int(LASTS * RATE))
     with h5py.File(root / f"all_subject_data/{name}.h5", "w") as file:
         for k, (kind, late) in enumerate(zip(kinds["kind"], kinds["onset"], strict=True)):
             a, b = (w / np.linalg.norm(w) for w in rng.standard_normal((2, DIMS)))
-            drive = {
-                "vision": v @ a, "language": spoken @ b, "sum": (v @ a + spoken @ b) / np.sqrt(2),
-                "product": (v @ a) * (spoken @ b), "neither": np.zeros(len(v)),
-            }[kind]  # fmt: skip
             impulses = np.zeros(length)
-            at = FIRST + (onset + (0 if kind == "neither" else late)) * RATE
-            np.add.at(impulses, at.round().astype(int), drive)
+            for of in events if kind != "neither" else []:
+                v, spoken = of.seen @ a, of.said @ b
+                drive = {
+                    "vision": v, "language": spoken, "sum": (v + spoken) / np.sqrt(2), "product": v * spoken
+                }[kind]  # fmt: skip
+                at = FIRST + (of.onset + late) * RATE
+                np.add.at(impulses, at.round().astype(int), of.gain * drive)
             trace = np.convolve(impulses, shape)[:length] + _pink(length, rng) + hum
             file[f"data/electrode_{k}"] = trace.astype(np.float32)
         file[f"data/electrode_{len(kinds)}"] = np.zeros(length, np.float32)

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 
 from neuroenc import config, splits
 from neuroenc.arrays import CONTRACT, check, load, make_features, save, trained
-from neuroenc.config import Split
+from neuroenc.config import Split, Stack
 from neuroenc.encoders.encode import encode, queries
 from neuroenc.encoders.stack import stack_predictions
 from neuroenc.encoders.store import predict_fits, save_fits
@@ -314,7 +314,7 @@ def test_long_names_of_layers_are_not_cut(toy, split):
     assert set(np.unique(predictions["chosen_layer"].values)) <= set(long)
     scores = evaluate(responses, predictions, config.Evaluation(n_bootstraps=100, n_permutations=100))
     assert set(scores["chosen_layer"].values) <= set(long)
-    stacked = stack_predictions(responses, {"m" * 90: predictions, "n": predictions}, select=True)
+    stacked = stack_predictions(responses, {"m" * 90: predictions, "n": predictions}, Stack(select=True))
     assert set(np.unique(stacked["chosen_layer"].values)) <= {"m" * 90, "n"}
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.special import softmax
 
-from neuroenc.encoders.stack import _forms, _mixture, stack, stack_weights
+from neuroenc.encoders.stack import _forms, _mixture, fixed_weights, stack, stack_weights
 from neuroenc.errors import InputError
 
 
@@ -75,3 +76,24 @@ def test_shapes_must_match():
     validation, truth = members()
     with pytest.raises(InputError, match="Make both of the same stimuli"):
         stack_weights(validation, truth[:-1])
+
+
+def test_equal_weights_are_the_mean_of_those_that_predict():
+    validation, truth = members()
+    truth[:50, 0] = np.nan
+    np.testing.assert_allclose(stack(validation, fixed_weights(validation, truth)), validation.mean(0))
+    validation[1, :, 3], validation[:, :, 5] = np.nan, np.nan
+    weights = fixed_weights(validation, truth)
+    np.testing.assert_allclose(weights[:, 3], [1 / 3, 0, 1 / 3, 1 / 3])
+    assert np.isnan(weights[:, 5]).all() and np.isnan(stack(validation, weights)[:, 5]).all()
+
+
+def test_softmax_weights_are_those_of_validation_r():
+    validation, truth = members()
+    truth[:50, 0] = np.nan
+    validation[2, :, 1] = 3.0  # constant: no r, as if it were 0
+    weights = fixed_weights(validation, truth, 40)
+    for t in range(40):
+        seen = np.isfinite(truth[:, t])
+        r = [np.corrcoef(v[seen, t], truth[seen, t])[0, 1] if np.ptp(v[:, t]) else 0 for v in validation]
+        np.testing.assert_allclose(weights[:, t], softmax(40 * np.array(r)), rtol=1e-9)

@@ -210,6 +210,31 @@ def test_a_gain_in_some_time_bins_is_found_and_noise_in_many_is_not():
     assert (null <= 0.05).sum() <= 4 and np.nanmean(null) > 0.3
 
 
+@pytest.mark.parametrize("who", ["another in each bin", "the same in both"])
+def test_a_rival_that_is_as_good_in_each_bin_is_not_beaten(who):
+    """Two rivals of which one is as good, whose noise is that of all bins: wins_p is below .05 in .08 if each
+    rival is held against its own draws alone, where another is as good in each bin.
+    """
+    rng = np.random.default_rng(11)
+    n, k = 240, 800
+
+    def same():
+        return np.repeat(rng.normal(size=(n, k, 1)), 2, 2)
+
+    y = same()
+    fits = {"b": y + same()}
+    for number, name in enumerate("ac"):
+        good = [number == 0, number == (who == "another in each bin")]
+        fits[name] = y + same() * np.where(good, 1.0, 1.8)
+    found = compare(
+        toy_responses(rng, names(n), y.astype("f4")), {f: predictions(v, names(n)) for f, v in fits.items()},
+        Comparison(better="b", than=["a", "c"]), Evaluation(n_permutations=400, n_bootstraps=100),
+    )  # fmt: skip
+    for level in (0.05, 0.1):
+        assert np.mean(found["wins_p"].values <= level) <= level + 3 * np.sqrt(level * (1 - level) / k)
+    assert np.mean(found["p"].values[1, :, 0] <= 0.05) > 0.95  # and the other one is
+
+
 def test_who_wins_in_one_bin_and_loses_in_another_wins():
     """Between how many win holds those that do: what excludes it is to lose in every bin."""
     rng = np.random.default_rng(7)
@@ -289,6 +314,7 @@ def test_a_better_encoder_is_found_and_folds_are_averaged():
         pearson_r(y[folds == f], b[folds == f]) - pearson_r(y[folds == f], a[folds == f]) for f in (0, 1)
     ]
     np.testing.assert_allclose(found["difference"].values[0, 0], np.mean(halves, 0), atol=1e-6)
+    assert (found.attrs["unit"], found.attrs["interval_unit"]) == ("stimulus", "fold")
     assert (found["q"].values < 0.01).all() and found["region_p"].values[0, 0] == pytest.approx(1 / 1001)
 
 

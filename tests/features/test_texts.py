@@ -10,7 +10,7 @@ from neuroenc.checks import check
 from neuroenc.config import Config, Model, parse
 from neuroenc.encoders.export import _exportable
 from neuroenc.errors import ContractError, InputError, InputWarning
-from neuroenc.features.extract import describe, extract
+from neuroenc.features.extract import _moved, describe, extract
 from neuroenc.features.texts import with_texts
 from neuroenc.files import sha256
 from tests.conftest import ROOT
@@ -85,6 +85,34 @@ def test_a_misaligned_control_reads_the_texts_of_what_is_later(tmp_path):
     plain = features(stimuli, tmp_path, **spec)["feature"].values
     later = features(stimuli, tmp_path, **spec, misalign=2)["feature"].values
     np.testing.assert_array_equal(later, np.roll(plain, -2, axis=0))
+
+
+def test_one_of_pictures_and_texts_is_moved_alone():
+    ids = np.array([f"m{i}" for i in range(6)])
+    times = {"film": np.full(6, "a"), "onset": np.arange(6.0), "duration": np.ones(6)}
+    said = np.array([["a"], ["cat"], ["dog"], ["runs"], ["on"], ["grass"]])
+    stimuli = make(said, ids, **times)
+
+    def moved(of):
+        model = Model(network="flava", misalign=2, misalign_of=of)
+        shown = _moved(stimuli, model)
+        return shown["stimulus_id"].values.tolist(), shown["caption"].values[:, 0].tolist()
+
+    later, texts = np.roll(ids, -2).tolist(), np.roll(said[:, 0], -2).tolist()
+    assert moved("texts") == (ids.tolist(), texts)
+    assert moved("pictures") == (later, said[:, 0].tolist())
+    assert moved("both") == (later, texts)
+
+
+def test_what_reads_one_of_both_is_not_moved_by_half(tmp_path):
+    times = {"film": np.full(4, "a"), "onset": np.arange(4.0), "duration": np.ones(4)}
+    half = {"misalign": 1, "misalign_of": "texts"}
+    with pytest.raises(InputError, match="'caption' is one of both"):
+        features(make(**times), tmp_path, extractor="caption", **half)
+    with pytest.raises(InputError, match="misalign_of 'texts' needs `misalign`"):
+        parse(Model, {"extractor": "caption", "misalign_of": "texts"})
+    with pytest.raises(InputError, match="'nano' does not read pictures and texts together"):
+        features(make(**times), tmp_path, network="nano-text", **half)
 
 
 def test_rows_of_other_stimuli_are_left_out_and_said(tmp_path):

@@ -36,6 +36,44 @@ def joining(wildcards, input, output):
     )
 
 
+def shortening(wildcards, input, output):
+    """List the commands of `shorten`."""
+    return commands(
+        *(
+            command("split", "shorten", **input, size=size, out=out)
+            for size, out in zip(PARTS, output)
+        )
+    )
+
+
+def encoding_of_part(wildcards, input, output):
+    """List the commands of `encode_part`."""
+    return commands(
+        encoding(wildcards, input, output),
+        command(
+            "evaluate",
+            "score",
+            responses=input.responses,
+            predictions=output.predictions,
+            options=section("evaluation"),
+            out=output.scores,
+        ),
+    )
+
+
+def growing(wildcards, input, output):
+    """List the command of `learning_curve`."""
+    whole = [f"{s}:{n}" for s in SUBJECTS for n in CURVES]
+    parts = [f"{s}:{n}:{size}" for s in SUBJECTS for n in CURVES for size in PARTS]
+    return command(
+        "results",
+        "learning-curve",
+        scores=named(whole, input.whole) + named(parts, input.parts),
+        table=output.table,
+        out=output.figure,
+    )
+
+
 def evaluation(wildcards, input, output):
     """List the commands of `evaluate`."""
     predictions = dict(zip(FITS, input.predictions))

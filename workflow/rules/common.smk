@@ -306,6 +306,10 @@ RETRIEVED = [
 ]
 # in whose features stimuli are near or far
 SPACE = [config["split"]["features"]] if config.get("split", {}).get("features") else []
+# fits to fewer training stimuli
+CURVE = config.get("learning_curve") or {}
+PARTS = CURVE.get("sizes", [])
+CURVES = (CURVE.get("fits") or list(FITS)) if CURVE else []
 # whose layers are held against regions
 ALIKE = (
     (config["similarity"] or {}).get("models") or MODELS

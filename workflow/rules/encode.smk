@@ -53,6 +53,95 @@ rule encode_joint:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
+if CURVE:
+    PART = f"{SUB}_enc-{{encoder}}_feat-{{model}}_size-{{size}}"
+
+    rule shorten:
+        """Leave out training stimuli of a subject beyond each size of the learning curve."""
+        input:
+            split=f"{RUN}/splits.nc",
+            responses=f"{SUB}_responses.nc",
+        output:
+            [f"{SUB}_size-{size}_splits.nc" for size in PARTS],
+        log:
+            f"{LOGS}/shorten/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/shorten/sub-{{subject}}.jsonl"
+        # a size that is too large is refused before any fit
+        priority: 1
+        threads: 1
+        resources:
+            mem_mb=memory(3),
+            runtime=15,
+        params:
+            options=lambda wildcards: section("learning_curve", without=["fits"]),
+            run=shortening,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+    rule encode_part:
+        """Fit one encoder to the first training stimuli of a subject, and score it on the same test stimuli."""
+        input:
+            responses=f"{SUB}_responses.nc",
+            features=features_of_fit,
+            split=f"{SUB}_size-{{size}}_splits.nc",
+        output:
+            scores=f"{PART}_desc-scores.nc",
+            predictions=temp(f"{PART}_desc-predictions.nc"),
+            weights=temp(f"{PART}_weights.safetensors"),
+            sidecar=temp(f"{PART}_weights.json"),
+        log:
+            f"{LOGS}/encode_part/sub-{{subject}}_{{encoder}}_{{model}}_{{size}}.log",
+        benchmark:
+            f"{BENCHMARKS}/encode_part/sub-{{subject}}_{{encoder}}_{{model}}_{{size}}.jsonl"
+        wildcard_constraints:
+            model=rf"{NAME}(\+{NAME})*",
+            size="[0-9]+",
+        threads: 1
+        resources:
+            mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
+            runtime=240,
+        params:
+            options=lambda wildcards: [
+                fitting("encoders", wildcards.encoder),
+                section("evaluation"),
+            ],
+            run=encoding_of_part,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+    rule learning_curve:
+        """Draw and list accuracy by region against the number of training stimuli, over all subjects."""
+        input:
+            whole=of_subjects(*[f"{stem(n)}_desc-scores.nc" for n in CURVES]),
+            parts=of_subjects(
+                *[
+                    f"{stem(n)}_size-{size}_desc-scores.nc"
+                    for n in CURVES
+                    for size in PARTS
+                ]
+            ),
+        output:
+            table=f"{RUN}/learning-curve.csv",
+            figure=report(
+                f"{RUN}/learning-curve.png",
+                caption="../report/learning_curve.rst",
+                category="Learning curve",
+            ),
+        log:
+            f"{LOGS}/learning_curve.log",
+        benchmark:
+            f"{BENCHMARKS}/learning_curve.jsonl"
+        threads: 1
+        resources:
+            mem_mb=memory(3),
+            runtime=15,
+        params:
+            run=growing,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
 if EXPORT:
 
     rule export:
