@@ -99,7 +99,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "shipped": None, "studies/visual_system": None, "studies/vision_language": "resources/bold5000",
                   "studies/sites_of_integration": "resources/treebank", "studies/attention_routing": None,
                   "studies/regions_decoded": None,
-                  "studies/dual_stream_v4": "data/v4",
+                  "studies/dual_stream_v4": "data/v4", "studies/mindeye": None,
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
 
@@ -151,7 +151,17 @@ def test_outputs(finished):
         "reconstruction, closed_loop_r", "reconstruction, cider", "gain by the prior, cosine",
     }  # fmt: skip
     drawn = {r["condition"]: r for r in rows if r["name"] == "reconstruction, ssim" and r["subject"] == "all"}
-    assert set(drawn) == {"brain", "plain", "low_level", "retrieved", "shuffled", "mean", "sample", "true"}
+    assert set(drawn) == {
+        "brain",
+        "plain",
+        "prior",
+        "low_level",
+        "retrieved",
+        "shuffled",
+        "mean",
+        "sample",
+        "true",
+    }
     for subject in ("01", "02"):
         names = {p.name.removeprefix(f"sub-{subject}_") for p in (run / f"sub-{subject}").iterdir()}
         assert names >= {

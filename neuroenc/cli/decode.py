@@ -14,6 +14,8 @@ from neuroenc.errors import InputError, InputWarning
 
 decode = common.group("From responses back to pictures.")
 
+AMONG = 300  # pictures, drawn at random, among which the literature retrieves
+
 NWay = Annotated[
     int | None, typer.Option(help="Candidates, drawn at random; else the whole test set.", min=2)
 ]
@@ -72,14 +74,28 @@ def decode_evaluate(
     about = {k: found.attrs[k] for k in ("dataset", "model", "weights", "layer", "decoder", "transductive")}
     if "sampled" in found:
         about["prior"] = prior_gain(found, seed=seed)
+        about["prior_choice"] = found.attrs["prior_choice"]
     n = found.sizes["presentation"] // len(set(found["fold"].values.tolist()))
+    fewest = int(found["fold"].to_series().value_counts().min())
+    if n_way is None and fewest > AMONG:  # as papers report it
+        again = score(found, n_way=AMONG, seed=seed)
+        dealt = score(load(null, "embeddings"), n_way=AMONG, seed=seed) if null else {}
+        for name, values in dealt.items():
+            again[name]["shuffled"] = values["value"]
+        about |= {"among": AMONG, "scores_among": again}
     write_json({**about, "n_way": n_way or n, "seed": seed, "scores": scores}, out)
     _print(scores)
+    if "scores_among" in about:
+        typer.echo(f"among {AMONG}:")
+        _print(about["scores_among"])
     for name, g in about.get("prior", {}).items():
         typer.echo(
-            f"{name:22s} {g['plain']:.3f} plain, {g['prior']:.3f} with the prior: {g['gain']:+.3f} "
-            f"[{g['low']:+.3f}, {g['high']:+.3f}]"
+            f"{name:22s} {g['plain']:.3f} plain, {g['prior']:.3f} as chosen on validation: {g['gain']:+.3f} "
+            f"[{g['low']:+.3f}, {g['high']:+.3f}]; mean of samples {g['mean_of_samples']:.3f}, one sample "
+            f"{g['one_sample']:.3f}"
         )
+    if "sampled" in found:
+        typer.echo(f"share of the mean of samples: {found.attrs['prior_choice']}")
 
 
 @decode.command("match")
@@ -183,10 +199,18 @@ def decode_reconstruct(
         Path | None, typer.Option(help="Decoded small pictures to start from (.nc).")
     ] = None,
     low_level_null: Annotated[Path | None, typer.Option(help="The same after --shuffle (.nc).")] = None,
+    eye: Annotated[
+        str | None,
+        typer.Option(
+            help="OPTIONS of the model whose embeddings were decoded. It looks at what is drawn: to keep the "
+            "best of several draws, and to choose on validation what of a prior is drawn from."
+        ),
+    ] = None,
 ) -> None:
     """Draw pictures from decoded embeddings, and from all they are held against."""
     from neuroenc.arrays import load, save
-    from neuroenc.config import Reconstruction
+    from neuroenc.config import Model, Reconstruction
+    from neuroenc.decoders.drawing import eye_of
     from neuroenc.decoders.generator import make
     from neuroenc.decoders.reconstruct import reconstruct
     from neuroenc.devices import pick_device
@@ -198,13 +222,17 @@ def decode_reconstruct(
         (load(low_level, "embeddings"), load(low_level_null, "embeddings"))
         if low_level is not None and low_level_null is not None else None
     )  # fmt: skip
+    decoded = load(embeddings, "embeddings")
     found = reconstruct(
-        load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
-        load(stimuli, "stimuli"), load(split, "splits"),
-        make(chosen.generator, device=pick_device(chosen.device)), chosen, low_level=start,
+        decoded, load(null, "embeddings"), load(features, "features"), load(stimuli, "stimuli"),
+        load(split, "splits"),
+        make(chosen.generator, device=pick_device(chosen.device), batch_size=chosen.batch_size), chosen,
+        low_level=start, eye=eye_of(common.section(Model, eye), decoded) if eye else None,
     )  # fmt: skip
     save(found, out)
     typer.echo(f"{found.sizes['presentation']} pictures: {', '.join(found['condition'].values.tolist())}")
+    if found.attrs["chosen"]:
+        typer.echo(f"drawn from: {found.attrs['chosen']}")
 
 
 @decode.command("caption")
@@ -215,6 +243,9 @@ def decode_caption(
     stimuli: StimuliFile,
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Captions in all conditions (.nc).")],
+    n_validation: Annotated[
+        int, typer.Option(help="Validation stimuli that choose what of a prior is captioned.", min=0)
+    ] = 48,
     seed: Annotated[int, typer.Option(help="Of captions drawn from no embedding.")] = 0,
 ) -> None:
     """Caption decoded embeddings by beam search, and all they are held against."""
@@ -223,9 +254,11 @@ def decode_caption(
 
     found = caption(
         load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
-        load(stimuli, "stimuli"), load(split, "splits"), seed=seed,
+        load(stimuli, "stimuli"), load(split, "splits"), n_validation=n_validation, seed=seed,
     )  # fmt: skip
     save(found, out)
+    if found.attrs["chosen"]:
+        typer.echo(f"captioned from: {found.attrs['chosen']}")
     for row in range(min(5, found.sizes["presentation"])):
         text = found["caption"].sel(condition="brain").values[row]
         typer.echo(f"{found['stimulus_id'].values[row]}: {text}")

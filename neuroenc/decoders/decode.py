@@ -13,6 +13,7 @@ from tqdm import tqdm
 from neuroenc import __version__, config, splits
 from neuroenc.arrays import CONTRACT, average_repeats, check, select_layers
 from neuroenc.blocks import BLOCK_BYTES, blocks
+from neuroenc.decoders.choice import HELD, Choice, choose_share, joined, mixture, nearest
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
 from neuroenc.encoders.design import Design, design, moments
@@ -98,15 +99,32 @@ class Samples(NamedTuple):
     left_out: str
 
 
+class Held(NamedTuple):
+    """Validation stimuli of a fold, decoded by decoders and priors that were not fitted to them."""
+
+    ids: NDArray[np.str_]
+    embedding: NDArray[np.float32]
+    """(n_held, n_components), as the others"""
+    sampled: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    true: NDArray[np.float32]
+    share: float
+    """Of the mean of samples in the point estimate, chosen by them"""
+    choice: Choice
+
+
 class DecodedFold(NamedTuple):
     """Test stimuli of a fold."""
 
     ids: NDArray[np.str_]
     embedding: NDArray[np.float32]
-    """(n_test, n_components), as `sampled` and `true`"""
-    sampled: NDArray[np.float32] | None
+    """(n_test, n_components), as `true` and what a prior makes"""
     true: NDArray[np.float32]
     target: Target
+    sampled: NDArray[np.float32] | None = None
+    expected: NDArray[np.float32] | None = None
+    point: NDArray[np.float32] | None = None
+    held: Held | None = None
 
 
 def decode(
@@ -135,7 +153,11 @@ def decode(
     Dataset
         Embeddings: `embedding` and `true` (presentation, component) of the test stimuli of all folds; `mean`
         and `basis` lead from embeddings to components: (embedding - mean) @ basis'. With a prior also
-        `sampled`, what it makes of `embedding`.
+        `sampled`, of samples of what `embedding` could have been that most like it; `expected`, their mean;
+        `point`, the
+        mixture of `embedding` and `expected` that identified validation stimuli best, its share of `expected`
+        in the attribute `prior_share`, a number for each fold, and why in `prior_choice`; and the same of the
+        validation stimuli, `held_…` (held, component).
 
     Raises
     ------
@@ -162,6 +184,9 @@ def decode(
         "transductive": transductive(responses, split), "left_out": samples.left_out,
         "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
     }  # fmt: skip
+    if options.prior is not None:
+        held = [f.held for f in folds if f.held is not None]
+        attrs |= {"prior_share": [h.share for h in held], "prior_choice": joined([h.choice for h in held])}
     return join_folds(folds, attrs)
 
 
@@ -223,11 +248,19 @@ def decode_fold(
         Y = Y.take(np.random.default_rng((shuffle, fold)).permutation(len(Y)))
     folds, n_times = splits.inner_folds(inner[train]), samples.n_times
     model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X_train, Y)
-    target, found, sampled = model.target_, model.predict_components(X_test), None
-    if options.prior is not None:
-        given = out_of_fold(options, X_train, Y, inner[train], target, n_times)
-        sampled = sample_prior(options.prior, given, target.transform(Y), folds, found)
-    return DecodedFold(samples.ids[test], found, sampled, target.transform(embedding.take(test)), target)
+    target, found = model.target_, model.predict_components(X_test)
+    decoded = DecodedFold(samples.ids[test], found, target.transform(embedding.take(test)), target)
+    if options.prior is None:
+        return decoded
+    given = out_of_fold(options, X_train, Y, inner[train], target, n_times)
+    _, rows = folds[0]
+    true = target.transform(Y)
+    made = sample_prior(options.prior, given, true, folds, [found, given[rows]])
+    (sampled, expected), validated = made
+    share, choice = choose_share(given[rows], validated[1], true[rows])
+    held = Held(samples.ids[train][rows], given[rows], *validated, true[rows], share, choice)
+    point = mixture(found, expected, share)
+    return decoded._replace(sampled=sampled, expected=expected, point=point, held=held)
 
 
 def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_epochs: bool) -> Design:
@@ -268,9 +301,9 @@ def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_e
 
 def sample_prior(
     options: config.Prior, given: NDArray[np.float32], true: NDArray[np.float32], folds: list[Any],
-    decoded: NDArray[np.float32],
-) -> NDArray[np.float32]:  # fmt: skip
-    """Train a prior and sample from it what could have been decoded.
+    decoded: list[NDArray[np.float32]],
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:  # fmt: skip
+    """Train a prior and sample from it what could have been seen.
 
     Parameters
     ----------
@@ -278,26 +311,45 @@ def sample_prior(
     given, true : arrays of shape (n, n_components)
         Of the training stimuli, `given` by decoders that were not fitted to them.
     folds : list of (train, validation)
-    decoded : array of shape (n_test, n_components)
+        It learns from the training rows of the first; those of validation say when to stop.
+    decoded : list of arrays of shape (n, n_components)
 
     Returns
     -------
-    array of shape (n_test, n_components)
+    list of (sampled, expected)
+        Each as `decoded`: of `n_samples` samples the one most like what was decoded, by cosine, and the mean
+        of them.
     """
     from neuroenc.decoders.prior import DiffusionPrior
 
-    how = options.model_dump(exclude={"guidance", "n_steps"})
+    how = options.model_dump(exclude={"guidance", "n_steps", "n_samples"})
     prior = DiffusionPrior(**how | {"device": pick_device(how["device"])}, cv=folds).fit(given, true)
-    return prior.sample(decoded, guidance=options.guidance, n_steps=options.n_steps, seed=options.seed)
+    drawing = {k: getattr(options, k) for k in ("guidance", "n_steps", "n_samples", "seed")}
+    out = []
+    for d in decoded:
+        drawn = prior.samples(d, **drawing)
+        out.append((nearest(drawn, d), drawn.mean(0)))
+    return out
 
 
 def join_folds(folds: list[DecodedFold], attrs: Mapping[str, Any]) -> xr.Dataset:
     """Lay the decoded folds out as Embeddings."""
     width = min(len(f.target.basis) for f in folds)  # folds of other sizes may have a component less
+    held = [f.held for f in folds if f.held is not None]
     values = {
         name: (("presentation", "component"), np.concatenate([getattr(f, name)[:, :width] for f in folds]))
-        for name in (["sampled"] if folds[0].sampled is not None else []) + ["embedding", "true"]
+        for name in (["sampled", "expected", "point"] if held else []) + ["embedding", "true"]
     }
+    where: dict[str, Any] = {}
+    if held:
+        values |= {
+            f"held_{n}": (("held", "component"), np.concatenate([getattr(h, n)[:, :width] for h in held]))
+            for n in HELD
+        }
+        where = {
+            "held_stimulus_id": ("held", np.concatenate([h.ids for h in held])),
+            "held_fold": ("held", np.repeat(np.arange(len(held)), [len(h.ids) for h in held])),
+        }
     dataset = xr.Dataset(
         values | {
             "mean": (("fold_index", "feature_index"), np.stack([f.target.mean for f in folds])),
@@ -309,6 +361,7 @@ def join_folds(folds: list[DecodedFold], attrs: Mapping[str, Any]) -> xr.Dataset
         {
             "stimulus_id": ("presentation", np.concatenate([f.ids for f in folds])),
             "fold": ("presentation", np.repeat(np.arange(len(folds)), [len(f.ids) for f in folds])),
+            **where,
         },
         {"kind": "embeddings", "neuroenc_version": __version__, **attrs},
     )  # fmt: skip

@@ -10,11 +10,12 @@ from scipy.stats import zscore
 from neuroenc import config
 from neuroenc.arrays import load, save
 from neuroenc.config import Model, Reconstruction
+from neuroenc.decoders import drawing
 from neuroenc.decoders import nano as small
-from neuroenc.decoders import reconstruct as reconstruct_module
 from neuroenc.decoders.decode import decode
+from neuroenc.decoders.drawing import draw
 from neuroenc.decoders.generator import make
-from neuroenc.decoders.reconstruct import Restored, caption, draw, nearest_training, reconstruct
+from neuroenc.decoders.reconstruct import Restored, caption, nearest_training, reconstruct
 from neuroenc.decoders.synthesise import mean_drive, synthesise
 from neuroenc.decoders.target import Target
 from neuroenc.decoders.voxels import caption_voxels, region_words
@@ -254,7 +255,7 @@ def test_pictures_are_drawn_from_blocks_of_embeddings_as_from_all(monkeypatch):
     how = {"guidance": 1.0, "n_steps": 2, "strength": 1.0, "seed": 3}
     whole, parts = Painter(), Painter()
     one = draw(whole, embedding, 10, start, how)
-    monkeypatch.setattr(reconstruct_module, "BLOCK_BYTES", 4 * 4 * 3)
+    monkeypatch.setattr(drawing, "BLOCK_BYTES", 4 * 4 * 3)
     np.testing.assert_array_equal(draw(parts, embedding, 10, start, how), one)
     assert (whole.calls, parts.calls) == (1, 4)
     np.testing.assert_array_equal(one[:, 0, 0, 1], 3 + np.arange(10))
