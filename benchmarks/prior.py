@@ -46,14 +46,14 @@ def measure(subject: str) -> list[dict[str, object]]:
     about = {"unit": "", "n": found.sizes["presentation"], "command": COMMAND, "seed": 0, "subject": subject}
     rows = []
     for measure, values in prior_gain(found).items():
-        for of in ("plain", "one_sample", "mean_of_samples", "prior"):
-            rows.append(
-                row(f"retrieval, {measure}", values[of], of=of, chosen=found.attrs["prior_choice"], **about)
-            )
+        rows += [
+            row(f"retrieval, {measure}", values[of], of=of, chosen=found.attrs["prior_choice"], **about)
+            for of in ("plain", "one_sample", "mean_of_samples", "prior")
+        ]
     at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     tested = np.array([at[s] for s in found["stimulus_id"].values])
     target, decoder = target_of(found, 0), make("nano")
-    captioned = choose_for_captions(found, 0, stimuli, 48)
+    captioned = choose_for_captions(found, 0, stimuli, 192)
     written = [[str(t) for t in texts if t] for texts in stimuli["caption"].values[tested]]
     for name, value in candidates(found, 0).items():
         said = nano.describe(target.inverse(value))

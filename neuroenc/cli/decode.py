@@ -245,7 +245,7 @@ def decode_caption(
     out: Annotated[Path, typer.Option(help="Captions in all conditions (.nc).")],
     n_validation: Annotated[
         int, typer.Option(help="Validation stimuli that choose what of a prior is captioned.", min=0)
-    ] = 48,
+    ] = 192,
     seed: Annotated[int, typer.Option(help="Of captions drawn from no embedding.")] = 0,
 ) -> None:
     """Caption decoded embeddings by beam search, and all they are held against."""

@@ -171,8 +171,8 @@ class Reconstruction(Section):
         "like it is kept."
     )  # fmt: skip
     n_validation: int = Field(
-        default=48, ge=0, description="Validation stimuli drawn and captioned to choose what is made of a "
-        "prior; 0: a sample is drawn, what was decoded is captioned."
+        default=48, ge=0, description="Validation stimuli that are drawn to choose what of a prior is used; "
+        "four times as many are captioned; 0: a sample is drawn, what was decoded is captioned."
     )  # fmt: skip
     batch_size: int = Field(default=1, ge=1, description="Pictures that kandinsky and unclip draw at a time.")
     side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")

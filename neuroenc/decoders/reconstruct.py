@@ -275,7 +275,7 @@ def low_level_starts(
 
 def caption(
     embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, *,
-    n_validation: int = 48, seed: int = 0,
+    n_validation: int = 192, seed: int = 0,
 ) -> xr.Dataset:  # fmt: skip
     """Caption the test pictures of all folds in all conditions, by the captioner that comes along.
 

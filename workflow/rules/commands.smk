@@ -222,7 +222,7 @@ def reconstruction(wildcards, input, output):
                 "decode",
                 "caption",
                 **given,
-                n_validation=DRAWN.get("n_validation", 48),
+                n_validation=4 * DRAWN.get("n_validation", 48),  # captions are cheap
                 out=output.captions,
             )
         )
