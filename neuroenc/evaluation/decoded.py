@@ -75,7 +75,7 @@ def score_pictures(
         described = describer(model)
         truth = _layers(described(list(square)))
         known, _ = resolve(model)
-        judge = f"{known.extractor}/{known.network}"
+        judge = f"{known.extractor}/{known.network}" if known.network else known.extractor
         gave = judge == pictures.attrs["model"]
         for c, values in made.items():
             features = described(list(values))

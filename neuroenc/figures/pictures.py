@@ -58,10 +58,11 @@ def picture_table(rows: list[Row]) -> list[str]:
         return []
     retrieved = [r for r in rows if r["name"].startswith("retrieval")]
     heads = [c.name for c in columns] + [name for name, _ in RETRIEVED]
+    wide = {h: max(8, len(h)) for h in heads}
     lines = []
     for way, told in WAYS.items():
         lines += ["", f"Two-way identification: {told}"]
-        lines.append(f"{'subject':>8} {'pictures':<10} " + " ".join(f"{h:>9}" for h in heads))
+        lines.append(f"{'subject':>8} {'pictures':<10} " + " ".join(f"{h:>{w}}" for h, w in wide.items()))
         for subject in dict.fromkeys(r["subject"] for r in drawn):
             mine = [r for r in drawn if r["subject"] == subject]
             for condition in CONDITIONS:
@@ -69,7 +70,8 @@ def picture_table(rows: list[Row]) -> list[str]:
                 if any(r["name"] == "reconstruction, pixcorr" for r in shown):
                     values = [_found(shown, c, way) for c in columns]
                     values += [_retrieval(retrieved, subject, condition, m) for _, m in RETRIEVED]
-                    cells = " ".join(f"{'–' if v is None else f'{v:.3f}':>9}" for v in values)
+                    told_as = ["–" if v is None else f"{v:.3f}" for v in values]
+                    cells = " ".join(f"{v:>{w}}" for v, w in zip(told_as, wide.values(), strict=True))
                     lines.append(f"{subject:>8} {condition:<10} {cells}")
     return [*lines, "", *_notes(columns, retrieved)]
 
@@ -89,7 +91,7 @@ def _notes(columns: list[Column], retrieved: list[Row]) -> list[str]:
     lines = [
         f"{c.name}: {made[c.metric]}" + (f", {c.network} {c.layer}" if c.network else "") for c in columns
     ]
-    n = max((r["n"] for r in retrieved), default=0)
+    n = max((r["n"] for r in retrieved if r.get("drawn")), default=0)
     among = N_WAY if any(r["name"].startswith(f"retrieval of {N_WAY}") for r in retrieved) else n
     lines.append(
         f"Image, Brain: as papers name them, top-1 of {among}, the mean over all draws. Their code computes "
@@ -104,7 +106,7 @@ def _published(r: Row) -> bool:
 
 def _column(r: Row) -> Column:
     layer = str(r["layer"])
-    return Column(f"{r['network']}:{layer.rpartition('.')[2]}"[-9:], "two_way", r["judge"], layer)
+    return Column(f"{r['network']}:{layer.rpartition('.')[2]}", "two_way", r["judge"], layer)
 
 
 def _found(rows: list[Row], column: Column, way: str) -> float | None:
