@@ -16,8 +16,9 @@ import numpy as np
 from neuroenc import config
 from neuroenc.arrays import load
 from neuroenc.decoders.augment import Encoder
-from neuroenc.decoders.decode import decode, first_sessions
+from neuroenc.decoders.decode import decode
 from neuroenc.decoders.retrieve import hits
+from neuroenc.decoders.samples import first_sessions
 from neuroenc.encoders.encode import encode
 from neuroenc.encoders.store import save_fits
 from neuroenc.evaluation.identification import cosine

@@ -102,7 +102,8 @@ def drawn() -> str:
     wanted += [("cosine of sentences", "sentence_cosine", "minilm")]
     names = {"shuffled": "shuffled brain", "mean": "mean embedding", "sample": "no embedding",
              "low_level": "low-level picture", "retrieved": "nearest training picture",
-             "plain": "brain, no prior", "brain": "brain", "true": "true embedding"}  # fmt: skip
+             "plain": "brain, no prior", "prior": "brain, prior alone", "brain": "brain",
+             "true": "true embedding"}  # fmt: skip
     lines = ["| | " + " | ".join(names.values()) + " |", "|---" * (len(names) + 1) + "|"]
     for label, metric, network in wanted:
         found = {

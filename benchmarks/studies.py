@@ -208,6 +208,39 @@ def one_hour() -> Iterator[Bar]:
     yield Bar("pretrained less scratch, one session", r[first, "pretrained"] - r[first, "scratch"], -0.03)
 
 
+def mindeye() -> Iterator[Bar]:
+    """Ask that pictures stand between their bounds, a prior costs nothing, and low and high level trade."""
+    rows = read_json(Path("results/mindeye/summary.json"), "rows")["rows"]
+    drawn = {
+        (r["name"].removeprefix("reconstruction, "), r.get("network"), r["condition"]): r["value"]
+        for r in rows
+        if r["name"].startswith("reconstruction, ") and r["subject"] == "all"
+    }
+    for network in ("nano", "gabor"):
+        brain, shuffled, true = (drawn["two_way_images", network, c] for c in ("brain", "shuffled", "true"))
+        yield Bar(f"two-way by {network}, brain less shuffled", brain - shuffled, 0.15)
+        yield Bar(f"two-way by {network}, true embedding less brain", true - brain, 0.0)
+    gain = drawn["two_way_images", "nano", "brain"] - drawn["two_way_images", "nano", "plain"]
+    yield Bar("two-way by nano, chosen on validation less without the prior", gain, 0.0)
+    yield Bar(
+        "PixCorr, low level alone less all",
+        drawn["pixcorr", None, "low_level"] - drawn["pixcorr", None, "brain"], 0.0,
+    )  # fmt: skip
+    yield Bar(
+        "two-way by nano, all less low level alone",
+        drawn["two_way_images", "nano", "brain"] - drawn["two_way_images", "nano", "low_level"], 0.0,
+    )  # fmt: skip
+    captions = drawn["cider", None, "brain"] - drawn["cider", None, "plain"]
+    yield Bar("CIDEr, chosen on validation less without the prior", captions, -0.05)
+    for r in rows:
+        if r["name"] == "gain by the prior, top1":
+            yield Bar(
+                f"top-1 of {r['subject']}, chosen on validation less without the prior", r["value"], -0.02
+            )
+        if r["name"] == "retrieval, brain_to_image_top1" and r["by"] == "dec-ridge_feat-nano":
+            yield Bar(f"top-1 of {r['subject']}, ridge, times chance", r["value"] / r["null"], 20)
+
+
 class Study(NamedTuple):
     """A configuration, the tree it reads, and its grade."""
 
@@ -223,6 +256,7 @@ STUDIES = {
     "vision_language": Study(vision_language, "resources/bold5000", "bold5000"),
     "visual_system": Study(visual_system),
     "one_hour": Study(one_hour),
+    "mindeye": Study(mindeye),
     "dual_stream_majajhong2015": Study(dual_stream_majajhong2015, "resources/brainio", "majajhong2015"),
 }
 

@@ -55,6 +55,7 @@ def check(config: Config, *, libraries: bool = False) -> Config:
         one(config)
     if libraries:
         _files(config)
+        _weights(config)
     return config
 
 
@@ -188,6 +189,31 @@ def _files(config: Config) -> None:
                     f"{_needs(encoder.name)}; the files of {key!r} hold (stimuli, features). Give (stimuli, "
                     f"tokens, channels), or leave {key!r} out of encoders.{label}.models."
                 )
+
+
+def _weights(config: Config) -> None:
+    """Weights of judges and of what draws, which are needed only after hours."""
+    asked = config.reconstruction
+    if asked is None:
+        return
+    from neuroenc.features import checkpoints
+
+    for name in asked.judges:
+        network, weights = config.models[name].network, config.models[name].weights
+        entry = registry.ENTRIES.get(network or "")
+        if entry and entry.published and not weights:
+            try:
+                here = registry.stored(entry)
+            except InputError:
+                here = None
+            if here is None:
+                raise InputError(
+                    f"Invalid value for 'reconstruction.judges': the weights of {name!r} ({network}) are not "
+                    f"here. Run `neuroenc weights fetch {network}` where there is a network, or leave "
+                    f"{name!r} out."
+                )
+    if asked.generator != "nano":
+        checkpoints.pipeline_folder(asked.generator)
 
 
 def _embeddings(config: Config) -> None:

@@ -11,6 +11,7 @@ from neuroenc import config
 from neuroenc.checks import check
 from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
+from neuroenc.features import registry
 from tests.conftest import ROOT
 
 
@@ -389,3 +390,26 @@ def test_an_encoder_reads_models_one_by_one_and_several_side_by_side():
 def test_fits_to_several_models_that_cannot_run_are_refused(encoders, more, message):
     with pytest.raises(InputError, match=message):
         check(fused(encoders, **more))
+
+
+def test_weights_of_judges_and_of_what_draws_are_asked_for_before_hours_of_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+    judge = {"network": "alexnet", "layers": ["features.4"], "pooling": "tokens"}
+    models = SMALL["models"] | {"alexnet2": judge}
+    drawing = DRAWN["reconstruction"] | {"judges": ["nano", "gabor", "alexnet2"]}
+    made = parse(Config, SMALL | DRAWN | {"models": models, "reconstruction": drawing})
+    check(made)  # the launcher may stand on a machine without them
+    with pytest.raises(
+        InputError, match=r"the weights of 'alexnet2' \(alexnet\) are not here.*weights fetch alexnet"
+    ):
+        check(made, libraries=True)
+    entry = registry.ENTRIES["alexnet"]
+    registry.place(entry).mkdir(parents=True)
+    (registry.place(entry) / "alexnet.pth").touch()
+    check(made, libraries=True)
+    eye = {"network": "clip-vith14", "layers": ["visual"]}
+    large = DRAWN["reconstruction"] | {"model": "eye", "generator": "ip_adapter"}
+    config = SMALL | {"models": SMALL["models"] | {"eye": eye}, "reconstruction": large}
+    made = parse(Config, config | {"decoders": {"ridge": {"models": ["eye"], "layers": ["visual"]}}})
+    with pytest.raises(InputError, match="weights fetch ip_adapter"):
+        check(made, libraries=True)

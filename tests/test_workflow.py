@@ -101,7 +101,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "shipped": None, "studies/visual_system": None, "studies/vision_language": "resources/bold5000",
                   "studies/sites_of_integration": "resources/treebank",
                   "studies/sites_of_integration_scenes": "resources/treebank", "studies/attention_routing": None,
-                  "studies/regions_decoded": None, "studies/one_hour": None,
+                  "studies/regions_decoded": None, "studies/one_hour": None, "studies/mindeye": None,
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
@@ -171,7 +171,9 @@ def test_outputs(finished):
         "reconstruction, closed_loop_r", "reconstruction, cider", "gain by the prior, cosine",
     }  # fmt: skip
     drawn = {r["condition"]: r for r in rows if r["name"] == "reconstruction, ssim" and r["subject"] == "all"}
-    assert set(drawn) == {"brain", "plain", "low_level", "retrieved", "shuffled", "mean", "sample", "true"}
+    assert set(drawn) == {
+        "brain", "plain", "prior", "low_level", "retrieved", "shuffled", "mean", "sample", "true"
+    }  # fmt: skip
     curve = pd.read_csv(run / "learning-curve.csv", dtype={"subject": str})
     assert set(curve["fit"]) == {"gabor", "category+gabor-wide"} and (run / "learning-curve.png").exists()
     own = curve[(curve["subject"] == "01") & (curve["region"] == "V1") & (curve["fit"] == "gabor")]

@@ -14,7 +14,7 @@ import typer
 
 from neuroenc import __version__
 from neuroenc.blocks import give_back
-from neuroenc.cli import caption, common, data, decode, encode, export, features, loading, results
+from neuroenc.cli import caption, common, data, encode, export, features, loading, pictures, results
 from neuroenc.errors import InputError, InputWarning, NeuroencError, suggest
 
 # packages that an extra of ours brings
@@ -41,7 +41,7 @@ configuration = common.group("The configuration file.")
 for name, noun in (
     ("data", data.data), ("split", data.split), ("features", features.features),
     ("weights", features.weights), ("encode", encode.encode), ("evaluate", encode.evaluate),
-    ("decode", decode.decode), ("caption", caption.caption),
+    ("decode", pictures.decode), ("caption", caption.caption),
     ("results", results.results), ("nano", features.nano), ("config", configuration),
 ):  # fmt: skip
     app.add_typer(noun, name=name)

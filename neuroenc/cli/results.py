@@ -364,6 +364,9 @@ def results_summary(
     comparison: Annotated[
         list[str] | None, typer.Option(help="SUBJECT:LABEL=FILE.nc of `evaluate compare`.")
     ] = None,
+    drawn_from: Annotated[
+        str | None, typer.Option(help="NAME of --retrieval whose embeddings the pictures are drawn from.")
+    ] = None,
 ) -> None:
     """Gather all scores into summary.json and a tidy table."""
     from neuroenc.figures.summary import summarise
@@ -383,6 +386,7 @@ def results_summary(
         reconstruction=common.reconstructed(reconstruction or []),
         parcels=parcels,
         comparisons=common.by_subject(comparison or [], "comparison"),
+        drawn_from=drawn_from,
     )
 
 
@@ -409,6 +413,20 @@ def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a
     from neuroenc.figures.summary import short_table
 
     typer.echo(short_table(read_json(summary, "label", "rows")))
+
+
+@results.command("pictures")
+def results_pictures(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
+    """Print the table of reconstruction in the order of its papers, each subject between its bounds."""
+    from neuroenc.documents import read_json
+    from neuroenc.figures.pictures import picture_table
+
+    lines = picture_table(read_json(summary, "label", "rows")["rows"])
+    if not lines:
+        raise InputError(
+            f"{summary} holds no reconstructed pictures. Give its run a section `reconstruction`."
+        )
+    typer.echo("\n".join(lines[1:]))
 
 
 @results.command("times")

@@ -27,6 +27,10 @@ class Prior(Section):
     patience: int = Field(default=10, ge=1)
     guidance: float = Field(default=1.0, ge=0, description="Away from the null embedding; 1: none.")
     n_steps: int = Field(default=20, ge=1, le=100, description="Of sampling.")
+    n_samples: int = Field(
+        default=16, ge=1, description="Samples of each stimulus: their mean, and the one most like what was "
+        "decoded."
+    )  # fmt: skip
     seed: Seed = 0
     device: Device = "auto"
 
@@ -202,6 +206,18 @@ class Reconstruction(Section):
     )
     guidance: float | None = Field(default=None, ge=0, description="Null: what suits the generator.")
     n_steps: int | None = Field(default=None, ge=1, description="Null: what suits the generator.")
+    n_test: int | None = Field(
+        default=None, ge=2, description="Test stimuli of a fold that are drawn, at random; null: all."
+    )
+    n_draws: int = Field(
+        default=1, ge=1, description="Pictures drawn of each embedding; the one whose own embedding is most "
+        "like it is kept."
+    )  # fmt: skip
+    n_validation: int = Field(
+        default=48, ge=0, description="Validation stimuli that are drawn to choose what of a prior is used; "
+        "four times as many are captioned; 0: a sample is drawn, what was decoded is captioned."
+    )  # fmt: skip
+    batch_size: int = Field(default=1, ge=1, description="Pictures that kandinsky and unclip draw at a time.")
     side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
     captions: bool = Field(default=False, description="Caption the embeddings as well (nano).")
     judges: list[str] = Field(

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from neuroenc import config, splits
 from neuroenc.arrays import parcels, regions, same_neuroids
-from neuroenc.decoders.decode import make, out_of_fold, sample, standardise
+from neuroenc.decoders.decode import make, out_of_fold
+from neuroenc.decoders.samples import sample, standardise
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError, suggest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,14 +11,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import __version__, config, splits
-from neuroenc.arrays import CONTRACT, average_repeats, check, select_layers
+from neuroenc.arrays import CONTRACT, check, select_layers
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.decoders.augment import Encoder, Pairs, make_pairs, mixed, number_of_pairs
+from neuroenc.decoders.choice import HELD, Choice, choose_share, joined, mixture, nearest
+from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
-from neuroenc.encoders.design import Design, design, moments
+from neuroenc.encoders.design import Design
 from neuroenc.encoders.encode import transductive
-from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.errors import InputError
 
 
@@ -86,65 +86,18 @@ def out_of_fold(
     return out
 
 
-class Samples(NamedTuple):
-    """What stimuli evoked, complete."""
+class Held(NamedTuple):
+    """Validation stimuli of a fold, decoded by decoders and priors that were not fitted to them."""
 
     ids: NDArray[np.str_]
-    group: NDArray[np.str_]
-    response: NDArray[np.float32]
-    """(n_stimuli, n_features), the mean; (n_stimuli, n_repetitions, n_features) if one is to be drawn"""
-    whole: NDArray[np.bool_]
-    """(n_features,), without missing values"""
-    n_times: int | None
-    """Time bins of an epoch, which is flattened neuroid by neuroid"""
-    left_out: str
-
-
-class Sides(NamedTuple):
-    """Training and test stimuli of a fold, as decoders read them."""
-
-    ids: NDArray[np.str_]
-    side: NDArray[np.int64]
-    group: NDArray[np.str_]
-    response: Design
-    """(n_stimuli, n_neuroids), standardised by the training stimuli"""
-    embedding: Design
-    """(n_stimuli, n_features)"""
-    inner: NDArray[np.int64]
-    """Inner folds of the training stimuli, as `splits.sides` gives them"""
-    n_times: int | None
-
-    @property
-    def train(self) -> NDArray[np.bool_]:
-        """(n_stimuli,)."""
-        return np.asarray(self.side == splits.TRAIN)
-
-    @property
-    def test(self) -> NDArray[np.bool_]:
-        """(n_stimuli,)."""
-        return np.asarray(self.side == splits.TEST)
-
-    def tested(self) -> Design:
-        """Return the test responses.
-
-        Raises
-        ------
-        InputError
-            There are none.
-        """
-        if not self.test.any():
-            raise InputError(
-                f"None of {len(self.ids)} stimuli of the responses is tested, first {str(self.ids[0])!r}. "
-                "Use a split of these stimuli."
-            )
-        return self.response.take(self.test)
-
-    def pairs(self, shuffle: Any = None) -> tuple[Design, Design]:
-        """Return training responses and embeddings; with a seed these are dealt anew."""
-        Y = self.embedding.take(self.train)
-        if shuffle is not None:
-            Y = Y.take(np.random.default_rng(shuffle).permutation(len(Y)))
-        return self.response.take(self.train), Y
+    embedding: NDArray[np.float32]
+    """(n_held, n_components), as the others"""
+    sampled: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    true: NDArray[np.float32]
+    share: float
+    """Of the mean of samples in the point estimate, chosen by them"""
+    choice: Choice
 
 
 class DecodedFold(NamedTuple):
@@ -152,10 +105,13 @@ class DecodedFold(NamedTuple):
 
     ids: NDArray[np.str_]
     embedding: NDArray[np.float32]
-    """(n_test, n_components), as `sampled` and `true`"""
-    sampled: NDArray[np.float32] | None
+    """(n_test, n_components), as `true` and what a prior makes"""
     true: NDArray[np.float32]
     target: Target
+    sampled: NDArray[np.float32] | None = None
+    expected: NDArray[np.float32] | None = None
+    point: NDArray[np.float32] | None = None
+    held: Held | None = None
 
 
 def decode(
@@ -187,7 +143,11 @@ def decode(
     Dataset
         Embeddings: `embedding` and `true` (presentation, component) of the test stimuli of all folds; `mean`
         and `basis` lead from embeddings to components: (embedding - mean) @ basis'. With a prior also
-        `sampled`, what it makes of `embedding`.
+        `sampled`, of samples of what `embedding` could have been that most like it; `expected`, their mean;
+        `point`, the
+        mixture of `embedding` and `expected` that identified validation stimuli best, its share of `expected`
+        in the attribute `prior_share`, a number for each fold, and why in `prior_choice`; and the same of the
+        validation stimuli, `held_…` (held, component).
 
     Raises
     ------
@@ -219,7 +179,11 @@ def decode(
                 options.augment.seed,
             )  # fmt: skip
         folds.append(decode_fold(sides, fold, options, shuffle=shuffle, checkpoint=path, made=pairs))
-    return join_folds(folds, about(responses, features, split, options, said, shuffle))
+    attrs = about(responses, features, split, options, said, shuffle)
+    if options.prior is not None:
+        held = [f.held for f in folds if f.held is not None]
+        attrs |= {"prior_share": [h.share for h in held], "prior_choice": joined([h.choice for h in held])}
+    return join_folds(folds, attrs)
 
 
 def about(
@@ -235,115 +199,6 @@ def about(
         "shuffled": "no" if shuffle is None else f"training pairs, seed {shuffle}",
     }  # fmt: skip
     return found if options.sessions is None else found | {"sessions": options.sessions}
-
-
-def samples_of(
-    responses: xr.Dataset, split: xr.Dataset, options: config.Embedding
-) -> Callable[[int], Samples]:
-    """Return what a decoder reads of the responses in each fold; of the first sessions alone, if so told.
-
-    Raises
-    ------
-    InputError
-        As `sample` and `first_sessions`.
-    """
-    n = options.sessions
-    if n is not None:
-        return lambda fold: sample(first_sessions(responses, split, fold, n), options)
-    whole = sample(responses, options)
-    return lambda _: whole
-
-
-def first_sessions(responses: xr.Dataset, split: xr.Dataset, fold: int, n: int) -> xr.Dataset:
-    """Leave out what training stimuli evoked after the first sessions; test stimuli keep all repetitions.
-
-    Parameters
-    ----------
-    responses, split : Dataset
-        Responses with the coordinate `session`; Splits.
-    fold, n : int
-        Sessions are in the order of their names, numbers in them by size.
-
-    Raises
-    ------
-    InputError
-        There are no sessions, or fewer.
-    """
-    if "session" not in responses.coords:
-        raise InputError(
-            f"The responses of {responses.attrs['dataset']!r} name no sessions, which `sessions: {n}` "
-            "counts. Leave it out."
-        )
-    session = responses["session"].values.astype(str)
-    names = sorted(np.unique(session).tolist(), key=_by_number)
-    if n > len(names):
-        raise InputError(
-            f"Invalid value for 'sessions': {n}. Subject {responses['subject'].values[0]} has {len(names)} "
-            f"({names[0]} to {names[-1]}). Ask for {len(names)} or fewer."
-        )
-    tested = split["stimulus_id"].values[split["side"].values[fold] == splits.TEST]
-    kept = np.isin(session, names[:n]) | np.isin(responses["stimulus_id"].values, tested)
-    return responses.isel(presentation=kept)
-
-
-def _by_number(name: str) -> list[tuple[bool, int, str]]:
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
-
-
-def lay_out(
-    samples: Samples, features: xr.Dataset, split: xr.Dataset, fold: int, options: config.Embedding
-) -> Sides:
-    """Part stimuli into training and test, and standardise what they evoked.
-
-    Raises
-    ------
-    InputError
-        No such layer; no neuroid varies; the features are categories; no stimulus to train on or to test.
-    """
-    if features.attrs["model"] == "category/table":
-        raise InputError(
-            "Stimuli share their categories, so that none can be retrieved by them. Use "
-            "`neuroenc decode classify`."
-        )
-    select_layers(features, options.layers)
-    side, inner = splits.sides(split, fold, samples.ids, samples.group)
-    train = side == splits.TRAIN
-    X = standardise(samples, train, fold, keep_epochs=_option(options, "front") == "atm")
-    embedding = design(features, samples.ids, options.layers).flattened()
-    return Sides(samples.ids, side, samples.group, X, embedding, inner[train], samples.n_times)
-
-
-def sample(responses: xr.Dataset, options: config.Embedding) -> Samples:
-    """Lay out what a decoder reads of the responses.
-
-    Parameters
-    ----------
-    responses : Dataset
-    options : RidgeDecoding or NetworkDecoding
-
-    Raises
-    ------
-    InputError
-        No stimulus, or none and no neuroid, is complete; epochs are asked for where there are none.
-    """
-    ids, mean, group, without_any = by_stimulus(responses)
-    kept, whole, incomplete = complete(mean.reshape(len(ids), -1))
-    if not kept.all():
-        ids, mean, group = ids[kept], mean[kept], group[kept]
-    n_times = mean.shape[2] if mean.ndim == 3 else None
-    if _option(options, "front") == "atm" and n_times is None:
-        raise InputError("These responses have no time bins, which `front: atm` reads. Use `front: linear`.")
-    response: NDArray[np.float32] = mean.reshape(len(ids), -1)
-    if _option(options, "repeats") == "random":
-        every = repetitions(responses, ids)
-        response = every if every.shape[1] > 1 else every[:, 0]
-    left_out = "; ".join(filter(None, (without_any, incomplete)))
-    return Samples(ids, group, response, whole, n_times, left_out)
-
-
-def _option(options: config.Embedding, name: str) -> Any:
-    """Return an option that networks alone have."""
-    return getattr(options, name, None)
 
 
 def decode_fold(
@@ -373,55 +228,45 @@ def decode_fold(
             dealt = np.random.default_rng((shuffle, fold, 1)).permutation(len(made.ids))
             embeddings[len(X) :] = made.embedding[dealt]
         model = make(options, folds, checkpoint=checkpoint).fit(every, embeddings, target)
-    target, found, sampled = model.target_, model.predict_components(test), None
-    if options.prior is not None:
-        given = out_of_fold(options, X, Y, sides.inner, target, n_times)
-        sampled = sample_prior(options.prior, given, target.transform(Y), folds, found)
+    target, found = model.target_, model.predict_components(test)
     true = target.transform(sides.embedding.take(sides.test))
-    return DecodedFold(sides.ids[sides.test], found, sampled, true, target)
+    decoded = DecodedFold(sides.ids[sides.test], found, true, target)
+    return decoded if options.prior is None else with_prior(decoded, options, sides, X, Y, folds)
 
 
-def standardise(samples: Samples, train: NDArray[np.bool_], fold: int, *, keep_epochs: bool) -> Design:
-    """Centre and scale responses by those to the training stimuli; leave out those that do not vary there.
+def with_prior(
+    decoded: DecodedFold, options: config.Embedding, sides: Sides, X: Design, Y: Design, folds: list[Any]
+) -> DecodedFold:
+    """Train a prior on what decoders make of responses they were not fitted to; choose on validation.
 
     Parameters
     ----------
-    samples : Samples
-    train : bool array of shape (n_stimuli,)
-    fold : int
-    keep_epochs : bool
-        An epoch keeps its shape: what does not vary is 0.
-
-    Returns
-    -------
-    Design of the shape of the responses, without those that are left out
-
-    Raises
-    ------
-    InputError
-        None varies.
+    decoded : DecodedFold
+    options : RidgeDecoding or NetworkDecoding
+    sides : Sides
+    X, Y : Designs of shape (n, n_neuroids), (n, n_features)
+        The training pairs.
+    folds : list of (train, validation)
+        The first validates.
     """
-    response = Design(samples.response)
-    centre, scale = (v.ravel() for v in moments(response.take(train), tokens=response.ndim == 3))
-    usable = samples.whole & (scale > 0)
-    if not usable.any():
-        raise InputError(
-            f"None of {response.shape[-1]} neuroids is finite and varies over the training stimuli of "
-            f"fold {fold}. Check the responses."
-        )
-    if keep_epochs:
-        kept = np.where(usable, samples.response - centre, 0) / np.where(usable, scale, 1)
-        return Design(kept)
-    return Design(
-        samples.response, columns=np.flatnonzero(usable), centre=centre[usable], scale=scale[usable]
-    )
+    assert options.prior is not None
+    target, (_, rows) = decoded.target, folds[0]
+    given, true = out_of_fold(options, X, Y, sides.inner, target, sides.n_times), target.transform(Y)
+    made = sample_prior(options.prior, given, true, folds, [decoded.embedding, given[rows]])
+    (sampled, expected), validated = made
+    share, choice = choose_share(given[rows], validated[1], true[rows])
+    ids = sides.ids[sides.train][rows]
+    return decoded._replace(
+        sampled=sampled, expected=expected, point=mixture(decoded.embedding, expected, share),
+        held=Held(ids, given[rows], *validated, true[rows], share, choice),
+    )  # fmt: skip
 
 
 def sample_prior(
     options: config.Prior, given: NDArray[np.float32], true: NDArray[np.float32], folds: list[Any],
-    decoded: NDArray[np.float32],
-) -> NDArray[np.float32]:  # fmt: skip
-    """Train a prior and sample from it what could have been decoded.
+    decoded: list[NDArray[np.float32]],
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:  # fmt: skip
+    """Train a prior and sample from it what could have been seen.
 
     Parameters
     ----------
@@ -429,26 +274,45 @@ def sample_prior(
     given, true : arrays of shape (n, n_components)
         Of the training stimuli, `given` by decoders that were not fitted to them.
     folds : list of (train, validation)
-    decoded : array of shape (n_test, n_components)
+        It learns from the training rows of the first; those of validation say when to stop.
+    decoded : list of arrays of shape (n, n_components)
 
     Returns
     -------
-    array of shape (n_test, n_components)
+    list of (sampled, expected)
+        Each as `decoded`: of `n_samples` samples the one most like what was decoded, by cosine, and the mean
+        of them.
     """
     from neuroenc.decoders.prior import DiffusionPrior
 
-    how = options.model_dump(exclude={"guidance", "n_steps"})
+    how = options.model_dump(exclude={"guidance", "n_steps", "n_samples"})
     prior = DiffusionPrior(**how | {"device": pick_device(how["device"])}, cv=folds).fit(given, true)
-    return prior.sample(decoded, guidance=options.guidance, n_steps=options.n_steps, seed=options.seed)
+    drawing = {k: getattr(options, k) for k in ("guidance", "n_steps", "n_samples", "seed")}
+    out = []
+    for d in decoded:
+        drawn = prior.samples(d, **drawing)
+        out.append((nearest(drawn, d), drawn.mean(0)))
+    return out
 
 
 def join_folds(folds: list[DecodedFold], attrs: Mapping[str, Any]) -> xr.Dataset:
     """Lay the decoded folds out as Embeddings."""
     width = min(len(f.target.basis) for f in folds)  # folds of other sizes may have a component less
+    held = [f.held for f in folds if f.held is not None]
     values = {
         name: (("presentation", "component"), np.concatenate([getattr(f, name)[:, :width] for f in folds]))
-        for name in (["sampled"] if folds[0].sampled is not None else []) + ["embedding", "true"]
+        for name in (["sampled", "expected", "point"] if held else []) + ["embedding", "true"]
     }
+    where: dict[str, Any] = {}
+    if held:
+        values |= {
+            f"held_{n}": (("held", "component"), np.concatenate([getattr(h, n)[:, :width] for h in held]))
+            for n in HELD
+        }
+        where = {
+            "held_stimulus_id": ("held", np.concatenate([h.ids for h in held])),
+            "held_fold": ("held", np.repeat(np.arange(len(held)), [len(h.ids) for h in held])),
+        }
     dataset = xr.Dataset(
         values | {
             "mean": (("fold_index", "feature_index"), np.stack([f.target.mean for f in folds])),
@@ -460,28 +324,8 @@ def join_folds(folds: list[DecodedFold], attrs: Mapping[str, Any]) -> xr.Dataset
         {
             "stimulus_id": ("presentation", np.concatenate([f.ids for f in folds])),
             "fold": ("presentation", np.repeat(np.arange(len(folds)), [len(f.ids) for f in folds])),
+            **where,
         },
         {"kind": "embeddings", "neuroenc_version": __version__, **attrs},
     )  # fmt: skip
     return check(dataset, "embeddings")
-
-
-def repetitions(responses: xr.Dataset, ids: NDArray[np.str_]) -> NDArray[np.float32]:
-    """Return the repetitions of each stimulus, (n_stimuli, n_repetitions, n_neuroids).
-
-    Parameters
-    ----------
-    responses : Dataset
-    ids : array of text, (n_stimuli,)
-        A stimulus with fewer repetitions than another one has its own again, in turn. What a repetition lacks
-        is the mean of the stimulus' others.
-    """
-    shown = responses["stimulus_id"].values
-    rows = [np.flatnonzero(shown == s) for s in ids]
-    most = max(len(r) for r in rows)
-    values = responses["response"].values.reshape(len(shown), -1)
-    found = values[np.stack([np.resize(r, most) for r in rows])]
-    names, mean = average_repeats(responses)
-    row = {s: i for i, s in enumerate(names)}
-    instead = mean.reshape(len(mean), 1, -1)[[row[s] for s in ids]]
-    return np.where(np.isfinite(found), found, instead)

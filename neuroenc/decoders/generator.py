@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from neuroenc.decoders.pipelines import ImageDecoder, Nano
 from neuroenc.features import checkpoints
 
 
-def make(name: str, *, device: str = "cpu") -> ImageDecoder:
+def make(name: str, *, device: str = "cpu", batch_size: int = 1) -> ImageDecoder:
     """Load an image decoder by name, from what was fetched.
 
     Parameters
     ----------
     name : {"nano", "kandinsky", "unclip", "ip_adapter"}
     device : str
+    batch_size : int
+        Pictures that a pipeline of diffusers draws at a time.
 
     Raises
     ------
@@ -24,5 +28,7 @@ def make(name: str, *, device: str = "cpu") -> ImageDecoder:
     folder = checkpoints.pipeline_folder(name)
     from neuroenc.decoders.pretrained import KINDS
 
-    made: ImageDecoder = KINDS[name].load(folder, device)
-    return made
+    made: Any = KINDS[name].load(folder, device)
+    made.batch_size = batch_size
+    decoder: ImageDecoder = made
+    return decoder

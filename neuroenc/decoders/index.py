@@ -243,7 +243,7 @@ class Index(NamedTuple):
                 f"The pool holds {len(both)} of the pictures that were decoded, first {str(both[0])!r}. "
                 "Leave them out of it, or ask for them (--allow-test): the result is labelled."
             )
-        return self.search(restore(embeddings, fold), k)
+        return self.search(restore(embeddings, fold, "point" if "point" in embeddings else "embedding"), k)
 
     def save(self, path: str | Path) -> None:
         """Write `path`, a file of faiss, and beside it ids (.npy) and what they are of (.json)."""

@@ -21,18 +21,22 @@ from diffusers import (
 from PIL import Image
 from transformers import CLIPVisionModelWithProjection
 
+from neuroenc.blocks import blocks
 from neuroenc.decoders.pipelines import TAKES, Floats, Pictures
 from neuroenc.errors import InputError
 
 
 class Diffusers:
-    """What the pipelines of diffusers share: one picture at a time, each from a seed of its own."""
+    """What the pipelines of diffusers share: some pictures at a time, each from a seed of its own."""
 
     takes: Mapping[str, str]
     n_features: int
     guidance: float
     n_steps: int
     starts = True
+    batch_size = 1
+    batched = True
+    """Whether a call may hold pictures of several embeddings"""
 
     def __call__(
         self, embedding: Floats | None, *, n: int, init: Pictures | None, strength: float, guidance: float,
@@ -44,18 +48,16 @@ class Diffusers:
                 f"{type(self).__name__} cannot start from a low-level picture. Leave `low_level` out, or "
                 "choose kandinsky or ip_adapter."
             )
-        made = []
-        for i in range(n if embedding is None else len(embedding)):
-            one = (
-                None if embedding is None else torch.from_numpy(np.asarray(embedding[i : i + 1], np.float32))
-            )
-            start = None if init is None else Image.fromarray(init[i])
+        total, made = n if embedding is None else len(embedding), []
+        for rows in blocks(total, self.batch_size if self.batched else 1):
+            some = None
+            if embedding is not None:
+                some = torch.from_numpy(np.asarray(embedding[rows], np.float32))
+            start = None if init is None else [Image.fromarray(p) for p in init[rows]]
+            noise = [torch.Generator().manual_seed(seed + i) for i in range(rows.start, rows.stop)]
             with torch.inference_mode():
-                picture = self._draw(
-                    one, start, strength, guidance, n_steps, torch.Generator().manual_seed(seed + i)
-                )
-            made.append(np.asarray(picture.convert("RGB"), np.uint8))
-        return np.stack(made)
+                made += self._draw(some, start, strength, guidance, n_steps, noise)
+        return np.stack([np.asarray(p.convert("RGB"), np.uint8) for p in made])
 
     def _draw(
         self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
@@ -101,15 +103,15 @@ class Kandinsky(Diffusers):
     def _draw(
         self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
     ) -> Any:
-        device = self.pipe.device
+        device, none = self.pipe.device, self.null.expand(len(generator), -1)
         given = {
-            "image_embeds": (self.null if embedding is None else embedding).to(device),
-            "negative_image_embeds": self.null.to(device), "height": self.side, "width": self.side,
+            "image_embeds": (none if embedding is None else embedding).to(device),
+            "negative_image_embeds": none.to(device), "height": self.side, "width": self.side,
             "num_inference_steps": n_steps, "guidance_scale": guidance, "generator": generator,
         }  # fmt: skip
         if start is None:
-            return self.pipe(**given).images[0]
-        return self.from_picture(image=start, strength=strength, **given).images[0]
+            return self.pipe(**given).images
+        return self.from_picture(image=start, strength=strength, **given).images
 
 
 class StableUnCLIP(Diffusers):
@@ -142,11 +144,11 @@ class StableUnCLIP(Diffusers):
         n_steps: int,
         generator: Any,
     ) -> Any:
-        given = torch.zeros(1, self.n_features) if embedding is None else embedding
+        given = torch.zeros(len(generator), self.n_features) if embedding is None else embedding
         return self.pipe(
-            prompt="", image_embeds=given.to(self.pipe.device), num_inference_steps=n_steps,
-            guidance_scale=guidance, generator=generator,
-        ).images[0]  # fmt: skip
+            prompt=[""] * len(generator), image_embeds=given.to(self.pipe.device), generator=generator,
+            num_inference_steps=n_steps, guidance_scale=guidance,
+        ).images  # fmt: skip
 
 
 class IPAdapter(Diffusers):
@@ -160,6 +162,7 @@ class IPAdapter(Diffusers):
 
     takes = TAKES["ip_adapter"]
     guidance, n_steps = 1.0, 4
+    batched = False  # its pipeline shows every picture of a call all embeddings
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -184,18 +187,19 @@ class IPAdapter(Diffusers):
     def _draw(
         self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
     ) -> Any:
-        given = torch.zeros(1, self.n_features) if embedding is None else embedding
+        given = torch.zeros(len(generator), self.n_features) if embedding is None else embedding
         tokens = given[:, None].to(self.pipe.device)
         if guidance > 1:  # what is guided away from comes first, as diffusers expects
             tokens = torch.cat([torch.zeros_like(tokens), tokens])
         given = {
-            "prompt": "", "ip_adapter_image_embeds": [tokens], "num_inference_steps": n_steps,
-            "guidance_scale": guidance, "generator": generator,
+            "prompt": [""] * len(generator), "ip_adapter_image_embeds": [tokens],
+            "num_inference_steps": n_steps, "guidance_scale": guidance, "generator": generator,
         }  # fmt: skip
         if start is None:
-            return self.pipe(**given).images[0]
+            return self.pipe(**given).images
         side = self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
-        return self.from_picture(image=start.resize((side, side)), strength=strength, **given).images[0]
+        large = [p.resize((side, side)) for p in start]
+        return self.from_picture(image=large, strength=strength, **given).images
 
 
 KINDS: dict[str, Any] = {"kandinsky": Kandinsky, "unclip": StableUnCLIP, "ip_adapter": IPAdapter}

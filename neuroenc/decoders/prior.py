@@ -205,7 +205,22 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
     def sample(
         self, X: ArrayLike, *, guidance: float = 1.0, n_steps: int = 20, n_samples: int = 1, seed: int = 0
     ) -> Floats:
-        """Sample embeddings (DDIM), and average the samples of each.
+        """Sample embeddings, and average the samples of each.
+
+        Parameters and errors as in `samples`.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features) or (n_samples, n_tokens, n_channels)
+        """
+        return np.asarray(
+            self.samples(X, guidance=guidance, n_steps=n_steps, n_samples=n_samples, seed=seed).mean(0)
+        )
+
+    def samples(
+        self, X: ArrayLike, *, guidance: float = 1.0, n_steps: int = 20, n_samples: int = 1, seed: int = 0
+    ) -> Floats:
+        """Sample embeddings (DDIM).
 
         Parameters
         ----------
@@ -237,7 +252,7 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
             )
         module = self.module_
         condition = torch.from_numpy((given - self._centre) / self._scale).to(self.device)
-        total = np.zeros((len(given), *self.target_shape_), np.float32)
+        drawn = np.empty((n_samples, len(given), *self.target_shape_), np.float32)
         with torch.inference_mode():
             for number in range(n_samples):
                 noise = [
@@ -255,9 +270,9 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
                         free = module.denoise(x, time, module.null.expand_as(condition))
                         found = free + guidance * (found - free)
                     x = module.schedule.step(found, t, x, n_steps)
-                total += x.float().cpu().numpy()
-        out = total / n_samples * self._deviation + self._mean
-        return np.asarray(out[:, 0] if self._flat else out)
+                drawn[number] = x.float().cpu().numpy()
+        out = drawn * self._deviation + self._mean
+        return np.asarray(out[:, :, 0] if self._flat else out)
 
 
 def _tokens(values: ArrayLike) -> Floats:

@@ -18,9 +18,17 @@ from tqdm import tqdm
 
 from neuroenc import __version__, ranking, splits
 from neuroenc.arrays import CONTRACT, check, same_contract, select_layers
-from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.config import Reconstruction
 from neuroenc.datasets.pixels import read_pixels
+from neuroenc.decoders.choice import Choice, candidates, choose, joined, point_estimate
+from neuroenc.decoders.drawing import (
+    FEWEST,
+    Eye,
+    choose_for_pictures,
+    draw_best,
+    validated,
+    validation_rows,
+)
 from neuroenc.decoders.nano import describe, resize
 from neuroenc.decoders.pipelines import ImageDecoder, Nano, check_takes
 from neuroenc.decoders.target import Target, restore, target_of
@@ -29,8 +37,9 @@ from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.identification import cosine
 
 CONDITIONS = {
-    "brain": "decoded from the response",
+    "brain": "decoded from the response; with a prior, what served validation stimuli best",
     "plain": "decoded from the response, without the prior",
+    "prior": "decoded from the response, the prior's sample",
     "low_level": "the low-level picture, decoded from the response",
     "retrieved": "the training picture nearest to what was decoded",
     "shuffled": "decoded after the training pictures were dealt anew to the responses",
@@ -60,8 +69,9 @@ class Restored:
 
 
 def given_embeddings(
-    embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, fold: int
-) -> dict[str, Any]:
+    embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, fold: int, chosen: str = "plain",
+    rows: NDArray[np.int64] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Collect the embeddings of the conditions of a fold, each (n_pictures, n_features), read by slices.
 
     Parameters
@@ -71,6 +81,10 @@ def given_embeddings(
     features : Dataset
         Features they were decoded to, for the true embeddings.
     fold : int
+    chosen : str
+        Candidate of `choice.candidates` that is `brain`, and `shuffled` of the null.
+    rows : int array, optional
+        Of the test stimuli of the fold; else all.
 
     Raises
     ------
@@ -80,22 +94,31 @@ def given_embeddings(
     layers = str(embeddings.attrs["layer"]).split(",")
     same_contract(select_layers(features, layers).attrs, embeddings.attrs)
     same_contract(null.attrs, embeddings.attrs)
-    mine = embeddings["fold"].values == fold
-    ids = embeddings["stimulus_id"].values[mine]
-    if not np.array_equal(ids, null["stimulus_id"].values[null["fold"].values == fold]):
+    ids = ids_of(embeddings, fold)
+    if not np.array_equal(ids, ids_of(null, fold)):
         raise ContractError("The decoded and the shuffled embeddings are of other pictures. Fit both anew.")
+    at = np.arange(len(ids)) if rows is None else rows
     target = target_of(embeddings, fold)
-    out: dict[str, Any] = {}
-    if "sampled" in embeddings:
-        out["brain"] = Restored(embeddings["sampled"].values[mine], target)
-        out["plain"] = Restored(embeddings["embedding"].values[mine], target)
-    else:
-        out["brain"] = Restored(embeddings["embedding"].values[mine], target)
-    shuffled = null["sampled" if "sampled" in null else "embedding"].values[null["fold"].values == fold]
-    out["shuffled"] = Restored(shuffled, target_of(null, fold))
-    out["mean"] = np.broadcast_to(target.mean, (len(ids), len(target.mean)))
-    out["true"] = design(features, ids, layers).flattened()
+    found, dealt = candidates(embeddings, fold), candidates(null, fold)
+    out: dict[str, Any] = {"brain": Restored(found[chosen][at], target)}
+    if len(found) > 1:
+        out |= {name: Restored(found[name][at], target) for name in ("plain", "prior")}
+    out["shuffled"] = Restored(dealt.get(chosen, dealt["plain"])[at], target_of(null, fold))
+    out["mean"] = np.broadcast_to(target.mean, (len(at), len(target.mean)))
+    out["true"] = design(features, ids[at], layers).flattened()
     return out
+
+
+def ids_of(embeddings: xr.Dataset, fold: int) -> NDArray[np.str_]:
+    """Return the test stimuli of a fold."""
+    return np.asarray(embeddings["stimulus_id"].values[embeddings["fold"].values == fold])
+
+
+def tested_rows(n: int, n_test: int | None, seed: int) -> NDArray[np.int64]:
+    """Choose which of n test stimuli of a fold are drawn, in their order."""
+    if n_test is None or n_test >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, n_test, replace=False))
 
 
 def nearest_training(
@@ -112,7 +135,7 @@ def nearest_training(
     pool = split["stimulus_id"].values[split["side"].values[fold] == splits.TRAIN]
     pool = pool[np.isin(pool, features["stimulus_id"].values)]
     known = design(features, pool, str(embeddings.attrs["layer"]).split(",")).flattened()
-    decoded = embeddings["embedding"].values[embeddings["fold"].values == fold]
+    decoded = point_estimate(embeddings)[embeddings["fold"].values == fold]
     similarity = cosine(decoded, target_of(embeddings, fold).transform(known))
     return np.asarray(pool[ranking.best(similarity, 1)])
 
@@ -138,6 +161,7 @@ def low_level_pictures(embeddings: xr.Dataset, fold: int, name: str = "embedding
 def reconstruct(
     embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset,
     decoder: ImageDecoder, options: Reconstruction, *, low_level: tuple[xr.Dataset, xr.Dataset] | None = None,
+    eye: Eye | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Draw the test pictures of all folds in all conditions.
 
@@ -151,53 +175,84 @@ def reconstruct(
     options : Reconstruction
     low_level : (Embeddings, Embeddings), optional
         Small pictures, decoded and decoded after shuffling.
+    eye : callable, optional
+        The network whose embeddings were decoded, which looks at what is drawn: for several draws, and to
+        choose what of a prior is drawn from (`drawing.choose_for_pictures`).
 
     Returns
     -------
     Dataset
-        Pictures: `picture` (condition, presentation, row, column, channel), and `retrieved`, the id of the
-        nearest training picture.
+        Pictures: `picture` (condition, presentation, row, column, channel); `draw` (condition, presentation),
+        which of the draws was kept; `retrieved`, the id of the nearest training picture. With a prior the
+        attribute `chosen` says what `brain` and `shuffled` are drawn from.
 
     Raises
     ------
     ContractError
         The decoder takes other embeddings.
+    InputError
+        Several draws and no eye.
     """
+    if options.n_draws > 1 and eye is None:
+        raise InputError("Several draws are compared by the network that was decoded. Give its `--eye`.")
     how: dict[str, Any] = {
         "guidance": decoder.guidance if options.guidance is None else options.guidance,
         "n_steps": options.n_steps or decoder.n_steps, "strength": options.strength, "seed": options.seed,
     }  # fmt: skip
     out: dict[str, list[Any]] = {}
-    ids, folds, retrieved = [], [], []
+    kept: dict[str, list[Any]] = {}
+    ids, folds, retrieved, choices = [], [], [], []
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     for fold in np.unique(embeddings["fold"].values).tolist():
-        given = given_embeddings(embeddings, null, features, fold)
-        check_takes(decoder, embeddings.attrs, given["true"].shape[1])
-        starts = low_level_starts(*low_level, fold) if low_level is not None else {}
-        near = nearest_training(embeddings, features, split, fold)
+        tested = ids_of(embeddings, fold)
+        rows = tested_rows(len(tested), options.n_test, options.seed)
+        check_takes(decoder, embeddings.attrs, len(target_of(embeddings, fold).mean))
+        chosen = Choice("plain", {}, 0)
+        if "sampled" in embeddings:
+            chosen = choose_for_pictures(embeddings, fold, decoder, eye, options.n_validation, how)
+            choices.append(chosen)
+        given = given_embeddings(embeddings, null, features, fold, chosen.name, rows)
+        starts = low_level_starts(*low_level, fold, rows) if low_level is not None else {}
+        near = nearest_training(embeddings, features, split, fold)[rows]
         shown: dict[str, Any] = {"retrieved": read_pixels(stimuli, np.array([row[s] for s in near]))}
+        which: dict[str, Any] = {}
         if starts:
             shown["low_level"] = starts["brain"]
         for name in tqdm([*given, "sample"], "reconstruct", disable=None):
-            shown[name] = draw(decoder, given.get(name), len(near), starts.get(name), how)
+            if name == chosen.name:
+                shown[name], which[name] = shown["brain"], which["brain"]
+                continue
+            shown[name], which[name] = draw_best(
+                decoder, given.get(name), len(near), starts.get(name), how, options.n_draws, eye,
+                target_of(null if name == "shuffled" else embeddings, fold),
+            )  # fmt: skip
         for name, made in shown.items():
             out.setdefault(name, []).append(np.stack([resize(p, options.side) for p in made]))
+            kept.setdefault(name, []).append(which.get(name, np.zeros(len(near), np.int64)))
         retrieved.append(near)
-        ids.append(embeddings["stimulus_id"].values[embeddings["fold"].values == fold])
+        ids.append(tested[rows])
         folds.append(np.full(len(near), fold))
     names = [c for c in CONDITIONS if c in out]
     picture = np.stack([np.concatenate(out[c]) for c in names])
+    about = {
+        "generator": options.generator, "seed": options.seed, "guidance": how["guidance"],
+        "n_steps": how["n_steps"], "strength": options.strength if low_level else 1.0,
+        "n_draws": options.n_draws, "chosen": joined(choices),
+        "notice": "Generated: a guess by a generator, not what the brain saw.",
+    }  # fmt: skip
+    more = {
+        "retrieved": ("presentation", np.concatenate(retrieved)),
+        "draw": (("condition", "presentation"), np.stack([np.concatenate(kept[c]) for c in names])),
+    }
     return _finish(
         "pictures", "picture", ("row", "column", "channel"), picture, names, np.concatenate(ids),
-        np.concatenate(folds), embeddings,
-        {"generator": options.generator, "seed": options.seed, "guidance": how["guidance"],
-         "n_steps": how["n_steps"], "strength": options.strength if low_level else 1.0,
-         "notice": "Generated: a guess by a generator, not what the brain saw."},
-        {"retrieved": ("presentation", np.concatenate(retrieved))},
+        np.concatenate(folds), embeddings, about, more,
     )  # fmt: skip
 
 
-def low_level_starts(low_level: xr.Dataset, null: xr.Dataset, fold: int) -> dict[str, NDArray[np.uint8]]:
+def low_level_starts(
+    low_level: xr.Dataset, null: xr.Dataset, fold: int, rows: NDArray[np.int64]
+) -> dict[str, NDArray[np.uint8]]:
     """Return the small pictures from which each condition of a fold is drawn, (n, side, side, 3).
 
     Parameters
@@ -205,44 +260,22 @@ def low_level_starts(low_level: xr.Dataset, null: xr.Dataset, fold: int) -> dict
     low_level, null : Dataset
         Embeddings of small pictures, decoded and decoded after shuffling.
     fold : int
+    rows : int array
+        Of the test stimuli of the fold.
     """
-    decoded = low_level_pictures(low_level, fold)
+    decoded = low_level_pictures(low_level, fold)[rows]
     average = target_of(low_level, fold).mean.reshape(1, *decoded.shape[1:])
     mean = np.repeat((average.clip(0, 1) * 255).round().astype(np.uint8), len(decoded), 0)
     return {
-        "brain": decoded, "plain": decoded, "shuffled": low_level_pictures(null, fold), "mean": mean,
-        "true": low_level_pictures(low_level, fold, "true"),
+        "brain": decoded, "plain": decoded, "prior": decoded, "mean": mean,
+        "shuffled": low_level_pictures(null, fold)[rows],
+        "true": low_level_pictures(low_level, fold, "true")[rows],
     }  # fmt: skip
-
-
-def draw(
-    decoder: ImageDecoder, embedding: Any, n: int, init: NDArray[np.uint8] | None, how: Mapping[str, Any]
-) -> NDArray[np.uint8]:
-    """Draw n pictures, embeddings of `BLOCK_BYTES` at a time.
-
-    Parameters
-    ----------
-    decoder : ImageDecoder
-    embedding : array of shape (n, n_features), read by slices, or None
-    n : int
-    init : uint8 array of shape (n, height, width, 3), optional
-    how : mapping
-        strength, guidance, n_steps and seed, that of the first picture.
-    """
-    width = 1 if embedding is None else embedding.shape[1]
-    made = [
-        decoder(
-            None if embedding is None else np.asarray(embedding[rows]), n=rows.stop - rows.start,
-            init=None if init is None else init[rows], **{**how, "seed": how["seed"] + rows.start},
-        )
-        for rows in blocks(n, max(1, BLOCK_BYTES // (4 * width)))
-    ]  # fmt: skip
-    return np.concatenate(made)
 
 
 def caption(
     embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, *,
-    seed: int = 0,
+    n_validation: int = 192, seed: int = 0,
 ) -> xr.Dataset:  # fmt: skip
     """Caption the test pictures of all folds in all conditions, by the captioner that comes along.
 
@@ -250,6 +283,9 @@ def caption(
     ----------
     embeddings, null, features, stimuli, split
         As in `reconstruct`; the retrieved caption is the first of the nearest training picture.
+    n_validation : int
+        Validation stimuli, at most, that are captioned to choose what of a prior serves captions
+        (`choose_for_captions`).
     seed : int
         Of the captions drawn from no embedding.
 
@@ -264,9 +300,13 @@ def caption(
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     out: dict[str, list[str]] = {}
-    ids, folds = [], []
+    ids, folds, choices = [], [], []
     for fold in np.unique(embeddings["fold"].values).tolist():
-        given = given_embeddings(embeddings, null, features, fold)
+        chosen = Choice("plain", {}, 0)
+        if "sampled" in embeddings:
+            chosen = choose_for_captions(embeddings, fold, stimuli, n_validation)
+            choices.append(chosen)
+        given = given_embeddings(embeddings, null, features, fold, chosen.name)
         check_takes(Nano(), embeddings.attrs, given["true"].shape[1])
         near = nearest_training(embeddings, features, split, fold)
         out.setdefault("retrieved", []).extend(str(stimuli["caption"].values[row[s], 0]) for s in near)
@@ -279,8 +319,37 @@ def caption(
     names = [c for c in CONDITIONS if c in out]
     return _finish(
         "captions", "caption", (), np.array([out[c] for c in names]), names, np.concatenate(ids),
-        np.concatenate(folds), embeddings, {"generator": "nano", "seed": seed}, {},
+        np.concatenate(folds), embeddings,
+        {"generator": "nano", "seed": seed, "chosen": joined(choices)}, {},
     )  # fmt: skip
+
+
+def choose_for_captions(embeddings: xr.Dataset, fold: int, stimuli: xr.Dataset, n: int) -> Choice:
+    """Choose what captions are written from: validation stimuli are captioned from each candidate.
+
+    The score is CIDEr against what people wrote of them; without evidence it is what was decoded.
+
+    Parameters
+    ----------
+    embeddings : Dataset
+        Embeddings, with what a prior made.
+    fold : int
+    stimuli : Dataset
+        StimulusSet with captions.
+    n : int
+        Validation stimuli, at most.
+    """
+    from neuroenc.evaluation.captions import cider
+
+    found, true = validated(embeddings, fold, n)
+    if len(true) < FEWEST:
+        return Choice("plain", {}, 0)
+    mine = embeddings["held_fold"].values == fold
+    ids = embeddings["held_stimulus_id"].values[mine][validation_rows(embeddings, fold, n)]
+    row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    written = [[str(t) for t in stimuli["caption"].values[row[s]] if t] for s in ids]
+    target = target_of(embeddings, fold)
+    return choose({name: cider(describe(target.inverse(v)), written) for name, v in found.items()})
 
 
 def _finish(

@@ -9,16 +9,23 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids, trained
+from neuroenc.decoders.choice import point_estimate
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import hits, retrieval
 from neuroenc.encoders.missing import by_stimulus, complete
 from neuroenc.evaluation.identification import cosine, standardise_by
+
+MADE = {"plain": "embedding", "one_sample": "sampled", "mean_of_samples": "expected", "prior": "point"}
+"""What is compared, and the variable it stands in"""
 
 
 def score(
     embeddings: xr.Dataset, *, n_way: int | None = None, n_bootstraps: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, float]]:
     """Retrieve the test pictures of each fold among themselves by cosine; average over folds.
+
+    By what was decoded, and with a prior by the mixture of it and the mean of samples that served validation
+    pictures best.
 
     Parameters
     ----------
@@ -32,10 +39,10 @@ def score(
         Metric -> value, low, high, chance. The interval averages those of the folds, which overlap in
         training data, so that more folds do not narrow it.
     """
-    fold = embeddings["fold"].values
+    fold, found = embeddings["fold"].values, point_estimate(embeddings)
     tables = [
         retrieval(
-            cosine(embeddings["embedding"].values[fold == f], embeddings["true"].values[fold == f]),
+            cosine(found[fold == f], embeddings["true"].values[fold == f]),
             n_way=n_way, n_bootstraps=n_bootstraps, seed=seed,
         )
         for f in np.unique(fold)
@@ -46,41 +53,45 @@ def score(
 def prior_gain(
     embeddings: xr.Dataset, *, n_bootstraps: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Compare what the prior sampled with the plain projection it was given.
+    """Compare what the prior made with the plain projection it was given.
 
     Parameters
     ----------
     embeddings : Dataset
-        With `sampled`.
+        With what a prior made.
     n_bootstraps, seed
         Of the pictures.
 
     Returns
     -------
     dict
-        Measure -> plain, prior, and gain with its interval (low, high) over pictures. `cosine` to the truth;
-        `top1`, of the fold's pictures; `length`, root mean square of the components, which is 1 for pictures.
+        Measure -> plain; one_sample; mean_of_samples; prior, the mixture that validation chose; and gain of
+        this over plain with its interval (low, high) over pictures. `cosine` to the truth; `top1`, of the
+        fold's pictures; `length`, root mean square of the components, which is 1 for pictures.
     """
     fold = embeddings["fold"].values
     drawn = np.random.default_rng(seed).integers(0, len(fold), (n_bootstraps, len(fold)))
+    each = {label: _each(embeddings[name].values, embeddings) for label, name in MADE.items()}
     out = {}
-    each: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for name in ("embedding", "sampled"):
-        found, true = embeddings[name].values, embeddings["true"].values
-        top1, near = np.empty(len(fold)), np.empty(len(fold))
-        for f in np.unique(fold):
-            similarity = cosine(found[fold == f], true[fold == f])
-            near[fold == f], top1[fold == f] = np.diag(similarity), hits(similarity, 1)
-        each[name] = {"cosine": near, "top1": top1, "length": (found.astype(float) ** 2).mean(1)}
     for measure in ("cosine", "top1", "length"):
-        plain, sampled = each["embedding"][measure], each["sampled"][measure]
         root = np.sqrt if measure == "length" else np.asarray
-        change = root(sampled[drawn].mean(1)) - root(plain[drawn].mean(1))
+        plain, chosen = each["plain"][measure], each["prior"][measure]
+        change = root(chosen[drawn].mean(1)) - root(plain[drawn].mean(1))
         low, high = np.quantile(change, [0.025, 0.975])
-        values = {"plain": root(plain.mean()), "prior": root(sampled.mean())}
+        values = {label: root(found[measure].mean()) for label, found in each.items()}
         values |= {"gain": values["prior"] - values["plain"], "low": low, "high": high}
         out[measure] = {k: float(v) for k, v in values.items()}
     return out
+
+
+def _each(found: NDArray[np.float32], embeddings: xr.Dataset) -> dict[str, NDArray[np.float64]]:
+    """Measure embeddings of each picture, among those of its fold."""
+    fold, true = embeddings["fold"].values, embeddings["true"].values
+    top1, near = np.empty(len(fold)), np.empty(len(fold))
+    for f in np.unique(fold):
+        similarity = cosine(found[fold == f], true[fold == f])
+        near[fold == f], top1[fold == f] = np.diag(similarity), hits(similarity, 1)
+    return {"cosine": near, "top1": top1, "length": (found.astype(float) ** 2).mean(1)}
 
 
 def match(

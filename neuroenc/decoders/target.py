@@ -173,7 +173,7 @@ def restore(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArr
     ----------
     embeddings : Dataset
     fold : int
-    name : {"embedding", "sampled", "true"}
+    name : {"embedding", "sampled", "expected", "point", "true"}
     """
     found = embeddings[name].values[embeddings["fold"].values == fold]
     return target_of(embeddings, fold).inverse(found)

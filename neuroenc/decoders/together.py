@@ -11,15 +11,8 @@ import xarray as xr
 from tqdm import tqdm
 
 from neuroenc import config, splits
-from neuroenc.decoders.decode import (
-    DecodedFold,
-    Sides,
-    about,
-    join_folds,
-    lay_out,
-    make,
-    samples_of,
-)
+from neuroenc.decoders.decode import DecodedFold, about, join_folds, make
+from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,4 +139,4 @@ def decoded_by(model: BrainNetwork, subject: str, sides: Sides) -> DecodedFold:
     """Decode the test stimuli of a subject."""
     found = model.predict_components(sides.tested(), subject)
     true = model.target_.transform(sides.embedding.take(sides.test))
-    return DecodedFold(sides.ids[sides.test], found, None, true, model.target_)
+    return DecodedFold(sides.ids[sides.test], found, true, model.target_)

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc import config, splits
-from neuroenc.decoders.decode import Sides, lay_out, make, samples_of
+from neuroenc.decoders.decode import make
 from neuroenc.decoders.network import joined
 from neuroenc.decoders.retrieve import hits
+from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.decoders.target import Target
 from neuroenc.decoders.together import fit_together, guard
 from neuroenc.encoders.design import Design

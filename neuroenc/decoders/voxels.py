@@ -25,8 +25,9 @@ from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine
+from neuroenc.evaluation.permutation import permutation_p
 from neuroenc.evaluation.scores import pearson_r
-from neuroenc.evaluation.statistics import fdr, permutation_p
+from neuroenc.evaluation.statistics import fdr
 from neuroenc.words import content_words
 
 Floats = NDArray[np.float64]

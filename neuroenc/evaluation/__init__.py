@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from neuroenc.evaluation.evaluate import evaluate
     from neuroenc.evaluation.pairs import picture_r, two_versus_two
     from neuroenc.evaluation.partition import partition
+    from neuroenc.evaluation.permutation import permutation_p
     from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
-    from neuroenc.evaluation.statistics import fdr, permutation_p
+from neuroenc.evaluation.statistics import fdr
 
 HOMES = {
     "ceiling": "ceilings",
@@ -25,7 +26,7 @@ HOMES = {
     "normalised_r": "scores",
     "partition": "partition",
     "pearson_r": "scores",
-    "permutation_p": "statistics",
+    "permutation_p": "permutation",
     "picture_r": "pairs",
     "r2_score": "scores",
     "split_half": "ceilings",

@@ -18,10 +18,10 @@ from neuroenc.evaluation.discoveries import bounds
 from neuroenc.evaluation.evaluate import METRICS, Rows, align, ceiling_of, fold_scores, standard_patterns
 from neuroenc.evaluation.pairs import METRICS as PATTERN_METRICS
 from neuroenc.evaluation.pattern_tests import pattern_samples
+from neuroenc.evaluation.permutation import EQUAL
 from neuroenc.evaluation.scores import pearson_r, r2_score, standardise
 from neuroenc.evaluation.statistics import (
     CONSTANT,
-    EQUAL,
     Resampling,
     Weighted,
     bootstrap,

@@ -60,8 +60,8 @@ def score_pictures(
     Returns
     -------
     list of dict
-        metric, network, layer, condition, value, low, high, chance, n, and `each`, one value a picture (none
-        for FID, which is of the whole set).
+        metric, network (its name here), judge (extractor/network), layer, condition, value, low, high,
+        chance, n, and `each`, one value a picture (none for FID, which is of the whole set).
     """
     seen = seen_pictures(pictures, stimuli)
     rows = []
@@ -75,13 +75,14 @@ def score_pictures(
         described = describer(model)
         truth = _layers(described(list(square)))
         known, _ = resolve(model)
-        gave = f"{known.extractor}/{known.network}" == pictures.attrs["model"]
+        judge = f"{known.extractor}/{known.network}" if known.network else known.extractor
+        gave = judge == pictures.attrs["model"]
         for c, values in made.items():
             features = described(list(values))
             for loop in (one for one in loops if one.model == model):
                 loop.predicted[c] = _predict(loop, features, pictures["fold"].values)
             for layer, found in _layers(features).items():
-                about = {"network": name, "layer": layer, "gave_the_embedding": gave}
+                about = {"network": name, "judge": judge, "layer": layer, "gave_the_embedding": gave}
                 measures: dict[str, Callable[..., Any]] = {
                     "two_way_images": images.two_way,
                     "two_way_reconstructions": lambda a, b: images.two_way(

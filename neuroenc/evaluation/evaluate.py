@@ -18,8 +18,9 @@ from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import Patterns, standardise_by
 from neuroenc.evaluation.pairs import METRICS as PATTERN_METRICS
 from neuroenc.evaluation.pairs import score_patterns
+from neuroenc.evaluation.permutation import permutation_p
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
-from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold, permutation_p
+from neuroenc.evaluation.statistics import bootstrap_r, fdr, per_fold
 from neuroenc.evaluation.time_course import cluster_p
 
 Floats = NDArray[np.float64]

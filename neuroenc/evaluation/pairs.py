@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks
-from neuroenc.evaluation.statistics import exchange, resample, widening
+from neuroenc.evaluation.permutation import exchange, widening
+from neuroenc.evaluation.statistics import resample
 
 Floats = NDArray[np.floating]
 Measure = Literal["cosine", "pearson"]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from neuroenc.errors import InputError
 from neuroenc.evaluation.effects import FEW, Effect, hierarchical, random_effects, same_fits, spread
 from neuroenc.evaluation.pairs import FEWEST, METRICS, resampled, scored
-from neuroenc.evaluation.statistics import EQUAL, Resampling, fdr
+from neuroenc.evaluation.permutation import EQUAL
+from neuroenc.evaluation.statistics import Resampling, fdr
 
 Floats = NDArray[np.float64]
 Values = NDArray[np.floating]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
+from neuroenc.evaluation.permutation import EQUAL, exchange, widening
 from neuroenc.evaluation.scores import standardise
-from neuroenc.evaluation.statistics import EQUAL, exchange, widening
 
 
 def cluster_p(

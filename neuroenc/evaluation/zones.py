@@ -13,7 +13,8 @@ from neuroenc.arrays import regions
 from neuroenc.blocks import columns
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.effects import FEW, hierarchical, random_effects, spread
-from neuroenc.evaluation.statistics import CONSTANT, EQUAL, Resampling, fdr
+from neuroenc.evaluation.permutation import EQUAL
+from neuroenc.evaluation.statistics import CONSTANT, Resampling, fdr
 
 Floats = NDArray[np.float64]
 TAILS = [0.025, 0.975]

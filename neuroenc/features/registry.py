@@ -66,7 +66,7 @@ ENTRIES: dict[str, Entry] = {
     "convnext-b": Entry("timm", "convnext_base", "fb_in22k_ft_in1k", _blocks("stages.{}", 0, 1, 2, 3)),
     "crossvit-18": Entry("timm", "crossvit_18_dagger_408", "in1k", ("blocks.0.blocks.1.4", "blocks.1.blocks.1.4.norm2", "blocks.2.blocks.1.4")),
     "resnet50": Entry("torchvision", "resnet50", "IMAGENET1K_V2", ("layer1", "layer2", "layer3", "layer4")),
-    "alexnet": Entry("torchvision", "alexnet", "IMAGENET1K_V1", ("features.2", "features.5", "features.12", "classifier.5")),
+    "alexnet": Entry("torchvision", "alexnet", "IMAGENET1K_V1", ("features.2", "features.4", "features.11", "classifier.5")),
     "vgg16": Entry("torchvision", "vgg16", "IMAGENET1K_V1", ("features.9", "features.16", "features.30", "classifier.4")),
     "squeezenet1-0": Entry("torchvision", "squeezenet1_0", "IMAGENET1K_V1", ("features.5", "features.8", "features.12")),
     "inception-v3": Entry("torchvision", "inception_v3", "IMAGENET1K_V1", ("Mixed_5d", "Mixed_6e", "Mixed_7c", "avgpool")),

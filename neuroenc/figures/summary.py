@@ -16,13 +16,14 @@ from neuroenc.documents import read_json
 from neuroenc.evaluation.effects import ALL, comparison_rows
 from neuroenc.evaluation.subjects import over_subjects
 from neuroenc.figures.parcels import groups, parcel_table
+from neuroenc.figures.pictures import picture_table
 from neuroenc.files import atomic, write_json
 from neuroenc.records import row
 
 Row = dict[str, Any]
 # of the worst to be expected, of what was decoded, and of the best to be had
-WHERE = ("condition", "network", "layer", "gave_the_embedding", "encoder", "region")
-BOUNDS = ("shuffled", "mean", "sample", "low_level", "retrieved", "plain", "brain", "true", "seen")
+WHERE = ("condition", "network", "judge", "layer", "gave_the_embedding", "encoder", "region")
+BOUNDS = ("shuffled", "mean", "sample", "low_level", "retrieved", "plain", "prior", "brain", "true", "seen")
 
 
 def summarise(
@@ -40,6 +41,7 @@ def summarise(
     reconstruction: dict[str, list[dict[str, Any]]] | None = None,
     parcels: Path | None = None,
     comparisons: dict[tuple[str, str], xr.Dataset] | None = None,
+    drawn_from: str | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
 
@@ -68,12 +70,15 @@ def summarise(
         CSV: a row per parcel, model and subject.
     comparisons : dict, optional
         (subject, label) to what `evaluation.compare` gives.
+    drawn_from : str, optional
+        What of `retrieval` the pictures were drawn from.
     """
     rows: list[Row] = []
     for (subject, model), s in scores.items():
         rows += scored(s, {"subject": subject, "model": model, "command": command, "seed": seed})
     for (subject, by), found in (retrieval or {}).items():
-        rows += retrieved(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
+        made = {"subject": subject, "by": by, "command": command, "seed": found["seed"]}
+        rows += retrieved(found, made | ({"drawn": True} if by == drawn_from else {}))
     for (subject, by), found in (classification or {}).items():
         rows += classified(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
     drawn = dict(reconstruction or {})
@@ -195,22 +200,25 @@ def retrieved(found: dict[str, Any], made: Row) -> list[Row]:
         Labels of the rows: subject, by (what retrieved), command, seed.
     """
     method = "likelihood of responses" if "encoder" in found else "cosine of embeddings"
+    kinds = [("retrieval", found["n_way"], found["scores"])]
+    if "scores_among" in found:
+        kinds.append((f"retrieval of {found['among']}", found["among"], found["scores_among"]))
     rows = [
-        row(f"retrieval, {name}", s["value"], unit="share", n=found["n_way"],
-            interval=(s["low"], s["high"]), null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"),
-            method=method, **made)
-        for name, s in found["scores"].items()
+        row(f"{kind}, {name}", s["value"], unit="share", n=n, interval=(s["low"], s["high"]),
+            null=s["chance"], ceiling=1.0, shuffled=s.get("shuffled"), method=method, **made)
+        for kind, n, scores in kinds for name, s in scores.items()
     ]  # fmt: skip
     rows += [
         row(f"gain by the prior, {measure}", gain["gain"], unit=measure, n=found["n_way"], null=0.0,
-            interval=(gain["low"], gain["high"]), plain=gain["plain"], **made)
+            interval=(gain["low"], gain["high"]), plain=gain["plain"], one_sample=gain["one_sample"],
+            mean_of_samples=gain["mean_of_samples"], chosen=found["prior_choice"], **made)
         for measure, gain in found.get("prior", {}).items()
     ]  # fmt: skip
     return rows
 
 
 def reconstructed(judged: list[dict[str, Any]], made: Row) -> list[Row]:
-    """Give the measures of pictures and captions in each condition: of a network its last layer.
+    """Give the measures of pictures and captions in each condition, and of a network in each layer.
 
     Parameters
     ----------
@@ -219,14 +227,13 @@ def reconstructed(judged: list[dict[str, Any]], made: Row) -> list[Row]:
     made : dict
         Labels of the rows: subject, command, seed.
     """
-    last = {(j["metric"], j.get("network")): j.get("layer") for j in judged}
     return [
         row(f"reconstruction, {j['metric']}", j["value"], unit=j["metric"], n=j["n"],
             interval=None if j["low"] is None else (j["low"], j["high"]), null=j["chance"],
             **made, **{k: j[k] for k in WHERE if k in j})
         for j in judged
         # of a loop all neuroids; the rest is in the scores of the subject
-        if j.get("layer") == last[j["metric"], j.get("network")] and j.get("region", "all") == "all"
+        if j.get("region", "all") == "all"
     ]  # fmt: skip
 
 
@@ -337,7 +344,8 @@ def _page(label: str, rows: list[dict[str, Any]]) -> str:
         "td,th{padding:3px 10px;text-align:left;border-bottom:1px solid #ddd;white-space:nowrap}"
     )
     note = f"{rows[0]['command']} · {rows[0]['machine']} · neuroenc {rows[0]['version']}"
-    title, short = escape(f"neuroenc: {label}"), escape(short_table({"rows": rows}))
+    title = escape(f"neuroenc: {label}")
+    short = escape("\n".join([short_table({"rows": rows}), *picture_table(rows)]))
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{style}</style>'
         f"<h1>{title}</h1><p>{escape(note)}</p><pre>{short}</pre>{table}</html>\n"
@@ -436,14 +444,16 @@ def _drawn_table(rows: list[dict[str, Any]]) -> list[str]:
     table: dict[tuple[str, str], dict[str, float | None]] = {}
     for r in kept:
         by = r.get("network") or r.get("encoder") or ""
+        by += f" {str(r['layer']).rpartition('.')[2]}" if r.get("layer") else ""
         what = f"{r['name'].removeprefix('reconstruction, ')} {by}".strip()
         table.setdefault((r["subject"], what), {})[r["condition"]] = r["value"]
     if not table:
         return []
-    lines = ["", f"{'subject':>8} {'pictures and captions':<28} " + " ".join(f"{c:>9}" for c in names)]
+    wide = max(28, *(len(what) for _, what in table))
+    lines = ["", f"{'subject':>8} {'pictures and captions':<{wide}} " + " ".join(f"{c:>9}" for c in names)]
     for (subject, what), found in table.items():
         values = " ".join(f"{_number(found.get(c)):>9}" for c in names)
-        lines.append(f"{subject:>8} {what:<28} {values}")
+        lines.append(f"{subject:>8} {what:<{wide}} {values}")
     return lines
 
 

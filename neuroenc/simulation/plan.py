@@ -14,8 +14,9 @@ from neuroenc.config import Plan
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.evaluation.ceilings import ceiling
 from neuroenc.evaluation.identification import pattern_similarity, standardise_by
+from neuroenc.evaluation.permutation import permutation_p
 from neuroenc.evaluation.scores import normalised_r, pearson_r
-from neuroenc.evaluation.statistics import fdr, permutation_p
+from neuroenc.evaluation.statistics import fdr
 from neuroenc.figures import style
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,8 @@ import pytest
 from neuroenc import config, splits
 from neuroenc.arrays import save
 from neuroenc.decoders import augment
-from neuroenc.decoders.decode import decode, lay_out, samples_of
+from neuroenc.decoders.decode import decode
+from neuroenc.decoders.samples import lay_out, samples_of
 from neuroenc.decoders.scores import score
 from neuroenc.encoders.encode import encode
 from neuroenc.encoders.store import save_fits

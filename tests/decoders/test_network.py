@@ -12,8 +12,9 @@ import torch
 
 from neuroenc import config, splits
 from neuroenc.decoders import BrainNetwork
-from neuroenc.decoders.decode import decode, repetitions
+from neuroenc.decoders.decode import decode
 from neuroenc.decoders.retrieve import hits
+from neuroenc.decoders.samples import repetitions
 from neuroenc.decoders.scores import score
 from neuroenc.encoders import training
 from neuroenc.errors import InputError

@@ -162,9 +162,19 @@ def test_a_pipeline_draws_from_embeddings(name, fetched, monkeypatch):
     assert made.dtype == np.uint8
     # a picture depends on its seed and embedding, not on its neighbours
     np.testing.assert_array_equal(decoder(embedding[:1], **HOW), made[:1])
+    decoder.batch_size = 2
+    start = np.full((2, 8, 8, 3), 128, np.uint8)
+    together = decoder(embedding, **HOW)
+    assert np.abs(together.astype(int) - made.astype(int)).max() <= 1  # rounding to whole numbers
+    assert decoder(None, **HOW).shape == made.shape
+    if decoder.starts:
+        asked = HOW | {"init": start, "n_steps": 4}
+        both = decoder(embedding, **asked)
+        decoder.batch_size = 1
+        assert np.abs(decoder(embedding, **asked).astype(int) - both.astype(int)).max() <= 1
+    decoder.batch_size = 1
     assert (decoder(-3 * embedding, **HOW) != made).any()
     assert decoder(None, **HOW).shape == made.shape
-    start = np.full((2, 8, 8, 3), 128, np.uint8)
     if decoder.starts:
         assert decoder(embedding, **HOW | {"init": start, "n_steps": 4}).shape == made.shape
     else:

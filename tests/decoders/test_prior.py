@@ -129,3 +129,32 @@ def test_the_gain_over_the_plain_projection_is_reported(arrays):  # noqa: F811
     assert gain["length"]["plain"] == pytest.approx(plain, rel=1e-5)
     same = found.assign(sampled=found["embedding"])
     assert all(v["gain"] == v["low"] == v["high"] == 0 for v in prior_gain(same, n_bootstraps=50).values())
+
+
+def test_what_a_prior_makes_is_kept_with_what_validation_chose(arrays, tmp_path):  # noqa: F811
+    from neuroenc.arrays import load, save
+    from neuroenc.decoders.choice import candidates, point_estimate
+    from neuroenc.decoders.scores import score
+
+    options = config.RidgeDecoding(n_components=8, prior=config.Prior(max_epochs=3, n_steps=5, n_samples=4))
+    found = decode(*arrays, options)
+    save(found, tmp_path / "e.nc")
+    found = load(tmp_path / "e.nc", "embeddings")
+    share = np.atleast_1d(found.attrs["prior_share"])
+    folds = np.unique(found["fold"].values)
+    assert len(share) == len(folds) and found.attrs["prior_choice"].startswith("fold 0: ")
+    for f in folds:
+        mine = found["fold"].values == f
+        mixed = (1 - share[f]) * found["embedding"].values[mine] + share[f] * found["expected"].values[mine]
+        np.testing.assert_allclose(found["point"].values[mine], mixed, rtol=1e-5, atol=1e-6)
+        held = found["held_stimulus_id"].values[found["held_fold"].values == f]
+        assert len(held) and not set(held) & set(found["stimulus_id"].values[mine])
+        assert set(candidates(found, f)) == set(candidates(found, f, held=True))
+    # few epochs of few pictures know less than the ridge: it is left as it is
+    assert not share.any()
+    plain = decode(*arrays, options.model_copy(update={"prior": None}))
+    np.testing.assert_allclose(point_estimate(found), plain["embedding"].values, rtol=1e-5)
+    assert (
+        score(found, n_bootstraps=10)["brain_to_image_top1"]
+        == score(plain, n_bootstraps=10)["brain_to_image_top1"]
+    )

@@ -10,11 +10,12 @@ from scipy.stats import zscore
 from neuroenc import config
 from neuroenc.arrays import load, save
 from neuroenc.config import Model, Reconstruction
+from neuroenc.decoders import drawing
 from neuroenc.decoders import nano as small
-from neuroenc.decoders import reconstruct as reconstruct_module
 from neuroenc.decoders.decode import decode
+from neuroenc.decoders.drawing import draw
 from neuroenc.decoders.generator import make
-from neuroenc.decoders.reconstruct import Restored, caption, draw, nearest_training, reconstruct
+from neuroenc.decoders.reconstruct import Restored, caption, nearest_training, reconstruct
 from neuroenc.decoders.synthesise import mean_drive, synthesise
 from neuroenc.decoders.target import Target
 from neuroenc.decoders.voxels import caption_voxels, region_words
@@ -254,7 +255,7 @@ def test_pictures_are_drawn_from_blocks_of_embeddings_as_from_all(monkeypatch):
     how = {"guidance": 1.0, "n_steps": 2, "strength": 1.0, "seed": 3}
     whole, parts = Painter(), Painter()
     one = draw(whole, embedding, 10, start, how)
-    monkeypatch.setattr(reconstruct_module, "BLOCK_BYTES", 4 * 4 * 3)
+    monkeypatch.setattr(drawing, "BLOCK_BYTES", 4 * 4 * 3)
     np.testing.assert_array_equal(draw(parts, embedding, 10, start, how), one)
     assert (whole.calls, parts.calls) == (1, 4)
     np.testing.assert_array_equal(one[:, 0, 0, 1], 3 + np.arange(10))
@@ -269,3 +270,35 @@ def test_a_batch_of_the_small_decoder_does_not_change_a_picture(monkeypatch):
     monkeypatch.setattr(small, "BATCH", 2)
     parts = small.generate(embedding, seed=2, steps=4)
     assert np.abs(parts.astype(int) - whole.astype(int)).max() <= 1  # rounding to whole numbers
+
+
+def test_what_of_a_prior_is_drawn_and_captioned_is_chosen_on_validation(drawn):
+    options = RIDGE.model_copy(update={"prior": config.Prior(max_epochs=2, n_steps=4, n_samples=4)})
+    found, null = (
+        decode(drawn.responses, drawn.features, drawn.split, options, shuffle=s) for s in (None, 0)
+    )
+    asked = DRAW.model_copy(update={"n_test": 6, "n_draws": 2, "n_validation": 6, "n_steps": 2})
+    eye = drawing.eye_of(EYE, found)
+    given = (found, null, drawn.features, drawn.stimuli, drawn.split)
+    made = reconstruct(*given, make("nano"), asked, eye=eye)
+    assert made["condition"].values.tolist() == [
+        "brain", "plain", "prior", "retrieved", "shuffled", "mean", "sample", "true"
+    ]  # fmt: skip
+    ids = found["stimulus_id"].values.tolist()
+    assert made.sizes["presentation"] == 6 and ids.index(made["stimulus_id"].values[0]) < len(ids)
+    assert made["draw"].values.max() <= 1 and not made["draw"].sel(condition="sample").values.any()
+    name = made.attrs["chosen"].split()[2]
+    assert made.attrs["chosen"].startswith("fold 0: ") and name in ("plain", "rescaled", "expected", "prior")
+    if name in ("plain", "prior"):
+        same = made["picture"].sel(condition=["brain", name]).values
+        np.testing.assert_array_equal(*same)
+    again = reconstruct(*given, make("nano"), asked.model_copy(update={"n_validation": 0}), eye=eye)
+    np.testing.assert_array_equal(*again["picture"].sel(condition=["brain", "prior"]).values)
+    said = caption(*given, n_validation=6)
+    assert said.attrs["chosen"].split()[2] in ("plain", "rescaled", "expected", "prior")
+    with pytest.raises(InputError, match="Give its `--eye`"):
+        reconstruct(*given, make("nano"), asked)
+    with pytest.raises(InputError, match="'layer': 'visual'"):
+        drawing.eye_of(Model(network="nano", layers=["visual.transformer.resblocks.3"]), found)
+    with pytest.raises(ContractError, match="'weights'"):
+        drawing.eye_of(EYE.model_copy(update={"weights": "random:0"}), found)

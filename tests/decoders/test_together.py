@@ -9,7 +9,8 @@ from neuroenc import config, splits
 from neuroenc.arrays import CONTRACT, load, make_features, make_stimuli, save
 from neuroenc.config import Split
 from neuroenc.decoders import BrainNetwork, RidgeDecoder
-from neuroenc.decoders.decode import decode, first_sessions, lay_out, samples_of
+from neuroenc.decoders.decode import decode
+from neuroenc.decoders.samples import first_sessions, lay_out, samples_of
 from neuroenc.decoders.scores import score
 from neuroenc.decoders.target import restore
 from neuroenc.decoders.together import decode_together, guard

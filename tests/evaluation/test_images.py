@@ -78,3 +78,23 @@ def test_conditions_are_compared_as_one_after_the_other():
     for of in (images.pixcorr, images.ssim):
         np.testing.assert_array_equal(of(SEEN, made), [of(SEEN, m) for m in made])
         assert of(SEEN[:0], made[:, :0]).shape == (3, 0)
+
+
+@pytest.mark.parametrize(("network", "layer"), [("alexnet", "features.4"), ("alexnet", "features.11")])
+def test_a_judge_sees_all_units_of_the_layer_of_the_literature(network, layer):
+    """A random network of the same class, against torchvision's own forward pass."""
+    import torchvision
+
+    from neuroenc.config import Model
+    from neuroenc.evaluation.decoded import _layers
+    from neuroenc.features.extract import describer
+
+    pictures = list(np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8))
+    model = Model(network=network, layers=[layer], pooling="tokens", weights="random:0")
+    found = _layers(describer(model)(pictures))[layer]
+    at = int(layer.rpartition(".")[2])
+    whole = torchvision.models.alexnet(weights=None).features[: at + 1]
+    assert isinstance(whole[at], torch.nn.ReLU) and isinstance(whole[at - 1], torch.nn.Conv2d)
+    shape = whole(torch.zeros(1, 3, 224, 224)).shape
+    assert found.shape == (3, shape[1:].numel()) and found.min() == 0
+    assert images.two_way(found, found).mean() == 1

@@ -6,7 +6,7 @@ from scipy.stats import bootstrap, kstest, pearsonr, permutation_test
 from scipy.stats import t as student
 from sklearn.linear_model import Ridge
 
-from neuroenc.evaluation import statistics
+from neuroenc.evaluation import permutation, statistics
 from neuroenc.evaluation.classification import over_folds
 from neuroenc.evaluation.pairs import score_patterns
 from neuroenc.evaluation.scores import pearson_r
@@ -17,7 +17,7 @@ TRUTH = RNG.normal(size=(N, V))
 
 
 def test_permutation_p_is_uniform_without_signal():
-    p = statistics.permutation_p(
+    p = permutation.permutation_p(
         RNG.normal(size=(N, 500)), RNG.normal(size=(N, 500)), np.arange(N), np.zeros(N), n=400
     )
     assert kstest(p, "uniform").pvalue > 0.01
@@ -30,12 +30,12 @@ def test_permutation_p_is_scipys():
         (y,), lambda a: pearsonr(a, prediction)[0], permutation_type="pairings", n_resamples=2000,
         alternative="greater", rng=0,
     ).pvalue  # fmt: skip
-    found = statistics.permutation_p(y[:, None], prediction[:, None], np.arange(N), np.zeros(N), n=2000)[0]
+    found = permutation.permutation_p(y[:, None], prediction[:, None], np.arange(N), np.zeros(N), n=2000)[0]
     assert found == pytest.approx(expected, abs=0.02)
 
 
 def test_smallest_p_is_one_over_n_plus_one():
-    p = statistics.permutation_p(TRUTH, TRUTH, np.arange(N), np.zeros(N), n=99)
+    p = permutation.permutation_p(TRUTH, TRUTH, np.arange(N), np.zeros(N), n=99)
     np.testing.assert_allclose(p, 0.01)
 
 
@@ -44,7 +44,7 @@ def test_permutations_stay_within_folds():
     fold = np.repeat([0, 1], N // 2)
     step = fold[:, None] * 100.0
     y, noise = TRUTH + step, RNG.normal(size=(N, V)) + step
-    p = statistics.permutation_p(y, noise, np.arange(N), fold, n=200)
+    p = permutation.permutation_p(y, noise, np.arange(N), fold, n=200)
     assert (p < 0.05).mean() < 0.1
     assert abs(statistics.per_fold(pearson_r, y, noise, fold).mean()) < 0.05
 
@@ -59,7 +59,7 @@ def test_leave_one_out_of_noise_scores_zero_not_less():
     assert pearson_r(*flat).mean() < -0.04
     assert abs(statistics.per_fold(pearson_r, *flat, fold).mean()) < 0.02
     # r of the runs are correlated here; the widened null rejects no more than the nominal rate
-    p = statistics.permutation_p(*flat, np.arange(runs * items), fold, n=200)
+    p = permutation.permutation_p(*flat, np.arange(runs * items), fold, n=200)
     assert 0.01 < (p < 0.05).mean() < 0.055
 
 
@@ -67,7 +67,7 @@ def test_repeated_draws_of_one_split_are_no_further_evidence():
     y, prediction = RNG.normal(size=(2, N, 400))
     three = [np.concatenate([v] * 3) for v in (y, prediction)]
     ids, fold = np.tile(np.arange(N), 3), np.repeat([0, 1, 2], N)
-    p = statistics.permutation_p(*three, ids, fold, n=300)
+    p = permutation.permutation_p(*three, ids, fold, n=300)
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.03)
 
 
@@ -169,15 +169,15 @@ def test_shifting_films_keeps_the_nominal_rate_where_shuffling_does_not():
     rng = np.random.default_rng(3)
     y, prediction = (autocorrelated(3, 200, 400, rng) for _ in range(2))
     ids, fold, film = np.arange(600), np.zeros(600), np.repeat(["a", "b", "c"], 200)
-    shifted = statistics.permutation_p(y, prediction, ids, fold, film=film, n=300)
-    shuffled = statistics.permutation_p(y, prediction, ids, fold, n=300)
+    shifted = permutation.permutation_p(y, prediction, ids, fold, film=film, n=300)
+    shuffled = permutation.permutation_p(y, prediction, ids, fold, n=300)
     assert (shifted < 0.05).mean() < 0.08
     assert (shuffled < 0.05).mean() > 0.2
 
 
 def test_exchange_shifts_each_film_by_itself():
     film = np.array(["a"] * 5 + ["b"] * 3)
-    out = statistics.exchange(np.random.default_rng(0), np.arange(8), film)
+    out = permutation.exchange(np.random.default_rng(0), np.arange(8), film)
     for name in ("a", "b"):
         rows = np.flatnonzero(film == name)
         assert any(np.array_equal(out[rows], np.roll(rows, k)) for k in range(len(rows)))
@@ -246,8 +246,8 @@ def test_groups_are_exchanged_and_drawn_as_wholes(sizes):
     for seed in range(10):
         group, y, prediction = in_groups(rng, sizes, 100)
         ids, fold = np.arange(len(group)), np.zeros(len(group), int)
-        p.append(statistics.permutation_p(y, prediction, ids, fold, group=group, n=400, seed=seed))
-        alone.append(statistics.permutation_p(y, prediction, ids, fold, n=200, seed=seed))
+        p.append(permutation.permutation_p(y, prediction, ids, fold, group=group, n=400, seed=seed))
+        alone.append(permutation.permutation_p(y, prediction, ids, fold, n=200, seed=seed))
         interval, _ = statistics.bootstrap_r(y, prediction, ids, fold, {}, stretch=group, n=400, seed=seed)
         inside.append((interval[0] <= 0) & (interval[1] >= 0))
     assert 0.025 <= np.mean(np.array(p) <= 0.05) <= 0.075
@@ -261,7 +261,7 @@ def test_signs_of_groups_equal_all_of_them_by_hand():
     rng = np.random.default_rng(1)
     group, y, prediction = in_groups(rng, [3, 1, 4, 2, 6, 2, 5], 4)
     order = rng.permutation(len(group))
-    p = statistics.permutation_p(
+    p = permutation.permutation_p(
         y[order], prediction[order], order, np.zeros(len(group), int), group=group[order], n=20_000
     )
     zy, zp = ((v - v.mean(0)) / v.std(0) for v in (y, prediction))

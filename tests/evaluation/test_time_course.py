@@ -1,6 +1,6 @@
 import numpy as np
 
-from neuroenc.evaluation.statistics import permutation_p
+from neuroenc.evaluation.permutation import permutation_p
 from neuroenc.evaluation.time_course import cluster_p
 
 N, UNITS, BINS = 60, 20, 30

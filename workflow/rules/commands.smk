@@ -342,11 +342,20 @@ def reconstruction(wildcards, input, output):
             low_level=input.low,
             low_level_null=input.low_null,
             options=DRAWING,
+            eye=EYE,
             out=output.pictures,
         )
     ]
     if output.captions:
-        run.append(command("decode", "caption", **given, out=output.captions))
+        run.append(
+            command(
+                "decode",
+                "caption",
+                **given,
+                n_validation=4 * DRAWN.get("n_validation", 48),  # captions are cheap
+                out=output.captions,
+            )
+        )
     return commands(*run)
 
 
@@ -586,6 +595,7 @@ def summing(wildcards, input, output):
             reconstruction=named(SUBJECTS, input.pictures)
             + named(SUBJECTS, input.captions),
             comparison=comparisons,
+            drawn_from=[DRAWN_FROM] if DRAWN else [],
             label=config["label"],
             seed=config.get("evaluation", {}).get("seed", 0),
             command=command_of_the_run(),

@@ -337,6 +337,13 @@ if DRAWN:
     DRAWN_FROM = f"dec-{DRAWN['decoder']}_feat-{DRAWN['model']}"
     # other judges redraw nothing
     DRAWING = section("reconstruction", without=["judges", "closed_loop", "captions"])
+    # the network that was decoded looks at what is drawn
+    PRIOR = DECODERS[DRAWN["decoder"]].get("prior") is not None
+    LOOKS_AT = PRIOR or DRAWN.get("n_draws", 1) > 1
+    EYE = [section("models", DRAWN["model"])] if LOOKS_AT else []
+    # a diffusion model of natural pictures asks for a GPU and its memory
+    LARGE = DRAWN.get("generator", "nano") != "nano"
+    GPU = {"gpu": 1} if LARGE and DRAWN.get("device", "auto") != "cpu" else {}
     START = DRAWN.get("low_level")
     START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
 RUN = f"<results>/{config['label']}"

@@ -261,10 +261,11 @@ if DRAWN:
         priority: 1
         threads: 1
         resources:
-            mem_mb=memory(8, base=3000),
-            runtime=600,
+            mem_mb=memory(8, base=24000 if LARGE else 3000),
+            runtime=1440 if LARGE else 600,
+            **GPU,
         params:
-            options=lambda wildcards: DRAWING,
+            options=lambda wildcards: [DRAWING, *EYE],
             run=reconstruction,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -1,0 +1,222 @@
+"""Permutation tests of accuracy, vectorised over neuroids: what is exchanged, and how wide the null is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from neuroenc.blocks import blocks, columns
+from neuroenc.evaluation.scores import standardise
+from neuroenc.real import unmasked
+
+EQUAL = 1e-9  # two r closer than this are equal
+BLOCK = 256  # neuroids whose permutations stay in the processor's cache
+
+
+def permutation_p(
+    y: ArrayLike,
+    prediction: ArrayLike,
+    stimulus: ArrayLike,
+    fold: ArrayLike,
+    *,
+    film: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    n_stimuli: int | None = None,
+    n: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """One-sided p of Pearson r above 0, the mean over folds, permuting responses within folds.
+
+    With one fold the test is exact: the prediction has not seen the test responses. With several,
+    test responses of one fold are training responses of others, so that r of the folds are
+    correlated, which permuting finished predictions does not show: r is divided by `widening`.
+
+    Parameters
+    ----------
+    y, prediction : arrays of shape (n_rows, n_neuroids)
+        NaN in `y` marks a missing response, whose row does not count for that neuroid.
+    stimulus, fold : arrays of shape (n_rows,)
+        Rows are exchanged within a fold only.
+    film : array of shape (n_rows,), optional
+        Of running stimuli, whose rows stand in order of time: neighbours are alike and must stay so, so that
+        the responses to each film are shifted in a circle by a random time instead of being shuffled.
+    group : array of shape (n_rows,), optional
+        Of stimuli that are alike within groups (sentences of a passage, pictures of a concept): r of a fold
+        is the sum over groups of the products of its standardised rows, and under the null the sign of each
+        sum may as well be the other one. Groups of all sizes are so exchanged; the sums of G groups (of as
+        many equal ones in effect) are taken sqrt(G / (G - 1)) wider.
+    n_stimuli : int, optional
+        Stimuli of all folds, those that are never tested among them; None: all are tested.
+    n : int
+        Permutations, the same for every neuroid that has the same rows, so that correlation between neuroids
+        is kept.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_neuroids,)
+        (1 + number of permuted r at least as large) / (1 + n), never 0 (Phipson & Smyth 2010);
+        r that differ by less than `EQUAL` are equal. NaN where r is.
+    """
+    y, prediction, stimulus, fold = (unmasked(v) for v in (y, prediction, stimulus, fold))
+    order = np.arange(len(fold)) if film is not None else np.argsort(stimulus, kind="stable")
+    order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
+    stimulus, fold = stimulus[order], fold[order]
+    films = None if film is None else np.asarray(film)[order]
+    groups = None if group is None else np.unique(np.asarray(group)[order], return_inverse=True)[1]
+    wide = widening(stimulus, [np.flatnonzero(fold == f) for f in np.unique(fold)], n_stimuli)
+    known = np.isfinite(y)[order]
+    patterns, of = np.unique(np.packbits(known, axis=0), axis=1, return_inverse=True)
+    p = np.full(y.shape[1], np.nan)
+    for k in tqdm(range(patterns.shape[1]), "permutations", disable=None, delay=2):
+        members = np.flatnonzero(of.ravel() == k)
+        some = known[:, members[0]]
+        if len(np.unique(fold[some])) < len(np.unique(fold)):
+            continue  # a fold of which nothing is known has no r
+        if groups is not None:
+            p[members] = _flip(y, prediction, order[some], members, fold[some], groups[some], wide, n, seed)
+            continue
+        here = None if films is None else films[some]
+        p[members] = _permute(y, prediction, order[some], members, fold[some], here, wide, n, seed)
+    return p
+
+
+def _flip(
+    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
+    members: NDArray[np.int64], fold: NDArray[np.int64], group: NDArray[np.int64], wide: float, n: int,
+    seed: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """P of some neuroids, `members`, that have all these rows, `at`, by the signs of groups."""
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    blocks_ = [np.unique(group[k], return_inverse=True)[1] for k in rows]
+    sizes = [np.bincount(b).astype(float) for b in blocks_]
+    in_effect = np.mean([s.sum() ** 2 / (s**2).sum() for s in sizes])
+    wide = wide * np.sqrt(in_effect / max(in_effect - 1, 1e-9))
+    rng = np.random.default_rng(seed)
+    signs = rng.choice([-1.0, 1.0], (n, sum(map(len, sizes))))
+    p = np.empty(len(members))
+    for cut in blocks(len(members), BLOCK):
+        sums = []
+        for k, block, size in zip(rows, blocks_, sizes, strict=True):
+            here = np.ix_(at[k], members[cut])
+            products = standardise(y[here]) * standardise(prediction[here])
+            total = np.zeros((len(size), products.shape[1]))
+            np.add.at(total, block, products)
+            sums.append(total)
+        each = np.concatenate(sums)
+        observed = each.sum(0) / wide
+        above = (signs @ each >= observed - EQUAL).sum(0)
+        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
+    return p
+
+
+def _permute(
+    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
+    members: NDArray[np.int64], fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int,
+    seed: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """P of some neuroids, `members`, that have all these rows, `at`."""
+    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
+    rng = np.random.default_rng(seed)
+    orders = np.empty((n, len(fold)), np.int32)
+    for order in orders:
+        for some in rows:
+            order[some] = exchange(rng, some, film)
+    fixed = bool((orders == np.arange(len(fold))).all())  # films of one row: nothing can be exchanged
+    p = np.empty(len(members))
+    for cut in blocks(len(members), BLOCK):
+        zy, zp = np.empty((2, len(fold), len(members[cut])))
+        for some in rows:  # the sum of products is then the sum of the folds' r
+            here = np.ix_(at[some], members[cut])
+            zy[some], zp[some] = standardise(y[here]), standardise(prediction[here])
+        observed = np.einsum("nv,nv->v", zy, zp) / wide
+        above = np.zeros(zy.shape[1])
+        for order in orders:
+            above += fixed | (np.einsum("nv,nv->v", zy[order], zp) >= observed - EQUAL)
+        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
+    return p
+
+
+def exchange(
+    rng: np.random.Generator, members: NDArray[np.int64], film: ArrayLike | None
+) -> NDArray[np.int64]:
+    """Exchange rows under the null: shuffled, or each film shifted in a circle.
+
+    Parameters
+    ----------
+    rng : Generator
+    members : int array
+        Rows of one fold; of running stimuli in order of time.
+    film : array of shape (n_rows,) or None
+        Of all rows.
+
+    Returns
+    -------
+    int array of the shape of `members`
+    """
+    if film is None:
+        return rng.permutation(members)
+    out = members.copy()
+    here = np.asarray(film)[members]
+    for name in np.unique(here):
+        run = np.flatnonzero(here == name)
+        out[run] = np.roll(members[run], rng.integers(len(run)))
+    return out
+
+
+def widening(
+    stimulus: ArrayLike,
+    rows: list[NDArray[np.int64]],
+    n_stimuli: int | None = None,
+    *,
+    together: bool = False,
+) -> float:
+    """Return the factor by which correlation between folds can widen the null of their mean.
+
+    A linear prediction is a sum over pairs: response of test stimulus i times response of training stimulus j
+    times their similarity in the features. A pair (i, j) enters in each of the c_ij folds that part it. Where
+    the features say the same of a pair in every fold, as ridge nearly does, its terms add up in step: the
+    variance of the sum is sum of c² over sum of c times what it would be if folds were independent; by
+    Cauchy and Schwarz it is no larger where they do not. One fold: 1. Each stimulus tested once: c is 2, the
+    variance doubles. K repeated draws of a share f: about 1 + 2 f (1 - f) (K - 1).
+
+    Where a stimulus is drawn or exchanged in all its folds together, that already holds what it does as a
+    test stimulus of several: with a_ij folds that test i and train j, c_ij = a_ij + a_ji, the variance is sum
+    of c² over pairs over sum of a² over ordered pairs, at most 2, as where each is as often tested.
+
+    Parameters
+    ----------
+    stimulus : array of shape (n_rows,)
+    rows : list of int arrays
+        Of each fold.
+    n_stimuli : int, optional
+        As in `permutation_p`.
+    together : bool
+        A stimulus moves in all folds at once.
+
+    Returns
+    -------
+    float
+        Of the standard deviation.
+    """
+    ids, at = np.unique(np.asarray(stimulus), return_inverse=True)
+    tested = np.zeros((len(rows), len(ids)))
+    for mark, members in zip(tested, rows, strict=True):
+        mark[at[members]] = 1
+    untested = (n_stimuli or len(ids)) - len(ids)
+    tested, number = np.unique(tested, axis=1, return_counts=True)  # stimuli of the same folds are alike
+    times = tested.sum(0)
+    pairs = squares = 0.0
+    for cut in columns(len(times), len(times)):  # folds in which one is tested, the other trained
+        both = tested[:, cut].T @ tested
+        apart = times[cut, None] + times - 2 * both
+        alone = (times[cut, None] - both) ** 2 if together else apart / 2
+        pairs += number[cut] @ alone @ number
+        squares += number[cut] @ apart**2 @ number / 2
+    if not pairs:  # what they are parted from is among the others
+        untested = max(1, untested)
+    # untested ones are parted from i when i is tested
+    pairs += untested * number @ (times**2 if together else times)
+    squares += untested * number @ times**2
+    return float(np.sqrt(squares / pairs))
