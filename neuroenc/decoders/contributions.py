@@ -23,7 +23,7 @@ from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError, suggest
 from neuroenc.evaluation.identification import cosine
-from neuroenc.evaluation.statistics import bootstrap, resample
+from neuroenc.evaluation.statistics import Resampling, bootstrap, resample
 from neuroenc.ranking import ahead
 
 Floats = NDArray[Any]
@@ -112,6 +112,7 @@ def contributions(
     """
     found: dict[tuple[str, str, bool], list[NDArray[np.float64]]] = {}
     whole, ids, fold_of = [], [], []
+    group_of = dict(zip(responses["stimulus_id"].values, responses["group"].values, strict=True))
     sizes: dict[str, int] = {}
     for fold, p in enumerate(prepare(responses, features, split, options, among)):
         rng = np.random.default_rng((seed, fold))
@@ -129,8 +130,13 @@ def contributions(
             for how, kept in (("left_out", ~inside), ("alone", inside)):
                 again = _fit(options, p, kept)
                 found.setdefault((region, how, True), []).append(_scores(again, p.X_test[:, kept], p))
-    return _rows(found, np.concatenate(whole), np.concatenate(ids), np.concatenate(fold_of), sizes,
-                 n_bootstraps, seed)  # fmt: skip
+    tested = np.concatenate(ids)
+    groups = np.array([group_of[s] for s in tested])
+    samples = resample(
+        tested, np.concatenate(fold_of), n=n_bootstraps, seed=seed,
+        stretch=groups if len(set(groups)) < len(set(tested)) else None,
+    )  # fmt: skip
+    return _rows(found, np.concatenate(whole), samples, sizes)
 
 
 def manipulate(
@@ -222,13 +228,12 @@ def _scores(model: Any, X: NDArray[np.float32], p: Prepared) -> NDArray[np.float
 
 def _rows(
     found: Mapping[tuple[str, str, bool], list[NDArray[np.float64]]], whole: NDArray[np.float64],
-    ids: NDArray[np.str_], fold: NDArray[np.int64], sizes: Mapping[str, int], n_bootstraps: int, seed: int,
+    samples: Resampling, sizes: Mapping[str, int],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Lay out means over pictures, and intervals of their differences to the whole."""
     keys = list(found)
     each = np.stack([np.concatenate(found[k]) for k in keys], 1)  # (n_pictures, n_conditions, n_scores)
     flat = (each - whole[:, None]).reshape(len(whole), -1)
-    samples = resample(ids, fold, n=n_bootstraps, seed=seed)
 
     def statistic(cut: slice) -> Any:
         def weighted(k: NDArray[np.int64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from neuroenc.evaluation.discoveries import bounds
 from neuroenc.evaluation.evaluate import METRICS, Rows, align, ceiling_of, fold_scores, standard_patterns
 from neuroenc.evaluation.pairs import METRICS as PATTERN_METRICS
 from neuroenc.evaluation.pattern_tests import pattern_samples
-from neuroenc.evaluation.permutation import EQUAL
+from neuroenc.evaluation.permutation import EQUAL, widening
 from neuroenc.evaluation.scores import pearson_r, r2_score, standardise
 from neuroenc.evaluation.statistics import (
     CONSTANT,
@@ -29,7 +29,6 @@ from neuroenc.evaluation.statistics import (
     per_fold,
     resample,
     weighted_r,
-    widening,
 )
 
 Floats = NDArray[np.float64]
@@ -97,8 +96,11 @@ def compare(
         same_neuroids(responses, fits[name])
     rows = align(responses, fits[comparison.better], options.stretch)
     rivals = [matched(rows, fits[comparison.better], fits[name]) for name in comparison.than]
+    unit = _unit(rows, options)
     if (n_units := len(np.unique(rows.unit))) < FEW:
-        what = "test stimuli" if rows.stretch is None else f"stretches of {options.stretch:g} s"
+        what = {"stimulus": "test stimuli", "group": "groups of test stimuli"}.get(
+            unit, unit.replace("stretch", "stretches")
+        )
         raise InputError(
             f"{n_units} {what} can be exchanged, expected {FEW} or more. Test more stimuli, or shorten "
             "evaluation.stretch."
@@ -107,7 +109,7 @@ def compare(
     masks = {"all": np.ones(shape[0], bool), **regions(responses)}
     draws = _draws(rows, options)
     samples = resample(
-        rows.tested, rows.fold, stretch=rows.stretch, n_stimuli=len(rows.mean), n=options.n_bootstraps,
+        rows.tested, rows.fold, stretch=rows.together, n_stimuli=len(rows.mean), n=options.n_bootstraps,
         seed=options.seed,
     )  # fmt: skip
     n_time = shape[0] if np.prod(shape[1:]) > 1 else 0
@@ -127,7 +129,7 @@ def compare(
             "delta": comparison.delta, "n_permutations": options.n_permutations,
             "n_bootstraps": options.n_bootstraps, "fdr_level": options.fdr_level, "seed": options.seed,
             "n_test_stimuli": len(np.unique(rows.tested)), "n_units": n_units,
-            "unit": (unit := "stimulus" if rows.stretch is None else f"stretch of {options.stretch:g} s"),
+            "unit": unit,
             "interval_unit": "fold" if samples.by_fold else unit,
         },
     )  # fmt: skip
@@ -140,6 +142,13 @@ def compare(
             compared[name] = dims[: values.ndim], values.astype(np.float32)
         compared = compared.assign_coords(pattern_metric=list(PATTERN_METRICS))
     return compared
+
+
+def _unit(rows: Rows, options: Evaluation) -> str:
+    """Say what is exchanged."""
+    if rows.film is not None:
+        return f"stretch of {options.stretch:g} s"
+    return "stimulus" if rows.together is None else "group"
 
 
 def matched(rows: Rows, better: xr.Dataset, rival: xr.Dataset) -> NDArray[np.float32]:

@@ -74,12 +74,12 @@ def evaluate(responses: xr.Dataset, predictions: xr.Dataset, options: Evaluation
     of_atlas = {key: np.repeat(inside, n_bins) for key, inside in parcels(responses).items()}
     groups = _groups(members, n_bins) | of_atlas
     interval, limits = bootstrap_r(
-        rows.y, rows.prediction, rows.tested, rows.fold, groups, stretch=rows.stretch,
+        rows.y, rows.prediction, rows.tested, rows.fold, groups, stretch=rows.together,
         n_stimuli=len(rows.mean), n=options.n_bootstraps, seed=options.seed,
     )  # fmt: skip
     p = permutation_p(
-        rows.y, rows.prediction, rows.tested, rows.fold, film=rows.film, n_stimuli=len(rows.mean),
-        n=options.n_permutations, seed=options.seed,
+        rows.y, rows.prediction, rows.tested, rows.fold, film=rows.film, group=rows.group,
+        n_stimuli=len(rows.mean), n=options.n_permutations, seed=options.seed,
     )  # fmt: skip
     per_neuroid = {
         "ceiling": limit, "p": p, "q": fdr(p), "r_low": interval[0], "r_high": interval[1],
@@ -148,8 +148,8 @@ def _patterns(rows: Rows, groups: dict[Group, Any], regions_: list[str], options
     y, prediction = standard_patterns(rows)
     found = [
         score_patterns(
-            y[:, groups[name]], prediction[:, groups[name]], rows.tested, rows.fold, stretch=rows.stretch,
-            film=rows.film, n_stimuli=len(rows.mean), n_bootstraps=options.n_bootstraps,
+            y[:, groups[name]], prediction[:, groups[name]], rows.tested, rows.fold, stretch=rows.together,
+            film=rows.film, group=rows.group, n_stimuli=len(rows.mean), n_bootstraps=options.n_bootstraps,
             n_permutations=options.n_permutations, seed=options.seed,
         )
         for name in regions_
@@ -166,8 +166,9 @@ class Rows(NamedTuple):
     tested: np.ndarray
     fold: np.ndarray
     film: np.ndarray | None
-    stretch: np.ndarray | None
     """Of running stimuli, whose rows stand in order of time."""
+    together: np.ndarray | None
+    """What is drawn and exchanged together: a stretch of a film, a group of stimuli; None: each by itself."""
     mean: np.ndarray
     """(n_stimuli, n_neuroids x n_time_bins), those that are never tested among them"""
     training: np.ndarray
@@ -177,8 +178,13 @@ class Rows(NamedTuple):
 
     @property
     def unit(self) -> np.ndarray:
-        """What is drawn or exchanged together: a stimulus, of running ones a stretch."""
-        return self.tested if self.stretch is None else self.stretch
+        """What is drawn or exchanged together, each stimulus by itself if nothing else."""
+        return self.tested if self.together is None else self.together
+
+    @property
+    def group(self) -> np.ndarray | None:
+        """Of stimuli that do not run."""
+        return self.together if self.film is None else None
 
 
 class Running(NamedTuple):
@@ -203,6 +209,13 @@ def running_at(responses: xr.Dataset, stimulus: np.ndarray) -> Running | None:
     return Running(responses["film"].values[at], responses["onset"].values[at])
 
 
+def groups_at(responses: xr.Dataset, stimulus: np.ndarray) -> np.ndarray | None:
+    """Name the group of each of some stimuli, which is alike within; None where no two of them share one."""
+    unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
+    group = responses["group"].values[first[np.searchsorted(unique, stimulus)]]
+    return group if len(np.unique(group)) < len(np.unique(stimulus)) else None
+
+
 def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
     """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
     tested, known = predictions["stimulus_id"].values, responses["stimulus_id"].values
@@ -217,18 +230,19 @@ def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Row
     if not there.any():
         raise InputError(f"None of {len(tested)} test stimuli has a response that is a number.")
     rows = np.flatnonzero(there)
-    fold, film, stretches = predictions["fold"].values, None, None
+    fold, film, together = predictions["fold"].values, None, None
     if (running := running_at(responses, tested[rows])) is not None:  # they stand in order of time
         order = np.lexsort((running.onset, running.film, fold[rows]))
-        film, stretches = running.film[order], running.stretches(stretch)[order]
+        film, together = running.film[order], running.stretches(stretch)[order]
     else:
         order = np.lexsort((tested[rows], fold[rows]))
+        together = groups_at(responses, tested[rows][order])
     rows, row = rows[order], {s: i for i, s in enumerate(ids)}
     mean = mean.reshape(len(ids), -1)
     prediction = predictions["prediction"].values
     return Rows(
         mean[[row[s] for s in tested[rows]]], prediction.reshape(len(prediction), -1)[rows], tested[rows],
-        fold[rows], film, stretches, mean, trained(predictions, ids),
+        fold[rows], film, together, mean, trained(predictions, ids),
         sorted({str(s) for s in tested[~there]}),
     )  # fmt: skip
 
@@ -274,7 +288,7 @@ def _with_regions(
         course = [[estimates[name, k] for k in range(shape[1])] for name in members]
         scores["region_time_r"] = ("region", "time_bin", "estimate"), np.array(course)
         scores["region_time_p"] = ("region", "time_bin"), np.array([
-            cluster_p(y, prediction, rows.tested, rows.fold, inside, film=rows.film,
+            cluster_p(y, prediction, rows.tested, rows.fold, inside, film=rows.film, group=rows.group,
                       n_stimuli=len(rows.mean), n=options.n_permutations, seed=options.seed)
             for inside in members.values()
         ])  # fmt: skip

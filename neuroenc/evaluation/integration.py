@@ -134,7 +134,7 @@ def half_r(responses: xr.Dataset, predictions: xr.Dataset, stretch: float = 20.0
     if not {"film", "onset"} <= set(responses.coords):
         raise InputError("Halves of films need stimuli with `film` and `onset`. Use responses to films.")
     rows = align(responses, predictions, stretch)
-    number = np.array([int(str(s).rpartition("/")[2]) for s in np.asarray(rows.stretch)])
+    number = np.array([int(str(s).rpartition("/")[2]) for s in np.asarray(rows.together)])
     halves = [number % 2 == k for k in (0, 1)]
     found = [per_fold(pearson_r, rows.y[h], rows.prediction[h], rows.fold[h]).mean(0) for h in halves]
     return np.stack(found).reshape(2, *responses["response"].shape[1:])

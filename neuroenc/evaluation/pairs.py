@@ -126,8 +126,9 @@ def _wins(a: Floats, b: Floats) -> Iterator[tuple[slice, NDArray[np.float32]]]:
 
 def score_patterns(
     y: ArrayLike, prediction: ArrayLike, stimulus: ArrayLike, fold: ArrayLike, *,
-    stretch: ArrayLike | None = None, film: ArrayLike | None = None, n_stimuli: int | None = None,
-    n_bootstraps: int = 1000, n_permutations: int = 1000, level: float = 0.95, seed: int = 0,
+    stretch: ArrayLike | None = None, film: ArrayLike | None = None, group: ArrayLike | None = None,
+    n_stimuli: int | None = None, n_bootstraps: int = 1000, n_permutations: int = 1000, level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, Estimate]:  # fmt: skip
     """Score patterns of each fold by each of `METRICS`; a score is the mean over folds.
 
@@ -141,8 +142,8 @@ def score_patterns(
         Standardised by the training responses; neuroids that are not finite in all rows of a fold do not
         count there.
     stimulus, fold : arrays of shape (n_rows,)
-    stretch, film : arrays of shape (n_rows,), optional
-        Of running stimuli, as `bootstrap_r` and `permutation_p` take them.
+    stretch, film, group : arrays of shape (n_rows,), optional
+        As `bootstrap_r` and `permutation_p` take them.
     n_stimuli : int, optional
         As in `permutation_p`.
     n_bootstraps, n_permutations, seed : int
@@ -165,7 +166,8 @@ def score_patterns(
         a, b = y[np.ix_(at, known)], prediction[np.ix_(at, known)]
         patterns[int(at[0])] = a, b
         values.append(scored(a, b))
-        nulls.append(_exchanged(a, b, None if film is None else np.asarray(film)[at], n_permutations, rng))
+        film_, group_ = (None if v is None else np.asarray(v)[at] for v in (film, group))
+        nulls.append(_exchanged(a, b, film_, group_, n_permutations, rng))
     found, null = np.mean(values, axis=0), np.mean(nulls, axis=0)
     sample = drawn.of(np.array(values), lambda at, weight: resampled(*patterns[int(at[0])], weight.T).T)
     low, high = np.full((2, len(METRICS)), np.nan)
@@ -202,19 +204,24 @@ def resampled(a: Floats, b: Floats, weight: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _exchanged(
-    a: Floats, b: Floats, film: NDArray[np.str_] | None, n: int, rng: np.random.Generator
+    a: Floats,
+    b: Floats,
+    film: NDArray[np.str_] | None,
+    group: NDArray[np.str_] | None,
+    n: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Score with measured patterns exchanged, (n_metrics, n)."""
     kept = np.arange(len(a))
     if len(a) > NULL_STIMULI:
         kept = np.sort(rng.choice(len(a), NULL_STIMULI, replace=False))
-    m = len(kept)
+    m, alike = len(kept), [None if v is None else v[kept] for v in (film, group)]
     i = np.repeat(np.arange(m), NULL_PAIRS)
     j = (i + rng.integers(1, m, len(i))) % m
     cosine, r = ((unit_rows(a[kept], k) @ unit_rows(b[kept], k).T).ravel() for k in ("cosine", "pearson"))
     out = np.empty((len(METRICS), n))
     for number in range(n):
-        start = exchange(rng, np.arange(m), None if film is None else film[kept]) * m
+        start = exchange(rng, np.arange(m), *alike) * m
         own = cosine.take(start + np.arange(m))
         crossed = cosine.take(start.take(i) + j) + cosine.take(start.take(j) + i)
         crossed -= own.take(i) + own.take(j)

@@ -17,7 +17,7 @@ from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.errors import InputError
-from neuroenc.evaluation.evaluate import running_at
+from neuroenc.evaluation.evaluate import groups_at, running_at
 from neuroenc.evaluation.scores import pearson_r, r2_score
 from neuroenc.evaluation.statistics import resample
 from neuroenc.evaluation.zones import Held, unique_shares
@@ -168,9 +168,13 @@ def partition(
     )  # fmt: skip
     rows = Held(*(np.concatenate(v, -2 if v[0].ndim > 1 else 0) for v in zip(*held, strict=True)))
     running = running_at(responses, rows.stimulus)
+    if running is None:
+        together = groups_at(responses, rows.stimulus)
+    else:
+        together = running.stretches(evaluation.stretch)
     samples = resample(
-        rows.stimulus, rows.fold, stretch=None if running is None else running.stretches(evaluation.stretch),
-        n_stimuli=len(ids), n=evaluation.n_bootstraps, seed=evaluation.seed,
+        rows.stimulus, rows.fold, stretch=together, n_stimuli=len(ids), n=evaluation.n_bootstraps,
+        seed=evaluation.seed,
     )  # fmt: skip
     masks = {"all": np.ones(responses.sizes["neuroid"], bool), **regions(responses)}
     for name, (dims, values) in unique_shares(rows, samples, masks, evaluation.fdr_level).items():

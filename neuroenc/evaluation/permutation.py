@@ -42,10 +42,8 @@ def permutation_p(
         Of running stimuli, whose rows stand in order of time: neighbours are alike and must stay so, so that
         the responses to each film are shifted in a circle by a random time instead of being shuffled.
     group : array of shape (n_rows,), optional
-        Of stimuli that are alike within groups (sentences of a passage, pictures of a concept): r of a fold
-        is the sum over groups of the products of its standardised rows, and under the null the sign of each
-        sum may as well be the other one. Groups of all sizes are so exchanged; the sums of G groups (of as
-        many equal ones in effect) are taken sqrt(G / (G - 1)) wider.
+        Of stimuli that are alike within groups (sentences of a passage, pictures of a concept), which are
+        exchanged as wholes (`exchange`).
     n_stimuli : int, optional
         Stimuli of all folds, those that are never tested among them; None: all are tested.
     n : int
@@ -64,7 +62,7 @@ def permutation_p(
     order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
     stimulus, fold = stimulus[order], fold[order]
     films = None if film is None else np.asarray(film)[order]
-    groups = None if group is None else np.unique(np.asarray(group)[order], return_inverse=True)[1]
+    groups = None if group is None else np.asarray(group)[order]
     wide = widening(stimulus, [np.flatnonzero(fold == f) for f in np.unique(fold)], n_stimuli)
     known = np.isfinite(y)[order]
     patterns, of = np.unique(np.packbits(known, axis=0), axis=1, return_inverse=True)
@@ -74,56 +72,31 @@ def permutation_p(
         some = known[:, members[0]]
         if len(np.unique(fold[some])) < len(np.unique(fold)):
             continue  # a fold of which nothing is known has no r
-        if groups is not None:
-            p[members] = _flip(y, prediction, order[some], members, fold[some], groups[some], wide, n, seed)
-            continue
-        here = None if films is None else films[some]
-        p[members] = _permute(y, prediction, order[some], members, fold[some], here, wide, n, seed)
+        film_, group_ = (None if v is None else v[some] for v in (films, groups))
+        rng = np.random.default_rng(seed)
+        orders = np.array([exchanged(rng, fold[some], film_, group_) for _ in range(n)], np.int32)
+        p[members] = _permute(y, prediction, order[some], members, fold[some], orders, wide)
     return p
 
 
-def _flip(
-    y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
-    members: NDArray[np.int64], fold: NDArray[np.int64], group: NDArray[np.int64], wide: float, n: int,
-    seed: int,
-) -> NDArray[np.float64]:  # fmt: skip
-    """P of some neuroids, `members`, that have all these rows, `at`, by the signs of groups."""
-    rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    blocks_ = [np.unique(group[k], return_inverse=True)[1] for k in rows]
-    sizes = [np.bincount(b).astype(float) for b in blocks_]
-    in_effect = np.mean([s.sum() ** 2 / (s**2).sum() for s in sizes])
-    wide = wide * np.sqrt(in_effect / max(in_effect - 1, 1e-9))
-    rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], (n, sum(map(len, sizes))))
-    p = np.empty(len(members))
-    for cut in blocks(len(members), BLOCK):
-        sums = []
-        for k, block, size in zip(rows, blocks_, sizes, strict=True):
-            here = np.ix_(at[k], members[cut])
-            products = standardise(y[here]) * standardise(prediction[here])
-            total = np.zeros((len(size), products.shape[1]))
-            np.add.at(total, block, products)
-            sums.append(total)
-        each = np.concatenate(sums)
-        observed = each.sum(0) / wide
-        above = (signs @ each >= observed - EQUAL).sum(0)
-        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
-    return p
+def exchanged(
+    rng: np.random.Generator, fold: NDArray[np.int64], film: ArrayLike | None, group: ArrayLike | None = None
+) -> NDArray[np.int64]:
+    """Exchange rows within each fold, as `exchange` does; (n_rows,)."""
+    out = np.arange(len(fold))
+    for f in np.unique(fold):
+        some = np.flatnonzero(fold == f)
+        out[some] = exchange(rng, some, film, group)
+    return out
 
 
 def _permute(
     y: NDArray[np.float64], prediction: NDArray[np.float64], at: NDArray[np.int64],
-    members: NDArray[np.int64], fold: NDArray[np.int64], film: NDArray[np.str_] | None, wide: float, n: int,
-    seed: int,
+    members: NDArray[np.int64], fold: NDArray[np.int64], orders: NDArray[np.int32], wide: float,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """P of some neuroids, `members`, that have all these rows, `at`."""
+    """P of some neuroids, `members`, that have all these rows, `at`, from orders under the null."""
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    rng = np.random.default_rng(seed)
-    orders = np.empty((n, len(fold)), np.int32)
-    for order in orders:
-        for some in rows:
-            order[some] = exchange(rng, some, film)
-    fixed = bool((orders == np.arange(len(fold))).all())  # films of one row: nothing can be exchanged
+    fixed = bool((orders == np.arange(len(fold))).all())  # nothing can be exchanged
     p = np.empty(len(members))
     for cut in blocks(len(members), BLOCK):
         zy, zp = np.empty((2, len(fold), len(members[cut])))
@@ -134,34 +107,47 @@ def _permute(
         above = np.zeros(zy.shape[1])
         for order in orders:
             above += fixed | (np.einsum("nv,nv->v", zy[order], zp) >= observed - EQUAL)
-        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + n), np.nan)
+        p[cut] = np.where(np.isfinite(observed), (1 + above) / (1 + len(orders)), np.nan)
     return p
 
 
 def exchange(
-    rng: np.random.Generator, members: NDArray[np.int64], film: ArrayLike | None
+    rng: np.random.Generator,
+    members: NDArray[np.int64],
+    film: ArrayLike | None,
+    group: ArrayLike | None = None,
 ) -> NDArray[np.int64]:
-    """Exchange rows under the null: shuffled, or each film shifted in a circle.
+    """Exchange rows under the null: shuffled, each film shifted in a circle, or groups as wholes.
+
+    Groups change places with groups of the same size, which keeps the rate of false positives; one of a size
+    of its own stays where it is.
 
     Parameters
     ----------
     rng : Generator
     members : int array
         Rows of one fold; of running stimuli in order of time.
-    film : array of shape (n_rows,) or None
+    film, group : arrays of shape (n_rows,) or None
         Of all rows.
 
     Returns
     -------
     int array of the shape of `members`
     """
-    if film is None:
+    if film is not None:
+        out = members.copy()
+        here = np.asarray(film)[members]
+        for name in np.unique(here):
+            run = np.flatnonzero(here == name)
+            out[run] = np.roll(members[run], rng.integers(len(run)))
+        return out
+    if group is None:
         return rng.permutation(members)
     out = members.copy()
-    here = np.asarray(film)[members]
-    for name in np.unique(here):
-        run = np.flatnonzero(here == name)
-        out[run] = np.roll(members[run], rng.integers(len(run)))
+    number, size = np.unique(np.asarray(group)[members], return_inverse=True, return_counts=True)[1:]
+    for n in np.unique(size):  # (n_groups, n) places of groups of this size
+        places = np.stack([np.flatnonzero(number == k) for k in np.flatnonzero(size == n)])
+        out[places] = members[rng.permuted(rng.permutation(places), axis=1)]
     return out
 
 

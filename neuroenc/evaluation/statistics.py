@@ -95,15 +95,15 @@ def resample(
     Where each stimulus is tested in one of several folds (runs, stories), the folds are what varies, because
     what is held out together is not independent: they are few, so that their weights are drawn such that the
     mean over folds has Student's t about it (`fold_weights`). Samples of several folds lie further from the
-    mean by `widening`, because the stimuli of one fold train the others; those of stretches, which are few,
-    by `expansion`. Of a single unit there is no interval: its samples are NaN.
+    mean by `widening`, because the stimuli of one fold train the others; those of stretches or
+    groups, which are few, by `expansion`. Of a single unit there is no interval: its samples are NaN.
 
     Parameters
     ----------
     stimulus, fold : arrays of shape (n_rows,)
         Rows of one stimulus are drawn together.
     stretch : array of shape (n_rows,), optional
-        Of running stimuli: what is drawn together in place of a stimulus.
+        What is drawn together in place of a stimulus: of running ones a stretch; or a group that is alike.
     n_stimuli : int, optional
         As in `permutation_p`.
     n, seed : int

@@ -18,6 +18,7 @@ def cluster_p(
     members: NDArray[np.bool_],
     *,
     film: ArrayLike | None = None,
+    group: ArrayLike | None = None,
     n_stimuli: int | None = None,
     level: float = 0.05,
     n: int = 1000,
@@ -39,6 +40,8 @@ def cluster_p(
         Whose mean is tested; those that are constant in a bin are left out there.
     film : array of shape (n_rows,), optional
         Of running stimuli, as in `permutation_p`.
+    group : array of shape (n_rows,), optional
+        As in `permutation_p`.
     n_stimuli : int, optional
         As in `permutation_p`.
     level : float
@@ -65,8 +68,8 @@ def cluster_p(
         a, b = (np.where(good, v, 0).transpose(2, 0, 1) for v in (a, b))
         count += good.sum(0)
         observed += np.einsum("tiv,tiv->t", a, b)
-        here = None if film is None else np.asarray(film)[some]
-        orders = np.stack([exchange(rng, np.arange(len(some)), here) for _ in range(n)])
+        here = [None if v is None else np.asarray(v)[some] for v in (film, group)]
+        orders = np.stack([exchange(rng, np.arange(len(some)), *here) for _ in range(n)])
         for cut in columns(n_bins * max(n, len(some)), len(some)):
             # sums over neuroids of what permutation pairs
             pairs = a @ b[:, cut].transpose(0, 2, 1)

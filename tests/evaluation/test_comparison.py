@@ -379,3 +379,27 @@ def test_what_cannot_be_compared_is_one_line():
     with pytest.raises(InputError, match="5 test stimuli can be exchanged, expected 6"):
         few = predictions(y[:5], IDS[:5])
         compare(responses, {"b": few, "a": few}, PAIR)
+
+
+def test_groups_turn_as_wholes_and_keep_the_rate_of_false_positives():
+    """Two fits, equally good, that err alike within groups of five: one by one, they seem to differ."""
+    rng = np.random.default_rng(0)
+    group = np.repeat([f"g{i:02d}" for i in range(24)], 5)
+    ids, n = names(len(group)), 150
+    y = np.repeat(rng.normal(size=(24, n)), 5, 0) + 0.5 * rng.normal(size=(len(group), n))
+    err = [np.repeat(rng.normal(size=(24, n)), 5, 0) for _ in range(2)]
+    fits = {k: predictions(y + 2 * e, ids) for k, e in zip("ab", err, strict=True)}
+    options = Evaluation(n_permutations=200, n_bootstraps=200)
+    responses = toy_responses(rng, ids, y.astype("f4"))
+    grouped = responses.assign_coords(group=("presentation", group))
+    alone, together = (compare(r, fits, PAIR, options) for r in (responses, grouped))
+    assert (alone.attrs["unit"], together.attrs["unit"], together.attrs["n_units"]) == (
+        "stimulus",
+        "group",
+        24,
+    )
+    rate = [float((f["p"] < 0.05).mean()) for f in (alone, together)]
+    assert rate[0] > 0.1 and rate[1] <= 0.08
+    with pytest.raises(InputError, match="4 groups of test stimuli can be exchanged, expected 6 or more"):
+        few = np.repeat(["a", "b", "c", "d"], 30)
+        compare(responses.assign_coords(group=("presentation", few)), fits, PAIR, options)

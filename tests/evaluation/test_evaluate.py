@@ -15,7 +15,7 @@ from neuroenc.decoders.retrieve import hits
 from neuroenc.decoders.scores import match
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import ContractError, InputError
-from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.evaluation.evaluate import align, evaluate
 from neuroenc.evaluation.identification import cosine, own_rank, pattern_similarity
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.figures import plots, summary
@@ -250,3 +250,22 @@ def test_responses_in_a_file_are_scored_in_blocks_as_those_in_memory(toy, tmp_pa
     assert np.isfinite(whole["ceiling"]).all()
     xr.testing.assert_allclose(parts, whole, rtol=1e-12)
     assert parts.attrs == whole.attrs
+
+
+def test_stimuli_of_a_group_are_drawn_and_exchanged_together(scored):
+    """Sentences of a passage evoke alike: each is no evidence of its own."""
+    responses, predictions, _ = scored
+    noise = np.random.default_rng(0).normal(size=responses["response"].shape).astype("f4")
+    responses = responses.assign(response=responses["response"] * 0 + noise)
+    alone = evaluate(responses, predictions, OPTIONS)
+    ids = responses["stimulus_id"].values
+    number = {s: i for i, s in enumerate(np.unique(ids))}
+    group = np.array([f"g{number[s] // 6:02d}" for s in ids])
+    grouped = responses.assign_coords(group=("presentation", group))
+    rows = align(grouped, predictions, 20)
+    assert rows.film is None
+    np.testing.assert_array_equal(rows.group, [f"g{number[s] // 6:02d}" for s in rows.tested])
+    assert align(responses, predictions, 20).group is None
+    together = evaluate(grouped, predictions, OPTIONS)
+    np.testing.assert_array_equal(alone["score"], together["score"])
+    assert not np.array_equal(alone["p"], together["p"], equal_nan=True)
