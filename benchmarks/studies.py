@@ -241,6 +241,36 @@ def mindeye() -> Iterator[Bar]:
             yield Bar(f"top-1 of {r['subject']}, ridge, times chance", r["value"] / r["null"], 20)
 
 
+def regions_decoded() -> Iterator[Bar]:
+    """Ask that lesions are named, whole recordings left alone, and that regions carry what drives them."""
+    run, counts = Path("results/regions-decoded"), {"named": 0, "lesioned": 0, "false_alarms": 0, "whole": 0}
+    for subject in ("01", "02"):
+        stem = run / f"sub-{subject}/sub-{subject}_dec"
+        high, low = (
+            read_json(Path(f"{stem}-{d}_contributions.json"), "rows", "lesions")
+            for d in ("high_feat-nano", "low_feat-pixel")
+        )
+        counts = {k: n + high["lesions"][k] for k, n in counts.items()}
+        lost = {
+            level: {
+                r["region"]: r["change"]
+                for r in found["rows"]
+                if (r["how"], r["refit"], r["score"]) == ("left_out", True, "cosine")
+            }
+            for level, found in (("high", high), ("low", low))
+        }
+        visual = {k: v for k, v in lost["low"].items() if k != LANGUAGE}
+        yield Bar(f"{subject}: high-level, lost without {LANGUAGE}", -lost["high"][LANGUAGE], 0.03)
+        yield Bar(f"{subject}: low-level, lost without V1", -lost["low"]["V1"], 0.005)
+        yield Bar(
+            f"{subject}: V1 loses most of the visual regions", float(min(visual, key=visual.get) == "V1"), 1
+        )
+    yield Bar("lesions, named right", counts["named"] / counts["lesioned"], 0.8)
+    yield Bar(
+        "whole recordings taken for lesioned", counts["false_alarms"] / counts["whole"], 0.13, below=True
+    )
+
+
 class Study(NamedTuple):
     """A configuration, the tree it reads, and its grade."""
 
@@ -255,6 +285,7 @@ STUDIES = {
     "sites_of_integration_scenes": Study(sites_of_integration_scenes, "resources/treebank", "treebank"),
     "vision_language": Study(vision_language, "resources/bold5000", "bold5000"),
     "visual_system": Study(visual_system),
+    "regions_decoded": Study(regions_decoded),
     "one_hour": Study(one_hour),
     "mindeye": Study(mindeye),
     "dual_stream_majajhong2015": Study(dual_stream_majajhong2015, "resources/brainio", "majajhong2015"),
