@@ -47,7 +47,7 @@ def draw_electrodes(
     Raises
     ------
     InputError
-        No electrode has a place, or places are no millimetres of a brain.
+        No electrode has a place, or a score; or places are no millimetres of a brain.
 
     Notes
     -----
@@ -65,7 +65,7 @@ def draw_electrodes(
     for n, (ax, row) in enumerate(zip(axes[:, 0], rows, strict=True)):
         most = top if row.label == "best r" else float(np.nanmax(row.values, initial=0)) or 1.0
         plot_markers(
-            np.nan_to_num(row.values), row.places, node_size=np.where(row.large, LARGE, SMALL),
+            row.values, row.places, node_size=np.where(row.large, LARGE, SMALL),
             node_cmap=style.MAP, node_vmin=0, node_vmax=most, node_kwargs={"alpha": 0.9}, display_mode="lyrz",
             axes=ax, figure=fig, colorbar=False, annotate=n == 0,
         )  # fmt: skip
@@ -119,4 +119,9 @@ def _row(
         )
     title = f"{name}: {int(large.sum())} of {len(large)} {what}"
     title += f", {int((~here).sum())} without a place" if not here.all() else ""
+    known = np.isfinite(values)  # nothing is drawn where nothing is known: 0 would be a value
+    title += f", {int((here & ~known).sum())} without a score" if (here & ~known).any() else ""
+    here &= known
+    if not here.any():
+        raise InputError(f"No electrode of {name!r} has a score. Check the test stimuli.")
     return Row(title, label, places[here], values[here], large[here])

@@ -41,6 +41,22 @@ def test_electrodes_are_drawn_without_a_network(tmp_path, monkeypatch):
     assert Image.open(tmp_path / "models.png").height > 1.5 * Image.open(tmp_path / "two.png").height
 
 
+def test_an_electrode_without_a_score_is_counted_and_not_drawn_as_0(tmp_path, monkeypatch):
+    from nilearn import plotting
+
+    drawn = []
+    monkeypatch.setattr(plotting, "plot_markers", lambda values, places, **_: drawn.append((values, places)))
+    found = np.array([[0.1, 0.4], [np.nan, np.nan], [0.0, 0.4], [0.4, 0.4]])
+    titles = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda _, text, **__: titles.append(text))
+    draw_electrodes({("1", "a"): scores(found)}, tmp_path / "x.png")
+    ((values, places),) = drawn
+    assert values.tolist() == [0.4, 0.4] and places.tolist() == PLACES[[0, 2]].tolist()
+    assert titles == ["a: 3 of 4 electrodes significant, 1 without a place, 1 without a score"]
+    with pytest.raises(InputError, match="No electrode of 'a' has a score"):
+        draw_electrodes({("1", "a"): scores(found * np.nan)}, tmp_path / "y.png")
+
+
 @pytest.mark.parametrize(
     ("places", "said"),
     [
