@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from PIL import Image
 
 from tests.conftest import REGIONS, ROOT
 
@@ -48,6 +50,7 @@ CONFIG = {
     },
     "captions": {"model": "nano", "layer": "visual", "generate": True},
     "synthesis": {"model": "nano", "regions": ["FFA"], "judge": "gabor"},
+    "pools": {"outside": "outside"},
     "contributions": {"decoders": ["small"], "regions": ["FFA", "V1"], "n_bootstraps": 100, "recordings": 1},
     "encoders": {
         "ridge": {"alphas": [0, 5, 4], "models": ["category", "gabor"]},
@@ -82,6 +85,10 @@ def snakemake(folder, *arguments, **options):
 def configure(folder, **changes):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(CONFIG | changes))
+    rng, pool = np.random.default_rng(0), folder / "outside/more"
+    pool.mkdir(parents=True, exist_ok=True)
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(pool / f"{i}.png")
     return "--configfile", path
 
 
@@ -189,7 +196,7 @@ def test_outputs(finished):
             "surface.png", "regions.png", "layers.png", "scatter.png", "desc-scores_maps.nii.gz",
             "hemi-L_desc-scores.func.gii", "dec-ridge_feat-nano_pictures.nc", "words.png",
             "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
-            "contributions.png", "dec-small_feat-pixel_contributions.json",
+            "dec-ridge_feat-nano_pool-outside_retrieved.csv", "contributions.png", "dec-small_feat-pixel_contributions.json",
             "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
         }  # fmt: skip
         facts = json.loads((run / f"sub-{subject}_enc-stack/encoder.json").read_text())

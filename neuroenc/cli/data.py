@@ -125,6 +125,19 @@ def data_stimuli(options: Options, subject: Subjects, out: Out, root: Root = Non
     save(module(section).load_stimuli(section, subject), out)
 
 
+@data.command("pictures")
+def data_pictures(
+    folder: Annotated[Path, typer.Argument(help="Pictures, in folders as they are.")], out: Out
+) -> None:
+    """List a folder of pictures that nobody was shown as a StimulusSet, whose features make a pool."""
+    from neuroenc.arrays import save
+    from neuroenc.datasets.pool import load_pool
+
+    found = load_pool(folder)
+    save(found, out)
+    typer.echo(f"{found.sizes['stimulus']} pictures")
+
+
 @data.command("responses")
 def data_responses(options: Options, subject: Subject, out: Out, root: Root = None) -> None:
     """Write the Responses of one subject."""

@@ -23,12 +23,19 @@ def decode_index(
     recall: Annotated[
         float, common.number("Of the true ten nearest, for large pools.", low=0, high=1)
     ] = 0.95,
+    shown: Annotated[
+        Path | None,
+        typer.Option(
+            help="Features of the stimuli (.nc): also leave out pictures with the embedding of one that "
+            "--without tests, whatever they are called."
+        ),
+    ] = None,
 ) -> None:
     """Build an index of a pool of pictures, exact while it is small."""
     import numpy as np
 
-    from neuroenc.arrays import load, select_layers
-    from neuroenc.decoders.index import Index
+    from neuroenc.arrays import load, same_contract, select_layers
+    from neuroenc.decoders.index import Index, copies_of
     from neuroenc.encoders.design import design
     from neuroenc.splits import TEST
 
@@ -38,7 +45,19 @@ def decode_index(
         split = load(without, "splits")
         ids = ids[~np.isin(ids, split["stimulus_id"].values[(split["side"].values == TEST).any(0)])]
     contract = select_layers(found, layer or []).attrs
-    index = Index.build(design(found, ids, layer or []).flattened(), ids, contract, recall=recall)
+    pool = design(found, ids, layer or []).flattened()
+    if shown is not None:
+        if without is None:
+            raise InputError("--shown says what is tested by --without. Give both.")
+        of = load(shown, "features")
+        same_contract(select_layers(of, layer or []).attrs, contract)
+        tested = split["stimulus_id"].values[(split["side"].values == TEST).any(0)]
+        tested = tested[np.isin(tested, of["stimulus_id"].values)]
+        copies = copies_of(design(of, tested, layer or []).flattened()[:], pool, ids)
+        typer.echo(f"{copies.sum()} pictures of the pool are tested ones, and left out")
+        ids = ids[~copies]
+        pool = pool.take(~copies)
+    index = Index.build(pool, ids, contract, recall=recall)
     index.save(out)
     typer.echo(f"{len(index.ids)} pictures, recall of the ten nearest {index.recall:.3f}")
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from neuroenc.config.base import Name, Section
+from neuroenc.config.base import Name, Place, Section
 from neuroenc.config.dataset import Dataset, Split
 from neuroenc.config.decoders import (
     Classifying,
@@ -55,6 +55,10 @@ class Config(Section):
     captions: VoxelCaptions | None = None
     synthesis: Synthesis | None = None
     contributions: Contributions | None = None
+    pools: dict[Name, Place] = Field(
+        default_factory=dict, description="Folders of pictures that nobody was shown, each by a name of your "
+        "own: decoders of embeddings retrieve from them too."
+    )  # fmt: skip
     evaluation: Evaluation = Evaluation()
     comparisons: dict[Name, Comparison] = Field(
         default_factory=dict, description="Fits against others, each by a label of your own."
@@ -130,6 +134,8 @@ class Config(Section):
         for name in self.contributions.decoders if self.contributions else []:
             if name not in self.embeddings:
                 raise ValueError(f"contributions.decoders: no {name!r}. {suggest(name, self.embeddings)}")
+        if self.pools:
+            self._pools()
         if self.contributions and not self.embeddings:
             raise ValueError("contributions: needs `decoders` of embeddings, whose scores fall")
         for name in (self.contributions.decoders or self.embeddings) if self.contributions else []:
@@ -250,12 +256,26 @@ class Config(Section):
         if len(self.subjects) < 2:
             raise ValueError("transfer: one subject, expected others to train on first. Name more `subjects`")
 
+    def _pools(self) -> None:
+        """Refuse pools that nothing looks into, and embeddings that other pictures cannot have."""
+        if not self.embeddings:
+            raise ValueError("pools: needs `decoders` of embeddings, which are looked for in them")
+        for label, decoder in self.embeddings.items():
+            for name in decoder.models or self.models:
+                model = self.models[name]
+                if (model.projection or "").startswith("pca") or model.extractor in ("file", "caption"):
+                    raise ValueError(
+                        f"pools: decoders.{label} decodes {name!r}, whose features other pictures cannot "
+                        "have (a file, texts, a projection fitted to training stimuli). Name other `models`"
+                    )
+
     def _distinct(self) -> None:
         """Refuse names that would share a file, also where the system does not tell upper from lower case."""
         regions = self.synthesis.regions if self.synthesis else []
         for key, names in (
             ("subjects", self.subjects), ("models", self.models), ("encoders", self.encoders),
-            ("decoders", self.decoders), ("comparisons", self.comparisons), ("synthesis.regions", regions),
+            ("decoders", self.decoders), ("comparisons", self.comparisons), ("pools", self.pools),
+            ("synthesis.regions", regions),
         ):  # fmt: skip
             seen: dict[str, str] = {}
             for name in names:

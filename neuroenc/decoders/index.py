@@ -19,6 +19,7 @@ from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing, write_json
 
 EXACT_BELOW = 50_000  # pictures; up to here every one is compared
+SAME = 1e-4  # a picture that was encoded anew (JPEG) has nearly the same embedding
 N_PROBES = 200  # pictures that are taken out of training, to measure recall
 Floats = NDArray[np.float32]
 
@@ -45,6 +46,34 @@ def parts(pool: Any, names: NDArray[np.str_]) -> Iterator[tuple[int, Floats]]:
                 f"The embedding of {str(names[cut.start + bad[0]])!r} is not finite. Extract it again."
             )
         yield cut.start, block
+
+
+def copies_of(tested: ArrayLike, pool: Any, names: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Say which pictures of a pool are tested ones: their embeddings are the same, whatever they are called.
+
+    Parameters
+    ----------
+    tested : array of shape (n, n_features)
+    pool : array of shape (n_pictures, n_features)
+        Read in blocks.
+    names : array of text, (n_pictures,)
+
+    Returns
+    -------
+    bool array of shape (n_pictures,)
+        Where the cosine to one of `tested` is above 1 - `SAME`.
+
+    Raises
+    ------
+    InputError
+        As `parts`.
+    """
+    known = unit(tested)
+    out = np.zeros(len(names), bool)
+    for start, part in parts(pool, names):
+        for cut in blocks(len(part), max(1, BLOCK_BYTES // (4 * max(1, len(known))))):
+            out[start + cut.start : start + cut.stop] = (part[cut] @ known.T).max(1, initial=-1) > 1 - SAME
+    return out
 
 
 def inverted_lists(pool: Any, seed: int) -> Any:

@@ -4,11 +4,15 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from neuroenc import config
-from neuroenc.arrays import CONTRACT, save, select_layers
+from neuroenc import config, splits
+from neuroenc.arrays import CONTRACT, load, save, select_layers
+from neuroenc.config import Split
+from neuroenc.datasets.pool import load_pool
 from neuroenc.decoders import Index
 from neuroenc.decoders.decode import decode
+from neuroenc.decoders.index import copies_of
 from neuroenc.encoders.design import Design
 from neuroenc.errors import ContractError, InputError
 from tests.decoders.test_decode import arrays  # noqa: F401  a fixture
@@ -80,6 +84,68 @@ def test_decoded_pictures_are_found_in_a_pool(arrays, tmp_path, run):  # noqa: F
     assert (table["retrieved"] == table["stimulus_id"])[table["rank"] == 1].mean() > 0.3
     status, _, err = run(*ask, "--index", rest)
     assert status == 0 and not pd.read_csv(tmp_path / "t.csv")["test_picture_in_pool"].any(), err
+
+
+def test_copies_of_tested_pictures_are_found_whatever_they_are_called(tmp_path):
+    rng = np.random.default_rng(0)
+    tested, pool = rng.normal(size=(7, 30)), rng.normal(size=(50, 30))
+    pool[[3, 20]] = tested[[2, 6]] * 2.5 + 1e-4 * rng.normal(size=(2, 30))  # as JPEG, of another length
+    names = np.array([f"{i}.jpg" for i in range(50)])
+    assert np.flatnonzero(copies_of(tested, pool, names)).tolist() == [3, 20]
+    assert not copies_of(np.empty((0, 30)), pool, names).any()
+    pool[5, 0] = np.nan
+    with pytest.raises(InputError, match=r"The embedding of '5.jpg' is not finite"):
+        copies_of(tested, pool, names)
+
+
+def test_a_folder_of_pictures_is_a_pool_without_the_tested_ones(tmp_path, run):
+    rng = np.random.default_rng(0)
+    shown, pool = tmp_path / "shown", tmp_path / "pool"
+    (pool / "deep").mkdir(parents=True)
+    shown.mkdir()
+    pictures = [rng.integers(0, 255, (24, 24, 3), dtype=np.uint8) for _ in range(15)]
+    for i, picture in enumerate(pictures[:6]):
+        Image.fromarray(picture).save(shown / f"s{i}.png")
+    for i, picture in enumerate(pictures[4:]):  # s4 and s5 under other names
+        Image.fromarray(picture).save(pool / ("deep" if i % 2 else "") / f"{i}.PNG")
+    (pool / ".hidden.png").write_bytes(b"")
+    (pool / "notes.txt").write_text("no picture")
+    for folder, out in ((shown, "s.nc"), (pool, "p.nc")):
+        status, said, error = run("data", "pictures", folder, "--out", tmp_path / out)
+        assert status == 0, error
+    assert said == "11 pictures\n"
+    found = load(tmp_path / "p.nc", "stimuli")
+    assert found["stimulus_id"].values.tolist()[:2] == ["0.PNG", "10.PNG"]
+    assert sum(s.startswith("deep/") for s in found["stimulus_id"].values) == 5
+    for name in "sp":
+        status, _, error = run("features", "extract", f"--stimuli={tmp_path}/{name}.nc",
+                               '--options={"extractor": "pixel"}', f"--out={tmp_path}/{name}_f.nc")  # fmt: skip
+        assert status == 0, error
+    stimuli = load(tmp_path / "s.nc", "stimuli")
+    side = ["train", "train", "train", "test", "test", "test"]
+    save(
+        splits.make(stimuli.assign_coords(split=("stimulus", side)), Split(kind="dataset", n_inner=2)),
+        tmp_path / "split.nc",
+    )
+    ask = [
+        "decode",
+        "index",
+        f"--features={tmp_path}/p_f.nc",
+        f"--out={tmp_path}/p.index",
+        f"--shown={tmp_path}/s_f.nc",
+    ]
+    status, said, error = run(*ask, f"--without={tmp_path}/split.nc")
+    assert (
+        status == 0 and "2 pictures of the pool are tested ones" in said and "9 pictures, recall" in said
+    ), error
+    assert not {"0.PNG", "deep/1.PNG"} & set(Index.load(tmp_path / "p.index").ids)
+    status, _, error = run(*ask)
+    assert status == 2 and "--shown says what is tested by --without" in error
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no picture"):
+        load_pool(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"Folder not found: .*gone. Point `pools` at a folder"):
+        load_pool(tmp_path / "gone")
 
 
 def test_an_index_of_another_layer_is_refused(arrays):  # noqa: F811

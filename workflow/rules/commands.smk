@@ -212,9 +212,59 @@ def label_of(decoded):
     return decoded.split("_feat-")[0].removeprefix("dec-")
 
 
+def pooling(wildcards, input, output):
+    """List the commands of `pool`."""
+    return commands(
+        command("data", "pictures", input[0], out=output.stimuli),
+        *(
+            command(
+                "features",
+                "extract",
+                stimuli=output.stimuli,
+                options=section("models", model),
+                out=out,
+            )
+            for model, out in zip(POOLED, output.features)
+        ),
+    )
+
+
+def indexing(wildcards, input, output):
+    """List the commands of `pool_index`."""
+    features, shown = (
+        dict(zip(POOLED, files)) for files in (input.features, input.shown)
+    )
+    return commands(
+        *(
+            command(
+                "decode",
+                "index",
+                features=features[d.split("_feat-")[1]],
+                shown=shown[d.split("_feat-")[1]],
+                without=input.split,
+                layer=DECODERS[label_of(d)].get("layers", []),
+                out=output[3 * n],
+            )
+            for n, d in enumerate(LOOKING)
+        )
+    )
+
+
+def retrieving(wildcards, input, output):
+    """List the commands of `pool_retrieve`."""
+    return commands(
+        *(
+            command("decode", "retrieve", embeddings=embeddings, index=index, out=out)
+            for embeddings, index, out in zip(input.embeddings, input.index, output)
+        )
+    )
+
+
 def contributing(wildcards, input, output):
     """List the commands of `decode_contributions`."""
-    asked = {k: [v] for k, v in CONTRIBUTIONS.items() if k not in ("decoders", "regions")}
+    asked = {
+        k: [v] for k, v in CONTRIBUTIONS.items() if k not in ("decoders", "regions")
+    }
     run = [
         command(
             "decode",

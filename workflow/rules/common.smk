@@ -316,6 +316,10 @@ ALIKE = (
     if "similarity" in config
     else []
 )
+# pictures that nobody was shown, and the decoders that look for them
+POOLS = config.get("pools") or {}
+LOOKING = [d for d in DECODED if POOLS and d.startswith("dec-")]
+POOLED = list(dict.fromkeys(d.split("_feat-")[1] for d in LOOKING))
 CONTRIBUTIONS = config.get("contributions")  # may be empty
 CONTRIBUTING = [
     d

@@ -160,6 +160,83 @@ rule decode_classify:
         "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
+if POOLS:
+
+    rule pool:
+        """List the pictures of a folder; extract their features by each model that is decoded."""
+        input:
+            lambda wildcards: ancient(
+                os.path.expanduser(os.path.expandvars(POOLS[wildcards.pool]))
+            ),
+        output:
+            stimuli=f"{RUN}/pool-{{pool}}_stimuli.nc",
+            features=[f"{RUN}/pool-{{pool}}_feat-{m}_features.nc" for m in POOLED],
+        log:
+            f"{LOGS}/pool/{{pool}}.log",
+        benchmark:
+            f"{BENCHMARKS}/pool/{{pool}}.jsonl"
+        threads: 2
+        resources:
+            mem_mb=4000,
+            runtime=1440,
+        params:
+            options=lambda wildcards: [
+                POOLS[wildcards.pool],
+                [section("models", m) for m in POOLED],
+            ],
+            run=pooling,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+    rule pool_index:
+        """Index the pictures of a pool by each embedding that is decoded, without those that are tested."""
+        input:
+            features=rules.pool.output.features,
+            shown=[f"{RUN}/feat-{m}_features.nc" for m in POOLED],
+            split=f"{RUN}/splits.nc",
+        output:
+            [
+                f"{RUN}/pool-{{pool}}_{d}.{e}"
+                for d in LOOKING
+                for e in ("index", "npy", "json")
+            ],
+        log:
+            f"{LOGS}/pool_index/{{pool}}.log",
+        benchmark:
+            f"{BENCHMARKS}/pool_index/{{pool}}.jsonl"
+        threads: 2
+        resources:
+            mem_mb=memory(2),
+            runtime=240,
+        params:
+            options=lambda wildcards: [
+                fitting("decoders", label_of(d)) for d in LOOKING
+            ],
+            run=indexing,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+    rule pool_retrieve:
+        """Find the pictures of a pool that are nearest to what was decoded of one subject."""
+        input:
+            embeddings=[f"{SUB}_{d}_embeddings.nc" for d in LOOKING],
+            index=[f"{RUN}/pool-{{pool}}_{d}.index" for d in LOOKING],
+        output:
+            [f"{SUB}_{d}_pool-{{pool}}_retrieved.csv" for d in LOOKING],
+        log:
+            f"{LOGS}/pool_retrieve/sub-{{subject}}_{{pool}}.log",
+        benchmark:
+            f"{BENCHMARKS}/pool_retrieve/sub-{{subject}}_{{pool}}.jsonl"
+        threads: 1
+        resources:
+            mem_mb=memory(3),
+            runtime=60,
+        params:
+            run=retrieving,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
 if CONTRIBUTING:
 
     rule decode_contributions:
@@ -261,9 +338,9 @@ if DRAWN:
         priority: 1
         threads: 1
         resources:
+            **GPU,
             mem_mb=memory(8, base=24000 if LARGE else 3000),
             runtime=1440 if LARGE else 600,
-            **GPU,
         params:
             options=lambda wildcards: [DRAWING, *EYE],
             run=reconstruction,

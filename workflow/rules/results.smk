@@ -116,9 +116,7 @@ rule summary:
         ],
         zones=f"{RUN}/zones.csv" if PARTITION else [],
         zone_figure=(
-            report(
-                f"{RUN}/zones.png", caption="../report/zones.rst", category="Zones"
-            )
+            report(f"{RUN}/zones.png", caption="../report/zones.rst", category="Zones")
             if PARTITION
             else []
         ),
