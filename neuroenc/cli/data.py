@@ -9,6 +9,7 @@ import typer
 
 from neuroenc.cli import common
 from neuroenc.cli.common import Options, Out, ResponsesFile, Root, StimuliFile, Subject, Subjects
+from neuroenc.errors import invalid
 
 data = common.group("Recordings and what was shown.")
 split = common.group("Training and test sets.")
@@ -187,3 +188,44 @@ def split_shorten(
     from neuroenc.arrays import load, save
 
     save(splits.shorten(load(split, "splits"), load(responses, "responses"), size), out)
+
+
+@split.command("union")
+def split_union(
+    stimuli: Annotated[
+        list[str], typer.Option(help="SET=FILE.nc, a StimulusSet; of two or more, called as their modality.")
+    ],
+    options: Options,
+    out: Out,
+    by: Annotated[
+        str,
+        typer.Option(help="Label that sets share: caption, category or a column; group: none, each its own."),
+    ] = "caption",
+    splits: Annotated[
+        list[str] | None,
+        typer.Option(help="SET=FILE.nc: its test stimuli in place of those the set names."),
+    ] = None,
+    pixels: Annotated[
+        bool, typer.Option(help="Also match pictures by their content, by reading all of them once.")
+    ] = True,
+) -> None:
+    """Divide several sets together: no concept or picture that one tests is trained on in another."""
+    from neuroenc import unions
+    from neuroenc.arrays import save
+    from neuroenc.config import Split
+    from neuroenc.datasets.pixels import contents
+
+    sets, given = common.named(stimuli, "stimuli"), common.named(splits or [], "splits")
+    for name in given:
+        if name not in sets:
+            raise invalid("splits", name, sets)
+    chosen = common.section(Split, options)
+    content = {name: contents(s) for name, s in sets.items()} if pixels else None
+    found = unions.union(sets, chosen, by=by, content=content, given=given)
+    save(found, out)
+    for name in sets:
+        side = unions.part(found, name)["side"].values
+        counts = [
+            f"{(side == k).sum(1).mean():g} {what}" for k, what in enumerate(("train", "test", "neither"))
+        ]
+        typer.echo(f"{name}: {', '.join(counts)}")

@@ -304,6 +304,56 @@ def decode_classify(
     typer.echo("\n".join(classes_table(classified(about | assessed, made))))
 
 
+@decode.command("joint")
+def decode_joint(
+    responses: Annotated[
+        list[str], typer.Option(help="MODALITY:SUBJECT=FILE.nc, Responses of one recording, e.g. eeg:01=….")
+    ],
+    features: Annotated[
+        list[str], typer.Option(help="MODALITY=FILE.nc, Features of its stimuli, of one model.")
+    ],
+    split: Annotated[Path, typer.Option(help="Splits of all sets (.nc), by `neuroenc split union`.")],
+    options: Options,
+    out: Annotated[Path, typer.Option(help="Folder to make: embeddings of each recording, scores.json.")],
+    texts: Annotated[
+        list[str] | None, typer.Option(help="MODALITY=FILE.nc, Features of texts of its stimuli.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="MODALITY:SUBJECT, read through the adapters of others of its modality."),
+    ] = None,
+    null: Annotated[bool, typer.Option(help="Also fit to labels dealt anew, beside every score.")] = True,
+    n_bootstraps: Annotated[int, typer.Option(min=100)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of dealing labels.")] = 0,
+) -> None:
+    """Fit one space to several modalities and subjects; retrieve within, across and jointly."""
+    from neuroenc.arrays import load, save
+    from neuroenc.config import JointDecoding
+    from neuroenc.decoders.joint_scores import score_joint, spoken
+    from neuroenc.decoders.recordings import decode_recordings
+    from neuroenc.files import atomic, write_json
+
+    chosen = common.section(JointDecoding, options)
+    recorded, described = common.named(responses, "responses"), common.named(features, "features")
+    written = common.named(texts, "features") if texts else None
+    parted = load(split, "splits")
+    given = {"texts": written, "leave_out": leave_out or []}
+    found = decode_recordings(recorded, described, parted, chosen, **given)
+    dealt = decode_recordings(recorded, described, parted, chosen, **given, shuffle=seed) if null else None
+    rows = score_joint(found, dealt, n_bootstraps=n_bootstraps, seed=seed)
+    fused = found["fused"].attrs
+    about = {k: str(fused[k]) for k in ("dataset", "model", "weights", "layer", "recordings")}
+    with atomic(out) as folder:
+        folder.mkdir()
+        for name, embeddings in found.items():
+            save(embeddings, folder / f"{name.replace(':', '-')}_embeddings.nc")
+        write_json(
+            about | {"seed": seed, "options": chosen.model_dump(), "rows": rows}, folder / "scores.json"
+        )
+    for row in rows:
+        typer.echo(spoken(row))
+
+
 def _print(scores: dict[str, dict[str, Any]]) -> None:
     for name, s in scores.items():
         null = f", shuffled {s['shuffled']:.3f}" if "shuffled" in s else ""

@@ -256,3 +256,44 @@ class Synthesis(Section):
     judge: str = Field(description="Fit (MODEL or MODEL-ENCODER) that judges what is drawn.")
     scale: float = Field(default=3.0, ge=0, description="Strength of the gradient.")
     seed: Seed = 0
+
+
+class JointDecoding(Section):
+    """One space for recordings of several modalities and subjects (`neuroenc decode joint`)."""
+
+    layers: list[Layer] = Field(default_factory=list, description="Layers decoded together; empty: all.")
+    n_components: int | None = Field(
+        default=100, ge=1, description="Whitened principal components of the embeddings of training "
+        "pictures; null: all."
+    )  # fmt: skip
+    front: dict[str, Literal["linear", "atm"]] = Field(
+        default_factory=dict, description="Modality -> adapter of its recordings: linear (the default), or "
+        "for epochs attention between channels and convolutions over time."
+    )  # fmt: skip
+    window: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="Modality -> time bins that lie between these times (s); else all."
+    )
+    repeats: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list, description="Also score test responses that are the mean of so many "
+        "repetitions, drawn at random; the mean of all always is."
+    )  # fmt: skip
+    adapter: Literal["mean", "chosen"] = Field(
+        default="mean", description="Through what a recording that was left out of training is read: the "
+        "mean of what the adapters of its modality decode, or the one of them that is best on its own "
+        "training stimuli."
+    )  # fmt: skip
+    text: float = Field(
+        default=0.01, ge=0, le=1, description="Share of the contrast with texts, where these are given."
+    )
+    n_hidden: int = Field(default=256, ge=8)
+    n_blocks: int = Field(default=2, ge=0)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    squared_error: float = Field(default=1.0, ge=0, description="Weight beside the contrastive loss.")
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    first_decay: float = Field(default=1e-1, ge=0, description="Weight decay of the adapters.")
+    batch_size: int = Field(default=128, ge=2)
+    max_epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=10, ge=1)
+    seed: Seed = 0
+    device: Device = "auto"

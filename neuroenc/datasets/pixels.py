@@ -413,7 +413,7 @@ def merge_same(stimuli: xr.Dataset) -> xr.Dataset:
     InputError
         A picture is missing or broken.
     """
-    content = np.unique(_contents(stimuli), return_inverse=True)[1]
+    content = np.unique(contents(stimuli), return_inverse=True)[1]
     names, group = np.unique(stimuli["group"].values, return_inverse=True)
     size = max(len(names), content.max(initial=-1) + 1)
     edges = coo_array((np.ones(len(group)), (group, size + content)), (2 * size, 2 * size))
@@ -424,7 +424,7 @@ def merge_same(stimuli: xr.Dataset) -> xr.Dataset:
     return found.assign_attrs(n_same_pictures=int((np.bincount(content) > 1).sum()))
 
 
-def _contents(stimuli: xr.Dataset) -> list[str]:
+def contents(stimuli: xr.Dataset) -> list[str]:
     """Return what tells the pixels of each stimulus apart; of films it is the file and the time."""
     n = stimuli.sizes["stimulus"]
     files = stimuli["file"].values.astype(str) if "file" in stimuli.coords else [""] * n
