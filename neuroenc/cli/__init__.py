@@ -28,7 +28,7 @@ FORECAST = (
     "encode fit", "encode stack", "evaluate score", "evaluate compare", "decode match", "decode fit",
 )  # fmt: skip
 # studies whose trees are simulated too: modules of neuroenc.simulation with `simulate(out, seed)`
-LAYOUTS: tuple[str, ...] = ("bold5000", "majajhong2015", "treebank")
+LAYOUTS: tuple[str, ...] = ("bold5000", "majajhong2015", "things", "treebank")
 SHOW_OTHERS = warnings.showwarning
 LONGEST = 900  # characters of a line of error
 app = typer.Typer(

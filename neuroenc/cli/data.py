@@ -225,7 +225,5 @@ def split_union(
     save(found, out)
     for name in sets:
         side = unions.part(found, name)["side"].values
-        counts = [
-            f"{(side == k).sum(1).mean():g} {what}" for k, what in enumerate(("train", "test", "neither"))
-        ]
-        typer.echo(f"{name}: {', '.join(counts)}")
+        train, test, neither = ((side == k).sum(1).mean() for k in range(3))
+        typer.echo(f"{name}: {train:g} train, {test:g} test, {neither:g} neither")

@@ -331,25 +331,21 @@ def decode_joint(
     from neuroenc.config import JointDecoding
     from neuroenc.decoders.joint_scores import score_joint, spoken
     from neuroenc.decoders.recordings import decode_recordings
-    from neuroenc.files import atomic, write_json
+    from neuroenc.files import write_json
 
     chosen = common.section(JointDecoding, options)
     recorded, described = common.named(responses, "responses"), common.named(features, "features")
     written = common.named(texts, "features") if texts else None
     parted = load(split, "splits")
-    given = {"texts": written, "leave_out": leave_out or []}
+    given: dict[str, Any] = {"texts": written, "leave_out": leave_out or []}
     found = decode_recordings(recorded, described, parted, chosen, **given)
     dealt = decode_recordings(recorded, described, parted, chosen, **given, shuffle=seed) if null else None
     rows = score_joint(found, dealt, n_bootstraps=n_bootstraps, seed=seed)
     fused = found["fused"].attrs
     about = {k: str(fused[k]) for k in ("dataset", "model", "weights", "layer", "recordings")}
-    with atomic(out) as folder:
-        folder.mkdir()
-        for name, embeddings in found.items():
-            save(embeddings, folder / f"{name.replace(':', '-')}_embeddings.nc")
-        write_json(
-            about | {"seed": seed, "options": chosen.model_dump(), "rows": rows}, folder / "scores.json"
-        )
+    for name, embeddings in found.items():
+        save(embeddings, out / f"{name.replace(':', '-')}_embeddings.nc")
+    write_json(about | {"seed": seed, "options": chosen.model_dump(), "rows": rows}, out / "scores.json")
     for row in rows:
         typer.echo(spoken(row))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroenc.decoders.joint import fuse, modality_of, row_cosine
+from neuroenc.decoders.fused import fuse, modality_of, row_cosine
 from neuroenc.decoders.retrieve import hits, retrieval
 from neuroenc.evaluation.identification import cosine
 
@@ -52,7 +52,7 @@ def score_joint(
     for number in _numbers(recordings):
         for name, e in recordings.items():
             if number is None or number < e.attrs["most_repeats"]:
-                rows += _within(name, e, null and null[name], number, how)
+                rows += _within(name, e, None if null is None else null[name], number, how)
         by_modality = _by_modality(trained, number)
         dealt = None if null is None else _by_modality({n: null[n] for n in trained}, number)
         for size in range(2, len(by_modality) + 1):
@@ -196,12 +196,12 @@ def _gains(
     protocol: dict[str, str], how: dict[str, Any],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Compare two decodings of the same concepts, paired."""
-    scores = {
-        "brain_to_image_top1": lambda p: hits(cosine(*p), 1), "cosine": lambda p: row_cosine(*p),
+    scores: dict[str, Callable[[Floats, Floats], Floats]] = {
+        "brain_to_image_top1": lambda decoded, true: hits(cosine(decoded, true), 1), "cosine": row_cosine,
     }  # fmt: skip
     rows = []
     for metric, of_each in scores.items():
-        gain = np.concatenate([of_each(a) - of_each(b) for a, b in zip(together, alone, strict=True)])
+        gain = np.concatenate([of_each(*a) - of_each(*b) for a, b in zip(together, alone, strict=True)])
         drawn = np.random.default_rng(how["seed"]).integers(0, len(gain), (how["n_bootstraps"], len(gain)))
         low, high = np.quantile(gain[drawn].mean(1), [0.025, 0.975])
         values: dict[str, Any] = {"kind": "gain", "of": of, "over": than, "metric": metric}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,12 +14,15 @@ from neuroenc import splits, unions
 from neuroenc.arrays import CONTRACT, average_repeats, select_layers
 from neuroenc.config import JointDecoding, RidgeDecoding
 from neuroenc.decoders.decode import DecodedFold, join_folds, sample
-from neuroenc.decoders.joint import JointDecoder, fuse, modality_of, row_cosine
+from neuroenc.decoders.fused import fuse, modality_of, row_cosine
 from neuroenc.devices import pick_device
 from neuroenc.encoders.design import design
 from neuroenc.encoders.encode import transductive
 from neuroenc.errors import InputError, invalid
 from neuroenc.real import deviation
+
+if TYPE_CHECKING:
+    from neuroenc.decoders.joint import JointDecoder
 
 Floats = NDArray[Any]
 FUSED = "fused"
@@ -219,6 +222,8 @@ def fit(
     parts: Mapping[str, Recording], options: JointDecoding, fold: int = 0, shuffle: int | None = None
 ) -> JointDecoder:
     """Fit one decoder to what is read of recordings."""
+    from neuroenc.decoders.joint import JointDecoder
+
     if not parts:
         raise InputError("All recordings are left out: there is none to train on.")
     n_times: dict[str, int] = {}

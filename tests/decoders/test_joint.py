@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from neuroenc.decoders.joint import JointDecoder, average, fuse, modality_of, row_cosine
+from neuroenc.decoders.fused import average, fuse, modality_of, row_cosine
+from neuroenc.decoders.joint import JointDecoder
 from neuroenc.decoders.retrieve import hits
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from layouts import ctf
 from PIL import Image
+
+from neuroenc.simulation import ctf
 
 RATE, TRIALS, CHANNELS = 1200.0, 14, ("MLO11-1609", "MRT22-1609", "MZC03-1609", "BG1-1609")
 LATENCY = 0.2  # s; a bump in the first channel, as high as the picture's number
