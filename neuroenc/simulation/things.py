@@ -129,7 +129,7 @@ def _write_eeg(
     root: Path, pictures: pd.DataFrame, drawn: list[NDArray[np.uint8]], z: Floats, rng: np.random.Generator
 ) -> None:
     shown = _shown(pictures, "eeg")
-    table = {}
+    table: dict[str, list[str]] = {}
     for part, rows in shown.items():
         folder = "training_images" if part == "train" else "test_images"
         concepts = [f"{n + 1:05d}_{c}" for n, c in pictures.loc[rows, ["number", "concept"]].to_numpy()]
