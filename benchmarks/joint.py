@@ -1,4 +1,4 @@
-"""One space for the EEG and the fMRI of two people who saw faces and houses: does one read the other?
+"""Faces and houses in one space of EEG and fMRI: the axis of one modality sorts what is decoded of the other.
 
     python benchmarks/joint.py [shuffles of the null]
 
@@ -35,7 +35,7 @@ from neuroenc.records import machine
 COMMAND = "python benchmarks/joint.py"
 SETS = {"eeg": Dataset(name="n170", root="${NEUROENC_REAL_DATA}/eeg_n170"),
         "fmri": Dataset(name="haxby", root="${NEUROENC_REAL_DATA}/haxby", mask="mask")}  # fmt: skip
-MODEL = Model(extractor="transformers", network="minilm", layers=["pooled"])
+MODEL = Model(network="minilm", layers=["encoder.layer.5"], pooling="mean")
 OPTIONS = JointDecoding(
     n_components=7, n_hidden=32, n_blocks=1, max_epochs=5, batch_size=64, window={"eeg": (0.0, 0.6)}, device="cpu"
 )
