@@ -37,7 +37,13 @@ SETS = {"eeg": Dataset(name="n170", root="${NEUROENC_REAL_DATA}/eeg_n170"),
         "fmri": Dataset(name="haxby", root="${NEUROENC_REAL_DATA}/haxby", mask="mask")}  # fmt: skip
 MODEL = Model(network="minilm", layers=["encoder.layer.5"], pooling="mean")
 OPTIONS = JointDecoding(
-    n_components=7, n_hidden=32, n_blocks=1, max_epochs=5, batch_size=64, window={"eeg": (0.0, 0.6)}, device="cpu"
+    n_components=7,
+    n_hidden=32,
+    n_blocks=1,
+    max_epochs=5,
+    batch_size=64,
+    window={"eeg": (0.0, 0.6)},
+    device="cpu",
 )
 BIN = 10  # samples, 40 ms
 CATEGORIES = ("house", "face")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from neuroenc.decoders.classify import classify
     from neuroenc.decoders.decode import decode
     from neuroenc.decoders.index import Index
+    from neuroenc.decoders.joint import JointDecoder
     from neuroenc.decoders.network import BrainNetwork
     from neuroenc.decoders.prior import DiffusionPrior
     from neuroenc.decoders.retrieve import retrieval
@@ -19,6 +20,7 @@ HOMES = {
     "BrainNetwork": "network",
     "DiffusionPrior": "prior",
     "Index": "index",
+    "JointDecoder": "joint",
     "RidgeDecoder": "ridge",
     "classify": "classify",
     "decode": "decode",
@@ -29,6 +31,7 @@ __all__ = [
     "BrainNetwork",
     "DiffusionPrior",
     "Index",
+    "JointDecoder",
     "RidgeDecoder",
     "classify",
     "decode",
