@@ -33,7 +33,7 @@ def score_joint(
     null : mapping, optional
         The same after dealing labels anew.
     n_bootstraps, seed
-        Of the stimuli or concepts that are asked for; intervals of folds are averaged.
+        Of the concepts that are asked for, with all their stimuli; intervals of folds are averaged.
 
     Returns
     -------
@@ -95,7 +95,9 @@ def _within(
         "unit": "stimulus",
     }  # fmt: skip
     found, dealt = tables(e), None if null is None else tables(null)
-    return _rows("within", name, found, dealt, protocol, how)
+    fold, concept = e["fold"].values, e["concept"].values
+    units = [concept[fold == f] for f in np.unique(fold)]
+    return _rows("within", name, found, dealt, protocol, how, units=units)
 
 
 def _by_modality(recordings: Mapping[str, xr.Dataset], number: int | None) -> dict[str, list[Spoken]]:
@@ -212,12 +214,17 @@ def _gains(
 
 def _rows(
     kind: str, of: str, tables: list[Floats], null: list[Floats] | None, protocol: dict[str, str],
-    how: dict[str, Any], renamed: Mapping[str, str] | None = None,
+    how: dict[str, Any], renamed: Mapping[str, str] | None = None, units: list[Any] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Score the tables of similarity of all folds, both directions."""
+    """Score the tables of similarity of all folds, both directions; units are drawn as wholes."""
     if not tables:
         return []
     scored = [retrieval(t, **how) for t in tables]
+    if units is not None:
+        for t, s, unit in zip(tables, scored, units, strict=True):
+            for metric, values in s.items():
+                table = t if metric.startswith("brain_to_image") else t.T
+                values["low"], values["high"] = _interval(hits(table, int(metric[-1])), unit, how)
     dealt = None if null is None else [retrieval(t, n_bootstraps=1, seed=how["seed"]) for t in null]
     rows = []
     for metric in scored[0]:
@@ -229,6 +236,15 @@ def _rows(
         size = round(float(np.mean([len(t) for t in tables])))
         rows.append({"kind": kind, "of": of, "metric": name} | values | {"gallery": size} | protocol)
     return rows
+
+
+def _interval(found: Floats, unit: Floats, how: dict[str, Any]) -> tuple[float, float]:
+    """Bootstrap a mean over units, each with all its rows, (low, high)."""
+    which = np.unique(unit, return_inverse=True)[1]
+    count, total = np.bincount(which), np.bincount(which, found)
+    drawn = np.random.default_rng(how["seed"]).integers(0, len(count), (how["n_bootstraps"], len(count)))
+    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def spoken(row: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from neuroenc import splits, unions
 from neuroenc.arrays import CONTRACT, average_repeats, select_layers
 from neuroenc.config import JointDecoding, RidgeDecoding
-from neuroenc.decoders.decode import DecodedFold, join_folds, sample
+from neuroenc.decoders.decode import DecodedFold, join_folds
 from neuroenc.decoders.fused import fuse, modality_of, row_cosine
+from neuroenc.decoders.samples import sample
 from neuroenc.devices import pick_device
 from neuroenc.encoders.design import design
 from neuroenc.encoders.encode import transductive
@@ -113,11 +114,11 @@ def decode_recordings(
             few[name].append(np.array([model.predict_components(x, name, through) for x in p.few]))
             concepts[name].append(p.concept)
             true = model.target_.transform(p.true)
-            folds.setdefault(name, []).append(DecodedFold(p.ids, found[name], None, true, model.target_))
+            folds.setdefault(name, []).append(DecodedFold(p.ids, found[name], true, model.target_))
         label = {n: p.concept for n, p in parts.items() if n not in out}
         names, together = fuse(label, {n: found[n] for n in label})
         _, true = fuse(label, {n: folds[n][-1].true for n in label})
-        folds.setdefault(FUSED, []).append(DecodedFold(names, together, None, true, model.target_))
+        folds.setdefault(FUSED, []).append(DecodedFold(names, together, true, model.target_))
     attrs = contract | {
         "decoder": "joint", "recordings": ", ".join(n for n in responses if n not in out),
         "shuffled": "no" if shuffle is None else f"training pairs of each recording, seed {shuffle}",

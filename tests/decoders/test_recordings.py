@@ -6,7 +6,7 @@ import pytest
 from neuroenc import unions
 from neuroenc.arrays import make_features, make_responses, make_stimuli
 from neuroenc.config import JointDecoding, Split
-from neuroenc.decoders.joint_scores import score_joint
+from neuroenc.decoders.joint_scores import _interval, score_joint
 from neuroenc.decoders.recordings import decode_recordings, windowed
 from neuroenc.decoders.target import restore
 from neuroenc.errors import InputError, LeakError
@@ -221,3 +221,14 @@ def test_epochs_are_read_by_attention_and_convolutions(world):
     short = responses | {"eeg:2": windowed(responses["eeg:2"], (0.0, 0.4), "eeg:2")}
     with pytest.raises(InputError, match="'eeg:2' has 4 time bins, another recording of its modality 6"):
         decode_recordings(short, given, split, options)
+
+
+def test_pictures_of_a_concept_are_drawn_as_one():
+    """As many copies of a picture as there are say no more than it does."""
+    found = (np.arange(30) % 3 == 0).astype(float)
+    how = {"seed": 0, "n_bootstraps": 2000}
+    one = _interval(found, np.array([f"{i:02d}" for i in range(30)]), how)
+    copies = _interval(np.repeat(found, 5), np.repeat([f"{i:02d}" for i in range(30)], 5), how)
+    assert copies == pytest.approx(one)
+    alone = _interval(np.repeat(found, 5), np.array([f"{i:03d}" for i in range(150)]), how)
+    assert alone[1] - alone[0] < 0.6 * (one[1] - one[0])
