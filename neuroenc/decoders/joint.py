@@ -178,8 +178,8 @@ class JointDecoder(BaseEstimator):  # type: ignore[misc]
         place = np.full(len(X), -1)
         place[fitted] = np.arange(len(fitted))
         inside = [[place[part][place[part] >= 0] for part in fold] for fold in folds[1:]]
-        inside = [fold for fold in inside if len(fold[0]) > 1 and len(fold[1]) > 1]
-        cv: Any = inside or max(2, min(5, len(fitted) // 2))
+        within: Any = [fold for fold in inside if len(fold[0]) > 1 and len(fold[1]) > 1]
+        cv = within or max(2, min(5, len(fitted) // 2))
         ridge = RidgeCV(np.logspace(0, 6, 13), cv=cv)
         ridge.fit(X[fitted], component[fitted])
         layer: Any = self.module_.first_straight[f"r{name}"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[Any]
 FUSED = "fused"
+SHARED = ("sensors", "MNI", "fsaverage", "fsLR")  # how spaces begin whose neuroids two people have alike
 
 
 class Recording(NamedTuple):
@@ -259,15 +260,17 @@ def _adapters(
 ) -> list[str]:
     """Name the recordings whose adapters read one that was not trained on."""
     modality = modality_of(new.name)
-    known = _channels(responses[new.name], new.name)
+    known, space = _channels(responses[new.name], new.name), str(responses[new.name].attrs["space"])
     others = [
         n for n in model.fronts_
-        if modality_of(n) == modality and _channels(responses[n], n) == known
+        if modality_of(n) == modality and responses[n].attrs["space"] == space
+        and space.startswith(SHARED) and _channels(responses[n], n) == known
     ]  # fmt: skip
     if not others:
         raise InputError(
-            f"{new.name!r} is left out of training, and no other recording of {modality!r} has its channels "
-            "by name: there is no adapter to read it through. Leave out another, or bring them to one space."
+            f"{new.name!r} (space {space!r}) is left out of training, and no other recording of {modality!r} "
+            f"has its neuroids by name in a space that people share ({', '.join(SHARED)}): there is no "
+            "adapter to read it through. Leave out another, or bring them to one space."
         )
     if options.adapter == "mean":
         return others

@@ -44,7 +44,7 @@ def recorded(name, subject, ids, z, rng, repeats=4, n_times=None, noise=1.5):
             "neuroid_id": np.array([f"{subject}_c{i}" for i in range(n)]), "subject": np.full(n, subject),
             "hemisphere": np.full(n, ""), "x": nowhere, "y": nowhere, "z": nowhere, "ncsnr": nowhere,
         },
-        attrs={"dataset": name, "space": "s", "units": "u", "source": "x"}, **extra,
+        attrs={"dataset": name, "space": "sensors" if n_times else "T1w", "units": "u", "source": "x"}, **extra,
     )  # fmt: skip
 
 
@@ -186,6 +186,11 @@ def test_texts_stand_beside_pictures(world):
         decode_recordings(responses, given, split, FAST, texts={"eeg": texts["eeg"]})
 
 
+def renamed(responses, subject):
+    names = [f"{subject}_{n.partition('_')[2]}" for n in responses["neuroid_id"].values]
+    return responses.assign_coords(neuroid_id=("neuroid", names))
+
+
 def test_refusals_are_one_line(world):
     responses, given, split = world
     of_one = unions.part(split, "eeg")
@@ -193,6 +198,7 @@ def test_refusals_are_one_line(world):
     leaking["side"].values[0, 0] = 1 - leaking["side"].values[0, 0]
     other = given | {"fmri": given["fmri"].assign_attrs(model="another")}
     strange = responses | {"fmri:1": responses["fmri:1"].isel(neuroid=slice(0, 5))}
+    twins = responses | {"fmri:2": renamed(responses["fmri:1"], "2")}
     cases = (
         ((responses, {"eeg": given["eeg"]}, split, FAST), {}, "no features of the stimuli of 'fmri'"),
         ((responses, other, split, FAST), {}, "features of 'fmri' have model 'another', those before 'm'"),
@@ -206,6 +212,8 @@ def test_refusals_are_one_line(world):
         ((responses, given, split, FAST.model_copy(update={"window": {"fmri": (0, 1)}})), {}, "no time bins"),
         ((responses, given, split, FAST.model_copy(update={"window": {"eeg": (5, 6)}})), {}, "No time bin of 'eeg:1' lies"),
         (({"eeg": responses["eeg:1"]}, given, split, FAST), {}, "MODALITY:SUBJECT"),
+        # voxels that are called alike are not the same
+        ((twins, given, split, FAST), {"leave_out": ["fmri:2"]}, r"'fmri:2' \(space 'T1w'\) .* no adapter"),
     )  # fmt: skip
     for arguments, more, words in cases:
         with pytest.raises((InputError, LeakError), match=words) as error:
