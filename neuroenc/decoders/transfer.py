@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from neuroenc import config, splits
 from neuroenc.decoders.decode import make
-from neuroenc.decoders.network import joined
 from neuroenc.decoders.retrieve import hits
 from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.decoders.target import Target
@@ -79,6 +78,8 @@ def transfer(
     LeakError
         What the new subject is tested on is trained on in another.
     """
+    from neuroenc.decoders.network import joined  # loads torch
+
     if new not in responses:
         raise invalid("new subject", new, responses)
     if len(responses) < 2:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from neuroenc.evaluation.partition import partition
     from neuroenc.evaluation.permutation import permutation_p
     from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
-from neuroenc.evaluation.statistics import fdr
+    from neuroenc.evaluation.statistics import fdr
 
 HOMES = {
     "ceiling": "ceilings",
