@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from neuroenc.cli import common
-from neuroenc.cli.common import ResponsesFile, StimuliFile
+from neuroenc.cli.common import Options, ResponsesFile, StimuliFile
 
 caption = common.group("What voxels want, in words.")
+captioner = common.group("What writes captions of embeddings.")
+
+
+def writer(folder: Path | None) -> Any:
+    """Load a captioner, if one is named."""
+    if folder is None:
+        return None
+    from neuroenc.decoders.prefix_captioner import Captioner
+
+    return Captioner(folder)
 
 
 @caption.command("voxels")
@@ -23,9 +33,11 @@ def caption_voxels(
     regions: Annotated[Path, typer.Option(help="Table to write, words of each region (.csv).")],
     layer: Annotated[str | None, typer.Option(help="Of the features; else all.")] = None,
     temperature: Annotated[float, common.number("Of the softmax over the bank.", low=1e-6)] = 0.05,
-    generate: Annotated[
-        bool, typer.Option("--generate", help="Write captions too (embeddings of nano).")
-    ] = False,
+    generate: Annotated[bool, typer.Option("--generate", help="Write captions too.")] = False,
+    captioner: Annotated[
+        Path | None,
+        typer.Option(help="What writes: a folder of `captioner train`; else that of nano's embeddings."),
+    ] = None,
     level: Annotated[
         float, common.number("False discovery rate of confident captions.", low=0, high=1)
     ] = 0.05,
@@ -34,13 +46,14 @@ def caption_voxels(
     """Caption every voxel by what its encoder's weights pick from a bank of captioned pictures."""
     from neuroenc.arrays import load
     from neuroenc.decoders.voxels import caption_voxels as run
-    from neuroenc.decoders.voxels import region_words
+    from neuroenc.decoders.voxel_words import region_words
     from neuroenc.files import atomic
 
     recorded = load(responses, "responses")
     table = run(
         recorded, load(features, "features"), load(stimuli, "stimuli"), load(split, "splits"),
-        layer=layer, temperature=temperature, level=level, generate=generate, seed=seed,
+        layer=layer, temperature=temperature, level=level, generate=generate,
+        captioner=writer(captioner), seed=seed,
     )  # fmt: skip
     for made, path in ((table, out), (region_words(table, recorded, seed=seed), regions)):
         with atomic(path) as partial:
@@ -50,3 +63,61 @@ def caption_voxels(
         f"{len(sure)} of {len(table)} voxels have a confident caption; rank correlation of caption and "
         f"response {sure['spearman'].mean():.3f}, of shuffled weights {sure['spearman_null'].mean():.3f}"
     )
+
+
+@captioner.command("train")
+def captioner_train(
+    features: Annotated[Path, typer.Option(help="Features with an embedding of each picture (.nc).")],
+    stimuli: StimuliFile,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    split: Annotated[
+        Path | None, typer.Option(help="Splits (.nc): what any fold tests is left out. None: a corpus.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Of the features; else all.")] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="Table of stimulus_id and text, in place of the stimuli's captions.")
+    ] = None,
+    options: Options = "{}",
+) -> None:
+    """Train what writes captions of a model's embeddings; a killed run is taken up again."""
+    from neuroenc.arrays import load
+    from neuroenc.config import Captioner
+    from neuroenc.decoders.train_captioner import corpus, train
+    from neuroenc.features.texts import with_texts
+
+    chosen = common.section(Captioner, options)
+    shown = load(stimuli, "stimuli")
+    if texts is not None:
+        shown = with_texts(shown, str(texts))
+    found = corpus(load(features, "features"), shown, load(split, "splits") if split else None, layer=layer)
+    made = train(found, chosen, out)
+    typer.echo(
+        f"{made['n_pictures']} pictures; {made['surprise']:.3f} nats a token of captions of "
+        f"{made['n_validation']} others, {made['shuffled']:.3f} with their embeddings dealt anew"
+    )
+
+
+@captioner.command("write")
+def captioner_write(
+    folder: Annotated[Path, typer.Argument(help="Of `captioner train`.")],
+    features: Annotated[Path, typer.Option(help="Features of any pictures (.nc).")],
+    out: Annotated[Path, typer.Option(help="Table of stimulus_id and text (.csv).")],
+    layer: Annotated[str | None, typer.Option(help="Of the features; else all.")] = None,
+    n_beams: Annotated[int, typer.Option(min=1)] = 5,
+) -> None:
+    """Caption embeddings of pictures."""
+    import pandas as pd
+
+    from neuroenc.arrays import join, load, select_layers
+    from neuroenc.files import atomic
+
+    chosen = select_layers(load(features, "features"), [] if layer is None else [layer])
+    ids = chosen["stimulus_id"].values
+    embedding = join(chosen, ids)
+    write = writer(folder)
+    write.check(chosen.attrs, embedding.shape[1], ())
+    table = pd.DataFrame({"stimulus_id": ids, "text": write(embedding, n_beams=n_beams)})
+    with atomic(out) as partial:
+        table.to_csv(partial, index=False)
+    for row in table.head().itertuples():
+        typer.echo(f"{row.stimulus_id}: {row.text}")

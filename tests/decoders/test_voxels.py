@@ -5,7 +5,7 @@ import pytest
 from neuroenc import splits
 from neuroenc.arrays import CONTRACT, make_features, make_stimuli, save
 from neuroenc.config import Split
-from neuroenc.decoders import voxels
+from neuroenc.decoders import voxel_words, voxels
 from neuroenc.errors import InputError
 from tests.conftest import toy_responses
 
@@ -146,6 +146,6 @@ def test_blocks_of_voxels_are_captioned_as_all_are(arrays, monkeypatch):
 def test_words_that_are_as_frequent_stand_in_their_alphabetical_order(arrays):
     responses = arrays[0]
     table = pd.DataFrame({"confident": True, "words": ["zebra ant dog", "ant bee zebra", "cow"] * 3})
-    found = voxels.region_words(table, responses)
+    found = voxel_words.region_words(table, responses)
     found = found[(found["region"] == "all") & (found["kind"] == "word")]
     assert found["word"].tolist() == ["ant", "zebra", "bee", "cow", "dog"]
