@@ -219,8 +219,9 @@ def _weights(config: Config) -> None:
 def _embeddings(config: Config) -> None:
     """Embeddings that captioner and generators take, and networks that can look at what is drawn."""
     if config.captions and config.captions.generate:
-        layers = [config.captions.layer] if config.captions.layer else None
-        _takes(config, "captions.generate", config.captions.model, layers, CAPTIONERS)
+        said = config.captions
+        layers = [said.layer] if said.layer else None
+        _writes(config, "captions", "captions.generate", said.captioner, said.model, layers)
     if config.synthesis:
         _takes(config, "synthesis.model", config.synthesis.model, ["visual"], CAPTIONERS)
         _looks(config, "synthesis.judge", _only(config, "synthesis.judge", config.synthesis.judge))
@@ -232,7 +233,7 @@ def _embeddings(config: Config) -> None:
         wanted = TAKES[asked.generator]["model"]
         _takes(config, "reconstruction.generator", asked.model, layers, wanted)
         if asked.captions:
-            _takes(config, "reconstruction.captions", asked.model, layers, CAPTIONERS)
+            _writes(config, "reconstruction", "reconstruction.captions", asked.captioner, asked.model, layers)
         if asked.low_level:
             small = config.embeddings[asked.low_level].models[0]
             if resolved(config.models[small]).extractor != "pixel":
@@ -260,6 +261,43 @@ def _export(config: Config) -> None:
                 f"Invalid value for 'export': {config.export!r}. encoders.{label} looks back in time "
                 "(`delays`), which single pictures have not. Choose another."
             )
+
+
+def _writes(
+    config: Config, part: str, key: str, captioner: str | None, name: str, layers: list[str] | None
+) -> None:
+    """Refuse embeddings that no captioner takes, and captioners of others."""
+    model = resolved(config.models[name])
+    network = f"{model.extractor}/{model.network}"
+    if captioner is None:
+        if network != CAPTIONERS:
+            raise InputError(
+                f"Invalid value for {key!r}: the captioner that comes along takes {CAPTIONERS!r}, the model "
+                f"{name!r} is {network!r}. Name a captioner of its own: {part}.captioner, of `captioners` or "
+                "a folder of `neuroenc captioner train`."
+            )
+        _takes(config, key, name, layers, CAPTIONERS)
+        return
+    kept = layers or model.layers
+    given = {"model": network, "layer": ",".join(kept)}
+    if captioner in config.captioners:
+        asked = config.captioners[captioner]
+        other = resolved(config.models[asked.model])
+        wanted = {"model": f"{other.extractor}/{other.network}",
+                  "layer": ",".join([asked.layer] if asked.layer else other.layers)}  # fmt: skip
+        same = asked.model == name and given == wanted
+    else:
+        from neuroenc.decoders.captioner_folder import about
+
+        wanted = {k: str(about(captioner)["contract"].get(k)) for k in given}
+        # layers that are left out are all the network's, which the run alone knows
+        same = given == wanted if kept else network == wanted["model"]
+    if not same:
+        raise InputError(
+            f"Invalid value for '{part}.captioner': {captioner!r} takes the layer {wanted['layer']!r} of "
+            f"{wanted['model']!r}, the model {name!r} gives {given['layer']!r} of {network!r}. Train one for "
+            "it, or name the model it was trained on."
+        )
 
 
 def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:

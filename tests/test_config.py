@@ -292,7 +292,7 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
           "encoders": {"core": {"name": "response_core", "models": ["px"], "n_blocks": 4}}},
          r"'encoders.core.n_blocks': 4.*a multiple of 8, found 20 in models.px.pooling. Set 'grid:16'"),
         ({"models": SMALL["models"] | {"x": {"network": "clip-vitb23"}}}, "did you mean 'clip-vitb32'"),
-        ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*'gabor'.*expected 'open_clip/nano'"),
+        ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*takes 'open_clip/nano', the model 'gabor'.*captions.captioner"),
         ({"captions": {"model": "nano", "layer": "x", "generate": True}}, "'captions.generate'.*'visual' alone"),
         (DRAWN | {"reconstruction": {"decoder": "ridge", "model": "gabor"}}, "'reconstruction.generator'.*'gabor"),
         (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"generator": "unclip"}}, "expected 'open_clip/ViT-H-14'"),

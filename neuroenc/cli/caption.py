@@ -12,6 +12,12 @@ from neuroenc.cli.common import Options, ResponsesFile, StimuliFile
 
 caption = common.group("What voxels want, in words.")
 captioner = common.group("What writes captions of embeddings.")
+CaptionerFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--captioner", help="What writes: a folder of `captioner train`; else that of nano's embeddings."
+    ),
+]
 
 
 def writer(folder: Path | None) -> Any:
@@ -34,10 +40,7 @@ def caption_voxels(
     layer: Annotated[str | None, typer.Option(help="Of the features; else all.")] = None,
     temperature: Annotated[float, common.number("Of the softmax over the bank.", low=1e-6)] = 0.05,
     generate: Annotated[bool, typer.Option("--generate", help="Write captions too.")] = False,
-    captioner: Annotated[
-        Path | None,
-        typer.Option(help="What writes: a folder of `captioner train`; else that of nano's embeddings."),
-    ] = None,
+    captioner: CaptionerFolder = None,
     level: Annotated[
         float, common.number("False discovery rate of confident captions.", low=0, high=1)
     ] = 0.05,
@@ -45,8 +48,8 @@ def caption_voxels(
 ) -> None:
     """Caption every voxel by what its encoder's weights pick from a bank of captioned pictures."""
     from neuroenc.arrays import load
-    from neuroenc.decoders.voxels import caption_voxels as run
     from neuroenc.decoders.voxel_words import region_words
+    from neuroenc.decoders.voxels import caption_voxels as run
     from neuroenc.files import atomic
 
     recorded = load(responses, "responses")

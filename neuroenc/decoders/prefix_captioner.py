@@ -21,13 +21,13 @@ from tqdm import tqdm
 from neuroenc.arrays import CONTRACT, same_contract
 from neuroenc.blocks import blocks
 from neuroenc.config import Model
+from neuroenc.decoders.captioner_folder import about
 from neuroenc.devices import pick_device
-from neuroenc.documents import read_json
 from neuroenc.errors import InputError, reason
 from neuroenc.features import common, language
-from neuroenc.files import existing, sha256
+from neuroenc.files import sha256
 
-ABOUT, WEIGHTS, LANGUAGE = "captioner.json", "prefix.safetensors", "language"  # files of the folder
+WEIGHTS, LANGUAGE = "prefix.safetensors", "language"  # in the folder
 HEADS, LAYERS = 8, 8  # of the transformer that maps, as ClipCap's
 AT_ONCE = 64  # embeddings whose captions are searched together
 Floats = NDArray[Any]
@@ -56,7 +56,7 @@ class Mlp(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A linear map of e to k tokens and k learned tokens, which look at one another; the latter are the prefix.
+    """A linear map of e to k tokens, and k learned ones that look at them and become the prefix.
 
     Parameters
     ----------
@@ -86,7 +86,9 @@ MAPPINGS = {"mlp": Mlp, "transformer": Transformer}
 
 
 class PrefixCaptioner(nn.Module):
-    """log p(words | e) = sum over t of log p(word_t | prefix(z, 1), word_1 ... word_t-1), z = (e - mean) / scale.
+    """A language model that goes on from an embedding.
+
+    log p(words | e) = sum over t of log p(word_t | prefix(z, 1), word_1 ... word_t-1),  z = (e - mean) / scale
 
     For no embedding prefix(0, 0) stands in its place.
 
@@ -129,8 +131,8 @@ class PrefixCaptioner(nn.Module):
     def start(self, z: torch.Tensor | None, n: int = 1) -> torch.Tensor:
         """Return the places before the words, (n, n_prefix, width), of standardised embeddings or of none."""
         if z is None:
-            return self.prefix(self.mean.new_zeros(n, self.n_features + 1))  # type: ignore[no-any-return]
-        return self.prefix(torch.cat([z, torch.ones_like(z[:, :1])], 1))  # type: ignore[no-any-return]
+            return self.prefix(self.mean.new_zeros(n, self.n_features + 1))
+        return self.prefix(torch.cat([z, torch.ones_like(z[:, :1])], 1))
 
     def surprise(self, places: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return -log p of each text, in nats, and how many tokens that is, (n, 2).
@@ -153,7 +155,7 @@ class PrefixCaptioner(nn.Module):
         return torch.stack([found.sum(1), real.sum(1).to(found)], 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """As `surprise`, of rows (n, n_features + n_tokens): a standardised embedding, and a text's tokens."""
+        """As `surprise`, of rows (n, n_features + n_tokens): a standardised embedding, a text's tokens."""
         z, tokens = x[:, : self.n_features], x[:, self.n_features :].long()
         return self.surprise(self.start(z), tokens)
 
@@ -186,7 +188,7 @@ class Captioner:
         for name, wanted in self.about["sha256"].items():
             if (found := sha256(folder / name)) != wanted:
                 raise InputError(
-                    f"{folder / name} has sha256 {found}, expected {wanted}. Train or copy the captioner again."
+                    f"{folder / name} has sha256 {found}, expected {wanted}. Train it or copy it again."
                 )
         made = self.about["options"]
         model, self.tokenizer = read_language(folder / LANGUAGE)
@@ -225,13 +227,11 @@ class Captioner:
         seen = sorted(set(map(str, tested)) & set(self.about["pictures"]))
         if seen:
             raise InputError(
-                f"The captioner was trained on {len(seen)} of the test pictures, first {seen[0]!r}. Train one "
-                "with --split."
+                f"The captioner was trained on {len(seen)} of the test pictures, first {seen[0]!r}. Train "
+                "one with --split."
             )
 
-    def __call__(
-        self, embedding: Floats | None, *, n: int = 1, n_beams: int = 5, seed: int = 0
-    ) -> list[str]:
+    def __call__(self, embedding: Floats | None, *, n: int = 1, n_beams: int = 5, seed: int = 0) -> list[str]:
         """Write the likeliest caption of each embedding, found by beam search.
 
         Parameters
@@ -276,20 +276,6 @@ def sentence(text: str) -> str:
     return f"{words[:1].upper()}{words[1:]}{'' if not words or words[-1] in '.!?' else '.'}"
 
 
-def about(folder: str | Path) -> dict[str, Any]:
-    """Read what a captioner is: contract, options, pictures, hashes.
-
-    Raises
-    ------
-    InputError
-        The folder is not there, or holds no captioner.
-    """
-    where = existing(folder, made_by="Train one: `neuroenc captioner train`.")
-    if not (where / ABOUT).is_file():
-        raise InputError(f"{where} is no folder of `neuroenc captioner train`: it holds no {ABOUT}.")
-    return read_json(where / ABOUT, "contract", "n_features", "options", "pictures", "sha256")
-
-
 def read_language(folder: Path) -> tuple[Any, Any]:
     """Read a causal language model and its tokenizer.
 
@@ -307,9 +293,7 @@ def read_language(folder: Path) -> tuple[Any, Any]:
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # noqa: BLE001  each tokenizer has errors of its own
-        raise InputError(
-            f"Cannot read the tokenizer in {folder}: {reason(error)}. Fetch it again."
-        ) from None
+        raise InputError(f"Cannot read the tokenizer in {folder}: {reason(error)}. Fetch it again.") from None
     if tokenizer.eos_token_id is None:
         raise InputError(f"The tokenizer in {folder} has no token that ends a text. Use another network.")
     return model, tokenizer

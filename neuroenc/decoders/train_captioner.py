@@ -20,13 +20,8 @@ from neuroenc import __version__, splits
 from neuroenc.arrays import CONTRACT, join, select_layers
 from neuroenc.config import Captioner as Options
 from neuroenc.config import Model
-from neuroenc.decoders.prefix_captioner import (
-    ABOUT,
-    LANGUAGE,
-    WEIGHTS,
-    PrefixCaptioner,
-    read_language,
-)
+from neuroenc.decoders.captioner_folder import ABOUT
+from neuroenc.decoders.prefix_captioner import LANGUAGE, WEIGHTS, PrefixCaptioner, read_language
 from neuroenc.devices import pick_device
 from neuroenc.encoders import training
 from neuroenc.errors import InputError, InputWarning
@@ -110,14 +105,15 @@ def corpus(
     if len(set(group.tolist())) < 2:
         raise InputError(
             f"{len(ids)} pictures have an embedding and a caption and are tested by no fold, in "
-            f"{len(set(group.tolist()))} groups; expected two groups or more. Use a split that keeps some for "
-            "training, or pictures from elsewhere without --split."
+            f"{len(set(group.tolist()))} groups; expected two groups or more. Use a split that keeps some "
+            "for training, or pictures from elsewhere without --split."
         )
     embedding = join(chosen, ids)
     bad = np.flatnonzero(~np.isfinite(embedding).all(1))
     if len(bad):
         raise InputError(
-            f"Embeddings of {len(bad)} pictures are not finite, first {str(ids[bad[0]])!r}. Extract them again."
+            f"Embeddings of {len(bad)} pictures are not finite, first {str(ids[bad[0]])!r}. Extract them "
+            "again."
         )
     contract = {k: str(chosen.attrs[k]) for k in CONTRACT}
     return Corpus(ids, group, embedding, [found[s] for s in ids], contract)
@@ -149,8 +145,8 @@ def small_language(texts: Sequence[str], n_places: int, seed: int) -> tuple[Any,
     known = sorted(w for w, n in count.items() if n > 1)
     if not known:
         raise InputError(
-            f"No word stands twice in {len(texts)} captions, so that none can be learned. Give more captions, "
-            "or name a trained language model."
+            f"No word stands twice in {len(texts)} captions, so that none can be learned. Give more "
+            "captions, or name a trained language model."
         )
     made = Tokenizer(models.WordLevel({w: i for i, w in enumerate([END, *known])}, unk_token=END))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -341,7 +337,10 @@ def _write(
         tokenizer.save_pretrained(partial / LANGUAGE)
         tensors = {k: v.contiguous() for k, v in module.state_dict().items() if not k.startswith("language.")}
         save_file(tensors, partial / WEIGHTS)
-        files = [WEIGHTS, *(f"{LANGUAGE}/{p.name}" for p in sorted((partial / LANGUAGE).glob("*.safetensors")))]
+        files = [
+            WEIGHTS,
+            *(f"{LANGUAGE}/{p.name}" for p in sorted((partial / LANGUAGE).glob("*.safetensors"))),
+        ]
         made = {
             "kind": "captioner", "neuroenc_version": __version__, "contract": data.contract,
             "n_features": int(data.embedding.shape[1]), "options": options.model_dump(exclude={"device"}),

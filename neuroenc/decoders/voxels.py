@@ -424,7 +424,9 @@ def _writer(
     return describe
 
 
-def toward(weight: NDArray[Any], centred: NDArray[Any], bank: Bank, temperature: float) -> NDArray[np.float32]:
+def toward(
+    weight: NDArray[Any], centred: NDArray[Any], bank: Bank, temperature: float
+) -> NDArray[np.float32]:
     """Project weights onto the embeddings of the bank, (n_voxels, n_features).
 
     Of the pictures under each softmax the mean direction and the mean length, as BrainSCUBA has it.

@@ -43,9 +43,7 @@ def arrays():
     )
     response = rng.normal(size=(N, 6)).astype("f4")
     response[:, :3] += 3 * (kind[:, None] == np.arange(3))
-    features = make_features(
-        embedding, stimulus_id=ids, layer=np.full(WIDTH, "out"), attrs=CONTRACT_OF_TOY
-    )
+    features = make_features(embedding, stimulus_id=ids, layer=np.full(WIDTH, "out"), attrs=CONTRACT_OF_TOY)
     split = splits.make(stimuli, Split(kind="stimulus", test_fraction=0.25))
     return toy_responses(rng, ids, response), features, stimuli, split, name
 
@@ -82,7 +80,9 @@ def test_captions_say_what_the_embeddings_of_new_pictures_say(arrays, trained):
     folder, made = trained
     tested = np.flatnonzero(split["side"].values[0] == splits.TEST)
     said = Captioner(folder, device="cpu")(features["feature"].values[tested])
-    right = [c in s.lower() and k in s.lower() for s, (c, k) in zip(said, [name[i] for i in tested], strict=True)]
+    right = [
+        c in s.lower() and k in s.lower() for s, (c, k) in zip(said, [name[i] for i in tested], strict=True)
+    ]
     assert np.mean(right) > 0.9
     assert made["surprise"] + 0.3 < made["shuffled"]  # of the kind and the colour
     assert not set(made["pictures"]) & set(features["stimulus_id"].values[tested])
@@ -176,7 +176,9 @@ def test_shuffled_captions_teach_nothing(arrays, tmp_path):
     dealt = stimuli.copy(deep=True)
     dealt["caption"].values[:] = dealt["caption"].values[np.random.default_rng(1).permutation(N)]
     made = train_captioner.train(
-        train_captioner.corpus(features, dealt, split), OPTIONS.model_copy(update={"max_epochs": 4}), tmp_path / "c"
+        train_captioner.corpus(features, dealt, split),
+        OPTIONS.model_copy(update={"max_epochs": 4}),
+        tmp_path / "c",
     )
     assert abs(made["surprise"] - made["shuffled"]) < 0.1
 
@@ -201,15 +203,15 @@ def test_what_is_not_its_own_is_refused(arrays, trained, tmp_path):
         found.check(features.attrs, 4, ())
     everything = split.copy(deep=True)
     everything["side"].values[0, :200] = splits.TEST
-    with pytest.raises(InputError, match="was trained on .* of the test pictures"):
+    with pytest.raises(InputError, match=r"was trained on .* of the test pictures"):
         voxels.caption_voxels(responses, features, stimuli, everything, generate=True, captioner=found)
     shutil.copytree(trained[0], tmp_path / "c")
     weights = tmp_path / "c/language/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(InputError, match="model.safetensors has sha256 .*, expected"):
+    with pytest.raises(InputError, match=r"model.safetensors has sha256 .*, expected"):
         Captioner(tmp_path / "c")
     (tmp_path / "c/captioner.json").unlink()
-    with pytest.raises(InputError, match="holds no captioner.json"):
+    with pytest.raises(InputError, match=r"holds no captioner.json"):
         Captioner(tmp_path / "c")
     with pytest.raises(InputError, match="is there and no captioner"):
         train_captioner.train(train_captioner.corpus(features, stimuli, split), OPTIONS, tmp_path)

@@ -341,6 +341,21 @@ def transferring(wildcards, input, output):
     )
 
 
+def training_of_captioner(wildcards, input, output):
+    """List the command of `decode_captioner`."""
+    asked = CAPTIONERS[wildcards.captioner]
+    return command(
+        "captioner",
+        "train",
+        **input,
+        layer=[asked["layer"]] if asked.get("layer") else [],
+        options=section(
+            "captioners", wildcards.captioner, without=["model", "layer"]
+        ),
+        out=output.folder,
+    )
+
+
 def wants(wildcards, input, output):
     """List the commands of `decode_wants`."""
     given = {k: getattr(input, k) for k in ("responses", "stimuli", "split")}
@@ -353,6 +368,7 @@ def wants(wildcards, input, output):
                 *["--generate"] * bool(CAPTIONS.get("generate")),
                 **given,
                 features=input.captions,
+                captioner=input.captioner,
                 layer=[CAPTIONS["layer"]] if CAPTIONS.get("layer") else [],
                 temperature=CAPTIONS.get("temperature", 0.05),
                 out=output.table,
@@ -403,6 +419,7 @@ def reconstruction(wildcards, input, output):
                 "caption",
                 **given,
                 n_validation=4 * DRAWN.get("n_validation", 48),  # captions are cheap
+                captioner=input.captioner,
                 out=output.captions,
             )
         )
