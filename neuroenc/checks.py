@@ -289,9 +289,11 @@ def _writes(
     else:
         from neuroenc.decoders.captioner_folder import about
 
-        wanted = {k: str(about(captioner)["contract"].get(k)) for k in given}
-        # layers that are left out are all the network's, which the run alone knows
-        same = given == wanted if kept else network == wanted["model"]
+        wanted = {k: str(v) for k, v in about(captioner)["contract"].items()}
+        # of what no library names, and layers that are left out, the run alone knows
+        same = model.network is None or network == wanted["model"]
+        same &= not kept or given["layer"] == wanted["layer"]
+        same &= not (model.weights or "").startswith("random:") or model.weights == wanted["weights"]
     if not same:
         raise InputError(
             f"Invalid value for '{part}.captioner': {captioner!r} takes the layer {wanted['layer']!r} of "

@@ -46,6 +46,22 @@ def test_every_key_stands_in_the_table_of_its_section_with_its_default():
     assert defaults.fill(text) == text, "python benchmarks/defaults.py"
 
 
+def test_captioners_of_a_model_are_accepted_trained_here_or_elsewhere(tmp_path):
+    said = {"model": "gabor", "generate": True, "captioner": "own"}
+    own = {"captioners": {"own": {"model": "gabor"}}, "captions": said}
+    check(parse(Config, SMALL | own))
+    with pytest.raises(InputError, match=r"captioners.own.model: no model 'gabr'.*'gabor'"):
+        parse(Config, SMALL | {"captioners": {"own": {"model": "gabr"}}})
+    with pytest.raises(InputError, match="'words' is untrained"):
+        parse(Config, SMALL | {"captioners": {"own": {"model": "gabor", "language": "words", "frozen": True}}})
+    about = {"contract": {"model": "open_clip/nano", "layer": "a", "weights": "w"}, "n_features": 2, "options": {}, "pictures": [], "sha256": {}}
+    (tmp_path / "captioner.json").write_text(json.dumps(about))
+    folder = {"model": "nano", "generate": True, "captioner": str(tmp_path)}
+    check(parse(Config, SMALL | {"captions": folder | {"layer": "a"}}))
+    with pytest.raises(InputError, match="takes the layer 'a' of 'open_clip/nano', the model 'nano' gives 'b'"):
+        check(parse(Config, SMALL | {"captions": folder | {"layer": "b"}}))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -293,6 +309,11 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
          r"'encoders.core.n_blocks': 4.*a multiple of 8, found 20 in models.px.pooling. Set 'grid:16'"),
         ({"models": SMALL["models"] | {"x": {"network": "clip-vitb23"}}}, "did you mean 'clip-vitb32'"),
         ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*takes 'open_clip/nano', the model 'gabor'.*captions.captioner"),
+        ({"captioners": {"own": {"model": "gabor"}},
+          "captions": {"model": "nano", "layer": "visual", "generate": True, "captioner": "own"}},
+         "'captions.captioner': 'own' takes .* of 'gabor/None', the model 'nano' gives 'visual'"),
+        ({"captions": {"model": "gabor", "generate": True, "captioner": "nowhere"}},
+         "File not found: nowhere. Train one: `neuroenc captioner train`"),
         ({"captions": {"model": "nano", "layer": "x", "generate": True}}, "'captions.generate'.*'visual' alone"),
         (DRAWN | {"reconstruction": {"decoder": "ridge", "model": "gabor"}}, "'reconstruction.generator'.*'gabor"),
         (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"generator": "unclip"}}, "expected 'open_clip/ViT-H-14'"),

@@ -109,6 +109,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "studies/sites_of_integration": "resources/treebank",
                   "studies/sites_of_integration_scenes": "resources/treebank", "studies/attention_routing": None,
                   "studies/regions_decoded": None, "studies/one_hour": None, "studies/mindeye": None,
+                  "studies/words_on_cortex": None,
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 

@@ -68,6 +68,61 @@ def caption_voxels(
     )
 
 
+@caption.command("evaluate")
+def caption_evaluate(
+    table: Annotated[Path, typer.Option(help="Captions of `caption voxels` (.csv).")],
+    responses: ResponsesFile,
+    stimuli: StimuliFile,
+    split: Annotated[Path, typer.Option(help="Splits (.nc).")],
+    out: Annotated[Path, typer.Option(help="Scores to write (.json).")],
+    topics: Annotated[
+        Path | None, typer.Option(help="Table to write, regions by what captions name (.csv).")
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(help="OPTIONS of an image-text model, whose text half is taken without minilm."),
+    ] = None,
+    fold: int = 0,
+    top: Annotated[int, typer.Option(help="Voxels, by test r.", min=1)] = 5000,
+    n_bootstraps: Annotated[int, typer.Option(help="Of test pictures.", min=100)] = 200,
+    seed: int = 0,
+) -> None:
+    """Score captions of voxels by the responses to pictures with captions like them; list what they name.
+
+    Sentences are embedded by all-MiniLM-L6-v2 (extra `text`) where it is.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from neuroenc.arrays import load
+    from neuroenc.config import Model
+    from neuroenc.decoders.voxel_scores import DEFINITION, embedder, score_sentences
+    from neuroenc.decoders.voxel_words import read_captions, topic_shares
+    from neuroenc.files import atomic, write_json
+
+    said, recorded = read_captions(table), load(responses, "responses")
+    shown, divided = load(stimuli, "stimuli"), load(split, "splits")
+    network, embed = embedder(common.section(Model, clip) if clip else None)
+    rows = score_sentences(
+        said, recorded, shown, divided, embed, fold=fold, top=top, n_bootstraps=n_bootstraps, seed=seed
+    )
+    if topics is not None:
+        texts = np.asarray(shown["caption"].values, str)
+        made = [
+            topic_shares(said, recorded, texts, column=c, seed=seed).assign(captions=c)
+            for c in ("caption", "generated") if c in said
+        ]  # fmt: skip
+        with atomic(topics) as partial:
+            pd.concat(made).to_csv(partial, index=False)
+    about = {"dataset": recorded.attrs["dataset"], "subject": str(recorded["subject"].values[0])}
+    write_json({**about, "network": network, "definition": DEFINITION, "seed": seed, "rows": rows}, out)
+    for r in rows:
+        typer.echo(
+            f"{r['what']:10s} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}], captions dealt anew "
+            f"{r['null']:.3f} (p {r['p']:.2g}), {r['n_voxels']} voxels, {r['n_words']} words"
+        )
+
+
 @captioner.command("train")
 def captioner_train(
     features: Annotated[Path, typer.Option(help="Features with an embedding of each picture (.nc).")],

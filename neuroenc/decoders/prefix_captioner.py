@@ -88,9 +88,9 @@ MAPPINGS = {"mlp": Mlp, "transformer": Transformer}
 class PrefixCaptioner(nn.Module):
     """A language model that goes on from an embedding.
 
-    log p(words | e) = sum over t of log p(word_t | prefix(z, 1), word_1 ... word_t-1),  z = (e - mean) / scale
+    log p(words | e) = sum over t of log p(word_t | prefix(z, 1), word_1 ... word_t-1)
 
-    For no embedding prefix(0, 0) stands in its place.
+    with z = (e - mean) / scale. For no embedding prefix(0, 0) stands in its place.
 
     Parameters
     ----------

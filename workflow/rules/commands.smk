@@ -375,6 +375,17 @@ def wants(wildcards, input, output):
                 regions=output.regions,
             )
         )
+        run.append(
+            command(
+                "caption",
+                "evaluate",
+                **given,
+                table=output.table,
+                clip=section("models", CAPTIONS["model"]),
+                out=output.scores,
+                topics=output.topics,
+            )
+        )
     for region in SYNTHESIS.get("regions", []):
         judge = f"{input.weights}={JUDGE_OF_SYNTHESIS}"
         run.append(
@@ -580,6 +591,16 @@ def drawing(wildcards, input, output):
         )
     if CAPTIONS:
         run.append(command("results", "words", regions=input.words, out=output.words))
+    if CAPTIONS and SURFACE:
+        run.append(
+            command(
+                "results",
+                "words-on-surface",
+                responses=input.responses,
+                table=input.said,
+                out=output.words_on_surface,
+            )
+        )
     if DRAWN:
         run.append(
             command(

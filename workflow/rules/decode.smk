@@ -300,6 +300,8 @@ WANTED = {}
 if CAPTIONS:
     WANTED["table"] = f"{SUB}_desc-captions.csv"
     WANTED["regions"] = f"{SUB}_desc-captions_regions.csv"
+    WANTED["scores"] = f"{SUB}_desc-captions_scores.json"
+    WANTED["topics"] = f"{SUB}_desc-captions_topics.csv"
 for region in SYNTHESIS.get("regions", []):
     WANTED[f"figure_{region}"] = report(
         f"{SUB}_synthesis-{region}.png",
@@ -337,7 +339,12 @@ if WANTED:
             mem_mb=memory(8, base=2000),
             runtime=60,
         params:
-            options=lambda wildcards: [CAPTIONS, SYNTHESIS, JUDGE_OF_SYNTHESIS],
+            options=lambda wildcards: [
+                CAPTIONS,
+                SYNTHESIS,
+                JUDGE_OF_SYNTHESIS,
+                CAPTIONS and section("models", CAPTIONS["model"]),
+            ],
             run=wants,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
