@@ -279,27 +279,23 @@ def _writes(
         _takes(config, key, name, layers, CAPTIONERS)
         return
     kept = layers or model.layers
-    given = {"model": network, "layer": ",".join(kept)}
+    given = {"layer": ",".join(kept)} if kept else {}  # layers left out are all, which the run alone knows
     if captioner in config.captioners:
         asked = config.captioners[captioner]
-        other = resolved(config.models[asked.model])
-        wanted = {"model": f"{other.extractor}/{other.network}",
-                  "layer": ",".join([asked.layer] if asked.layer else other.layers)}  # fmt: skip
-        same = asked.model == name and given == wanted
+        other = [asked.layer] if asked.layer else resolved(config.models[asked.model]).layers
+        given, wanted = given | {"model": name}, {"layer": ",".join(other), "model": asked.model}
     else:
         from neuroenc.decoders.captioner_folder import about
 
-        wanted = {k: str(v) for k, v in about(captioner)["contract"].items()}
-        # of what no library names, and layers that are left out, the run alone knows
-        same = model.network is None or network == wanted["model"]
-        same &= not kept or given["layer"] == wanted["layer"]
-        same &= not (model.weights or "").startswith("random:") or model.weights == wanted["weights"]
-    if not same:
-        raise InputError(
-            f"Invalid value for '{part}.captioner': {captioner!r} takes the layer {wanted['layer']!r} of "
-            f"{wanted['model']!r}, the model {name!r} gives {given['layer']!r} of {network!r}. Train one for "
-            "it, or name the model it was trained on."
-        )
+        wanted = about(captioner)["contract"]
+        given |= {"model": network} if model.network else {}
+        given |= {"weights": model.weights} if (model.weights or "").startswith("random:") else {}
+    for what, found in given.items():
+        if found != wanted[what]:
+            raise InputError(
+                f"Invalid value for '{part}.captioner': {captioner!r} takes embeddings whose {what} is "
+                f"{wanted[what]!r}; of {name!r} it is {found!r}. Train one for these, or name its own."
+            )
 
 
 def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from benchmarks import defaults
 from neuroenc import config
+from neuroenc.arrays import CONTRACT
 from neuroenc.checks import check
 from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
@@ -54,11 +55,12 @@ def test_captioners_of_a_model_are_accepted_trained_here_or_elsewhere(tmp_path):
         parse(Config, SMALL | {"captioners": {"own": {"model": "gabr"}}})
     with pytest.raises(InputError, match="'words' is untrained"):
         parse(Config, SMALL | {"captioners": {"own": {"model": "gabor", "language": "words", "frozen": True}}})
-    about = {"contract": {"model": "open_clip/nano", "layer": "a", "weights": "w"}, "n_features": 2, "options": {}, "pictures": [], "sha256": {}}
+    contract = dict.fromkeys(CONTRACT, "x") | {"model": "open_clip/nano", "layer": "a"}
+    about = {"contract": contract, "n_features": 2, "options": {}, "pictures": [], "sha256": {}}
     (tmp_path / "captioner.json").write_text(json.dumps(about))
     folder = {"model": "nano", "generate": True, "captioner": str(tmp_path)}
     check(parse(Config, SMALL | {"captions": folder | {"layer": "a"}}))
-    with pytest.raises(InputError, match="takes the layer 'a' of 'open_clip/nano', the model 'nano' gives 'b'"):
+    with pytest.raises(InputError, match="takes embeddings whose layer is 'a'; of 'nano' it is 'b'"):
         check(parse(Config, SMALL | {"captions": folder | {"layer": "b"}}))
 
 
@@ -311,7 +313,7 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
         ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*takes 'open_clip/nano', the model 'gabor'.*captions.captioner"),
         ({"captioners": {"own": {"model": "gabor"}},
           "captions": {"model": "nano", "layer": "visual", "generate": True, "captioner": "own"}},
-         "'captions.captioner': 'own' takes .* of 'gabor/None', the model 'nano' gives 'visual'"),
+         "'captions.captioner': 'own' takes embeddings whose .* is '.*'; of 'nano' it is 'visual'"),
         ({"captions": {"model": "gabor", "generate": True, "captioner": "nowhere"}},
          "File not found: nowhere. Train one: `neuroenc captioner train`"),
         ({"captions": {"model": "nano", "layer": "x", "generate": True}}, "'captions.generate'.*'visual' alone"),

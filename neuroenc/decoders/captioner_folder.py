@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from neuroenc.arrays import CONTRACT
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError
 from neuroenc.files import existing
@@ -23,4 +24,7 @@ def about(folder: str | Path) -> dict[str, Any]:
     where = existing(folder, made_by="Train one: `neuroenc captioner train`.")
     if not (where / ABOUT).is_file():
         raise InputError(f"{where} is no folder of `neuroenc captioner train`: it holds no {ABOUT}.")
-    return read_json(where / ABOUT, "contract", "n_features", "options", "pictures", "sha256")
+    found = read_json(where / ABOUT, "contract", "n_features", "options", "pictures", "sha256")
+    if not isinstance(found["contract"], dict) or set(found["contract"]) != set(CONTRACT):
+        raise InputError(f"{where / ABOUT} states no embedding contract. Train or copy the captioner again.")
+    return found

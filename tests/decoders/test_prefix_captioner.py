@@ -12,9 +12,11 @@ import transformers
 from neuroenc import splits
 from neuroenc.arrays import CONTRACT, make_features, make_stimuli, save
 from neuroenc.config import Captioner as Options
-from neuroenc.config import Split
+from neuroenc.config import RidgeDecoding, Split
 from neuroenc.decoders import train_captioner, voxels
+from neuroenc.decoders.decode import decode
 from neuroenc.decoders.prefix_captioner import Captioner, PrefixCaptioner, sentence
+from neuroenc.decoders.reconstruct import caption
 from neuroenc.encoders import training
 from neuroenc.errors import ContractError, InputError
 from tests.conftest import toy_responses
@@ -24,7 +26,7 @@ KINDS = ("cat", "house", "pizza")
 OPTIONS = Options(
     language="words", n_prefix=2, max_tokens=6, max_epochs=12, batch_size=16, patience=12, device="cpu"
 )
-CONTRACT_OF_TOY = dict.fromkeys(CONTRACT, "toy")
+CONTRACT_OF_TOY = dict.fromkeys(CONTRACT, "toy") | {"layer": "out"}
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,28 @@ def test_voxels_of_any_model_get_captions_that_are_written(arrays, trained):
     for v, kind in enumerate(KINDS):
         assert kind in table["generated"][v].lower()
     assert (table["spearman_generated"][:3] > 0.3).all()
+
+
+def test_decoded_pictures_of_any_model_are_captioned_between_bounds(arrays, trained):
+    responses, features, stimuli, split, name = arrays
+    ridge = RidgeDecoding(n_components=4)
+    brain, null = (decode(responses, features, split, ridge, shuffle=s) for s in (None, 0))
+    found = Captioner(trained[0], device="cpu")
+    said = caption(brain, null, features, stimuli, split, captioner=found)
+    assert said.attrs["generator"] == "words"
+    kind = [name[int(s[1:])][1] for s in said["stimulus_id"].values]
+    right = {
+        c: np.mean(
+            [k in t.lower() for k, t in zip(kind, said["caption"].sel(condition=c).values, strict=True)]
+        )
+        for c in ("true", "brain", "shuffled", "sample")
+    }
+    assert right["true"] > 0.9 and right["brain"] > 0.7
+    assert abs(right["shuffled"] - 1 / 3) < 0.2 and abs(right["sample"] - 1 / 3) < 0.25
+    with pytest.raises(ContractError, match="'model': found 'other'"):
+        other = features.assign_attrs(model="other")
+        caption(*(decode(responses, other, split, ridge, shuffle=s) for s in (None, 0)), other, stimuli, split,
+                captioner=found)  # fmt: skip
 
 
 def test_what_is_not_its_own_is_refused(arrays, trained, tmp_path):
