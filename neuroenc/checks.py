@@ -16,6 +16,7 @@ CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` 
 NO_TEST = (
     "v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank", "majajhong2015", "freemanziemba2013",
 )  # fmt: skip
+TESTS_ALL = ("kfold", "group", "chronological", "cluster", "category")  # kinds of split
 TEST_ALONE = ("nsd_synthetic", "nsd_imagery")
 MOSAIC = {
     "NSD": 8, "BOLD5000": 4, "BMD": 10, "GOD": 5, "deeprecon": 3, "HAD": 30, "NOD": 30, "THINGS": 3,
@@ -218,6 +219,12 @@ def _weights(config: Config) -> None:
 
 def _embeddings(config: Config) -> None:
     """Embeddings that captioner and generators take, and networks that can look at what is drawn."""
+    for key, asked_for in (("captioners", config.captioners), ("captions", config.captions)):
+        if asked_for and config.split.kind in TESTS_ALL:
+            raise InputError(
+                f"Invalid value for {key!r}: split.kind {config.split.kind!r} tests each stimulus in some "
+                "fold, so that no captioned picture is left. Use 'dataset' or 'stimulus'."
+            )
     if config.captions and config.captions.generate:
         said = config.captions
         layers = [said.layer] if said.layer else None

@@ -314,6 +314,8 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
         ({"captioners": {"own": {"model": "gabor"}},
           "captions": {"model": "nano", "layer": "visual", "generate": True, "captioner": "own"}},
          "'captions.captioner': 'own' takes embeddings whose .* is '.*'; of 'nano' it is 'visual'"),
+        ({"split": {"kind": "kfold", "n_folds": 5}, "captions": {"model": "nano"}},
+         "'captions': split.kind 'kfold' tests each stimulus in some fold"),
         ({"captions": {"model": "gabor", "generate": True, "captioner": "nowhere"}},
          "File not found: nowhere. Train one: `neuroenc captioner train`"),
         ({"captions": {"model": "nano", "layer": "x", "generate": True}}, "'captions.generate'.*'visual' alone"),

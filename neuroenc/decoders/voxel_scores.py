@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from neuroenc import splits
-from neuroenc.arrays import same_neuroids
 from neuroenc.config import Model
+from neuroenc.decoders.voxel_words import same_voxels
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError
 from neuroenc.evaluation.decoded import SENTENCES
@@ -136,9 +136,7 @@ def score_sentences(
 
     if "caption" not in stimuli:
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
-    same_neuroids(responses, xr.Dataset(
-        coords={"neuroid_id": ("neuroid", table["neuroid_id"].to_numpy(str))}, attrs={"kind": "captions"}
-    ))  # fmt: skip
+    same_voxels(table, responses)
     shown = by_stimulus(responses)
     side, _ = splits.sides(split, fold, shown.ids, shown.group)
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values.tolist())}

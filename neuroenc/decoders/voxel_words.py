@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from neuroenc.arrays import regions
+from neuroenc.arrays import regions, same_neuroids
 from neuroenc.datasets.reading import read_table
 from neuroenc.words import content_words
 
@@ -106,6 +106,7 @@ def topic_shares(
         word of it, low, high (95 %), base (of the captions of pictures), and `more`, share less base, with
         more_low, more_high.
     """
+    same_voxels(table, responses)
     rng = np.random.default_rng(seed)
     known = {name: set(words) for name, words in (topics or split_topics()).items()}
     texts = np.asarray(captions, str)
@@ -136,6 +137,18 @@ def topic_shares(
             rows.append((region, topic, len(mine), share, low, high, base, share - base, *more))
     columns = ["region", "topic", "n_voxels", "share", "low", "high", "base", "more", "more_low", "more_high"]
     return pd.DataFrame(rows, columns=columns).round(5)
+
+
+def same_voxels(table: pd.DataFrame, responses: xr.Dataset) -> None:
+    """Refuse captions of other voxels.
+
+    Raises
+    ------
+    ContractError
+        Naming the first that differs.
+    """
+    ids = table["neuroid_id"].to_numpy(str)
+    same_neuroids(responses, xr.Dataset(coords={"neuroid_id": ("neuroid", ids)}, attrs={"kind": "captions"}))
 
 
 def split_topics() -> dict[str, set[str]]:

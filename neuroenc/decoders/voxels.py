@@ -377,6 +377,11 @@ def make_bank(
     """
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     inside = ~np.isin(ids, tested_by(split)) & np.isin(ids, list(row))
+    if not inside.any():
+        raise InputError(
+            f"None of {len(ids)} pictures with features has captions and is tested by no fold. Use a split "
+            "that keeps some for training."
+        )
     captions = stimuli["caption"].values[[row[s] for s in ids[inside]]]
     texts = [str(t) for t in captions.ravel() if t]
     return Bank(embedding[inside], length[inside], count_words(captions), texts)

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids
-from neuroenc.decoders.voxel_words import split_topics
+from neuroenc.decoders.voxel_words import same_voxels, split_topics
 from neuroenc.evaluation.zones import UNDECIDED
 from neuroenc.figures import style
 from neuroenc.figures.comparison import winners
@@ -114,6 +114,7 @@ def draw_words_on_surface(
     n_words : int
         Words that are drawn, those of most voxels; the others go by "another".
     """
+    same_voxels(table, responses)
     topics = split_topics()
     listed = [str(w).split() if c else [] for w, c in zip(table["words"], table["confident"], strict=True)]
     known = np.array([bool(w) for w in listed])
@@ -124,7 +125,7 @@ def draw_words_on_surface(
     # of the topics of its words that of the first one, which stands out most
     first = [next((k for w in mine for k, t in enumerate(topics.values()) if w in t), len(topics))
              for mine in listed]  # fmt: skip
-    most = max(map(len, listed), default=0)
+    most = max(map(len, listed)) or 1
     maps = [Map("topic of its words", masked(first), [*topics, "none"])]
     maps += [
         Map(f"{name}: words of {most}", masked([sum(w in words for w in mine) for mine in listed]), top=most)

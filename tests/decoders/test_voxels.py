@@ -105,6 +105,13 @@ def test_pictures_without_captions(arrays):
         voxels.caption_voxels(responses, features, stimuli.drop_vars("caption"), split)
 
 
+def test_a_split_that_tests_every_picture_leaves_no_bank(arrays):
+    responses, features, stimuli, _ = arrays
+    every = splits.make(stimuli, Split(kind="kfold", n_folds=3))
+    with pytest.raises(InputError, match="None of 300 pictures with features has captions"):
+        voxels.caption_voxels(responses, features, stimuli, every)
+
+
 def test_a_missing_response_costs_a_voxel_that_picture_alone(arrays):
     responses, features, stimuli, split = arrays
     ids = stimuli["stimulus_id"].values
