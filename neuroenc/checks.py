@@ -286,7 +286,9 @@ def _writes(
         _takes(config, key, name, layers, CAPTIONERS)
         return
     kept = layers or model.layers
-    given = {"layer": ",".join(kept)} if kept else {}  # layers left out are all, which the run alone knows
+    given: dict[str, str | None] = (
+        {"layer": ",".join(kept)} if kept else {}
+    )  # layers left out are all, which the run alone knows
     if captioner in config.captioners:
         asked = config.captioners[captioner]
         other = [asked.layer] if asked.layer else resolved(config.models[asked.model]).layers

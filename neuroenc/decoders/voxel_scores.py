@@ -159,7 +159,7 @@ def score_sentences(
     for column in ("caption", "generated"):
         if column not in table:
             continue
-        said = table[column].fillna("").to_numpy(str)[best]
+        said = table[column].fillna("").to_numpy(str)[best].tolist()
         alike = likeness(said, captions, embed)
         rng = np.random.default_rng(seed)
         value = float(np.nanmean(spearman(alike, measured)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,7 +120,7 @@ def draw_words_on_surface(
     listed = [str(w).split() if c else [] for w, c in zip(table["words"], table["confident"], strict=True)]
     known = np.array([bool(w) for w in listed])
 
-    def masked(values: list[float]) -> NDArray[np.floating]:
+    def masked(values: Sequence[float]) -> NDArray[np.floating]:
         return np.where(known, np.array(values, float), np.nan)
 
     # of the topics of its words that of the first one, which stands out most
