@@ -54,7 +54,9 @@ def test_captioners_of_a_model_are_accepted_trained_here_or_elsewhere(tmp_path):
     with pytest.raises(InputError, match=r"captioners.own.model: no model 'gabr'.*'gabor'"):
         parse(Config, SMALL | {"captioners": {"own": {"model": "gabr"}}})
     with pytest.raises(InputError, match="'words' is untrained"):
-        parse(Config, SMALL | {"captioners": {"own": {"model": "gabor", "language": "words", "frozen": True}}})
+        parse(
+            Config, SMALL | {"captioners": {"own": {"model": "gabor", "language": "words", "frozen": True}}}
+        )
     contract = dict.fromkeys(CONTRACT, "x") | {"model": "open_clip/nano", "layer": "a"}
     about = {"contract": contract, "n_features": 2, "options": {}, "pictures": [], "sha256": {}}
     (tmp_path / "captioner.json").write_text(json.dumps(about))
