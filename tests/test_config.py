@@ -57,6 +57,12 @@ def test_captioners_of_a_model_are_accepted_trained_here_or_elsewhere(tmp_path):
         parse(
             Config, SMALL | {"captioners": {"own": {"model": "gabor", "language": "words", "frozen": True}}}
         )
+    for key, unused in (
+        ("captions", {"model": "nano"}),
+        ("reconstruction", {"decoder": "ridge", "model": "nano"}),
+    ):
+        with pytest.raises(InputError, match="Set it, or leave it out"):
+            parse(Config, SMALL | {key: unused | {"captioner": "own"}})
     contract = dict.fromkeys(CONTRACT, "x") | {"model": "open_clip/nano", "layer": "a"}
     about = {"contract": contract, "n_features": 2, "options": {}, "pictures": [], "sha256": {}}
     (tmp_path / "captioner.json").write_text(json.dumps(about))

@@ -238,6 +238,12 @@ class VoxelCaptions(Section):
         "null: the one that comes along (embeddings of nano)."
     )  # fmt: skip
 
+    @model_validator(mode="after")
+    def _writes(self) -> Self:
+        if self.captioner and not self.generate:
+            raise ValueError("captioner: it writes with `generate: true` alone. Set it, or leave it out")
+        return self
+
 
 class Reconstruction(Section):
     """Pictures and captions from decoded embeddings."""
@@ -281,6 +287,12 @@ class Reconstruction(Section):
     )  # fmt: skip
     seed: Seed = 0
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _writes(self) -> Self:
+        if self.captioner and not self.captions:
+            raise ValueError("captioner: it writes with `captions: true` alone. Set it, or leave it out")
+        return self
 
 
 class Contributions(Section):
