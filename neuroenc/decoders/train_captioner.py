@@ -348,4 +348,6 @@ def _write(
             "n_pictures": len(data.ids), "pictures": data.ids.tolist(),
         }  # fmt: skip
         write_json(made, partial / ABOUT)
+        for name in files:  # safetensors lets nobody else read what it writes
+            (partial / name).chmod((partial / ABOUT).stat().st_mode)
     return made

@@ -83,22 +83,37 @@ def likeness(said: Sequence[str], shown: NDArray[np.str_], embed: Embed) -> Floa
     return np.round(mine @ pictures.T, 6)[each]  # the same captions are alike to the same degree: ties
 
 
-def spearman(alike: Floats, measured: Floats) -> Floats:
+def spearman(alike: Floats, measured: Floats, dealt: Sequence[NDArray[np.int64]] | None = None) -> Floats:
     """Rank correlation of each voxel's row with its responses, over the pictures known to both, (n_voxels,).
 
     Parameters
     ----------
     alike : array of shape (n_voxels, n_pictures)
     measured : array of shape (n_pictures, n_voxels)
+    dealt : sequence of orders of voxels, optional
+        Whose rows of `alike` are taken instead, (n_deals, n_voxels).
     """
-    known = np.isfinite(measured) & np.isfinite(alike.T)
-    ranks = [rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit") for v in (alike.T, measured)]
-    return pearson_r(ranks[0], ranks[1], known)
+    orders = [np.arange(len(alike))] if dealt is None else dealt
+    rows = np.isfinite(alike.T)
+    whole = rows.all() and np.isfinite(measured).all()  # ranks are then the same in all orders
+    ranks = (rankdata(alike.T, axis=0), rankdata(measured, axis=0)) if whole else None
+    found = []
+    for order in orders:
+        if ranks is not None:
+            found.append(pearson_r(ranks[0][:, order], ranks[1]))
+            continue
+        known = np.isfinite(measured) & rows[:, order]
+        mine, theirs = (
+            rankdata(np.where(known, v, np.nan), axis=0, nan_policy="omit")
+            for v in (alike.T[:, order], measured)
+        )
+        found.append(pearson_r(mine, theirs, known))
+    return found[0] if dealt is None else np.stack(found)
 
 
 def score_sentences(
     table: pd.DataFrame, responses: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, embed: Embed, *,
-    fold: int = 0, top: int = 5000, n_deals: int = 20, n_bootstraps: int = 200, seed: int = 0,
+    fold: int = 0, top: int = 5000, n_deals: int = 100, n_bootstraps: int = 200, seed: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Score the captions of the voxels whose test responses are predicted best.
 
@@ -163,16 +178,15 @@ def score_sentences(
         alike = likeness(said, captions, embed)
         rng = np.random.default_rng(seed)
         value = float(np.nanmean(spearman(alike, measured)))
-        dealt = [
-            float(np.nanmean(spearman(alike[rng.permutation(len(alike))], measured))) for _ in range(n_deals)
-        ]
+        orders = [rng.permutation(len(alike)) for _ in range(n_deals)]
+        dealt = np.nanmean(spearman(alike, measured, orders), axis=1)
         drawn = [rng.integers(len(measured), size=len(measured)) for _ in range(n_bootstraps)]
         resampled = [np.nanmean(spearman(alike[:, d], measured[d])) for d in drawn]
         low, high = np.quantile(resampled, [0.025, 0.975])
         rows.append({
             "what": column, "value": value, "low": float(low), "high": float(high),
             "null": float(np.mean(dealt)), "null_high": float(np.max(dealt)),
-            "p": (1 + sum(d >= value for d in dealt)) / (1 + n_deals), "n_voxels": len(best),
+            "p": (1 + int((dealt >= value).sum())) / (1 + n_deals), "n_voxels": len(best),
             "n_pictures": int(test.sum()), "n_words": len({w for t in said for w in words(t)}),
         })  # fmt: skip
     return rows

@@ -87,6 +87,7 @@ def test_captions_say_what_the_embeddings_of_new_pictures_say(arrays, trained):
     ]
     assert np.mean(right) > 0.9
     assert made["surprise"] + 0.3 < made["shuffled"]  # of the kind and the colour
+    assert len({p.stat().st_mode for p in folder.rglob("*") if p.is_file()}) == 1  # others may read it all
     assert not set(made["pictures"]) & set(features["stimulus_id"].values[tested])
 
 

@@ -67,6 +67,23 @@ def test_it_is_the_rank_correlation_of_each_voxel(world):
     assert row["null_high"] < row["value"] and row["p"] < 0.05 and row["null"] < row["value"] / 2
 
 
+def test_a_missing_value_changes_no_other_voxel_in_any_order():
+    rng = np.random.default_rng(0)
+    alike, measured = np.round(rng.random((5, 30)), 1), rng.normal(size=(30, 5))
+    orders = [rng.permutation(5) for _ in range(3)]
+    whole = voxel_scores.spearman(alike, measured, orders)
+    for k, order in enumerate(orders):
+        np.testing.assert_allclose(
+            whole[k], [spearmanr(alike[o], measured[:, v]).statistic for v, o in enumerate(order)]
+        )
+    measured[3, 2] = np.nan
+    lost = voxel_scores.spearman(alike, measured, orders)
+    kept = np.delete(np.arange(30), 3)
+    np.testing.assert_allclose(np.delete(lost, 2, axis=1), np.delete(whole, 2, axis=1))
+    for k, order in enumerate(orders):
+        assert lost[k, 2] == pytest.approx(spearmanr(alike[order[2], kept], measured[kept, 2]).statistic)
+
+
 def test_captions_of_other_voxels_score_as_the_null(world):
     table, *rest = world
     wrong = table.assign(caption=[SAID[KINDS[(v + 1) % 3]] for v in range(8)])
