@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
+from scipy.stats import binomtest
 
 from neuroenc.arrays import regions, same_neuroids
 from neuroenc.datasets.reading import read_table
@@ -95,16 +96,16 @@ def topic_shares(
     topics : mapping of name to words, optional
         Else `TOPICS`.
     n_bootstraps : int
-        Of voxels, and of pictures. Voxels are taken for independent, which neighbours are not: intervals of
-        small regions are too narrow.
+        Of pictures.
     seed : int
 
     Returns
     -------
     DataFrame
         A row a region and topic: region, topic, n_voxels (confident), share of them whose caption holds a
-        word of it, low, high (95 %), base (of the captions of pictures), and `more`, share less base, with
-        more_low, more_high.
+        word of it, low, high (95 %, Wilson), base (of the captions of pictures), and `more`, share less base,
+        with more_low, more_high (Newcombe 1998). Voxels are taken for independent, which neighbours are not:
+        intervals are too narrow.
     """
     same_voxels(table, responses)
     rng = np.random.default_rng(seed)
@@ -124,16 +125,18 @@ def topic_shares(
     total = counts.sum(0)
     rows = []
     for number, (topic, words) in enumerate(known.items()):
-        base, bases = total[number] / total[-1], drawn[:, number] / drawn[:, -1]
+        base = total[number] / total[-1]
+        bases = np.quantile(drawn[:, number] / drawn[:, -1], [0.025, 0.975])
         names = np.array([bool(s & words) for s in said])
         for region, inside in {"all": np.ones(len(table), bool), **regions(responses)}.items():
             mine = names[inside & table["confident"].to_numpy(bool)]
             if not len(mine):
                 continue
             share = mine.mean()
-            shares = rng.binomial(len(mine), share, n_bootstraps) / len(mine)
-            low, high = np.quantile(shares, [0.025, 0.975])
-            more = np.quantile(shares - bases, [0.025, 0.975])
+            limits = binomtest(int(mine.sum()), len(mine)).proportion_ci(0.95, "wilson")
+            low, high = limits.low, limits.high
+            below, above = base - bases[0], bases[1] - base
+            more = (share - base - np.hypot(share - low, above), share - base + np.hypot(high - share, below))
             rows.append((region, topic, len(mine), share, low, high, base, share - base, *more))
     columns = ["region", "topic", "n_voxels", "share", "low", "high", "base", "more", "more_low", "more_high"]
     return pd.DataFrame(rows, columns=columns).round(5)

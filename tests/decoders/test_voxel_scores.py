@@ -121,6 +121,9 @@ def test_shares_of_topics_against_what_people_say(world):
     assert person["n_voxels"] == 6 and person["share"] == pytest.approx(1 / 3, abs=1e-5)
     assert person["base"] == pytest.approx(np.mean(np.char.find(captions, "woman") >= 0), abs=1e-5)
     assert person["more_low"] < 0 < person["more_high"]  # as often as in pictures
+    pizza = found.loc["A", "food"]  # a region's share is one of few voxels, so that 0 and 1 are not certain
+    assert pizza["low"] <= pizza["share"] <= pizza["high"] and pizza["high"] - pizza["low"] > 0.2
+    assert pizza["more_low"] < pizza["share"] - pizza["base"] < pizza["more_high"]
     assert found.loc["all", "place"]["share"] == pytest.approx(2 / 3, abs=1e-5)  # a street is one too
     own = voxel_words.topic_shares(table, responses, captions, topics={"dough": ["pizza"]})
     assert set(own["topic"]) == {"dough"} and own["share"][0] == pytest.approx(1 / 3, abs=1e-5)
