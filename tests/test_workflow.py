@@ -199,6 +199,7 @@ def test_outputs(finished):
             "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
             "dec-ridge_feat-nano_pool-outside_retrieved.csv", "contributions.png", "dec-small_feat-pixel_contributions.json",
             "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
+            "desc-captions_scores.json", "desc-captions_topics.csv", "words-surface.png",
         }  # fmt: skip
         facts = json.loads((run / f"sub-{subject}_enc-stack/encoder.json").read_text())
         assert {m["name"] for m in facts["members"]} <= {"gabor", "cells-routing"} and facts[
