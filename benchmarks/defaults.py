@@ -24,6 +24,7 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "decoders": (config.RidgeDecoding, config.NetworkDecoding, config.Prior),
     "augment": (config.Augmentation,), "transfer": (config.Transfer,), "classifier": (config.Classifying,),
     "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
+    "captioners": (config.ModelCaptioner,),
     "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
     "evaluation": (config.Evaluation,),
     "comparisons": (config.Comparison,), "partition": (config.Partition,),

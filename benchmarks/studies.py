@@ -271,6 +271,29 @@ def regions_decoded() -> Iterator[Bar]:
     )
 
 
+def words_on_cortex() -> Iterator[Bar]:
+    """Ask that selective voxels name their category, that captions foretell responses, where persons are."""
+    run = Path("results/words-on-cortex")
+    grades = (
+        pd.DataFrame(read_json(run / "grade.json", "rows")["rows"]).groupby("name")[["value", "null"]].mean()
+    )
+    for kind, bar in (("caption", 0.9), ("generated caption", 0.8)):
+        found = grades.loc[f"category word in the {kind} of a selective voxel"]
+        yield Bar(f"selective voxels, {kind} names the category", found["value"], bar)
+    silent = grades.loc["silent voxels with a confident caption", "value"]
+    yield Bar("silent voxels with a confident caption", silent, 0.05, below=True)
+    stems = [run / f"sub-{s}/sub-{s}_desc-captions" for s in ("01", "02")]
+    scores = pd.DataFrame([r for s in stems for r in read_json(f"{s}_scores.json", "rows")["rows"]])
+    for what, mine in scores.groupby("what"):
+        gain = (mine["value"] - mine["null_high"]).min()
+        yield Bar(f"{what}, rank correlation less the largest null", gain, 0.05)
+    topics = pd.concat([pd.read_csv(f"{s}_topics.csv") for s in stems])
+    more = topics[topics["captions"] == "generated"].pivot_table("more", "region", "topic")
+    for region, topic in (("FFA", "person"), ("EBA", "person"), ("PPA", "place")):
+        yield Bar(f"{region}, captions with {topic} less those of pictures", more.loc[region, topic], 0.2)
+    yield Bar("PPA, the same with person", more.loc["PPA", "person"], 0.0, below=True)
+
+
 class Study(NamedTuple):
     """A configuration, the tree it reads, and its grade."""
 
@@ -288,6 +311,7 @@ STUDIES = {
     "regions_decoded": Study(regions_decoded),
     "one_hour": Study(one_hour),
     "mindeye": Study(mindeye),
+    "words_on_cortex": Study(words_on_cortex),
     "dual_stream_majajhong2015": Study(dual_stream_majajhong2015, "resources/brainio", "majajhong2015"),
 }
 

@@ -16,6 +16,7 @@ CAPTIONERS = "open_clip/nano"  # whose embeddings the captioner and `synthesis` 
 NO_TEST = (
     "v4", "haxby", "mtl", "n170", "bold5000", "pereira2018", "treebank", "majajhong2015", "freemanziemba2013",
 )  # fmt: skip
+TESTS_ALL = ("kfold", "group", "chronological", "cluster", "category")  # kinds of split
 TEST_ALONE = ("nsd_synthetic", "nsd_imagery")
 MOSAIC = {
     "NSD": 8, "BOLD5000": 4, "BMD": 10, "GOD": 5, "deeprecon": 3, "HAD": 30, "NOD": 30, "THINGS": 3,
@@ -218,9 +219,16 @@ def _weights(config: Config) -> None:
 
 def _embeddings(config: Config) -> None:
     """Embeddings that captioner and generators take, and networks that can look at what is drawn."""
+    for key, asked_for in (("captioners", config.captioners), ("captions", config.captions)):
+        if asked_for and config.split.kind in TESTS_ALL:
+            raise InputError(
+                f"Invalid value for {key!r}: split.kind {config.split.kind!r} tests each stimulus in some "
+                "fold, so that no captioned picture is left. Use 'dataset' or 'stimulus'."
+            )
     if config.captions and config.captions.generate:
-        layers = [config.captions.layer] if config.captions.layer else None
-        _takes(config, "captions.generate", config.captions.model, layers, CAPTIONERS)
+        said = config.captions
+        layers = [said.layer] if said.layer else None
+        _writes(config, "captions", "captions.generate", said.captioner, said.model, layers)
     if config.synthesis:
         _takes(config, "synthesis.model", config.synthesis.model, ["visual"], CAPTIONERS)
         _looks(config, "synthesis.judge", _only(config, "synthesis.judge", config.synthesis.judge))
@@ -232,7 +240,7 @@ def _embeddings(config: Config) -> None:
         wanted = TAKES[asked.generator]["model"]
         _takes(config, "reconstruction.generator", asked.model, layers, wanted)
         if asked.captions:
-            _takes(config, "reconstruction.captions", asked.model, layers, CAPTIONERS)
+            _writes(config, "reconstruction", "reconstruction.captions", asked.captioner, asked.model, layers)
         if asked.low_level:
             small = config.embeddings[asked.low_level].models[0]
             if resolved(config.models[small]).extractor != "pixel":
@@ -259,6 +267,43 @@ def _export(config: Config) -> None:
             raise InputError(
                 f"Invalid value for 'export': {config.export!r}. encoders.{label} looks back in time "
                 "(`delays`), which single pictures have not. Choose another."
+            )
+
+
+def _writes(
+    config: Config, part: str, key: str, captioner: str | None, name: str, layers: list[str] | None
+) -> None:
+    """Refuse embeddings that no captioner takes, and captioners of others."""
+    model = resolved(config.models[name])
+    network = f"{model.extractor}/{model.network}"
+    if captioner is None:
+        if network != CAPTIONERS:
+            raise InputError(
+                f"Invalid value for {key!r}: the captioner that comes along takes {CAPTIONERS!r}, the model "
+                f"{name!r} is {network!r}. Name a captioner of its own: {part}.captioner, of `captioners` or "
+                "a folder of `neuroenc captioner train`."
+            )
+        _takes(config, key, name, layers, CAPTIONERS)
+        return
+    kept = layers or model.layers
+    given: dict[str, str | None] = (
+        {"layer": ",".join(kept)} if kept else {}
+    )  # layers left out are all, which the run alone knows
+    if captioner in config.captioners:
+        asked = config.captioners[captioner]
+        other = [asked.layer] if asked.layer else resolved(config.models[asked.model]).layers
+        given, wanted = given | {"model": name}, {"layer": ",".join(other), "model": asked.model}
+    else:
+        from neuroenc.decoders.captioner_folder import about
+
+        wanted = about(captioner)["contract"]
+        given |= {"model": network} if model.network else {}
+        given |= {"weights": model.weights} if (model.weights or "").startswith("random:") else {}
+    for what, found in given.items():
+        if found != wanted[what]:
+            raise InputError(
+                f"Invalid value for '{part}.captioner': {captioner!r} takes embeddings whose {what} is "
+                f"{wanted[what]!r}; of {name!r} it is {found!r}. Train one for these, or name its own."
             )
 
 

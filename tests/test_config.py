@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from benchmarks import defaults
 from neuroenc import config
+from neuroenc.arrays import CONTRACT
 from neuroenc.checks import check
 from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
@@ -44,6 +45,31 @@ def test_every_key_stands_in_the_table_of_its_section_with_its_default():
         "ridge, banded, random_attention: -1, 6, 15; factorised: 0, 4, 5"
     )
     assert defaults.fill(text) == text, "python benchmarks/defaults.py"
+
+
+def test_captioners_of_a_model_are_accepted_trained_here_or_elsewhere(tmp_path):
+    said = {"model": "gabor", "generate": True, "captioner": "own"}
+    own = {"captioners": {"own": {"model": "gabor"}}, "captions": said}
+    check(parse(Config, SMALL | own))
+    with pytest.raises(InputError, match=r"captioners.own.model: no model 'gabr'.*'gabor'"):
+        parse(Config, SMALL | {"captioners": {"own": {"model": "gabr"}}})
+    with pytest.raises(InputError, match="'words' is untrained"):
+        parse(
+            Config, SMALL | {"captioners": {"own": {"model": "gabor", "language": "words", "frozen": True}}}
+        )
+    for key, unused in (
+        ("captions", {"model": "nano"}),
+        ("reconstruction", {"decoder": "ridge", "model": "nano"}),
+    ):
+        with pytest.raises(InputError, match="Set it, or leave it out"):
+            parse(Config, SMALL | {key: unused | {"captioner": "own"}})
+    contract = dict.fromkeys(CONTRACT, "x") | {"model": "open_clip/nano", "layer": "a"}
+    about = {"contract": contract, "n_features": 2, "options": {}, "pictures": [], "sha256": {}}
+    (tmp_path / "captioner.json").write_text(json.dumps(about))
+    folder = {"model": "nano", "generate": True, "captioner": str(tmp_path)}
+    check(parse(Config, SMALL | {"captions": folder | {"layer": "a"}}))
+    with pytest.raises(InputError, match="takes embeddings whose layer is 'a'; of 'nano' it is 'b'"):
+        check(parse(Config, SMALL | {"captions": folder | {"layer": "b"}}))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +318,14 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
           "encoders": {"core": {"name": "response_core", "models": ["px"], "n_blocks": 4}}},
          r"'encoders.core.n_blocks': 4.*a multiple of 8, found 20 in models.px.pooling. Set 'grid:16'"),
         ({"models": SMALL["models"] | {"x": {"network": "clip-vitb23"}}}, "did you mean 'clip-vitb32'"),
-        ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*'gabor'.*expected 'open_clip/nano'"),
+        ({"captions": {"model": "gabor", "generate": True}}, "'captions.generate'.*takes 'open_clip/nano', the model 'gabor'.*captions.captioner"),
+        ({"captioners": {"own": {"model": "gabor"}},
+          "captions": {"model": "nano", "layer": "visual", "generate": True, "captioner": "own"}},
+         "'captions.captioner': 'own' takes embeddings whose .* is '.*'; of 'nano' it is 'visual'"),
+        ({"split": {"kind": "kfold", "n_folds": 5}, "captions": {"model": "nano"}},
+         "'captions': split.kind 'kfold' tests each stimulus in some fold"),
+        ({"captions": {"model": "gabor", "generate": True, "captioner": "nowhere"}},
+         "File not found: nowhere. Train one: `neuroenc captioner train`"),
         ({"captions": {"model": "nano", "layer": "x", "generate": True}}, "'captions.generate'.*'visual' alone"),
         (DRAWN | {"reconstruction": {"decoder": "ridge", "model": "gabor"}}, "'reconstruction.generator'.*'gabor"),
         (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"generator": "unclip"}}, "expected 'open_clip/ViT-H-14'"),

@@ -109,6 +109,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "studies/sites_of_integration": "resources/treebank",
                   "studies/sites_of_integration_scenes": "resources/treebank", "studies/attention_routing": None,
                   "studies/regions_decoded": None, "studies/one_hour": None, "studies/mindeye": None,
+                  "studies/words_on_cortex": None,
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
@@ -198,6 +199,7 @@ def test_outputs(finished):
             "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
             "dec-ridge_feat-nano_pool-outside_retrieved.csv", "contributions.png", "dec-small_feat-pixel_contributions.json",
             "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
+            "desc-captions_scores.json", "desc-captions_topics.csv", "words-surface.png",
         }  # fmt: skip
         facts = json.loads((run / f"sub-{subject}_enc-stack/encoder.json").read_text())
         assert {m["name"] for m in facts["members"]} <= {"gabor", "cells-routing"} and facts[

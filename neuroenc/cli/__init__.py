@@ -42,6 +42,7 @@ for name, noun in (
     ("data", data.data), ("split", data.split), ("features", features.features),
     ("weights", features.weights), ("encode", encode.encode), ("evaluate", encode.evaluate),
     ("decode", pictures.decode), ("caption", caption.caption),
+    ("captioner", caption.captioner),
     ("results", results.results), ("nano", features.nano), ("config", configuration),
 ):  # fmt: skip
     app.add_typer(noun, name=name)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroenc.cli import common
+from neuroenc.cli.caption import CaptionerFolder, writer
 from neuroenc.cli.common import Options, ResponsesFile, StimuliFile
 from neuroenc.cli.decode import EmbeddingsFile, NullFile, SplitFile, TrueFeatures
 from neuroenc.cli.decode import decode as decode
@@ -154,6 +155,7 @@ def decode_caption(
     n_validation: Annotated[
         int, typer.Option(help="Validation stimuli that choose what of a prior is captioned.", min=0)
     ] = 192,
+    captioner: CaptionerFolder = None,
     seed: Annotated[int, typer.Option(help="Of captions drawn from no embedding.")] = 0,
 ) -> None:
     """Caption decoded embeddings by beam search, and all they are held against."""
@@ -162,7 +164,8 @@ def decode_caption(
 
     found = caption(
         load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
-        load(stimuli, "stimuli"), load(split, "splits"), n_validation=n_validation, seed=seed,
+        load(stimuli, "stimuli"), load(split, "splits"), captioner=writer(captioner),
+        n_validation=n_validation, seed=seed,
     )  # fmt: skip
     save(found, out)
     if found.attrs["chosen"]:

@@ -171,6 +171,20 @@ def results_words(
     draw_words(pd.DataFrame(words | numbers), out)
 
 
+@results.command("words-on-surface")
+def results_words_on_surface(
+    responses: ResponsesFile,
+    table: Annotated[Path, typer.Option(help="Captions of `caption voxels` (.csv).")],
+    out: Out,
+) -> None:
+    """Draw topics and words of confident voxels on the inflated surface."""
+    from neuroenc.arrays import load
+    from neuroenc.decoders.voxel_words import read_captions
+    from neuroenc.figures.surface import draw_words_on_surface
+
+    draw_words_on_surface(load(responses, "responses"), read_captions(table), out)
+
+
 @results.command("surface")
 def results_surface(
     responses: ResponsesFile,

@@ -13,6 +13,7 @@ from neuroenc.config.decoders import (
     Contributions,
     Decoder,
     Embedding,
+    ModelCaptioner,
     NetworkDecoding,
     Reconstruction,
     RidgeDecoding,
@@ -52,6 +53,10 @@ class Config(Section):
     )  # fmt: skip
     transfer: Transfer | None = None
     reconstruction: Reconstruction | None = None
+    captioners: dict[Name, ModelCaptioner] = Field(
+        default_factory=dict, description="What writes captions, by a label of your own: trained on the "
+        "pictures that no fold tests."
+    )  # fmt: skip
     captions: VoxelCaptions | None = None
     synthesis: Synthesis | None = None
     contributions: Contributions | None = None
@@ -131,6 +136,12 @@ class Config(Section):
         if self.captions and self.captions.model not in self.models:
             name = self.captions.model
             raise ValueError(f"captions.model: no model {name!r}. {suggest(name, self.models)}")
+        for label, captioner in self.captioners.items():
+            if captioner.model not in self.models:
+                raise ValueError(
+                    f"captioners.{label}.model: no model {captioner.model!r}. "
+                    f"{suggest(captioner.model, self.models)}"
+                )
         for name in self.contributions.decoders if self.contributions else []:
             if name not in self.embeddings:
                 raise ValueError(f"contributions.decoders: no {name!r}. {suggest(name, self.embeddings)}")

@@ -1,12 +1,12 @@
-"""The sections `decoders`, `captions`, `reconstruction` and `synthesis`."""
+"""The sections `decoders`, `captioners`, `captions`, `reconstruction` and `synthesis`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from neuroenc.config.base import Device, Layer, Name, Region, Section, Seed
+from neuroenc.config.base import Device, Layer, Name, Place, Region, Section, Seed
 from neuroenc.config.encoders import Alphas
 
 
@@ -177,15 +177,72 @@ class DecoderChoice(Section):
     decoder: Decoder
 
 
+class Captioner(Section):
+    """A captioner that is trained on the captions of pictures and on embeddings of theirs."""
+
+    language: str = Field(
+        default="gpt2", description="Causal language model of transformers: a name of `neuroenc weights "
+        "list`, OWNER/NAME of a fetched one or a folder; 'words': a small GPT-2, untrained, of the words of "
+        "the captions."
+    )  # fmt: skip
+    mapping: Literal["mlp", "transformer"] = Field(
+        default="mlp", description="From an embedding to the places before the words."
+    )
+    n_prefix: int = Field(default=10, ge=1, description="Places before the words.")
+    frozen: bool = Field(default=False, description="Leave the language model as it is.")
+    max_tokens: int = Field(default=40, ge=2, description="No caption is longer.")
+    noise: float = Field(
+        default=0.3, ge=0, description="On standardised embeddings, in standard deviations, at most: what is "
+        "decoded is never exact."
+    )  # fmt: skip
+    dropped: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of training steps without an embedding."
+    )
+    validation: float = Field(
+        default=0.1, gt=0, lt=1, description="Share of the pictures by which the best epoch is chosen."
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="Null: 2e-3 for 'words', 1e-4 beside a frozen language model, else "
+        "2e-5."
+    )  # fmt: skip
+    weight_decay: float = Field(default=1e-2, ge=0)
+    batch_size: int = Field(default=40, ge=2)
+    max_epochs: int = Field(default=10, ge=1)
+    patience: int = Field(default=3, ge=1)
+    seed: Seed = 0
+    device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _trained(self) -> Self:
+        if self.frozen and self.language == "words":
+            raise ValueError("frozen: the language model 'words' is untrained. Leave `frozen` out")
+        return self
+
+
+class ModelCaptioner(Captioner):
+    """A captioner of the embeddings of a model, trained on the pictures that no fold tests."""
+
+    model: str = Field(description="Of `models`: whose embeddings.")
+    layer: Layer | None = Field(default=None, description="Null: all layers.")
+
+
 class VoxelCaptions(Section):
     """What each voxel wants, in words."""
 
     model: str = Field(description="Whose embeddings; the stimuli need captions.")
     layer: Layer | None = Field(default=None, description="Null: all layers.")
     temperature: float = Field(default=0.05, gt=0, description="Of the softmax over the bank of pictures.")
-    generate: bool = Field(
-        default=False, description="Write captions as well, by the captioner that comes along (nano)."
-    )
+    generate: bool = Field(default=False, description="Write captions as well.")
+    captioner: Place | None = Field(
+        default=None, description="What writes: of `captioners`, or a folder of `neuroenc captioner train`; "
+        "null: the one that comes along (embeddings of nano)."
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _writes(self) -> Self:
+        if self.captioner and not self.generate:
+            raise ValueError("captioner: it writes with `generate: true` alone. Set it, or leave it out")
+        return self
 
 
 class Reconstruction(Section):
@@ -219,7 +276,8 @@ class Reconstruction(Section):
     )  # fmt: skip
     batch_size: int = Field(default=1, ge=1, description="Pictures that kandinsky and unclip draw at a time.")
     side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
-    captions: bool = Field(default=False, description="Caption the embeddings as well (nano).")
+    captions: bool = Field(default=False, description="Caption the embeddings as well.")
+    captioner: Place | None = Field(default=None, description="As in `captions`.")
     judges: list[str] = Field(
         default_factory=list, description="Of `models`: networks by whose layers pictures are identified."
     )
@@ -229,6 +287,12 @@ class Reconstruction(Section):
     )  # fmt: skip
     seed: Seed = 0
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _writes(self) -> Self:
+        if self.captioner and not self.captions:
+            raise ValueError("captioner: it writes with `captions: true` alone. Set it, or leave it out")
+        return self
 
 
 class Contributions(Section):

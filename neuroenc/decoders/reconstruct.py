@@ -8,8 +8,8 @@ them stands the nearest training picture, which no generator is needed for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -35,6 +35,9 @@ from neuroenc.decoders.target import Target, restore, target_of
 from neuroenc.encoders.design import design
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.identification import cosine
+
+if TYPE_CHECKING:
+    from neuroenc.decoders.prefix_captioner import Captioner
 
 CONDITIONS = {
     "brain": "decoded from the response; with a prior, what served validation stimuli best",
@@ -275,14 +278,16 @@ def low_level_starts(
 
 def caption(
     embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, *,
-    n_validation: int = 192, seed: int = 0,
+    captioner: Captioner | None = None, n_validation: int = 192, seed: int = 0,
 ) -> xr.Dataset:  # fmt: skip
-    """Caption the test pictures of all folds in all conditions, by the captioner that comes along.
+    """Caption the test pictures of all folds in all conditions.
 
     Parameters
     ----------
     embeddings, null, features, stimuli, split
         As in `reconstruct`; the retrieved caption is the first of the nearest training picture.
+    captioner : Captioner, optional
+        Of these embeddings, trained on no picture that is decoded; None: the one that comes along.
     n_validation : int
         Validation stimuli, at most, that are captioned to choose what of a prior serves captions
         (`choose_for_captions`).
@@ -294,37 +299,45 @@ def caption(
     ContractError
         The embeddings are not those the captioner takes.
     InputError
-        The stimuli carry no captions.
+        The stimuli carry no captions; the captioner was trained on pictures that are decoded.
     """
     if "caption" not in stimuli:
         raise InputError("The stimuli carry no captions. Use pictures that have some.")
+    n_features = embeddings["mean"].shape[1]
+    if captioner is None:
+        check_takes(Nano(), embeddings.attrs, n_features)
+    else:
+        captioner.check(embeddings.attrs, n_features, embeddings["stimulus_id"].values)
+    write = captioner or describe
+    name = str(captioner.about["language"]["network"]) if captioner else "nano"
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     out: dict[str, list[str]] = {}
     ids, folds, choices = [], [], []
     for fold in np.unique(embeddings["fold"].values).tolist():
         chosen = Choice("plain", {}, 0)
         if "sampled" in embeddings:
-            chosen = choose_for_captions(embeddings, fold, stimuli, n_validation)
+            chosen = choose_for_captions(embeddings, fold, stimuli, n_validation, write)
             choices.append(chosen)
         given = given_embeddings(embeddings, null, features, fold, chosen.name)
-        check_takes(Nano(), embeddings.attrs, given["true"].shape[1])
         near = nearest_training(embeddings, features, split, fold)
         out.setdefault("retrieved", []).extend(str(stimuli["caption"].values[row[s], 0]) for s in near)
-        said = iter(describe(np.concatenate([v[:] for v in given.values()])))
-        for name in given:
-            out.setdefault(name, []).extend(next(said) for _ in near)
-        out.setdefault("sample", []).extend(describe(None, n=len(near), seed=seed))
+        said = iter(write(np.concatenate([v[:] for v in given.values()])))
+        for condition in given:
+            out.setdefault(condition, []).extend(next(said) for _ in near)
+        out.setdefault("sample", []).extend(write(None, n=len(near), seed=seed))
         ids.append(embeddings["stimulus_id"].values[embeddings["fold"].values == fold])
         folds.append(np.full(len(near), fold))
     names = [c for c in CONDITIONS if c in out]
     return _finish(
         "captions", "caption", (), np.array([out[c] for c in names]), names, np.concatenate(ids),
         np.concatenate(folds), embeddings,
-        {"generator": "nano", "seed": seed, "chosen": joined(choices)}, {},
+        {"generator": name, "seed": seed, "chosen": joined(choices)}, {},
     )  # fmt: skip
 
 
-def choose_for_captions(embeddings: xr.Dataset, fold: int, stimuli: xr.Dataset, n: int) -> Choice:
+def choose_for_captions(
+    embeddings: xr.Dataset, fold: int, stimuli: xr.Dataset, n: int, write: Callable[[Floats], list[str]]
+) -> Choice:
     """Choose what captions are written from: validation stimuli are captioned from each candidate.
 
     The score is CIDEr against what people wrote of them; without evidence it is what was decoded.
@@ -338,6 +351,8 @@ def choose_for_captions(embeddings: xr.Dataset, fold: int, stimuli: xr.Dataset, 
         StimulusSet with captions.
     n : int
         Validation stimuli, at most.
+    write : callable
+        From embeddings to captions.
     """
     from neuroenc.evaluation.captions import cider
 
@@ -349,7 +364,7 @@ def choose_for_captions(embeddings: xr.Dataset, fold: int, stimuli: xr.Dataset, 
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     written = [[str(t) for t in stimuli["caption"].values[row[s]] if t] for s in ids]
     target = target_of(embeddings, fold)
-    return choose({name: cider(describe(target.inverse(v)), written) for name, v in found.items()})
+    return choose({name: cider(write(target.inverse(v)), written) for name, v in found.items()})
 
 
 def _finish(

@@ -8,8 +8,8 @@ where a captioner takes these embeddings, one that is written from the projected
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from scipy import sparse
 from scipy.stats import rankdata
 
 from neuroenc import ranking, splits
-from neuroenc.arrays import join, regions, select_layers
+from neuroenc.arrays import join, select_layers
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.encoders.ridge import RidgeCV
@@ -30,7 +30,11 @@ from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import fdr
 from neuroenc.words import content_words
 
+if TYPE_CHECKING:
+    from neuroenc.decoders.prefix_captioner import Captioner
+
 Floats = NDArray[np.float64]
+Writer = Callable[[NDArray[np.float32]], list[str]]
 TEMPERATURE = 0.05  # of the softmax over cosines with the bank, its mean taken off
 NEUROIDS_AT_ONCE = 2048
 COLUMNS = (
@@ -39,24 +43,6 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = ("test_r", "q", "spearman", "spearman_null", "spearman_generated")
 CHUNK = 65_536  # pictures of the bank at a time
-# what the literature asks of regions: are their words about people, places, food?
-TOPICS = {
-    "person": """
-        baby boy boys child children crowd face family figure girl girls guy hand head kid
-        kids lady man men people person players player portrait skier snowboarder somebody
-        surfer woman women
-    """,
-    "place": """
-        airport apartment bathroom beach bedroom bridge building buildings city cottage
-        field home house indoors kitchen meadow mountain mountains office park restaurant
-        road room sea skyscraper station street tower town
-    """,
-    "food": """
-        apple apples banana bananas bowl bread breakfast broccoli cake carrots cheese
-        dinner dish donut eat food fruit lunch meal meat orange oranges pizza plate plates
-        salad sandwich soup vegetables
-    """,
-}
 PSEUDO = 2.0  # pictures that every word is granted, so that rare words claim little
 
 
@@ -185,7 +171,7 @@ def caption(score: ArrayLike, names: list[str], candidates: list[str]) -> list[s
 def caption_voxels(
     responses: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset, *,
     layer: str | None = None, fold: int = 0, temperature: float = TEMPERATURE, level: float = 0.05,
-    n_words: int = 5, generate: bool = False, seed: int = 0,
+    n_words: int = 5, generate: bool = False, captioner: Captioner | None = None, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Caption every voxel of a subject.
 
@@ -205,8 +191,9 @@ def caption_voxels(
     n_words : int
         Words listed for each voxel.
     generate : bool
-        Also write captions, by beam search from the projected embedding; the captioner must take these
-        embeddings.
+        Also write captions, by beam search from the projected embedding.
+    captioner : Captioner, optional
+        What writes them, trained on these embeddings and on no test picture; None: the one that comes along.
     seed : int
         Of permutations and the null.
 
@@ -221,7 +208,7 @@ def caption_voxels(
     Raises
     ------
     InputError
-        The stimuli carry no captions.
+        The stimuli carry no captions; the captioner was trained on pictures that a fold tests.
     ContractError
         Captions are to be generated from embeddings the captioner does not take.
     """
@@ -230,10 +217,9 @@ def caption_voxels(
     every = features["stimulus_id"].values
     chosen = select_layers(features, [] if layer is None else [layer])
     embedding = join(chosen, every)
+    write = None
     if generate:
-        from neuroenc.decoders.pipelines import Nano, check_takes
-
-        check_takes(Nano(), chosen.attrs, embedding.shape[1])
+        write = _writer(captioner, chosen.attrs, embedding.shape[1], tested_by(split))
     length = np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     embedding /= length
     bank = make_bank(stimuli, split, every, embedding, length)
@@ -245,7 +231,7 @@ def caption_voxels(
         usable.append(encoder.usable)
         if encoder.usable.any():
             captions = np.array([texts[s] for s in encoder.test_ids])
-            found.append(caption_block(encoder, bank, captions, rng, temperature, n_words, generate=generate))
+            found.append(caption_block(encoder, bank, captions, rng, temperature, n_words, write))
     if not found:
         raise InputError(
             f"None of {responses.sizes['neuroid']} voxels varies over the training stimuli of fold {fold}. "
@@ -259,7 +245,7 @@ def caption_voxels(
 
 def caption_block(
     encoder: VoxelEncoder, bank: Bank, captions: NDArray[np.str_], rng: np.random.Generator,
-    temperature: float, n_words: int, *, generate: bool,
+    temperature: float, n_words: int, write: Writer | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Caption some voxels.
 
@@ -271,8 +257,10 @@ def caption_block(
         Of the test pictures.
     rng : Generator
         Of the null.
-    temperature, n_words, generate
+    temperature, n_words
         As in `caption_voxels`.
+    write : callable, optional
+        From embeddings to captions.
 
     Returns
     -------
@@ -300,8 +288,8 @@ def caption_block(
         "p": encoder.p,
         "spearman": agreement(said), "spearman_null": agreement(null),
     }  # fmt: skip
-    if generate:
-        written = write_captions(encoder.weight, centred, bank, temperature)
+    if write is not None:
+        written = write(toward(encoder.weight, centred, bank, temperature))
         columns |= {"generated": np.array(written, object), "spearman_generated": agreement(written)}
     return columns
 
@@ -387,9 +375,13 @@ def make_bank(
     ids : array of text, (n_pictures,)
     embedding, length : arrays of shape (n_pictures, n_features), (n_pictures, 1)
     """
-    tested = split["stimulus_id"].values[(split["side"].values == splits.TEST).any(0)]
     row = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
-    inside = ~np.isin(ids, tested) & np.isin(ids, list(row))
+    inside = ~np.isin(ids, tested_by(split)) & np.isin(ids, list(row))
+    if not inside.any():
+        raise InputError(
+            f"None of {len(ids)} pictures with features has captions and is tested by no fold. Use a split "
+            "that keeps some for training."
+        )
     captions = stimuli["caption"].values[[row[s] for s in ids[inside]]]
     texts = [str(t) for t in captions.ravel() if t]
     return Bank(embedding[inside], length[inside], count_words(captions), texts)
@@ -418,8 +410,31 @@ def caption_agreement(
     return pearson_r(ranks[0], ranks[1], known)
 
 
-def write_captions(weight: NDArray[Any], centred: NDArray[Any], bank: Bank, temperature: float) -> list[str]:
-    """Write a caption a voxel, by beam search from its weights projected onto the bank.
+def tested_by(split: xr.Dataset) -> NDArray[np.str_]:
+    """Return the stimuli that any fold tests."""
+    return np.asarray(split["stimulus_id"].values[(split["side"].values == splits.TEST).any(0)])
+
+
+def _writer(
+    captioner: Captioner | None, contract: Mapping[str, Any], n_features: int, tested: NDArray[np.str_]
+) -> Writer:
+    """Return what writes captions of embeddings of this contract."""
+    if captioner is not None:
+        captioner.check(contract, n_features, tested)
+        return captioner
+    from neuroenc.decoders.nano import describe
+    from neuroenc.decoders.pipelines import Nano, check_takes
+
+    check_takes(Nano(), contract, n_features)
+    return describe
+
+
+def toward(
+    weight: NDArray[Any], centred: NDArray[Any], bank: Bank, temperature: float
+) -> NDArray[np.float32]:
+    """Project weights onto the embeddings of the bank, (n_voxels, n_features).
+
+    Of the pictures under each softmax the mean direction and the mean length, as BrainSCUBA has it.
 
     Parameters
     ----------
@@ -429,13 +444,10 @@ def write_captions(weight: NDArray[Any], centred: NDArray[Any], bank: Bank, temp
     bank : Bank
     temperature : float
     """
-    from neuroenc.decoders.nano import describe
-
-    # the mean direction and the mean length of the bank's pictures, as BrainSCUBA has it
-    toward = project(weight, centred, bank.embedding, temperature=temperature)
-    toward /= np.linalg.norm(toward, axis=1, keepdims=True)
-    toward *= project(weight, centred, bank.length, temperature=temperature)
-    return describe(toward.astype(np.float32))
+    found = project(weight, centred, bank.embedding, temperature=temperature)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    found *= project(weight, centred, bank.length, temperature=temperature)
+    return found.astype(np.float32)
 
 
 def voxel_table(
@@ -451,45 +463,3 @@ def voxel_table(
             table[name] = column.astype(float).round(5)
     table["confident"] = table["confident"].fillna(value=False).astype(bool)
     return table
-
-
-def region_words(
-    table: pd.DataFrame, responses: xr.Dataset, *, n_words: int = 10, n_bootstraps: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """Count the words and topics of each region's confident voxels.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `caption_voxels`.
-    responses : Dataset
-        Of the same voxels, for their regions.
-    n_words : int
-        The most frequent of each region.
-    n_bootstraps : int
-        Of the voxels.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        region, n_voxels (confident), kind, word, share of them that list it, low, high (95 %). Of the kind
-        "topic" are person, place and food (`TOPICS`): the share that lists a word of it.
-    """
-    rng = np.random.default_rng(seed)
-    topics = {name: set(text.split()) for name, text in TOPICS.items()}
-    rows = []
-    for name, inside in {"all": np.ones(len(table), bool), **regions(responses)}.items():
-        mine = table[inside & table["confident"].to_numpy()]
-        if mine.empty:
-            continue
-        listed = [set(w.split()) for w in mine["words"]]
-        number_of = pd.Series([w for words in listed for w in words]).value_counts().sort_index()
-        count = number_of.sort_values(ascending=False, kind="stable").head(n_words)
-        found = [("word", str(word), int(number)) for word, number in count.items()]
-        found += [("topic", t, sum(bool(w & known) for w in listed)) for t, known in topics.items()]
-        for kind, word, number in found:
-            low, high = np.quantile(rng.binomial(len(mine), number / len(mine), n_bootstraps), [0.025, 0.975])
-            rows.append((name, len(mine), kind, word, number / len(mine), low / len(mine), high / len(mine)))
-    columns = ["region", "n_voxels", "kind", "word", "share", "low", "high"]
-    return pd.DataFrame(rows, columns=columns).round(5)

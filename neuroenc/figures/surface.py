@@ -1,15 +1,19 @@
-"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit, zones."""
+"""Maps on the inflated surface: accuracy, ceiling, best layer, best fit, zones, words."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import same_neuroids
+from neuroenc.decoders.voxel_words import same_voxels, split_topics
 from neuroenc.evaluation.zones import UNDECIDED
 from neuroenc.figures import style
 from neuroenc.figures.comparison import winners
@@ -94,6 +98,50 @@ def draw_zone_map(responses: xr.Dataset, partition: xr.Dataset, path: str | Path
     maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", shown, [*names, UNDECIDED])]
     maps += [Map(f"R² of {name} alone", share, top=top) for name, share in zip(names, unique, strict=True)]
     _draw(responses, maps, f"{partition.attrs['dataset']}, subject {partition['subject'].values[0]}", path)
+
+
+def draw_words_on_surface(
+    responses: xr.Dataset, table: pd.DataFrame, path: str | Path, *, n_words: int = 7
+) -> None:
+    """Draw what confident voxels want: the topic, how much of it, and the word that stands out most.
+
+    Parameters
+    ----------
+    responses : Dataset
+        With `surface_L` and `surface_R`.
+    table : DataFrame
+        Of `decoders.voxels.caption_voxels`; voxels that are not confident are left blank.
+    path : path
+    n_words : int
+        Words that are drawn, those of most voxels; the others go by "another".
+    """
+    same_voxels(table, responses)
+    topics = split_topics()
+    listed = [str(w).split() if c else [] for w, c in zip(table["words"], table["confident"], strict=True)]
+    known = np.array([bool(w) for w in listed])
+
+    def masked(values: Sequence[float]) -> NDArray[np.floating]:
+        return np.where(known, np.array(values, float), np.nan)
+
+    # of the topics of its words that of the first one, which stands out most
+    first = [next((k for w in mine for k, t in enumerate(topics.values()) if w in t), len(topics))
+             for mine in listed]  # fmt: skip
+    most = max(map(len, listed)) or 1
+    maps = [Map("topic of its words", masked(first), [*topics, "none"])]
+    maps += [
+        Map(f"{name}: words of {most}", masked([sum(w in words for w in mine) for mine in listed]), top=most)
+        for name, words in topics.items()
+    ]
+    count = Counter(mine[0] for mine in listed if mine)
+    names = sorted(count, key=lambda w: (-count[w], w))[:n_words]
+    place = {w: i for i, w in enumerate(names)}
+    others = [*names, "another"] if len(count) > len(names) else names
+    maps.append(
+        Map("first word", masked([place.get(mine[0], len(names)) if mine else 0 for mine in listed]), others)
+    )
+    share = f"{known.sum()} of {len(known)} voxels are confident"
+    who = f"{responses.attrs['dataset']}, subject {responses['subject'].values[0]}: {share}"
+    _draw(responses, maps, who, path)
 
 
 class Map(NamedTuple):

@@ -18,7 +18,7 @@ def draw_words(table: pd.DataFrame, out: str | Path) -> None:
     Parameters
     ----------
     table : DataFrame
-        Of `decoders.voxels.region_words`.
+        Of `decoders.voxel_words.region_words`.
     out : path
     """
     from wordcloud import WordCloud

@@ -11,6 +11,7 @@ CASES = {
     "neuroenc.decoders.pipelines": (),
     "neuroenc.decoders.decode, neuroenc.decoders.scores, neuroenc.decoders.ridge": (),
     "neuroenc.decoders.index, neuroenc.decoders.classify, neuroenc.decoders.voxels": (),
+    "neuroenc.decoders.voxel_words, neuroenc.decoders.voxel_scores, neuroenc.decoders.captioner_folder": (),
     "neuroenc.decoders.network": ("torch",),
     "neuroenc.decoders.prior": ("torch",),
     "neuroenc.decoders.nano, neuroenc.decoders.reconstruct, neuroenc.decoders.synthesise": ("torch",),

@@ -18,7 +18,8 @@ from neuroenc.decoders.generator import make
 from neuroenc.decoders.reconstruct import Restored, caption, nearest_training, reconstruct
 from neuroenc.decoders.synthesise import mean_drive, synthesise
 from neuroenc.decoders.target import Target
-from neuroenc.decoders.voxels import caption_voxels, region_words
+from neuroenc.decoders.voxel_words import region_words
+from neuroenc.decoders.voxels import caption_voxels
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation import decoded as score
 from neuroenc.evaluation.subjects import over_subjects

@@ -5,7 +5,7 @@ import pytest
 from neuroenc import splits
 from neuroenc.arrays import CONTRACT, make_features, make_stimuli, save
 from neuroenc.config import Split
-from neuroenc.decoders import voxels
+from neuroenc.decoders import voxel_words, voxels
 from neuroenc.errors import InputError
 from tests.conftest import toy_responses
 
@@ -105,6 +105,13 @@ def test_pictures_without_captions(arrays):
         voxels.caption_voxels(responses, features, stimuli.drop_vars("caption"), split)
 
 
+def test_a_split_that_tests_every_picture_leaves_no_bank(arrays):
+    responses, features, stimuli, _ = arrays
+    every = splits.make(stimuli, Split(kind="kfold", n_folds=3))
+    with pytest.raises(InputError, match="None of 300 pictures with features has captions"):
+        voxels.caption_voxels(responses, features, stimuli, every)
+
+
 def test_a_missing_response_costs_a_voxel_that_picture_alone(arrays):
     responses, features, stimuli, split = arrays
     ids = stimuli["stimulus_id"].values
@@ -146,6 +153,6 @@ def test_blocks_of_voxels_are_captioned_as_all_are(arrays, monkeypatch):
 def test_words_that_are_as_frequent_stand_in_their_alphabetical_order(arrays):
     responses = arrays[0]
     table = pd.DataFrame({"confident": True, "words": ["zebra ant dog", "ant bee zebra", "cow"] * 3})
-    found = voxels.region_words(table, responses)
+    found = voxel_words.region_words(table, responses)
     found = found[(found["region"] == "all") & (found["kind"] == "word")]
     assert found["word"].tolist() == ["ant", "zebra", "bee", "cow", "dog"]

@@ -106,6 +106,34 @@ def test_between_two_names_no_third_is_drawn(scored, tmp_path):
     assert counts[0] > 30 and counts[2] > 30 and counts[1] == 0
 
 
+def test_words_on_the_surface_are_those_of_confident_voxels(scored, tmp_path, monkeypatch):
+    responses = scored[0]
+    n = responses.sizes["neuroid"]
+    words = ["red woman pizza", "house big", "blue", "pizza woman", "sky"]
+    table = pd.DataFrame({
+        "words": [words[v % 5] for v in range(n)], "confident": np.arange(n) % 5 < 4,
+        "neuroid_id": responses["neuroid_id"].values,
+    })  # fmt: skip
+    surface.draw_words_on_surface(responses, table, tmp_path / "f.png", n_words=3)
+    pixels = np.asarray(Image.open(tmp_path / "f.png").convert("RGB")).astype(int)
+    assert (np.ptp(pixels, axis=2) > 40).sum() > 1000
+    shown = []
+    monkeypatch.setattr(surface, "_draw", lambda responses, maps, title, path: shown.append((maps, title)))
+    surface.draw_words_on_surface(responses, table, tmp_path / "f.png", n_words=3)
+    maps, title = shown[0]
+    topic, person, place, food, first = (m.values[:5] for m in maps)
+    assert maps[0].names == ["person", "place", "food", "none"]
+    np.testing.assert_array_equal(topic, [0, 1, 3, 2, np.nan])
+    np.testing.assert_array_equal(person, [1, 0, 0, 1, np.nan])
+    np.testing.assert_array_equal(place, [0, 1, 0, 0, np.nan])
+    np.testing.assert_array_equal(food, [1, 0, 0, 1, np.nan])
+    assert maps[4].names == ["blue", "house", "pizza", "another"]
+    np.testing.assert_array_equal(first, [3, 1, 0, 2, np.nan])
+    assert f"{(np.arange(n) % 5 < 4).sum()} of {n} voxels are confident" in title
+    surface.draw_words_on_surface(responses, table.assign(confident=False), tmp_path / "f.png")
+    assert all(np.isnan(m.values).all() for m in shown[1][0])
+
+
 def test_no_model_is_left_out_of_a_figure(scored, tmp_path, monkeypatch):
     """More models than colours: each is still drawn, and named in the legend."""
     drawn = []

@@ -341,6 +341,21 @@ def transferring(wildcards, input, output):
     )
 
 
+def training_of_captioner(wildcards, input, output):
+    """List the command of `decode_captioner`."""
+    asked = CAPTIONERS[wildcards.captioner]
+    return command(
+        "captioner",
+        "train",
+        **input,
+        layer=[asked["layer"]] if asked.get("layer") else [],
+        options=section(
+            "captioners", wildcards.captioner, without=["model", "layer"]
+        ),
+        out=output.folder,
+    )
+
+
 def wants(wildcards, input, output):
     """List the commands of `decode_wants`."""
     given = {k: getattr(input, k) for k in ("responses", "stimuli", "split")}
@@ -353,10 +368,22 @@ def wants(wildcards, input, output):
                 *["--generate"] * bool(CAPTIONS.get("generate")),
                 **given,
                 features=input.captions,
+                captioner=input.captioner,
                 layer=[CAPTIONS["layer"]] if CAPTIONS.get("layer") else [],
                 temperature=CAPTIONS.get("temperature", 0.05),
                 out=output.table,
                 regions=output.regions,
+            )
+        )
+        run.append(
+            command(
+                "caption",
+                "evaluate",
+                **given,
+                table=output.table,
+                clip=section("models", CAPTIONS["model"]),
+                out=output.scores,
+                topics=output.topics,
             )
         )
     for region in SYNTHESIS.get("regions", []):
@@ -403,6 +430,7 @@ def reconstruction(wildcards, input, output):
                 "caption",
                 **given,
                 n_validation=4 * DRAWN.get("n_validation", 48),  # captions are cheap
+                captioner=input.captioner,
                 out=output.captions,
             )
         )
@@ -563,6 +591,16 @@ def drawing(wildcards, input, output):
         )
     if CAPTIONS:
         run.append(command("results", "words", regions=input.words, out=output.words))
+    if CAPTIONS and SURFACE:
+        run.append(
+            command(
+                "results",
+                "words-on-surface",
+                responses=input.responses,
+                table=input.said,
+                out=output.words_on_surface,
+            )
+        )
     if DRAWN:
         run.append(
             command(

@@ -340,7 +340,9 @@ DRAWN_FROM = START = None
 if DRAWN:
     DRAWN_FROM = f"dec-{DRAWN['decoder']}_feat-{DRAWN['model']}"
     # other judges redraw nothing
-    DRAWING = section("reconstruction", without=["judges", "closed_loop", "captions"])
+    DRAWING = section(
+        "reconstruction", without=["judges", "closed_loop", "captions", "captioner"]
+    )
     # the network that was decoded looks at what is drawn
     PRIOR = DECODERS[DRAWN["decoder"]].get("prior") is not None
     LOOKS_AT = PRIOR or DRAWN.get("n_draws", 1) > 1
@@ -351,6 +353,24 @@ if DRAWN:
     START = DRAWN.get("low_level")
     START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
 RUN = f"<results>/{config['label']}"
+CAPTIONERS = config.get("captioners") or {}
+
+
+def writer(key, wanted):
+    """The folder of what writes captions: trained by this run, or by another."""
+    name = (config.get(key) or {}).get("captioner") if wanted else None
+    if not name:
+        return []
+    if name in CAPTIONERS:
+        return [f"{RUN}/captioner-{name}"]
+    path = os.path.expanduser(os.path.expandvars(name))
+    if not os.path.isdir(path):
+        refuse(
+            f"File not found: {path}. Point {key}.captioner at the folder of a captioner."
+        )
+    return [path]
+
+
 SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"
 LOGS = f"<logs>/{config['label']}"
 BENCHMARKS = f"{LOGS}/benchmarks"
@@ -424,4 +444,5 @@ wildcard_constraints:
     model=NAME,
     encoder=NAME,
     decoder=NAME,
+    captioner=NAME,
     region=REGION.strip("^$"),

@@ -268,10 +268,40 @@ if CONTRIBUTING:
             "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
+if CAPTIONERS:
+
+    rule decode_captioner:
+        """Train what writes captions of a model's embeddings, on the pictures that no fold tests."""
+        input:
+            features=lambda wildcards: (
+                f"{RUN}/feat-{CAPTIONERS[wildcards.captioner]['model']}_features.nc"
+            ),
+            stimuli=f"{RUN}/stimuli.nc",
+            split=f"{RUN}/splits.nc",
+        output:
+            folder=directory(f"{RUN}/captioner-{{captioner}}"),
+        log:
+            f"{LOGS}/decode_captioner/{{captioner}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_captioner/{{captioner}}.jsonl"
+        priority: 1
+        threads: 1
+        resources:
+            mem_mb=memory(8, base=6000),
+            runtime=600,
+        params:
+            options=lambda wildcards: section("captioners", wildcards.captioner),
+            run=training_of_captioner,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
 WANTED = {}
 if CAPTIONS:
     WANTED["table"] = f"{SUB}_desc-captions.csv"
     WANTED["regions"] = f"{SUB}_desc-captions_regions.csv"
+    WANTED["scores"] = f"{SUB}_desc-captions_scores.json"
+    WANTED["topics"] = f"{SUB}_desc-captions_topics.csv"
 for region in SYNTHESIS.get("regions", []):
     WANTED[f"figure_{region}"] = report(
         f"{SUB}_synthesis-{region}.png",
@@ -289,6 +319,7 @@ if WANTED:
             stimuli=f"{RUN}/stimuli.nc",
             split=f"{RUN}/splits.nc",
             captions=f"{RUN}/feat-{CAPTIONS['model']}_features.nc" if CAPTIONS else [],
+            captioner=writer("captions", CAPTIONS.get("generate")),
             synthesis=(
                 f"{RUN}/feat-{SYNTHESIS['model']}_features.nc" if SYNTHESIS else []
             ),
@@ -308,7 +339,12 @@ if WANTED:
             mem_mb=memory(8, base=2000),
             runtime=60,
         params:
-            options=lambda wildcards: [CAPTIONS, SYNTHESIS, JUDGE_OF_SYNTHESIS],
+            options=lambda wildcards: [
+                CAPTIONS,
+                SYNTHESIS,
+                JUDGE_OF_SYNTHESIS,
+                CAPTIONS and section("models", CAPTIONS["model"]),
+            ],
             run=wants,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -324,6 +360,7 @@ if DRAWN:
             features=f"{RUN}/feat-{DRAWN['model']}_features.nc",
             stimuli=f"{RUN}/stimuli.nc",
             split=f"{RUN}/splits.nc",
+            captioner=writer("reconstruction", DRAWN.get("captions")),
             low=f"{SUB}_{START_FROM}_embeddings.nc" if START else [],
             low_null=(
                 f"{SUB}_{START_FROM}_desc-shuffled_embeddings.nc" if START else []

@@ -37,6 +37,11 @@ for label in CLASSIFIERS:
 if CAPTIONS:
     SHOWN["words"] = f"{SUB}_desc-captions_regions.csv"
     MADE["words"] = figure("words", "words", "What voxels want, in words")
+if CAPTIONS and SURFACE:
+    SHOWN["said"] = f"{SUB}_desc-captions.csv"
+    MADE["words_on_surface"] = figure(
+        "words-surface", "words_on_surface", "What voxels want, in words"
+    )
 if DRAWN:
     SHOWN["stimuli"] = f"{RUN}/stimuli.nc"
     SHOWN["pictures"] = f"{SUB}_{DRAWN_FROM}_pictures.nc"
