@@ -21,7 +21,7 @@ HEAVIER = {
     "encode_partition", "evaluate_similarity", "evaluate_pictures", "evaluate_captions", "decode_classify", "caption_voxels",
     "results_attention", "results_reconstructions",
 }  # fmt: skip
-# those whose modules hold the small networks that come along
+# those that train, and those whose modules hold the small networks that come along
 DRAWING = {
     "features_finetune",
     "decode_reconstruct",
@@ -29,6 +29,7 @@ DRAWING = {
     "decode_synthesise",
     "evaluate_grade",
     "nano_train",
+    "captioner_train",
 }
 # each in a child of a process that has numpy and xarray
 RUNNER = """

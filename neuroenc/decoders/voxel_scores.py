@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from neuroenc import splits
 from neuroenc.config import Model
@@ -93,6 +92,8 @@ def spearman(alike: Floats, measured: Floats, dealt: Sequence[NDArray[np.int64]]
     dealt : sequence of orders of voxels, optional
         Whose rows of `alike` are taken instead, (n_deals, n_voxels).
     """
+    from scipy.stats import rankdata  # loads for a second
+
     orders = [np.arange(len(alike))] if dealt is None else dealt
     rows = np.isfinite(alike.T)
     whole = rows.all() and np.isfinite(measured).all()  # ranks are then the same in all orders

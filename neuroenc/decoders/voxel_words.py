@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
 
 from neuroenc.arrays import regions, same_neuroids
 from neuroenc.datasets.reading import read_table
@@ -107,6 +106,8 @@ def topic_shares(
         with more_low, more_high (Newcombe 1998). Voxels are taken for independent, which neighbours are not:
         intervals are too narrow.
     """
+    from scipy.stats import binomtest  # loads for a second
+
     same_voxels(table, responses)
     rng = np.random.default_rng(seed)
     known = {name: set(words) for name, words in (topics or split_topics()).items()}
