@@ -349,9 +349,7 @@ def training_of_captioner(wildcards, input, output):
         "train",
         **input,
         layer=[asked["layer"]] if asked.get("layer") else [],
-        options=section(
-            "captioners", wildcards.captioner, without=["model", "layer"]
-        ),
+        options=section("captioners", wildcards.captioner, without=["model", "layer"]),
         out=output.folder,
     )
 
