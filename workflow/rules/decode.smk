@@ -165,9 +165,11 @@ if POOLS:
     rule pool:
         """List the pictures of a folder; extract their features by each model that is decoded."""
         input:
-            lambda wildcards: ancient(
+            folder=lambda wildcards: ancient(
                 os.path.expanduser(os.path.expandvars(POOLS[wildcards.pool]))
             ),
+            # recordings that cannot be read are refused before hours of work
+            recorded=ancient(f"{RUN}/stimuli.nc"),
         output:
             stimuli=f"{RUN}/pool-{{pool}}_stimuli.nc",
             features=[f"{RUN}/pool-{{pool}}_feat-{m}_features.nc" for m in POOLED],
