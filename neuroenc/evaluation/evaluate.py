@@ -210,10 +210,13 @@ def running_at(responses: xr.Dataset, stimulus: np.ndarray) -> Running | None:
 
 
 def groups_at(responses: xr.Dataset, stimulus: np.ndarray) -> np.ndarray | None:
-    """Name the group of each of some stimuli, which is alike within; None where no two of them share one."""
+    """Name the group of each of some stimuli, which is alike within.
+
+    None where no two share one, and where all do: what is said then is of this group, one by one.
+    """
     unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
     group = responses["group"].values[first[np.searchsorted(unique, stimulus)]]
-    return group if len(np.unique(group)) < len(np.unique(stimulus)) else None
+    return group if 1 < len(np.unique(group)) < len(np.unique(stimulus)) else None
 
 
 def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:

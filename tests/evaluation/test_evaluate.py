@@ -266,6 +266,8 @@ def test_stimuli_of_a_group_are_drawn_and_exchanged_together(scored):
     assert rows.film is None
     np.testing.assert_array_equal(rows.group, [f"g{number[s] // 6:02d}" for s in rows.tested])
     assert align(responses, predictions, 20).group is None
+    alike = responses.assign_coords(group=("presentation", np.full(len(ids), "one")))
+    assert align(alike, predictions, 20).group is None
     together = evaluate(grouped, predictions, OPTIONS)
     np.testing.assert_array_equal(alone["score"], together["score"])
     assert not np.array_equal(alone["p"], together["p"], equal_nan=True)
