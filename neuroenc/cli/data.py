@@ -128,7 +128,7 @@ def data_stimuli(options: Options, subject: Subjects, out: Out, root: Root = Non
 
 @data.command("pictures")
 def data_pictures(
-    folder: Annotated[Path, typer.Argument(help="Pictures, in folders as they are.")], out: Out
+    folder: Annotated[Path, typer.Option(help="Pictures, in folders as they are.")], out: Out
 ) -> None:
     """List a folder of pictures that nobody was shown as a StimulusSet, whose features make a pool."""
     from neuroenc.arrays import save

@@ -111,7 +111,7 @@ def test_a_folder_of_pictures_is_a_pool_without_the_tested_ones(tmp_path, run):
     (pool / ".hidden.png").write_bytes(b"")
     (pool / "notes.txt").write_text("no picture")
     for folder, out in ((shown, "s.nc"), (pool, "p.nc")):
-        status, said, error = run("data", "pictures", folder, "--out", tmp_path / out)
+        status, said, error = run("data", "pictures", "--folder", folder, "--out", tmp_path / out)
         assert status == 0, error
     assert said == "11 pictures\n"
     found = load(tmp_path / "p.nc", "stimuli")

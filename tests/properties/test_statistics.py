@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from neuroenc.evaluation import statistics
+from neuroenc.evaluation import permutation, statistics
 from neuroenc.evaluation.scores import pearson_r
 
 N, V = 30, 6
@@ -22,7 +22,7 @@ def drawn(seed, n_folds):
 
 
 def measure(y, prediction, ids, fold, groups):
-    p = statistics.permutation_p(y, prediction, ids, fold, n=99)
+    p = permutation.permutation_p(y, prediction, ids, fold, n=99)
     interval, limits = statistics.bootstrap_r(y, prediction, ids, fold, groups, n=100)
     return p, interval, limits
 
@@ -54,7 +54,7 @@ def test_p_of_ties_is_the_hypergeometric_one_in_any_order(n, k, m, hit):
     y[m : m + k - hit] = 1
     rng = np.random.default_rng(0)
     orders = np.array([rng.permutation(n) for _ in range(10)])
-    p = statistics.permutation_p(
+    p = permutation.permutation_p(
         y[orders].T, category[orders].T, np.arange(n).astype(str), np.zeros(n), n=4000
     )
     np.testing.assert_allclose(p, hypergeom.sf(hit - 1, n, m, k), atol=0.03)
@@ -98,17 +98,17 @@ def test_a_missing_response_costs_itself_alone():
     assert statistics.per_fold(pearson_r, holes, prediction, fold)[0] == pytest.approx(
         [np.corrcoef(y[7:, 0], prediction[7:, 0])[0, 1], np.corrcoef(y[:, 1], prediction[:, 1])[0, 1]]
     )
-    found = statistics.permutation_p(holes, prediction, ids, fold, n=500)
-    assert found[0] == statistics.permutation_p(y[7:, :1], prediction[7:, :1], ids[7:], fold[7:], n=500)[0]
-    assert found[1] == statistics.permutation_p(y, prediction, ids, fold, n=500)[1]
+    found = permutation.permutation_p(holes, prediction, ids, fold, n=500)
+    assert found[0] == permutation.permutation_p(y[7:, :1], prediction[7:, :1], ids[7:], fold[7:], n=500)[0]
+    assert found[1] == permutation.permutation_p(y, prediction, ids, fold, n=500)[1]
 
 
 def test_widening_counts_the_folds_that_part_a_pair():
     thirds = [np.arange(10), np.arange(10, 20), np.arange(20, 30)]
-    assert statistics.widening(np.arange(30), thirds) == pytest.approx(np.sqrt(2))
-    assert statistics.widening(np.arange(10), thirds[:1], 30) == pytest.approx(1)
+    assert permutation.widening(np.arange(30), thirds) == pytest.approx(np.sqrt(2))
+    assert permutation.widening(np.arange(10), thirds[:1], 30) == pytest.approx(1)
     same = [np.arange(k * 10, k * 10 + 10) for k in range(3)]
-    assert statistics.widening(np.tile(np.arange(10), 3), same, 50) == pytest.approx(np.sqrt(3))
+    assert permutation.widening(np.tile(np.arange(10), 3), same, 50) == pytest.approx(np.sqrt(3))
     rng = np.random.default_rng(0)
     tests = [rng.permutation(100)[:20] for _ in range(6)]
     count, ordered = np.zeros((2, 100, 100))
@@ -117,10 +117,10 @@ def test_widening_counts_the_folds_that_part_a_pair():
         count += inside[:, None] != inside
         ordered += inside[:, None] & ~inside
     rows = [np.arange(20 * k, 20 * k + 20) for k in range(6)]
-    found = statistics.widening(np.concatenate(tests), rows, 100)
+    found = permutation.widening(np.concatenate(tests), rows, 100)
     assert found == pytest.approx(np.sqrt((count**2).sum() / count.sum()))
-    found = statistics.widening(np.concatenate(tests), rows, 100, together=True)
+    found = permutation.widening(np.concatenate(tests), rows, 100, together=True)
     assert found == pytest.approx(np.sqrt((count**2).sum() / 2 / (ordered**2).sum()))
     # where a stimulus moves in all its folds at once, folds that are one say nothing new
-    assert statistics.widening(np.tile(np.arange(10), 3), same, 50, together=True) == pytest.approx(1)
-    assert statistics.widening(np.arange(30), thirds, together=True) == pytest.approx(np.sqrt(2))
+    assert permutation.widening(np.tile(np.arange(10), 3), same, 50, together=True) == pytest.approx(1)
+    assert permutation.widening(np.arange(30), thirds, together=True) == pytest.approx(np.sqrt(2))

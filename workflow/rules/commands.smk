@@ -215,7 +215,7 @@ def label_of(decoded):
 def pooling(wildcards, input, output):
     """List the commands of `pool`."""
     return commands(
-        command("data", "pictures", input.folder, out=output.stimuli),
+        command("data", "pictures", folder=input.folder, out=output.stimuli),
         *(
             command(
                 "features",

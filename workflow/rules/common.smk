@@ -317,7 +317,15 @@ ALIKE = (
     else []
 )
 # pictures that nobody was shown, and the decoders that look for them
-POOLS = config.get("pools") or {}
+POOLS = {
+    k: os.path.expanduser(os.path.expandvars(v))
+    for k, v in (config.get("pools") or {}).items()
+}
+for pool, folder in POOLS.items():
+    if not os.path.isdir(folder):
+        refuse(
+            f"Folder not found: {folder}. Point pools.{pool} at a folder of pictures."
+        )
 LOOKING = [d for d in DECODED if POOLS and d.startswith("dec-")]
 POOLED = list(dict.fromkeys(d.split("_feat-")[1] for d in LOOKING))
 CONTRIBUTIONS = config.get("contributions")  # may be empty

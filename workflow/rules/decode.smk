@@ -165,9 +165,7 @@ if POOLS:
     rule pool:
         """List the pictures of a folder; extract their features by each model that is decoded."""
         input:
-            folder=lambda wildcards: ancient(
-                os.path.expanduser(os.path.expandvars(POOLS[wildcards.pool]))
-            ),
+            folder=lambda wildcards: ancient(POOLS[wildcards.pool]),
             # recordings that cannot be read are refused before hours of work
             recorded=ancient(f"{RUN}/stimuli.nc"),
         output:
