@@ -172,10 +172,13 @@ def _code(config: Config) -> None:
 
 
 def _files(config: Config) -> None:
-    """Files of features and texts, as far as they are here, that hold what is asked for."""
+    """Files of features and texts, as far as they are here, that hold what is asked for; folders of pools."""
+    from neuroenc.datasets.pool import pool_folder
     from neuroenc.features.given import chosen_layers, is_here
     from neuroenc.features.texts import check_table
 
+    for folder in config.pools.values():
+        pool_folder(folder)
     for key, model in config.models.items():
         if model.texts:
             check_table(model.texts)

@@ -48,6 +48,8 @@ def invalid(parameter: str, found: object, allowed: Iterable[object]) -> InputEr
 def suggest(found: object, allowed: Iterable[object]) -> str:
     """Name the allowed values, and the one nearest to what was found."""
     names = [str(a) for a in allowed]
+    if not names:
+        return "There is none to choose from."
     shown = ", ".join(map(repr, names if len(names) <= 12 else [*names[:3], "…", *names[-3:]]))
     return f"Allowed: {shown.replace(repr('…'), '…')}{nearest(found, names)}."
 

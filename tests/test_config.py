@@ -368,6 +368,20 @@ def test_unknown_devices_are_refused_wherever_one_can_be_named(device):
             section(device=device)
 
 
+def test_folders_of_pools_are_asked_for_before_the_run(tmp_path):
+    decoders = {"ridge": {"models": ["nano"]}}
+    pools = {"outside": str(tmp_path)}
+    check(parse(Config, SMALL | {"decoders": decoders, "pools": pools}), libraries=True)
+    with pytest.raises(InputError, match=r"Folder not found: .*gone. Point `pools` at a folder"):
+        gone = {"outside": str(tmp_path / "gone")}
+        check(parse(Config, SMALL | {"decoders": decoders, "pools": gone}), libraries=True)
+    with pytest.raises(InputError, match="'pools' |pools: needs `decoders` of embeddings"):
+        parse(Config, SMALL | {"pools": pools})
+    with pytest.raises(InputError, match="transfer.*There is none to choose from"):
+        parse(Config, SMALL | {"decoders": decoders, "transfer": {"network": "net", "ridge": "ridge", "model": "nano",
+                                                                  "sessions": [1]}})  # fmt: skip
+
+
 def test_files_of_features_are_looked_at_where_they_are(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 4), "f4"))
     np.save(tmp_path / "t.npy", np.zeros((3, 4, 2), "f4"))

@@ -14,6 +14,20 @@ from neuroenc.errors import InputError
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
 
+def pool_folder(folder: str | Path) -> Path:
+    """Return the folder, with ~ and environment variables expanded.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    folder = Path(os.path.expandvars(folder)).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"Folder not found: {folder}. Point `pools` at a folder of pictures.")
+    return folder
+
+
 def load_pool(folder: str | Path) -> xr.Dataset:
     """List the pictures of a folder and of those in it.
 
@@ -32,9 +46,7 @@ def load_pool(folder: str | Path) -> xr.Dataset:
     InputError
         It is no folder, or holds no picture.
     """
-    folder = Path(os.path.expandvars(folder)).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"Folder not found: {folder}. Point `pools` at a folder of pictures.")
+    folder = pool_folder(folder)
     names = sorted(
         Path(place, name).relative_to(folder).as_posix()
         for place, _, files in os.walk(folder)
