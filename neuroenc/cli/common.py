@@ -156,18 +156,24 @@ def dataset(options: str, root: Path | None) -> Any:
     return chosen if root is None else chosen.model_copy(update={"root": str(root)})
 
 
-def named(files: list[str], kind: Kind = "scores") -> dict[str, Any]:
-    """Load files given as NAME=FILE.nc."""
+def pairs(items: list[str], option: str, form: str = "NAME=FILE.nc") -> dict[str, str]:
+    """Read files given as NAME=FILE."""
+    found: dict[str, str] = {}
+    for item in items:
+        name, _, path = item.partition("=")
+        if not (name and path):
+            raise InputError(f"Invalid value for {option!r}: {item!r}. Expected {form}.")
+        if name in found:
+            raise InputError(f"{option} gives {name!r} twice. Name each file once.")
+        found[name] = path
+    return found
+
+
+def named(files: list[str], kind: Kind = "scores", option: str = "") -> dict[str, Any]:
+    """Load files given as NAME=FILE.nc by an option, which is called as their kind unless told."""
     from neuroenc.arrays import load
 
-    pairs = [f.partition("=") for f in files]
-    wrong = [f for f, (name, equals, _) in zip(files, pairs, strict=True) if not (equals and name)]
-    if wrong:
-        raise InputError(f"Invalid value for '--{kind}': {wrong[0]!r}. Expected NAME=FILE.nc.")
-    names = [name for name, _, _ in pairs]
-    if twice := next((n for n in names if names.count(n) > 1), None):
-        raise InputError(f"--{kind} gives {twice!r} twice. Name each file once.")
-    return {name: load(path, kind) for name, _, path in pairs}
+    return {name: load(path, kind) for name, path in pairs(files, option or f"--{kind}").items()}
 
 
 def features(files: list[str]) -> Any:

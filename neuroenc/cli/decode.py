@@ -14,7 +14,6 @@ from neuroenc.errors import InputError, InputWarning
 
 decode = common.group("From responses back to pictures.")
 
-AMONG = 300  # pictures, drawn at random, among which the literature retrieves
 
 NWay = Annotated[
     int | None, typer.Option(help="Candidates, drawn at random; else the whole test set.", min=2)
@@ -85,8 +84,8 @@ def decode_together(
     if not isinstance(chosen, NetworkDecoding):
         raise InputError(f"A decoder {chosen.name!r} reads one subject. Use `name: network`.")
     recorded = common.named(responses, "responses")
-    places = {name: Path(path) for name, _, path in (item.partition("=") for item in out)}
-    if places.keys() != recorded.keys() or len(recorded) < 2 or len(places) < len(out):
+    places = {name: Path(path) for name, path in common.pairs(out, "--out", "SUBJECT=FILE.nc").items()}
+    if places.keys() != recorded.keys() or len(recorded) < 2:
         raise InputError(
             f"--responses are of {', '.join(recorded)}, --out of {', '.join(places)}. Expected the same "
             "subjects, two or more, SUBJECT=FILE.nc."
@@ -151,6 +150,7 @@ def decode_evaluate(
 ) -> None:
     """Retrieve the test pictures by their decoded embeddings; write the scores as JSON."""
     from neuroenc.arrays import load
+    from neuroenc.decoders.retrieve import N_WAY
     from neuroenc.decoders.scores import prior_gain, score
     from neuroenc.files import write_json
 
@@ -165,16 +165,16 @@ def decode_evaluate(
         about["prior_choice"] = found.attrs["prior_choice"]
     n = found.sizes["presentation"] // len(set(found["fold"].values.tolist()))
     fewest = int(found["fold"].to_series().value_counts().min())
-    if n_way is None and fewest > AMONG:  # as papers report it
-        again = score(found, n_way=AMONG, seed=seed)
-        dealt = score(load(null, "embeddings"), n_way=AMONG, seed=seed) if null else {}
+    if n_way is None and fewest > N_WAY:  # as papers report it
+        again = score(found, n_way=N_WAY, seed=seed)
+        dealt = score(load(null, "embeddings"), n_way=N_WAY, seed=seed) if null else {}
         for name, values in dealt.items():
             again[name]["shuffled"] = values["value"]
-        about |= {"among": AMONG, "scores_among": again}
+        about |= {"among": N_WAY, "scores_among": again}
     write_json({**about, "n_way": n_way or n, "seed": seed, "scores": scores}, out)
     _print(scores)
     if "scores_among" in about:
-        typer.echo(f"among {AMONG}:")
+        typer.echo(f"among {N_WAY}:")
         _print(about["scores_among"])
     for name, g in about.get("prior", {}).items():
         typer.echo(
@@ -335,7 +335,7 @@ def decode_joint(
 
     chosen = common.section(JointDecoding, options)
     recorded, described = common.named(responses, "responses"), common.named(features, "features")
-    written = common.named(texts, "features") if texts else None
+    written = common.named(texts, "features", "--texts") if texts else None
     parted = load(split, "splits")
     given: dict[str, Any] = {"texts": written, "leave_out": leave_out or []}
     found = decode_recordings(recorded, described, parted, chosen, **given)

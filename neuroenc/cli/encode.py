@@ -91,7 +91,7 @@ def encode_joint(
     from neuroenc.files import remove
 
     recorded = common.named(responses, "responses")
-    places = [{k: v for k, _, v in (item.partition("=") for item in items)} for items in (out, weights)]
+    places = [common.pairs(out, "--out"), common.pairs(weights, "--weights", "SUBJECT=FILE.safetensors")]
     for option, found in zip(("--out", "--weights"), places, strict=True):
         if set(found) != set(recorded):
             raise InputError(

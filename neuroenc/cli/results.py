@@ -310,7 +310,7 @@ def results_zones(
     from neuroenc.figures.zones import draw_zones
     from neuroenc.files import atomic
 
-    rows = zone_rows(common.named(partition))
+    rows = zone_rows(common.named(partition, option="--partition"))
     draw_zones(rows, out)
     with atomic(table) as partial:
         pd.DataFrame(rows).to_csv(partial, index=False)
@@ -414,10 +414,8 @@ def results_contributions(
     from neuroenc.documents import read_json
     from neuroenc.figures.contributions import draw_contributions
 
-    pairs = [item.partition("=") for item in scores]
-    if wrong := [item for item, (_, _, path) in zip(scores, pairs, strict=True) if not path]:
-        raise InputError(f"--scores is NAME=FILE.json, found {wrong[0]!r}.")
-    draw_contributions({name: read_json(path, "rows") for name, _, path in pairs}, score, out)
+    given = common.pairs(scores, "--scores", "NAME=FILE.json")
+    draw_contributions({name: read_json(path, "rows") for name, path in given.items()}, score, out)
 
 
 @results.command("show")

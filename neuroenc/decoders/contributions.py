@@ -18,10 +18,12 @@ from tqdm import tqdm
 from neuroenc import config, splits
 from neuroenc.arrays import parcels, regions, same_neuroids
 from neuroenc.decoders.decode import make, out_of_fold
+from neuroenc.decoders.fused import row_cosine
 from neuroenc.decoders.samples import sample, standardise
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError, suggest
+from neuroenc.evaluation.evaluate import groups_at
 from neuroenc.evaluation.identification import cosine
 from neuroenc.evaluation.statistics import Resampling, bootstrap, resample
 from neuroenc.ranking import ahead
@@ -112,7 +114,6 @@ def contributions(
     """
     found: dict[tuple[str, str, bool], list[NDArray[np.float64]]] = {}
     whole, ids, fold_of = [], [], []
-    group_of = dict(zip(responses["stimulus_id"].values, responses["group"].values, strict=True))
     sizes: dict[str, int] = {}
     for fold, p in enumerate(prepare(responses, features, split, options, among)):
         rng = np.random.default_rng((seed, fold))
@@ -131,11 +132,9 @@ def contributions(
                 again = _fit(options, p, kept)
                 found.setdefault((region, how, True), []).append(_scores(again, p.X_test[:, kept], p))
     tested = np.concatenate(ids)
-    groups = np.array([group_of[s] for s in tested])
     samples = resample(
-        tested, np.concatenate(fold_of), n=n_bootstraps, seed=seed,
-        stretch=groups if len(set(groups)) < len(set(tested)) else None,
-    )  # fmt: skip
+        tested, np.concatenate(fold_of), n=n_bootstraps, seed=seed, stretch=groups_at(responses, tested)
+    )
     return _rows(found, np.concatenate(whole), samples, sizes)
 
 
@@ -294,7 +293,7 @@ class LesionFinder:
             X = Design(p.X_train[:, inside])
             decoded = out_of_fold(options, X, p.Y_train, p.inner, model.target_)
             self.models[region] = model
-            self.usual[region] = np.diag(cosine(decoded, model.target_.transform(p.Y_train)))
+            self.usual[region] = row_cosine(decoded, model.target_.transform(p.Y_train))
 
     def find(self, X: NDArray[np.float32], true: Design) -> Found:
         """Find the region.
@@ -310,7 +309,7 @@ class LesionFinder:
         z = {}
         for region, inside in self.prepared.inside.items():
             model, usual = self.models[region], self.usual[region]
-            own = np.diag(cosine(model.predict_components(X[:, inside]), model.target_.transform(true)))
+            own = row_cosine(model.predict_components(X[:, inside]), model.target_.transform(true))
             error = usual.std(ddof=1) * np.sqrt(1 / len(own) + 1 / len(usual))
             z[region] = float((own.mean() - usual.mean()) / error)
         lowest = min(z, key=z.__getitem__)

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.decoders.fused import fuse, modality_of, row_cosine
-from neuroenc.decoders.retrieve import hits, retrieval
+from neuroenc.decoders.retrieve import hits, interval, retrieval
 from neuroenc.evaluation.identification import cosine
 
 Floats = NDArray[Any]
@@ -204,10 +204,9 @@ def _gains(
     rows = []
     for metric, of_each in scores.items():
         gain = np.concatenate([of_each(*a) - of_each(*b) for a, b in zip(together, alone, strict=True)])
-        drawn = np.random.default_rng(how["seed"]).integers(0, len(gain), (how["n_bootstraps"], len(gain)))
-        low, high = np.quantile(gain[drawn].mean(1), [0.025, 0.975])
+        low, high = interval(gain, **how)
         values: dict[str, Any] = {"kind": "gain", "of": of, "over": than, "metric": metric}
-        values |= {"value": float(gain.mean()), "low": float(low), "high": float(high), "chance": 0.0}
+        values |= {"value": float(gain.mean()), "low": low, "high": high, "chance": 0.0}
         rows.append(values | {"gallery": len(gain) // len(together)} | protocol)
     return rows
 
@@ -219,16 +218,12 @@ def _rows(
     """Score the tables of similarity of all folds, both directions; units are drawn as wholes."""
     if not tables:
         return []
-    scored = [retrieval(t, **how) for t in tables]
-    if units is not None:
-        for t, s, unit in zip(tables, scored, units, strict=True):
-            for metric, values in s.items():
-                table = t if metric.startswith("brain_to_image") else t.T
-                values["low"], values["high"] = _interval(hits(table, int(metric[-1])), unit, how)
+    scored = [retrieval(t, unit=u, **how) for t, u in zip(tables, units or [None] * len(tables), strict=True)]
     dealt = None if null is None else [retrieval(t, n_bootstraps=1, seed=how["seed"]) for t in null]
     rows = []
     for metric in scored[0]:
-        values = {k: float(np.mean([t[metric][k] for t in scored])) for k in scored[0][metric]}
+        of_folds = [t[metric] for t in scored]
+        values: dict[str, Any] = {k: float(np.mean([v[k] for v in of_folds])) for k in of_folds[0]}
         if dealt is not None:
             values["shuffled"] = float(np.mean([t[metric]["value"] for t in dealt]))
         direction, _, top = metric.rpartition("_")
@@ -236,15 +231,6 @@ def _rows(
         size = round(float(np.mean([len(t) for t in tables])))
         rows.append({"kind": kind, "of": of, "metric": name} | values | {"gallery": size} | protocol)
     return rows
-
-
-def _interval(found: Floats, unit: Floats, how: dict[str, Any]) -> tuple[float, float]:
-    """Bootstrap a mean over units, each with all its rows, (low, high)."""
-    which = np.unique(unit, return_inverse=True)[1]
-    count, total = np.bincount(which), np.bincount(which, found)
-    drawn = np.random.default_rng(how["seed"]).integers(0, len(count), (how["n_bootstraps"], len(count)))
-    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def spoken(row: Mapping[str, Any]) -> str:

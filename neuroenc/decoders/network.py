@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.decoders import losses
+from neuroenc.decoders.fused import row_cosine
 from neuroenc.decoders.residual import ResidualNetwork
 from neuroenc.decoders.target import Target, embeddings_of, rows_of
 from neuroenc.encoders import memory, training
@@ -404,5 +405,4 @@ def joined(embeddings: list[Any]) -> Any:
 
 
 def _cosine(truth: Floats, predicted: Floats) -> float:
-    size = np.linalg.norm(truth, axis=1) * np.linalg.norm(predicted, axis=1)
-    return float(((truth * predicted).sum(1) / np.maximum(size, 1e-12)).mean())
+    return float(row_cosine(truth, predicted).mean())

@@ -83,7 +83,7 @@ def decode_recordings(
         Recording -> Embeddings of its test stimuli, in one space: beside what the other decoders write,
         `few(number, presentation, component)`, decoded from the mean of `n_repeats(number)` repetitions, and
         `concept`. Also 'fused' -> Embeddings of concepts, the mean over the modalities that were trained on
-        and show them (`joint.fuse`).
+        and show them (`fused.fuse`).
 
     Raises
     ------

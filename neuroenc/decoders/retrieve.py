@@ -17,6 +17,7 @@ from neuroenc.evaluation.identification import cosine as cosine  # offered here:
 from neuroenc.ranking import ahead
 
 Floats = NDArray[np.float64]
+N_WAY = 300  # pictures, drawn at random, among which the literature retrieves
 
 
 def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
@@ -53,9 +54,22 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     return np.asarray(hypergeom.cdf(k - 1, n - 1, before, n_way - 1), np.float64)
 
 
+def interval(
+    values: ArrayLike, unit: ArrayLike | None = None, *, n_bootstraps: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap a mean, (low, high), 95 %; values of one unit, else each by itself, are drawn together."""
+    x = np.asarray(values, np.float64)
+    which = np.arange(len(x)) if unit is None else np.unique(np.asarray(unit), return_inverse=True)[1]
+    count, total = np.bincount(which), np.bincount(which, x)
+    drawn = np.random.default_rng(seed).integers(0, len(count), (n_bootstraps, len(count)))
+    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
 def retrieval(
-    similarity: ArrayLike, *, n_way: int | None = None, n_bootstraps: int = 1000, seed: int = 0
-) -> dict[str, dict[str, Any]]:
+    similarity: ArrayLike, *, n_way: int | None = None, unit: ArrayLike | None = None,
+    n_bootstraps: int = 1000, seed: int = 0,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Score both directions, top-1 and top-5.
 
     Parameters
@@ -64,6 +78,8 @@ def retrieval(
         Row: decoded, column: picture.
     n_way : int, optional
         As in `hits`.
+    unit : array of shape (n,), optional
+        Pictures that are drawn together, e.g. their concepts.
     n_bootstraps : int
         Of the pictures that are asked for; the candidates stay.
     seed : int
@@ -75,14 +91,12 @@ def retrieval(
     """
     s = np.asarray(similarity)
     n = len(s)
-    drawn = np.random.default_rng(seed).integers(0, n, (n_bootstraps, n))
     out = {}
     for direction, table in (("brain_to_image", s), ("image_to_brain", s.T)):
         for k in (1, 5):
             found = hits(table, k, n_way)
-            low, high = np.quantile(found[drawn].mean(1), [0.025, 0.975])
+            low, high = interval(found, unit, n_bootstraps=n_bootstraps, seed=seed)
             out[f"{direction}_top{k}"] = {
-                "value": float(found.mean()), "low": float(low), "high": float(high),
-                "chance": min(1.0, k / (n_way or n)),
+                "value": float(found.mean()), "low": low, "high": high, "chance": min(1.0, k / (n_way or n)),
             }  # fmt: skip
     return out

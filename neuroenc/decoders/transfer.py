@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from neuroenc import config, splits
 from neuroenc.decoders.decode import make
-from neuroenc.decoders.retrieve import hits
+from neuroenc.decoders.retrieve import hits, interval
 from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.decoders.target import Target
 from neuroenc.decoders.together import fit_together, guard
@@ -134,9 +134,7 @@ def compare(
     n_bootstraps, seed
         Of the pictures, the same for all methods.
     """
-    n = len(true)
-    drawn = np.random.default_rng(seed).integers(0, n, (n_bootstraps, n))
-    rows = []
+    rows, n = [], len(true)
     for way in DIRECTIONS:
         each: dict[str, Floats] = {}
         for method, decoded in found.items():
@@ -144,9 +142,9 @@ def compare(
             each[method] = hits(similarity if way == DIRECTIONS[0] else similarity.T, 1)
         each |= {f"{a} - {b}": each[a] - each[b] for a, b in AGAINST if a in each and b in each}
         for method, hit in each.items():
-            low, high = np.quantile(hit[drawn].mean(1), [0.025, 0.975])
+            low, high = interval(hit, n_bootstraps=n_bootstraps, seed=seed)
             rows.append({
-                "method": method, "metric": way, "value": float(hit.mean()), "low": float(low),
-                "high": float(high), "chance": 0.0 if " - " in method else 1 / n, "n": n,
+                "method": method, "metric": way, "value": float(hit.mean()), "low": low, "high": high,
+                "chance": 0.0 if " - " in method else 1 / n, "n": n,
             })  # fmt: skip
     return rows

@@ -26,7 +26,7 @@ def draw_comparison(rows: list[Row], path: str | Path) -> None:
         Of `comparison_rows`; small dots are single subjects where there are several.
     path : path
     """
-    top = "all" if any(r["subject"] == "all" for r in rows) else rows[0]["subject"]
+    top, who = style.highest(rows)
     over = [r for r in rows if r["subject"] == top]
     single = [r for r in rows if r["subject"] != top]
     places = list(dict.fromkeys(r["region"] for r in over))
@@ -56,7 +56,6 @@ def draw_comparison(rows: list[Row], path: str | Path) -> None:
     upper.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     _shares(lower, [r for r in over if r["rival"] == ALL], places)
     methods = "; ".join(dict.fromkeys(r["method"] for r in over))
-    who = "over subjects" if top == "all" else f"subject {top}"
     fig.suptitle(f"{first['comparison']}, {who}: {methods}\n95 % intervals, * q < {LEVEL:g}", fontsize=8)
     style.save(fig, path)
 

@@ -19,7 +19,7 @@ def draw_learning_curve(rows: list[dict[str, Any]], path: str | Path) -> None:
         Of `evaluation.learning_curve.curve_rows`; over subjects where there are several.
     path : path
     """
-    top = "all" if any(r["subject"] == "all" for r in rows) else rows[0]["subject"]
+    top, who = style.highest(rows)
     rows = [r for r in rows if r["subject"] == top and np.isfinite(r["r"])]
     places, fits = (list(dict.fromkeys(r[k] for r in rows)) for k in ("region", "fit"))
     columns = min(4, len(places))
@@ -51,6 +51,5 @@ def draw_learning_curve(rows: list[dict[str, Any]], path: str | Path) -> None:
     fig.legend(handles, labels, frameon=False, fontsize=8, loc="outside right upper")
     fig.supxlabel("training stimuli", fontsize=9)
     fig.supylabel("mean test r (95 %)", fontsize=9)
-    who = "over subjects" if top == "all" else f"subject {top}"
     fig.suptitle(f"{who}: {rows[0]['method']}", fontsize=9)
     style.save(fig, path)

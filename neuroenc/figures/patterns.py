@@ -22,7 +22,7 @@ def draw_patterns(rows: list[dict[str, Any]], path: str | Path) -> None:
         Of `pattern_rows`; over subjects where there are several, small dots are single ones.
     path : path
     """
-    top = "all" if any(r["subject"] == "all" for r in rows) else rows[0]["subject"]
+    top, who = style.highest(rows)
     over = [r for r in rows if r["subject"] == top]
     places, models = (list(dict.fromkeys(r[k] for r in over)) for k in ("region", "model"))
     size = 0.8 / len(models)
@@ -54,7 +54,6 @@ def draw_patterns(rows: list[dict[str, Any]], path: str | Path) -> None:
     axes[0].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axes[1].set_xticks(range(len(places)), places, rotation=45, ha="right")
     methods = "; ".join(dict.fromkeys(r["method"] for r in over))
-    who = "over subjects" if top == "all" else f"subject {top}"
     fig.suptitle(
         f"{rows[0]['comparison']}, {who}: {methods}\n95 % intervals, * better than all others after FDR",
         fontsize=8,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from neuroenc.decoders.retrieve import N_WAY
+
 Row = dict[str, Any]
 CONDITIONS = (
     "shuffled", "mean", "sample", "retrieved", "low_level", "plain", "prior", "brain", "true"
 )  # fmt: skip
 """From the worst to be expected to the best to be had"""
-N_WAY = 300  # among how many the literature retrieves
 
 
 class Column(NamedTuple):

@@ -35,6 +35,12 @@ def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return fig, axes
 
 
+def highest(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return whom a figure is of, 'all' or else the one subject, and how that is said."""
+    subject = "all" if any(r["subject"] == "all" for r in rows) else str(rows[0]["subject"])
+    return subject, "over subjects" if subject == "all" else f"subject {subject}"
+
+
 def save(fig: Figure, path: str | Path) -> None:
     """Write a figure whole or not at all, and close it."""
     import matplotlib.pyplot as plt

@@ -20,7 +20,7 @@ def draw_zones(rows: list[dict[str, Any]], path: str | Path) -> None:
         Of `zone_rows`; over subjects where there are several, small dots are single ones.
     path : path
     """
-    top = "all" if any(r["subject"] == "all" for r in rows) else rows[0]["subject"]
+    top, who = style.highest(rows)
     over = [r for r in rows if r["subject"] == top and r["neuroids"]]
     places, spaces = (list(dict.fromkeys(r[k] for r in over)) for k in ("region", "space"))
     width = 2.4 + max(3.2, len(places) * (0.35 + 0.17 * len(spaces)))
@@ -46,6 +46,5 @@ def draw_zones(rows: list[dict[str, Any]], path: str | Path) -> None:
     for ax in (upper, lower):
         ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     lower.set_xticks(range(len(places)), places, rotation=45, ha="right")
-    who = "over subjects" if top == "all" else f"subject {top}"
     fig.suptitle(f"zones, {who}: {over[0]['method'] if over else ''}\n95 % intervals", fontsize=8)
     style.save(fig, path)

@@ -6,8 +6,9 @@ import pytest
 from neuroenc import unions
 from neuroenc.arrays import make_features, make_responses, make_stimuli
 from neuroenc.config import JointDecoding, Split
-from neuroenc.decoders.joint_scores import _interval, score_joint
+from neuroenc.decoders.joint_scores import score_joint
 from neuroenc.decoders.recordings import decode_recordings, windowed
+from neuroenc.decoders.retrieve import interval
 from neuroenc.decoders.target import restore
 from neuroenc.errors import InputError, LeakError
 from neuroenc.evaluation.identification import cosine
@@ -235,8 +236,8 @@ def test_pictures_of_a_concept_are_drawn_as_one():
     """As many copies of a picture as there are say no more than it does."""
     found = (np.arange(30) % 3 == 0).astype(float)
     how = {"seed": 0, "n_bootstraps": 2000}
-    one = _interval(found, np.array([f"{i:02d}" for i in range(30)]), how)
-    copies = _interval(np.repeat(found, 5), np.repeat([f"{i:02d}" for i in range(30)], 5), how)
+    one = interval(found, np.array([f"{i:02d}" for i in range(30)]), **how)
+    copies = interval(np.repeat(found, 5), np.repeat([f"{i:02d}" for i in range(30)], 5), **how)
     assert copies == pytest.approx(one)
-    alone = _interval(np.repeat(found, 5), np.array([f"{i:03d}" for i in range(150)]), how)
+    alone = interval(np.repeat(found, 5), np.array([f"{i:03d}" for i in range(150)]), **how)
     assert alone[1] - alone[0] < 0.6 * (one[1] - one[0])
