@@ -12,7 +12,7 @@ import time
 import numpy as np
 from scipy.linalg import eigh
 
-from neuroenc.evaluation import statistics
+from neuroenc.evaluation import permutation
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.files import write_json
 from neuroenc.records import row
@@ -82,16 +82,16 @@ def measure(kind: str, n: int, n_folds: int, n_features: int, seed: int = 0) -> 
             found, made = y[rows], np.concatenate(predicted)
             film = np.full(len(rows), "film") if kind == "film" else None
             ids = np.array([f"{i:05d}" for i in rows])
-            right = statistics.widening
+            right = permutation.widening
             for how, factor in (
                 ("as it is", right), ("not widened", lambda *_: 1.0), ("by the number of folds", _old),
             ):  # fmt: skip
-                statistics.widening = factor  # type: ignore[assignment]
-                p = statistics.permutation_p(
+                permutation.widening = factor  # type: ignore[assignment]
+                p = permutation.permutation_p(
                     found, made, ids, fold, film=film, n_stimuli=n, n=N_PERMUTATIONS, seed=draw
                 )
                 out.setdefault(f"{name}, {how}", []).append(p)
-            statistics.widening = right
+            permutation.widening = right
             r = np.mean([pearson_r(found[fold == f], made[fold == f]) for f in range(n_folds)], 0)
             out.setdefault(f"{name}, r", []).append(r)
     return {k: np.concatenate(v) for k, v in out.items()}
