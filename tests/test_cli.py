@@ -99,6 +99,21 @@ def test_comparisons_that_cannot_be_shown_are_one_line(run, tmp_path, monkeypatc
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.nc", "d.nc"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zones", "--partition", "x", "--table", "t.csv"], "'--partition': 'x'. Expected NAME=FILE.nc"),
+        (["contributions", "--scores", "a="], "'--scores': 'a='. Expected NAME=FILE.json"),
+        (["contributions", "--scores", "a=b", "--scores", "a=c"], "--scores gives 'a' twice"),
+    ],
+)
+def test_files_by_name_are_named_by_their_option(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("results", *arguments, "--out", "f.png")
+    assert status == 2 and message in err and len(err.splitlines()) == 1, err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_simulation_does_not_replace_recordings(run, tmp_path):
     (tmp_path / "treebank").mkdir()
     (tmp_path / "treebank/sub_1_trial000.h5").write_bytes(b"hours")

@@ -107,6 +107,23 @@ def test_folds_are_averaged_and_rows_may_stand_in_any_order():
             np.testing.assert_allclose([a["value"], a["whole"]], [b["value"], b["whole"]], rtol=1e-4)
 
 
+def test_a_lone_group_of_test_pictures_is_drawn_one_by_one_and_several_as_wholes():
+    responses, features, split = world(regions=("first", "second"))
+    ids = responses["stimulus_id"].values
+    tested = np.isin(ids, split["stimulus_id"].values[split["side"].values[0] == splits.TEST])
+
+    def interval(group):
+        kept = responses.assign_coords(group=("presentation", np.where(tested, group, ids)))
+        found = of.contributions(kept, features, split, OPTIONS, n_bootstraps=200)
+        row = by(found, region="first", how="left_out", refit=True, score="cosine")[0]
+        return row["low"], row["high"]
+
+    alone = interval(ids)
+    assert interval(np.full(len(ids), "one")) == alone and np.isfinite(alone).all()
+    few = interval(np.array([s[-1] for s in ids]))
+    assert np.isfinite(few).all() and few != alone
+
+
 def test_lesions_are_found_and_named_and_whole_recordings_are_not_suspected():
     named = lesioned = alarms = whole = 0
     for seed in range(6):
