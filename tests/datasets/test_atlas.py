@@ -453,6 +453,16 @@ def test_names_of_fsl_are_those_of_the_numbers(tmp_path):
     (tmp_path / "x.xml").write_text(fsl_xml("Probabilistic"))  # which count from 0, their maximum from 1
     with pytest.raises(InputError, match="describes 4 labels of the type 'Probabilistic', expected 'Label'"):
         read_names(tmp_path / "x.xml")
+    for encoding in ("foo", "gb2312"):
+        head = f'<?xml version="1.0" encoding="{encoding}"?>'
+        (tmp_path / "x.xml").write_text(head + fsl_xml())
+        with pytest.raises(InputError, match=r"Cannot read .*x.xml: .*encoding"):
+            read_names(tmp_path / "x.xml")
+    (tmp_path / "x.xml").write_text(fsl_xml(names={1: "V1\n  dorsal"}))
+    assert read_names(tmp_path / "x.xml") == {1: "V1 dorsal"}
+    (tmp_path / "x.xml").write_text(fsl_xml(names={1: ""}))  # not called None
+    with pytest.raises(InputError, match=r"the line '1', expected a number, a name"):
+        read_names(tmp_path / "x.xml")
     (tmp_path / "x.xml").write_text(fsl_xml()[:-5])
     with pytest.raises(InputError, match=r"Cannot read .*x.xml: .* Is it an atlas of FSL's"):
         read_names(tmp_path / "x.xml")
