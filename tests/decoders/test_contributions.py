@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -190,6 +191,18 @@ def test_command_and_figure(tmp_path, run):
     assert len(found["rows"]) == 3 * 6 * 3 and len(found["tried"]) == 4 * 7 and found["lesions"]["whole"] == 4
     status, _, error = run("results", "contributions", f"--scores=toy={out}", f"--out={tmp_path}/x.png")
     assert status == 0 and (tmp_path / "x.png").stat().st_size > 10_000, error
+    for name, rows, expected in (
+        ("a", [{"region": "first"}], "Row 0 of .* has no key 'how'"), ("b", 3, "lists no rows"),
+        ("c", ["first"], "Row 0 of .* has no key 'region'"), ("d", [], "list no rows"),
+    ):  # fmt: skip
+        (tmp_path / "other.json").write_text(json.dumps({"noise": 1, "rows": rows}))
+        asked = f"--scores={name}={tmp_path}/other.json", f"--out={tmp_path}/z.png"
+        status, _, error = run("results", "contributions", *asked)
+        assert status == 2 and re.search(expected, error) and error.count("\n") == 1, error
+    status, _, error = run(
+        "results", "contributions", *2 * [f"--scores=toy={out}"], f"--out={tmp_path}/z.png"
+    )
+    assert status == 2 and "gives 'toy' twice" in error and not (tmp_path / "z.png").exists()
     with pytest.raises(InputError, match=r"'score': 'r'.*'cosine', 'two_way', 'top1'"):
         draw_contributions({"toy": found}, "r", tmp_path / "y.png")
     status, _, error = run(

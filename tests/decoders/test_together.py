@@ -254,6 +254,9 @@ def test_the_commands_and_what_they_refuse(people, tmp_path, run):
     assert not list(tmp_path.glob(".*"))
     status, _, error = run("decode", "together", *recorded, *common, "--options", options, *out[:2])
     assert status == 2 and "Expected the same subjects" in error and error.count("\n") == 1
+    same = [f"--out={n}={tmp_path}/same.nc" for n in responses]
+    status, _, error = run("decode", "together", *recorded, *common, "--options", options, *same)
+    assert status == 2 and "the same file" in error and not (tmp_path / "same.nc").exists()
     status, _, error = run(
         "decode",
         "fit",
@@ -272,6 +275,12 @@ def test_the_commands_and_what_they_refuse(people, tmp_path, run):
     drawn = ["--figure", tmp_path / "t.png", "--table", tmp_path / "t.csv"]
     assert run("results", "transfer", "--scores", tmp_path / "t.json", *drawn)[0] == 0
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 2 * 2 * 8
+    scores = ["--scores", tmp_path / "t.json"]
+    status, _, error = run("results", "transfer", *scores, *scores, *drawn)
+    assert status == 2 and "new subject '01' twice" in error and error.count("\n") == 1
+    (tmp_path / "u.json").write_text(json.dumps({"new": "02", "methods": {}, "rows": [{"subject": "02"}]}))
+    status, _, error = run("results", "transfer", *scores, "--scores", tmp_path / "u.json", *drawn)
+    assert status == 2 and "has no key 'sessions'" in error and error.count("\n") == 1
     status, _, error = run("decode", "transfer", *recorded, "--new=09", *common, *asked)
     assert status == 2 and "'09'" in error and error.count("\n") == 1
     status, _, error = run("decode", "transfer", recorded[0], "--new=01", *common, *asked)
