@@ -285,3 +285,20 @@ def test_the_commands_and_what_they_refuse(people, tmp_path, run):
     assert status == 2 and "'09'" in error and error.count("\n") == 1
     status, _, error = run("decode", "transfer", recorded[0], "--new=01", *common, *asked)
     assert status == 2 and "train on first" in error
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("prior", config.Prior()), ("augment", config.Augmentation(fit="toy", share=0.5))]
+)
+def test_one_network_of_all_refuses_what_it_would_not_read(people, key, value):
+    options = config.NetworkDecoding(**FAST, **{key: value})
+    with pytest.raises(InputError, match=f"several subjects has no `{key}`"):
+        decode_together(*people, options)
+
+
+def test_repetitions_that_ridge_does_not_read_are_refused_before_training(people, monkeypatch):
+    responses, features, split = people
+    monkeypatch.setattr("neuroenc.decoders.transfer.fit_together", lambda *_, **__: pytest.fail("fitted"))
+    network = config.NetworkDecoding(**FAST, repeats="random")
+    with pytest.raises(InputError, match="'repeats' of the network: 'random'"):
+        transfer(responses, "01", features, split, network, config.RidgeDecoding(), [1])
