@@ -341,6 +341,12 @@ def decode_joint(
 
     chosen = common.section(JointDecoding, options)
     recorded, described = common.named(responses, "responses"), common.named(features, "features")
+    files = {name: out / f"{name.replace(':', '-')}_embeddings.nc" for name in (*recorded, "fused")}
+    if len(set(files.values())) < len(files):
+        raise InputError(
+            f"Two of the recordings {', '.join(recorded)} would be written to one file, `:` as `-`. Name them "
+            "otherwise."
+        )
     written = common.named(texts, "features") if texts else None
     parted = load(split, "splits")
     given: dict[str, Any] = {"texts": written, "leave_out": leave_out or []}
@@ -350,7 +356,7 @@ def decode_joint(
     fused = found["fused"].attrs
     about = {k: str(fused[k]) for k in ("dataset", "model", "weights", "layer", "recordings")}
     for name, embeddings in found.items():
-        save(embeddings, out / f"{name.replace(':', '-')}_embeddings.nc")
+        save(embeddings, files[name])
     write_json(about | {"seed": seed, "options": chosen.model_dump(), "rows": rows}, out / "scores.json")
     for row in rows:
         if not row["metric"].startswith("image_to_brain") and not row["metric"].endswith("top5"):

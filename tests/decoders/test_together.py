@@ -302,3 +302,13 @@ def test_repetitions_that_ridge_does_not_read_are_refused_before_training(people
     network = config.NetworkDecoding(**FAST, repeats="random")
     with pytest.raises(InputError, match="'repeats' of the network: 'random'"):
         transfer(responses, "01", features, split, network, config.RidgeDecoding(), [1])
+
+
+def test_recordings_whose_files_would_be_one_are_refused(people, tmp_path, run):
+    responses, features, split = people
+    for name, values in {"r": responses["01"], "f": features, "s": split}.items():
+        save(values, tmp_path / f"{name}.nc")
+    names = [f"--responses={name}={tmp_path}/r.nc" for name in ("eeg-a:1", "eeg:a-1")]
+    status, _, error = run("decode", "joint", *names, f"--features=eeg={tmp_path}/f.nc", "--options={}",
+                           f"--split={tmp_path}/s.nc", f"--out={tmp_path}/out")  # fmt: skip
+    assert status == 2 and "written to one file" in error and not (tmp_path / "out").exists()
