@@ -344,8 +344,8 @@ def decode_joint(
     files = {name: out / f"{name.replace(':', '-')}_embeddings.nc" for name in (*recorded, "fused")}
     if len(set(files.values())) < len(files):
         raise InputError(
-            f"Two of the recordings {', '.join(recorded)} would be written to one file, `:` as `-`. Name them "
-            "otherwise."
+            f"Two of the recordings {', '.join(recorded)} would be written to one file, `:` as `-`. "
+            "Name them otherwise."
         )
     written = common.named(texts, "features") if texts else None
     parted = load(split, "splits")
