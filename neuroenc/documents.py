@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,27 @@ def read_json(path: str | Path, *keys: str) -> Any:
     for key in keys:
         if not isinstance(found, dict) or key not in found:
             raise InputError(f"{path} has no key {key!r}. Was it written by another command?")
+    return found
+
+
+def read_rows(path: str | Path, *keys: str, of: Iterable[str]) -> Any:
+    """Read a JSON object with `keys` and `rows`, a list of objects that have the keys `of`.
+
+    Raises
+    ------
+    InputError
+        As `read_json`; `rows` is no list, or one of them lacks a key.
+    """
+    found = read_json(path, *keys, "rows")
+    rows = found["rows"]
+    if not isinstance(rows, list):
+        raise InputError(f"{path} lists no rows. Was it written by another command?")
+    for number, row in enumerate(rows):
+        lacking = [key for key in of if not isinstance(row, dict) or key not in row]
+        if lacking:
+            raise InputError(
+                f"Row {number} of {path} has no key {lacking[0]!r}. Was it written by another command?"
+            )
     return found
 
 

@@ -140,7 +140,7 @@ def labels(stimuli: xr.Dataset, by: str, name: str) -> Texts:
         strength = np.nan_to_num(stimuli["category"].values)
         found = np.where(strength.any(1), stimuli["category_name"].values[strength.argmax(1)], "")
     elif by in stimuli.coords and stimuli[by].dims == ("stimulus",):
-        found = stimuli[by].values.astype(str)
+        found = _spelled(stimuli[by].values)
     else:
         columns = [str(c) for c, v in stimuli.coords.items() if v.dims == ("stimulus",)]
         raise InputError(
@@ -156,6 +156,14 @@ def labels(stimuli: xr.Dataset, by: str, name: str) -> Texts:
             "out."
         )
     return np.array([" ".join(words) for words in spelled])
+
+
+def _spelled(values: NDArray[np.generic]) -> Texts:
+    """Spell the labels of a column: a missing number has none, and 3 is 3.0."""
+    if values.dtype.kind != "f":
+        return values.astype(str)
+    numbers = values.tolist()
+    return np.array(["" if np.isnan(v) else str(int(v)) if v.is_integer() else str(v) for v in numbers])
 
 
 def joined(label: Texts, content: Texts) -> Texts:

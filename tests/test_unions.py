@@ -141,3 +141,15 @@ def test_refusals_are_one_line(sets):
         with pytest.raises(InputError, match=words) as error:
             unions.union(given, options, by=by)
         assert "\n" not in str(error.value)
+
+
+def test_numbers_match_numbers_whether_whole_or_not_and_missing_ones_match_nothing(sets):
+    for name, kind in (("a", int), ("b", float)):
+        sets[name] = sets[name].assign_coords(number=("stimulus", np.tile(np.arange(10), 3).astype(kind)))
+    rule = Split(kind="dataset", n_inner=2)
+    found, by_name = unions.union(sets, rule, by="number"), unions.union(sets, rule)
+    np.testing.assert_array_equal(found["side"].values, by_name["side"].values)
+    by_hand(found)
+    sets["b"]["number"].values[[4, 7]] = np.nan
+    with pytest.raises(InputError, match="2 stimuli of the set 'b' have no number, first 'b4'"):
+        unions.union(sets, rule, by="number")

@@ -33,6 +33,7 @@ from neuroenc.arrays.contracts import CONTRACT, DIMS, Kind, check
 from neuroenc.arrays.files import load, save
 from neuroenc.arrays.labels import (
     average_repeats,
+    holds,
     join,
     parcels,
     positions,
@@ -49,6 +50,7 @@ __all__ = [
     "Kind",
     "average_repeats",
     "check",
+    "holds",
     "join",
     "load",
     "make_comparison",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,29 @@ def trained(predictions: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[n
     row = {s: i for i, s in enumerate(predictions["training_stimulus_id"].values)}
     at = np.array([row.get(s, -1) for s in stimulus_id])
     return np.asarray(predictions["training"].values[:, at] & (at >= 0))
+
+
+def holds(found: xr.Dataset, called: str, names: Iterable[str], command: str) -> None:
+    """Refuse a file of the right kind that another command wrote, or an older version.
+
+    Parameters
+    ----------
+    found : Dataset
+    called : str
+        In the error.
+    names : iterable of str
+        Variables and attributes.
+    command : str
+        That writes them.
+
+    Raises
+    ------
+    ContractError
+        Naming the first that is not there.
+    """
+    for name in names:
+        if name not in found.variables and name not in found.attrs:
+            raise ContractError(f"The {called} hold no `{name}`. Make them by `neuroenc {command}`.")
 
 
 def same_neuroids(a: xr.Dataset, b: xr.Dataset) -> None:

@@ -90,6 +90,8 @@ def decode_together(
             f"--responses are of {', '.join(recorded)}, --out of {', '.join(places)}. Expected the same "
             "subjects, two or more, SUBJECT=FILE.nc."
         )
+    if len({path.resolve() for path in places.values()}) < len(places):
+        raise InputError("--out gives two subjects the same file, and the second would replace the first.")
     first = next(iter(places.values()))
     resume = first.with_name(f".{first.stem}")
     found = run(
@@ -246,14 +248,16 @@ def decode_contributions(
     if chosen.name == "classifier":
         raise InputError("A classifier decodes no embeddings. Name a ridge or a network decoder.")
     given = load(responses, "responses"), load(features, "features"), load(split, "splits"), chosen
-    rows = of.contributions(*given, among=among, noise=noise, n_bootstraps=n_bootstraps, seed=seed)
-    about = {"dataset": given[0].attrs["dataset"], "model": given[1].attrs["model"], "decoder": chosen.name,
-             "noise": noise, "seed": seed, "rows": rows}  # fmt: skip
-    for r in rows:
-        if r["how"] == "left_out" and r["refit"] and r["score"] == "cosine":
-            typer.echo(
-                f"without {r['region']:14s} cosine {r['change']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
-            )
+    about: dict[str, Any] = {
+        "dataset": given[0].attrs["dataset"], "model": given[1].attrs["model"], "decoder": chosen.name,
+        "noise": noise, "seed": seed,
+    }  # fmt: skip
+    if suspect is not None:  # first what may still be refused
+        one = of.suspect(load(suspect, "responses"), *given, among=among)
+        about["suspect"] = one._asdict()
+        typer.echo(
+            f"lowest in {one.region}: z {one.z[one.region]:.2f}, p {one.p:.2g} over {len(one.z)} regions"
+        )
     if recordings is not None:
         about["tried"] = of.try_lesions(*given, among=among, n_recordings=recordings, seed=seed)
         about["lesions"] = found = of.count_lesions(about["tried"])
@@ -261,12 +265,14 @@ def decode_contributions(
             f"lesions: {found['named']} of {found['lesioned']} named right, {found['found']} significant; "
             f"whole recordings taken for lesioned: {found['false_alarms']} of {found['whole']}"
         )
-    if suspect is not None:
-        one = of.suspect(load(suspect, "responses"), *given, among=among)
-        about["suspect"] = one._asdict()
-        typer.echo(
-            f"lowest in {one.region}: z {one.z[one.region]:.2f}, p {one.p:.2g} over {len(one.z)} regions"
-        )
+    about["rows"] = rows = of.contributions(
+        *given, among=among, noise=noise, n_bootstraps=n_bootstraps, seed=seed
+    )
+    for r in rows:
+        if r["how"] == "left_out" and r["refit"] and r["score"] == "cosine":
+            typer.echo(
+                f"without {r['region']:14s} cosine {r['change']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
+            )
     write_json(about, out)
 
 
@@ -335,6 +341,12 @@ def decode_joint(
 
     chosen = common.section(JointDecoding, options)
     recorded, described = common.named(responses, "responses"), common.named(features, "features")
+    files = {name: out / f"{name.replace(':', '-')}_embeddings.nc" for name in (*recorded, "fused")}
+    if len(set(files.values())) < len(files):
+        raise InputError(
+            f"Two of the recordings {', '.join(recorded)} would be written to one file, `:` as `-`. "
+            "Name them otherwise."
+        )
     written = common.named(texts, "features", "--texts") if texts else None
     parted = load(split, "splits")
     given: dict[str, Any] = {"texts": written, "leave_out": leave_out or []}
@@ -344,7 +356,7 @@ def decode_joint(
     fused = found["fused"].attrs
     about = {k: str(fused[k]) for k in ("dataset", "model", "weights", "layer", "recordings")}
     for name, embeddings in found.items():
-        save(embeddings, out / f"{name.replace(':', '-')}_embeddings.nc")
+        save(embeddings, files[name])
     write_json(about | {"seed": seed, "options": chosen.model_dump(), "rows": rows}, out / "scores.json")
     for row in rows:
         if not row["metric"].startswith("image_to_brain") and not row["metric"].endswith("top5"):

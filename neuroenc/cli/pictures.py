@@ -53,11 +53,15 @@ def decode_index(
         of = load(shown, "features")
         same_contract(select_layers(of, layer or []).attrs, contract)
         tested = split["stimulus_id"].values[(split["side"].values == TEST).any(0)]
-        tested = tested[np.isin(tested, of["stimulus_id"].values)]
         copies = copies_of(design(of, tested, layer or []).flattened()[:], pool, ids)
         typer.echo(f"{copies.sum()} pictures of the pool are tested ones, and left out")
         ids = ids[~copies]
         pool = pool.take(~copies)
+    if not len(ids):
+        raise InputError(
+            f"All {found.sizes['stimulus']} pictures of the pool are tested, and none is left to retrieve. "
+            "Give other pictures."
+        )
     index = Index.build(pool, ids, contract, recall=recall)
     index.save(out)
     typer.echo(f"{len(index.ids)} pictures, recall of the ten nearest {index.recall:.3f}")

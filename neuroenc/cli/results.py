@@ -110,10 +110,16 @@ def results_transfer(
     table: Annotated[Path, typer.Option(help="Table to write (.csv).")],
 ) -> None:
     """Draw and list top-1 against the sessions of new subjects."""
-    from neuroenc.documents import read_json
-    from neuroenc.figures.transfer import draw_transfer, write_table
+    from neuroenc.documents import read_rows
+    from neuroenc.figures.transfer import KEYS, draw_transfer, write_table
 
-    rows = [row for path in scores for row in read_json(path, "methods", "rows")["rows"]]
+    read = [read_rows(path, "new", "methods", of=KEYS) for path in scores]
+    new = [str(found["new"]) for found in read]
+    if twice := next((s for s in new if new.count(s) > 1), None):
+        raise InputError(f"--scores gives the new subject {twice!r} twice. Give one file of each.")
+    rows = [row for found in read for row in found["rows"]]
+    if not rows:
+        raise InputError("--scores list no rows. Run `neuroenc decode transfer` again.")
     draw_transfer(rows, figure)
     write_table(rows, table)
 
@@ -411,29 +417,30 @@ def results_contributions(
     score: Annotated[str, typer.Option(help="cosine, two_way or top1.")] = "cosine",
 ) -> None:
     """Draw what each decoder loses as a region is taken away, and what the region says alone."""
-    from neuroenc.documents import read_json
-    from neuroenc.figures.contributions import draw_contributions
+    from neuroenc.documents import read_rows
+    from neuroenc.figures.contributions import KEYS, draw_contributions
 
     given = common.pairs(scores, "--scores", "NAME=FILE.json")
-    draw_contributions({name: read_json(path, "rows") for name, path in given.items()}, score, out)
+    found = {name: read_rows(path, "noise", of=KEYS) for name, path in given.items()}
+    draw_contributions(found, score, out)
 
 
 @results.command("show")
 def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
     """Print a short table of a run."""
-    from neuroenc.documents import read_json
+    from neuroenc.documents import read_rows
     from neuroenc.figures.summary import short_table
 
-    typer.echo(short_table(read_json(summary, "label", "rows")))
+    typer.echo(short_table(read_rows(summary, "label", of=("name", "subject"))))
 
 
 @results.command("pictures")
 def results_pictures(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
     """Print the table of reconstruction in the order of its papers, each subject between its bounds."""
-    from neuroenc.documents import read_json
+    from neuroenc.documents import read_rows
     from neuroenc.figures.pictures import picture_table
 
-    lines = picture_table(read_json(summary, "label", "rows")["rows"])
+    lines = picture_table(read_rows(summary, "label", of=("name", "subject"))["rows"])
     if not lines:
         raise InputError(
             f"{summary} holds no reconstructed pictures. Give its run a section `reconstruction`."

@@ -156,7 +156,9 @@ def _onto(part: Part, place: Where) -> Part:
     """Take the labels at the centres of the voxels of another grid of the same template."""
     assert part.affine is not None and place.affine is not None
     matrix = np.linalg.solve(part.affine, place.affine)
-    number = affine_transform(part.number, matrix, output_shape=place.size, order=0, cval=0, mode="constant")
+    number = affine_transform(
+        part.number, matrix, output_shape=place.size, order=0, cval=0, mode="grid-constant"
+    )
     return part._replace(number=number, affine=place.affine)
 
 

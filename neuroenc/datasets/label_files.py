@@ -136,7 +136,7 @@ def _fsl(path: Path) -> list[tuple[int, str]]:
     """Read FSL's description of an atlas; those of another type than Label count otherwise than volumes."""
     try:
         atlas = ElementTree.fromstring(path.read_bytes())
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # also encodings it does not know
         raise InputError(f"Cannot read {path}: {reason(error)}. Is it an atlas of FSL's?") from None
     kind, labels = atlas.findtext("header/type"), atlas.findall("data/label")
     if kind != "Label" or not labels:
@@ -144,7 +144,9 @@ def _fsl(path: Path) -> list[tuple[int, str]]:
             f"{path} describes {len(labels)} labels of the type {kind!r}, expected 'Label', whose numbers "
             "are those of its volume. Give the names as a table (.tsv: index, name)."
         )
-    return [_entry(path, f"{label.get('index')}\t{label.text}") for label in labels]
+    # a name may be broken over lines
+    names = [" ".join("".join(label.itertext()).split()) for label in labels]
+    return [_entry(path, f"{label.get('index')}\t{name}") for label, name in zip(labels, names, strict=True)]
 
 
 def _entry(path: Path, line: str) -> tuple[int, str]:

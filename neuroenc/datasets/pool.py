@@ -34,7 +34,7 @@ def load_pool(folder: str | Path) -> xr.Dataset:
     Parameters
     ----------
     folder : path
-        Files that begin with a dot are left out, links to folders are not followed.
+        Files and folders that begin with a dot are left out, links to folders are not followed.
 
     Returns
     -------
@@ -44,17 +44,22 @@ def load_pool(folder: str | Path) -> xr.Dataset:
     Raises
     ------
     InputError
-        It is no folder, or holds no picture.
+        It is no folder, or holds no picture; a folder in it cannot be read, or a picture is no file.
     """
     folder = pool_folder(folder)
     names = sorted(
-        Path(place, name).relative_to(folder).as_posix()
-        for place, _, files in os.walk(folder)
-        for name in files
-        if name.lower().endswith(ENDINGS) and not name.startswith(".")
+        path.as_posix()
+        for place, _, files in os.walk(folder, onerror=_refuse)
+        for path in (Path(place, name).relative_to(folder) for name in files)
+        if path.name.lower().endswith(ENDINGS) and not any(part.startswith(".") for part in path.parts)
     )
     if not names:
         raise InputError(f"{folder} holds no picture ({', '.join(ENDINGS)}).")
+    if odd := [name for name in names if not (folder / name).is_file()]:
+        raise InputError(
+            f"{len(odd)} of {len(names)} pictures of {folder} are no files, or links to none, first "
+            f"{odd[0]!r}. Take them out."
+        )
     ids = np.array(names)
     return make_stimuli(
         {
@@ -66,3 +71,8 @@ def load_pool(folder: str | Path) -> xr.Dataset:
         },
         attrs={"dataset": folder.resolve().name, "pixels": str(folder)},
     )
+
+
+def _refuse(error: OSError) -> None:
+    """Refuse a folder that cannot be read: its pictures would be missing from the pool."""
+    raise InputError(f"Cannot read {error.filename}: {error.strerror}. Expected a folder you may read.")

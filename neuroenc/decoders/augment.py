@@ -15,11 +15,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc import splits
-from neuroenc.arrays import average_repeats, same_neuroids
+from neuroenc.arrays import average_repeats, same_neuroids, trained
 from neuroenc.decoders.match import Noise, choose_shrinkage
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.store import predict_fits
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, LeakError
 
 Floats = NDArray[np.float32]
 
@@ -69,9 +69,13 @@ def make_pairs(
     Raises
     ------
     InputError
-        The subject saw every picture of the training side, or the encoder lacks a neuroid.
+        The subject saw every picture of the training side; the encoder lacks a neuroid, the fold or the
+        features of a picture.
+    LeakError
+        The encoder was fitted to what is tested in the fold.
     """
     same_neuroids(responses, encoder.predictions)
+    _same_fold(encoder.predictions, split, fold)
     assert measured.centre is not None and measured.scale is not None
     train = split["stimulus_id"].values[split["side"].values[fold] == splits.TRAIN]
     pool = np.setdiff1d(train, responses["stimulus_id"].values)
@@ -85,6 +89,11 @@ def make_pairs(
     ids = np.resize(order, n)
     taken, again = np.unique(ids, return_inverse=True)
     rows = {s: i for i, s in enumerate(encoder.features["stimulus_id"].values)}
+    if absent := [s for s in taken if s not in rows]:
+        raise InputError(
+            f"{len(absent)} of {len(taken)} training pictures have no features that the encoder reads, first "
+            f"{str(absent[0])!r}. Extract them from the stimuli of the split."
+        )
     shown = encoder.features.isel(stimulus=[rows[s] for s in taken])
     predicted = predict_fits(encoder.weights, shown, fold).values.reshape(len(taken), -1)
     residual = residuals(encoder.predictions, responses, fold)[:, measured.columns] / measured.scale
@@ -98,6 +107,23 @@ def make_pairs(
     noise = draw_noise(residual, n, rng)
     embedding = design(features, taken, layers).flattened()[:]
     return Pairs(ids, (made[again] + noise).astype(np.float32), embedding[again])
+
+
+def _same_fold(predictions: xr.Dataset, split: xr.Dataset, fold: int) -> None:
+    """Refuse an encoder without this fold, or one that was fitted to what the fold tests."""
+    if fold not in predictions["held_fold"].values:
+        n = len(np.unique(predictions["held_fold"].values))
+        raise InputError(
+            f"The encoder's predictions hold {n} folds with validation stimuli, none of them fold {fold}. "
+            "Fit the encoder by the split of the decoder."
+        )
+    tested = split["stimulus_id"].values[split["side"].values[fold] == splits.TEST]
+    leaked = tested[trained(predictions, tested)[fold]]
+    if len(leaked):
+        raise LeakError(
+            f"The encoder was fitted to {len(leaked)} of {len(tested)} stimuli that fold {fold} tests, first "
+            f"{str(leaked[0])!r}. Fit it by the split of the decoder."
+        )
 
 
 def residuals(predictions: xr.Dataset, responses: xr.Dataset, fold: int) -> NDArray[np.float64]:

@@ -53,8 +53,8 @@ def choose(scores: Mapping[str, NDArray[np.float64]]) -> Choice:
     mean = {name: float(each.mean()) for name, each in scores.items()}
     best = max(mean, key=lambda name: mean[name])
     gain = scores[best] - scores[first]
-    if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
-        best = first
+    if len(gain) < 2 or gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+        best = first  # of a single stimulus there is no standard error
     return Choice(best, mean, len(gain))
 
 

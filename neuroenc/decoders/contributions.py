@@ -19,7 +19,7 @@ from neuroenc import config, splits
 from neuroenc.arrays import parcels, regions, same_neuroids
 from neuroenc.decoders.decode import make, out_of_fold
 from neuroenc.decoders.fused import row_cosine
-from neuroenc.decoders.samples import sample, standardise
+from neuroenc.decoders.samples import lay_out, sample
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError, suggest
@@ -112,6 +112,8 @@ def contributions(
     InputError
         No region; as `decode`.
     """
+    for _ in prepare(responses, features, split, options, among):
+        pass  # what is wrong in any fold is said before hours of work
     found: dict[tuple[str, str, bool], list[NDArray[np.float64]]] = {}
     whole, ids, fold_of = [], [], []
     sizes: dict[str, int] = {}
@@ -122,7 +124,7 @@ def contributions(
         ids.append(p.ids)
         fold_of.append(np.full(len(p.ids), fold))
         for region, inside in tqdm(p.inside.items(), f"fold {fold}", disable=None):
-            sizes[region] = int(inside.sum())
+            sizes[region] = len(np.unique(p.columns[inside] // (p.n_times or 1)))
             for how in HOW:
                 changed = [manipulate(p.X_test, inside, how, noise, rng)
                            for _ in range(N_RANDOM if how == "random_left_out" else 1)]  # fmt: skip
@@ -176,7 +178,8 @@ def prepare(
     Raises
     ------
     InputError
-        No region, or none of this name; the network reads epochs, whose neuroids are read together.
+        No region, or none of this name; one without neuroids that vary, or with all; the network reads
+        epochs, whose neuroids are read together; as `decode`.
     """
     if getattr(options, "front", "linear") == "atm" or getattr(options, "repeats", "mean") == "random":
         raise InputError(
@@ -187,18 +190,31 @@ def prepare(
     if odd := [k for k in ("subjects", "sessions", "augment") if getattr(options, k, None)]:
         raise InputError(f"The decoder has `{odd[0]}`, which contributions do not read. Leave it out.")
     samples = sample(responses, options)
-    embedding = design(features, samples.ids, options.layers).flattened()
     for fold in range(split.sizes["fold"]):
-        side, inner = splits.sides(split, fold, samples.ids, samples.group)
-        train, test = side == splits.TRAIN, side == splits.TEST
-        X = standardise(samples, train, fold, keep_epochs=False)
+        sides = lay_out(samples, features, split, fold, options)
+        X, Y, test = sides.response, sides.embedding, sides.tested()
         assert X.centre is not None and X.scale is not None
-        neuroid = X.columns // (samples.n_times or 1)
+        inside = {k: m[X.columns // (samples.n_times or 1)] for k, m in member.items()}
+        _parted(inside, fold)
         yield Prepared(
-            X.take(train)[:], X.take(test)[:], embedding.take(train), embedding.take(test), samples.ids[test],
-            inner[train], {k: m[neuroid] for k, m in member.items() if m[neuroid].any()}, samples.n_times,
-            X.columns, X.centre, X.scale,
+            X.take(sides.train)[:], test[:], Y.take(sides.train), Y.take(sides.test), sides.ids[sides.test],
+            sides.inner, inside, samples.n_times, X.columns, X.centre, X.scale,
         )  # fmt: skip
+
+
+def _parted(inside: Mapping[str, NDArray[np.bool_]], fold: int) -> None:
+    """Refuse a region that has nothing to decode from, or without which nothing is left."""
+    for region, mask in inside.items():
+        if not mask.any():
+            raise InputError(
+                f"No neuroid of the region {region!r} is finite and varies over the training stimuli of fold "
+                f"{fold}. Name the other regions (--region)."
+            )
+        if mask.all():
+            raise InputError(
+                f"All neuroids that are decoded lie in the region {region!r}: nothing is left without it. "
+                "Name the other regions (--region)."
+            )
 
 
 def _regions(responses: xr.Dataset, among: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
@@ -341,13 +357,14 @@ def try_lesions(
     InputError
         Fewer than ten test pictures a recording; as `contributions`.
     """
-    rows = []
     for fold, p in enumerate(prepare(responses, features, split, options, among)):
         if len(p.ids) < 10 * n_recordings:
             raise InputError(
                 f"{len(p.ids)} test pictures of fold {fold} are too few for {n_recordings} recordings of "
                 "ten. Ask for fewer recordings."
             )
+    rows = []
+    for fold, p in enumerate(prepare(responses, features, split, options, among)):
         finder, rng = LesionFinder(options, p), np.random.default_rng((seed, fold, 1))
         for n, part in enumerate(np.array_split(rng.permutation(len(p.ids)), n_recordings)):
             X, true = p.X_test[part], p.Y_test.take(part)
@@ -404,7 +421,7 @@ def suspect(
     ids, mean, group, _ = by_stimulus(recording)
     side, _ = splits.sides(split, 0, ids, group)
     ids, mean = ids[side == splits.TEST], mean[side == splits.TEST]
-    values = mean.reshape(len(ids), -1)[:, p.columns]
+    values = mean.reshape(len(ids), int(np.prod(mean.shape[1:])))[:, p.columns]
     if len(ids) < 10 or not np.isfinite(values).all():
         raise InputError(
             f"{len(ids)} pictures of the recording are tested in the first fold, with "

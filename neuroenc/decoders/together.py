@@ -53,10 +53,12 @@ def decode_together(
     Raises
     ------
     InputError
-        As `decode`; other numbers of time bins or repetitions.
+        As `decode`; a prior or made pairs; other numbers of time bins or repetitions.
     LeakError
         What one subject is tested on is trained on in another.
     """
+    if odd := [k for k in ("prior", "augment") if getattr(options, k) is not None]:
+        raise InputError(f"One network of several subjects has no `{odd[0]}`. Leave it out.")
     each = {s: samples_of(r, split, options) for s, r in responses.items()}
     folds: list[dict[str, DecodedFold]] = []
     said: dict[str, list[str]] = {s: [] for s in responses}

@@ -320,7 +320,8 @@ def _shuffled(module: PrefixCaptioner, pairs: Pairs, held: NDArray[np.int64], op
     """Return the surprise of validation captions whose embeddings were dealt anew."""
     order = np.random.default_rng([options.seed, 2]).permutation(np.unique(pairs.picture[held]))
     dealt = np.arange(len(pairs.z))
-    dealt[order] = np.roll(order, 1)  # no picture keeps its own
+    # no picture keeps its own: a single one has that of a training picture
+    dealt[order] = np.roll(order, 1) if len(order) > 1 else (order + 1) % len(dealt)
     other = Pairs(pairs.z, pairs.tokens, dealt[pairs.picture])
     device = pick_device(options.device)
     found = training.predict(module, other, held, batch_size=options.batch_size, device=device)

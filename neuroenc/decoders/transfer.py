@@ -74,7 +74,8 @@ def transfer(
     Raises
     ------
     InputError
-        No such subject, or no other; fewer sessions than asked for; as `decode`.
+        No such subject, or no other; a network of single repetitions; fewer sessions than asked for; as
+        `decode`.
     LeakError
         What the new subject is tested on is trained on in another.
     """
@@ -84,6 +85,11 @@ def transfer(
         raise invalid("new subject", new, responses)
     if len(responses) < 2:
         raise InputError(f"Responses of {new!r} alone. Give those of other subjects to train on first.")
+    if network.repeats != "mean":
+        raise InputError(
+            f"Invalid value for 'repeats' of the network: {network.repeats!r}. Ridge reads the mean of "
+            "repetitions, and all decoders the same. Use 'mean'."
+        )
     network = network.model_copy(update={"subjects": [], "sessions": None, "prior": None, "augment": None})
     first = {n: _sides(responses[new], features, split, network, n) for n in dict.fromkeys(sessions)}
     others = {s: _sides(r, features, split, network, None) for s, r in responses.items() if s != new}

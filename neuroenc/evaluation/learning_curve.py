@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from neuroenc.arrays import holds
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.effects import random_effects
 
@@ -53,6 +54,7 @@ def curve_rows(points: Iterable[Point]) -> list[dict[str, Any]]:
 
 def _of_point(point: Point) -> list[dict[str, Any]]:
     s = point.scores
+    holds(s, f"scores of {point.subject!r}", ("n_training_stimuli", "region_r"), "evaluate score")
     return [
         {
             "fit": point.fit, "subject": point.subject, "region": str(region), "size": point.size,

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroenc.arrays import regions
+from neuroenc.arrays import holds, regions
 from neuroenc.blocks import columns
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.effects import FEW, hierarchical, random_effects, spread
@@ -22,6 +22,9 @@ UNDECIDED = "undecided"
 COLUMNS = (
     "subject", "region", "space", "unique", "low", "high", "neuroids", "in_zone", "undecided", "method",
 )  # fmt: skip
+
+PARTITION = ("space_name", "region_name", "largest", "zone", "region_unique", "region_unique_sample")
+"""What scores of `encode partition` hold beside those of other fits"""
 
 
 class Held(NamedTuple):
@@ -149,8 +152,10 @@ def zone_rows(found: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
     Raises
     ------
     ContractError
-        Subjects were split into other spaces.
+        Scores of another kind; subjects were split into other spaces.
     """
+    for subject, s in found.items():
+        holds(s, f"scores of {subject!r}", PARTITION, "encode partition")
     spaces = list(dict.fromkeys(tuple(s["space_name"].values.astype(str).tolist()) for s in found.values()))
     if len(spaces) > 1:
         raise ContractError(

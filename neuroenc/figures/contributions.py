@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from neuroenc.errors import invalid
+from neuroenc.errors import InputError, invalid
 from neuroenc.figures import style
 
 NAMES = {
     "cosine": "cosine to the true embedding", "two_way": "two-way identification (chance .5)",
     "top1": "picture found, top-1",
 }  # fmt: skip
+
+KEYS = ("region", "how", "refit", "score", "whole", "value", "change", "low", "high")
 
 
 def draw_contributions(found: Mapping[str, Any], score: str, path: str | Path) -> None:
@@ -30,10 +32,12 @@ def draw_contributions(found: Mapping[str, Any], score: str, path: str | Path) -
     Raises
     ------
     InputError
-        No such score.
+        No such score; no rows.
     """
     if score not in NAMES:
         raise invalid("score", score, NAMES)
+    if empty := [name for name, made in found.items() if not made["rows"]]:
+        raise InputError(f"The contributions of {empty[0]!r} list no rows. Measure them again.")
     places = list(dict.fromkeys(r["region"] for f in found.values() for r in f["rows"]))
     fig, axes = style.figure(
         len(found), 2, figsize=(2 * (1.6 + 0.42 * len(places)) + 2.6, 0.6 + 2.4 * len(found)), squeeze=False,

@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroenc.arrays import same_neuroids
+from neuroenc.arrays import holds, same_neuroids
 from neuroenc.decoders.voxel_words import same_voxels, split_topics
-from neuroenc.evaluation.zones import UNDECIDED
+from neuroenc.evaluation.zones import PARTITION, UNDECIDED
 from neuroenc.figures import style
 from neuroenc.figures.comparison import winners
 from neuroenc.figures.maps import on_surface
@@ -89,6 +89,7 @@ def draw_zone_map(responses: xr.Dataset, partition: xr.Dataset, path: str | Path
     path : path
     """
     same_neuroids(responses, partition)
+    holds(partition, "scores", PARTITION, "encode partition")
     names = partition["space_name"].values.astype(str).tolist()
     zone, unique = partition["zone"].values, partition["unique"].values[..., 0]
     known = unique[np.isfinite(unique)]

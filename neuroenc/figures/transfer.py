@@ -21,6 +21,8 @@ DIRECTIONS = {
     "image_to_brain_top1": "response found from a picture",
 }
 
+KEYS = ("subject", "sessions", "method", "metric", "value", "low", "high", "chance", "n")
+
 
 def draw_transfer(rows: list[dict[str, Any]], path: str | Path) -> None:
     """Draw top-1 against sessions, a row for each new subject, a column for each direction.

@@ -27,9 +27,9 @@ from neuroenc.arrays import load, parcels, save
 from neuroenc.config import Dataset, parse
 from neuroenc.config.dataset import ATLASES
 from neuroenc.datasets import atlas_sources, custom, module
-from neuroenc.datasets.atlas import add_parcels
+from neuroenc.datasets.atlas import Where, _onto, add_parcels
 from neuroenc.datasets.from_bids import Choices, convert
-from neuroenc.datasets.label_files import read_names
+from neuroenc.datasets.label_files import Part, read_names
 from neuroenc.errors import InputError
 
 N = 8
@@ -409,6 +409,16 @@ def test_names_of_fsl_are_those_of_the_numbers(tmp_path):
     (tmp_path / "x.xml").write_text(fsl_xml("Probabilistic"))  # which count from 0, their maximum from 1
     with pytest.raises(InputError, match="describes 4 labels of the type 'Probabilistic', expected 'Label'"):
         read_names(tmp_path / "x.xml")
+    for encoding in ("foo", "gb2312"):
+        head = f'<?xml version="1.0" encoding="{encoding}"?>'
+        (tmp_path / "x.xml").write_text(head + fsl_xml())
+        with pytest.raises(InputError, match=r"Cannot read .*x.xml: .*encoding"):
+            read_names(tmp_path / "x.xml")
+    (tmp_path / "x.xml").write_text(fsl_xml(names={1: "V1\n  dorsal"}))
+    assert read_names(tmp_path / "x.xml") == {1: "V1 dorsal"}
+    (tmp_path / "x.xml").write_text(fsl_xml(names={1: ""}))  # not called None
+    with pytest.raises(InputError, match=r"the line '1', expected a number, a name"):
+        read_names(tmp_path / "x.xml")
     (tmp_path / "x.xml").write_text(fsl_xml()[:-5])
     with pytest.raises(InputError, match=r"Cannot read .*x.xml: .* Is it an atlas of FSL's"):
         read_names(tmp_path / "x.xml")
@@ -460,3 +470,15 @@ def test_the_check_says_how_many_parcels(folder, rng, run):
     status, out, err = run("data", "check", "--options", options, "--subject", "nifti")
     assert status == 0, err
     assert "subject nifti: 4 parcels of" in out and "neuroids in none" in out
+
+
+def test_the_outermost_half_voxel_of_a_template_has_its_label(tmp_path):
+    """Centres within half a voxel beyond the first or last one still lie in it."""
+    labels = np.arange(1, 4)[:, None, None] * np.ones((1, 3, 3), int)
+    part = Part(tmp_path, labels, None, np.eye(4))
+    affine = np.eye(4)
+    affine[0, 3] = -0.4
+    place = Where("", np.arange(1), (np.zeros(1, int),) * 3, (5, 3, 3), affine)
+    assert _onto(part, place).number[:, 1, 1].tolist() == [1, 2, 3, 0, 0]
+    affine[0, 3] = 0.4
+    assert _onto(part, place).number[:, 1, 1].tolist() == [1, 2, 3, 0, 0]

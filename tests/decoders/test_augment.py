@@ -11,7 +11,7 @@ from neuroenc.decoders.samples import lay_out, samples_of
 from neuroenc.decoders.scores import score
 from neuroenc.encoders.encode import encode
 from neuroenc.encoders.store import save_fits
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, LeakError
 from tests.decoders.test_together import FAST, people  # noqa: F401
 
 ASKED = config.Augmentation(fit="toy", share=0.6)
@@ -100,3 +100,18 @@ def test_what_cannot_be_made_is_one_line(fitted, run, tmp_path):
     assert status == 2 and "given together" in error and error.count("\n") == 1
     rest = ["--predictions", tmp_path / "p.nc", "--encoder-features", tmp_path / "f.nc"]
     assert run(*command, *rest)[0] == 0 and (tmp_path / "e.nc").exists()
+
+
+def test_encoders_of_another_split_are_refused(fitted):
+    responses, features, split, encoder = fitted
+    other = split.copy(deep=True)
+    side, inner = other["side"].values[0], other["inner"].values[0]
+    test, seen = np.flatnonzero(side == splits.TEST), np.flatnonzero(side == splits.TRAIN)[:40]
+    side[test], side[seen], inner[test], inner[seen] = splits.TRAIN, splits.TEST, inner[seen], -1
+    with pytest.raises(LeakError, match="fitted to 40 of 40 stimuli that fold 0 tests, first 'p000'"):
+        pairs(responses, features, other, encoder)
+    with pytest.raises(InputError, match="no features that the encoder reads, first 'p120'"):
+        pairs(responses, features, split, encoder._replace(features=features.isel(stimulus=slice(0, 120))))
+    without = encoder.predictions.isel(held=slice(0, 0))
+    with pytest.raises(InputError, match="hold 0 folds with validation stimuli, none of them fold 0"):
+        pairs(responses, features, split, encoder._replace(predictions=without))

@@ -83,6 +83,10 @@ def test_the_best_draw_is_most_like_what_was_decoded_whatever_the_truth():
     assert none.picture.shape == (5, 1, 1, 3)
 
 
+def test_a_single_stimulus_is_no_evidence():
+    assert choose({"0": np.array([0.5]), "1": np.array([1.0])}).name == "0"
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_few_validation_stimuli_choose_nothing(n):
     import xarray as xr

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -207,9 +208,65 @@ def test_command_and_figure(tmp_path, run):
     assert len(found["rows"]) == 3 * 6 * 3 and len(found["tried"]) == 4 * 7 and found["lesions"]["whole"] == 4
     status, _, error = run("results", "contributions", f"--scores=toy={out}", f"--out={tmp_path}/x.png")
     assert status == 0 and (tmp_path / "x.png").stat().st_size > 10_000, error
+    for name, rows, expected in (
+        ("a", [{"region": "first"}], "Row 0 of .* has no key 'how'"), ("b", 3, "lists no rows"),
+        ("c", ["first"], "Row 0 of .* has no key 'region'"), ("d", [], "list no rows"),
+    ):  # fmt: skip
+        (tmp_path / "other.json").write_text(json.dumps({"noise": 1, "rows": rows}))
+        asked = f"--scores={name}={tmp_path}/other.json", f"--out={tmp_path}/z.png"
+        status, _, error = run("results", "contributions", *asked)
+        assert status == 2 and re.search(expected, error) and error.count("\n") == 1, error
+    status, _, error = run(
+        "results", "contributions", *2 * [f"--scores=toy={out}"], f"--out={tmp_path}/z.png"
+    )
+    assert status == 2 and "gives 'toy' twice" in error and not (tmp_path / "z.png").exists()
     with pytest.raises(InputError, match=r"'score': 'r'.*'cosine', 'two_way', 'top1'"):
         draw_contributions({"toy": found}, "r", tmp_path / "y.png")
     status, _, error = run(
         "decode", "contributions", *files, '--options={"name": "classifier"}', f"--out={out}"
     )
     assert status == 2 and "A classifier decodes no embeddings" in error
+
+
+def test_regions_that_leave_nothing_are_refused_before_the_first_fit(monkeypatch):
+    responses, features, split = world(n_folds=2)
+    monkeypatch.setattr(of, "_fit", lambda *_: pytest.fail("fitted"))
+
+    def refused(expected, r=responses, f=features, s=split, among=(), options=OPTIONS):
+        with pytest.raises(InputError, match=expected):
+            of.contributions(r, f, s, options, among=among)
+
+    every = responses.assign_coords(roi_every=("neuroid", np.ones(3 * SIZE, bool)))
+    refused("All neuroids that are decoded lie in the region 'every'", every)
+    side = dict(zip(split["stimulus_id"].values, split["side"].values.T, strict=True))
+    fixed = responses.copy(deep=True)  # `first` varies over the pictures alone that fold 1 does not train on
+    trained = [side[s][1] == splits.TRAIN for s in responses["stimulus_id"].values]
+    fixed["response"].values[trained, :SIZE] = 1
+    refused("No neuroid of the region 'first' .* fold 1. Name the other regions", fixed)
+    seen = [(side[s] == splits.TRAIN).all() for s in responses["stimulus_id"].values]
+    refused("None of .* stimuli of the responses is tested", responses.isel(presentation=seen))
+    refused("Stimuli share their categories", f=features.assign_attrs(model="category/table"))
+    refused("'zz'", options=OPTIONS.model_copy(update={"layers": ["zz"]}))
+    with pytest.raises(InputError, match="0 pictures of the recording are tested"):
+        of.suspect(responses.isel(presentation=seen), responses, features, split, OPTIONS)
+
+
+def test_a_region_of_an_epoch_counts_its_neuroids_and_not_their_bins():
+    responses, features, split = world()
+    bins = responses["response"].values[:, :, None] + 0.1 * np.random.default_rng(1).normal(size=(N, 45, 3))
+    kept = {k: v for k, v in responses.coords.items() if k not in ("response",)}
+    epochs = responses.drop_vars("response").assign(
+        response=(("presentation", "neuroid", "time_bin"), bins.astype("f4"))
+    ).assign_coords(kept)  # fmt: skip
+    rows = of.contributions(epochs, features, split, OPTIONS, among=["first"], n_bootstraps=100)
+    assert {r["n"] for r in rows} == {SIZE}
+
+
+def test_a_suspect_that_is_refused_is_so_before_hours_of_work(tmp_path, run, monkeypatch):
+    for name, made in zip(("responses", "features", "split"), world(), strict=True):
+        save(made, tmp_path / f"{name}.nc")
+    monkeypatch.setattr(of, "_fit", lambda *_: pytest.fail("fitted"))
+    files = [f"--{n}={tmp_path}/{n}.nc" for n in ("responses", "features", "split")]
+    status, _, error = run("decode", "contributions", *files, '--options={"name": "ridge"}',
+                           f"--out={tmp_path}/x.json", f"--suspect={tmp_path}/none.nc")  # fmt: skip
+    assert status == 2 and "none.nc" in error and not (tmp_path / "x.json").exists()

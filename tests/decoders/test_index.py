@@ -1,4 +1,5 @@
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -141,11 +142,43 @@ def test_a_folder_of_pictures_is_a_pool_without_the_tested_ones(tmp_path, run):
     assert not {"0.PNG", "deep/1.PNG"} & set(Index.load(tmp_path / "p.index").ids)
     status, _, error = run(*ask)
     assert status == 2 and "--shown says what is tested by --without" in error
+    few = load(tmp_path / "s_f.nc", "features").isel(stimulus=slice(0, 4))
+    save(few, tmp_path / "few.nc")  # of two tested pictures it cannot be said whether the pool holds them
+    status, _, error = run(*ask[:-1], f"--shown={tmp_path}/few.nc", f"--without={tmp_path}/split.nc")
+    assert status == 2 and "2 of 3 stimuli have no features" in error and error.count("\n") == 1
+    for more in ([], [f"--shown={tmp_path}/s_f.nc"]):
+        tested = load(tmp_path / "s_f.nc", "features").isel(stimulus=slice(3, 6))
+        save(tested, tmp_path / "tested.nc")
+        alone = ["decode", "index", f"--features={tmp_path}/tested.nc", f"--out={tmp_path}/n.index", *more]
+        status, _, error = run(*alone, f"--without={tmp_path}/split.nc")
+        assert status == 2 and "All 3 pictures of the pool are tested" in error and error.count("\n") == 1
+    assert not list(tmp_path.glob("n.*"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds no picture"):
         load_pool(tmp_path / "empty")
     with pytest.raises(InputError, match=r"Folder not found: .*gone. Point `pools` at a folder"):
         load_pool(tmp_path / "gone")
+
+
+def test_what_a_pool_cannot_hold_is_refused_and_what_is_hidden_is_left_out(tmp_path, monkeypatch):
+    for name in ("a.png", ".thumbnails/a.png", "deep/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert load_pool(tmp_path)["stimulus_id"].values.tolist() == ["a.png", "deep/b.png"]
+    (tmp_path / "c.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=r"1 of 3 pictures .* or links to none, first 'c.png'"):
+        load_pool(tmp_path)
+    (tmp_path / "c.png").unlink()
+    listed = os.scandir
+
+    def refuses(place):
+        if str(place).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    with pytest.raises(InputError, match=r"Cannot read .*deep: Permission denied"):
+        load_pool(tmp_path)
 
 
 def test_an_index_of_another_layer_is_refused(arrays):  # noqa: F811

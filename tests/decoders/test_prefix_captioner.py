@@ -304,3 +304,10 @@ def test_dropout_of_a_frozen_language_model_is_off(tmp_path):
     module = PrefixCaptioner(model, 4, 2, "mlp", frozen=True).train()
     assert module.training and not module.language.training
     assert not any(p.requires_grad for p in module.language.parameters())
+
+
+def test_a_single_validation_picture_is_held_against_another_embedding(arrays, tmp_path):
+    _, features, stimuli, *_ = arrays
+    found = train_captioner.corpus(features.isel(stimulus=slice(0, 12)), stimuli)
+    made = train_captioner.train(found, OPTIONS.model_copy(update={"validation": 0.01}), tmp_path / "c")
+    assert made["n_validation"] == 1 and made["shuffled"] != made["surprise"]

@@ -254,6 +254,9 @@ def test_the_commands_and_what_they_refuse(people, tmp_path, run):
     assert not list(tmp_path.glob(".*"))
     status, _, error = run("decode", "together", *recorded, *common, "--options", options, *out[:2])
     assert status == 2 and "Expected the same subjects" in error and error.count("\n") == 1
+    same = [f"--out={n}={tmp_path}/same.nc" for n in responses]
+    status, _, error = run("decode", "together", *recorded, *common, "--options", options, *same)
+    assert status == 2 and "the same file" in error and not (tmp_path / "same.nc").exists()
     status, _, error = run(
         "decode",
         "fit",
@@ -272,7 +275,40 @@ def test_the_commands_and_what_they_refuse(people, tmp_path, run):
     drawn = ["--figure", tmp_path / "t.png", "--table", tmp_path / "t.csv"]
     assert run("results", "transfer", "--scores", tmp_path / "t.json", *drawn)[0] == 0
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 2 * 2 * 8
+    scores = ["--scores", tmp_path / "t.json"]
+    status, _, error = run("results", "transfer", *scores, *scores, *drawn)
+    assert status == 2 and "new subject '01' twice" in error and error.count("\n") == 1
+    (tmp_path / "u.json").write_text(json.dumps({"new": "02", "methods": {}, "rows": [{"subject": "02"}]}))
+    status, _, error = run("results", "transfer", *scores, "--scores", tmp_path / "u.json", *drawn)
+    assert status == 2 and "has no key 'sessions'" in error and error.count("\n") == 1
     status, _, error = run("decode", "transfer", *recorded, "--new=09", *common, *asked)
     assert status == 2 and "'09'" in error and error.count("\n") == 1
     status, _, error = run("decode", "transfer", recorded[0], "--new=01", *common, *asked)
     assert status == 2 and "train on first" in error
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("prior", config.Prior()), ("augment", config.Augmentation(fit="toy", share=0.5))]
+)
+def test_one_network_of_all_refuses_what_it_would_not_read(people, key, value):
+    options = config.NetworkDecoding(**FAST, **{key: value})
+    with pytest.raises(InputError, match=f"several subjects has no `{key}`"):
+        decode_together(*people, options)
+
+
+def test_repetitions_that_ridge_does_not_read_are_refused_before_training(people, monkeypatch):
+    responses, features, split = people
+    monkeypatch.setattr("neuroenc.decoders.transfer.fit_together", lambda *_, **__: pytest.fail("fitted"))
+    network = config.NetworkDecoding(**FAST, repeats="random")
+    with pytest.raises(InputError, match="'repeats' of the network: 'random'"):
+        transfer(responses, "01", features, split, network, config.RidgeDecoding(), [1])
+
+
+def test_recordings_whose_files_would_be_one_are_refused(people, tmp_path, run):
+    responses, features, split = people
+    for name, values in {"r": responses["01"], "f": features, "s": split}.items():
+        save(values, tmp_path / f"{name}.nc")
+    names = [f"--responses={name}={tmp_path}/r.nc" for name in ("eeg-a:1", "eeg:a-1")]
+    status, _, error = run("decode", "joint", *names, f"--features=eeg={tmp_path}/f.nc", "--options={}",
+                           f"--split={tmp_path}/s.nc", f"--out={tmp_path}/out")  # fmt: skip
+    assert status == 2 and "written to one file" in error and not (tmp_path / "out").exists()

@@ -43,6 +43,13 @@ def test_rows_are_in_order_of_size_and_subjects_are_a_random_effect(tmp_path):
         curve_rows([*points, Point("01", "ridge", "20", scores(0.2, 20, 19))])
 
 
+def test_scores_of_before_are_refused():
+    old = scores(0.5, 10)
+    del old.attrs["n_training_stimuli"]
+    with pytest.raises(ContractError, match="scores of '01' hold no `n_training_stimuli`"):
+        curve_rows([Point("01", "a", "", old)])
+
+
 def test_ridge_on_more_pictures_comes_nearer_to_the_truth(toy):
     stimuli, features, responses = toy
     split = make(stimuli, Split(kind="kfold", n_folds=3, n_inner=3))

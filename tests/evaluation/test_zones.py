@@ -101,6 +101,13 @@ def test_the_table_counts_zones_and_gives_people_together(n):
     assert row["A", "a"]["low"] < row["A", "a"]["unique"] < row["A", "a"]["high"]
 
 
+def test_scores_of_another_command_are_refused():
+    with pytest.raises(
+        ContractError, match=r"scores of '02' hold no `space_name`.* `neuroenc encode partition`"
+    ):
+        zone_rows({"01": subject(0), "02": subject(1).drop_vars("space_name")})
+
+
 def test_people_of_other_spaces_are_refused():
     with pytest.raises(ContractError, match="a, b, c; a, b, d"):
         zone_rows({"x": subject(0), "y": subject(1, ("a", "b", "d"))})

@@ -77,6 +77,11 @@ def test_the_command_prints_it(tmp_path, run):
     path.write_text(json.dumps({"label": "x", "rows": []}))
     status, _, err = run("results", "pictures", str(path))
     assert status == 2 and "no reconstructed pictures" in err
+    for command in ("pictures", "show"):
+        for found in (3, ["a"], [{"subject": "01"}]):
+            path.write_text(json.dumps({"label": "x", "rows": found}))
+            status, _, err = run("results", command, str(path))
+            assert status == 2 and "Was it written by another command?" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
