@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -178,6 +179,14 @@ def test_stimuli_of_another_dataset_and_leaks(run, toy, tmp_path):
     assert status == 2 and "stimuli on both sides of the split: 1" in err
     assert not (tmp_path / "p.nc").exists() and not (tmp_path / "w.safetensors").exists()
     assert fit("r")[0] == 0
+
+
+@pytest.mark.parametrize(("table", "says"), [("show", "top-1, by correlation"), ("pictures", "PixCorr")])
+def test_the_tables_of_a_run_are_printed(run, table, says):
+    """Of the demo's own summary: some of its rows are of no subject."""
+    status, out, err = run("results", table, Path(__file__).parents[1] / "benchmarks/results/demo.json")
+    assert status == 0, err
+    assert says in out
 
 
 def test_a_stack_of_strangers_is_refused(run, toy, tmp_path):

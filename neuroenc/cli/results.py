@@ -429,9 +429,9 @@ def results_contributions(
 def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a run.")]) -> None:
     """Print a short table of a run."""
     from neuroenc.documents import read_rows
-    from neuroenc.figures.summary import short_table
+    from neuroenc.figures.summary import KEYS, short_table
 
-    typer.echo(short_table(read_rows(summary, "label", of=("name", "subject"))))
+    typer.echo(short_table(read_rows(summary, "label", of=KEYS)))
 
 
 @results.command("pictures")
@@ -439,8 +439,9 @@ def results_pictures(summary: Annotated[Path, typer.Argument(help="summary.json 
     """Print the table of reconstruction in the order of its papers, each subject between its bounds."""
     from neuroenc.documents import read_rows
     from neuroenc.figures.pictures import picture_table
+    from neuroenc.figures.summary import KEYS
 
-    lines = picture_table(read_rows(summary, "label", of=("name", "subject"))["rows"])
+    lines = picture_table(read_rows(summary, "label", of=KEYS)["rows"])
     if not lines:
         raise InputError(
             f"{summary} holds no reconstructed pictures. Give its run a section `reconstruction`."

@@ -21,6 +21,7 @@ from neuroenc.files import atomic, write_json
 from neuroenc.records import row
 
 Row = dict[str, Any]
+KEYS = ("name", "value", "unit", "n", "interval", "null", "ceiling", "command", "seed", "machine")
 # of the worst to be expected, of what was decoded, and of the best to be had
 WHERE = ("condition", "network", "judge", "layer", "gave_the_embedding", "encoder", "region")
 BOUNDS = ("shuffled", "mean", "sample", "low_level", "retrieved", "plain", "prior", "brain", "true", "seen")

@@ -171,7 +171,7 @@ def test_summary_and_tidy_table(scored, tmp_path):
         page=tmp_path / "p.html",
     )  # fmt: skip
     rows = json.loads((tmp_path / "s.json").read_text())["rows"]
-    for key in ("name", "value", "unit", "n", "interval", "null", "ceiling", "command", "seed", "machine"):
+    for key in summary.KEYS:
         assert all(key in r for r in rows)
     table = pd.read_parquet(tmp_path / "t.parquet")
     assert len(table) == 2 * 400
