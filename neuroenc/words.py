@@ -16,12 +16,23 @@ RUN = rf"[[\p{{L}}\p{{N}}]--{ALONE}][[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--{ALONE
 WORD = regex.compile(rf"(?V1){ALONE}\p{{M}}*|{RUN}(?:['’]{RUN})*")
 PLAIN = regex.compile(rf"(?V1){ALONE}\p{{M}}*|{RUN}")
 CHARACTER = regex.compile(rf"(?V1){ALONE}\p{{M}}*")
-# say little about what is seen
-COMMON = frozenset([
-    "a", "an", "and", "are", "as", "at", "below", "above", "by", "for", "from", "in", "into", "is", "it",
-    "its", "left", "little", "near", "of", "on", "or", "over", "right", "some", "something", "the",
-    "there", "things", "to", "two", "three", "under", "up", "very", "with",
-])  # fmt: skip
+# say little about what is seen: determiners, pronouns, prepositions, conjunctions, auxiliaries, numbers
+COMMON = frozenset(
+    """
+    a an another any both each either every few many more most much neither no other others several some such
+    that the these this those all
+    he her hers him his i it its itself me my one ones our she something their them themselves they thing
+    things us we what which who whom whose you your
+    about above across after against along among around as at away before behind below beneath beside between
+    beyond by down during for from in inside into near next of off on onto out outside over past through to
+    together toward towards under underneath until up upon via with within without
+    and because but if nor or so than then though when where while
+    am are be been being could did do does doing get gets getting had has have having is may might must
+    should was were will would
+    also here just left little not only quite right there too very
+    two three four five six seven eight nine ten
+    """.split()  # noqa: SIM905
+)
 
 
 def words(text: str) -> list[str]:

@@ -39,3 +39,4 @@ def test_plain_words_of_english_are_those_of_scikit_learn():
 def test_content_words_leave_out_common_ones_and_numbers():
     found = content_words("Two things: the Kätzchen's red-blue box, 3 of it")
     assert found == ["kätzchen", "red", "blue", "box"]
+    assert content_words("Another one of them is standing behind several others") == ["standing"]
