@@ -1,6 +1,6 @@
-# make demo | test | fuzz | real | studies | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
+# make demo | test | docs | fuzz | real | studies | bench | lock. Needs python 3.11 or newer, make and git; makes .venv itself.
 .DELETE_ON_ERROR:
-.PHONY: demo test fuzz lint real studies bench lock clean readme
+.PHONY: demo test docs fuzz lint real studies bench lock clean readme
 
 MINUTES ?= 60
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -21,8 +21,12 @@ demo: .venv/.ready
 	echo && neuroenc results show results/demo/summary.json && \
 	echo && echo "Report: results/demo/report.html    Figures and maps: results/demo/sub-*/"
 
-test: .venv/.ready lint
+test: .venv/.docs lint
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 12
+
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "The site: site/index.html"
 
 fuzz: .venv/.ready
 	end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
@@ -32,7 +36,7 @@ lint: .venv/.ready
 	ruff check .
 	ruff format --check .
 	lint-imports
-	codespell neuroenc workflow config tests benchmarks README.md CONTRIBUTING.md CHANGELOG.md
+	codespell neuroenc workflow config tests benchmarks docs *.md
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	mypy
@@ -71,6 +75,8 @@ lock: .venv/.ready
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --all-extras -c envs/constraints.txt -o envs/requirements.txt pyproject.toml
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  --group pyproject.toml:docs -c envs/requirements.txt -o envs/docs.txt
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  -o envs/uv.txt envs/uv.in
 
 .venv/.ready: envs/requirements.txt envs/uv.txt pyproject.toml
@@ -82,5 +88,9 @@ lock: .venv/.ready
 	$(BIN)/python -m compileall -q neuroenc
 	touch $@
 
+.venv/.docs: .venv/.ready envs/docs.txt
+	$(BIN)/uv pip install --quiet --require-hashes -r envs/docs.txt
+	touch $@
+
 clean:
-	rm -rf results resources logs .snakemake
+	rm -rf results resources logs site .snakemake

@@ -1,8 +1,8 @@
-"""Put the figures of the last runs into README.md: `make readme`, after `make demo real bench`.
+"""Put the figures of the last runs into README.md and the pages of docs/: `make readme`, after `make demo real bench`.
 
-Between `<!-- numbers:NAME -->` and `<!-- /numbers -->` stands what these functions return; the
-picture is the demo's own. Figures of the demo and the real inputs are kept in benchmarks/results,
-so that the README can be checked against them without a run.
+Between `<!-- numbers:NAME -->` and `<!-- /numbers -->`, on whatever page, stands what the function NAME returns; the
+pictures are the demo's own. Figures of the demo and the real inputs are kept in benchmarks/results,
+so that pages can be checked against them without a run (`--check`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from neuroenc.features import nano, registry
 from neuroenc.files import write_json
 
 RESULTS = Path("benchmarks/results")
+PAGES = ("README.md", "benchmarks/RESULTS.md", "docs/**/*.md")
+BLOCK = re.compile(r"(<!-- numbers:(\w+) -->\n).*?(<!-- /numbers -->)", re.DOTALL)
 Rows = list[dict]
 
 
@@ -331,7 +333,7 @@ def faults() -> str:
     return (
         "Faults tried on each stage (`python benchmarks/faults.py`), after which the same command gave the same "
         f"bytes, or one line said why not: {said}. What is promised about files of others stands in "
-        "[SECURITY.md](SECURITY.md)."
+        "[SECURITY.md](../SECURITY.md)."
     )
 
 
@@ -369,6 +371,42 @@ def layers() -> str:
     )
 
 
+def headline() -> str:
+    """Write the three lines of the README's first screen."""
+    demo, real = rows_of("demo"), rows_of("real")
+    stack = pick(demo, "mean test r", subject="01", model="stack", region="all")
+    found = pick(demo, "brain_to_image_top1", subject="01", model="stack")
+    v4 = {"recording": "v4", "subject": "201025"}
+    r = pick(real, "mean test r", region="all", model="mobilenetv2", **v4)
+    top = pick(real, "retrieval, brain_to_image_top1", by="enc-mixed_feat-mobilenetv2", **v4)
+    low, high = top["interval"]
+    return "\n".join([
+        f"- a simulated brain whose truth is known: r {stack['value']:.2f} of {stack['ceiling']:.2f} that noise allows, over "
+        f"all voxels; the picture found among 120 in {100 * found['value']:.0f} % (chance {100 * found['null']:.1f} %)",
+        f"- macaque V4, real recordings: r {r['value']:.2f}; the picture found among {top['n']} in "
+        f"{100 * top['value']:.0f} % [{100 * low:.0f}, {100 * high:.0f}] (chance {100 * top['null']:.1f} %)",
+        f"- exact ridge with an alpha per voxel: {peer()}",
+    ])  # fmt: skip
+
+
+def peer() -> str:
+    """Say in a sentence how ridge stands to himalaya's."""
+    rows = rows_of("ridge")
+    ratio, same, weights = (
+        [r["value"] for r in rows if r["name"] == name]
+        for name in ("himalaya's best / neuroenc", "targets with himalaya's alpha",
+                     "largest difference of weights, relative")
+    )  # fmt: skip
+    return (
+        f"{min(ratio):.1f} to {max(ratio):.1f} times as fast as himalaya's fastest setting on two CPU cores, with the same alpha "
+        f"for {100 * min(same):.2f} % of targets or more and weights within {max(weights):.0e}"
+    )
+
+
+FIGURES = {f.__name__: f for f in (demo, graded, drawn, real, bench, pipeline, before, readouts, faults, networks,
+                                   layers, headline, peer)}  # fmt: skip
+
+
 def main() -> None:
     if "--check" not in sys.argv:
         for name, source in (("demo", "results/demo/summary.json"), ("real", "results/real.json")):
@@ -381,20 +419,17 @@ def main() -> None:
             grid.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(
                 "docs/demo_reconstructions.jpg", quality=85
             )
-    for file, names in (
-        ("README.md", ("demo", "graded", "drawn", "real", "bench", "pipeline", "readouts", "faults")),
-        ("docs/networks.md", ("layers", "networks")),
-        ("benchmarks/RESULTS.md", ("before",)),
-    ):
-        text = Path(file).read_text()
-        for name in names:
-            text = re.sub(
-                rf"(<!-- numbers:{name} -->\n).*?(<!-- /numbers -->)",
-                lambda m, name=name: f"{m[1]}{globals()[name]()}\n{m[2]}", text, flags=re.DOTALL,
-            )  # fmt: skip
-        if "--check" in sys.argv and text != Path(file).read_text():
-            sys.exit(f"{file} is not what the figures say: make readme")
-        Path(file).write_text(text)
+    fill(check="--check" in sys.argv)
+
+
+def fill(*, check: bool) -> None:
+    """Write the blocks of all pages anew, or end at the first page that is not what the figures say."""
+    for path in sorted(p for pattern in PAGES for p in Path().glob(pattern)):
+        text = path.read_text()
+        written = BLOCK.sub(lambda m: f"{m[1]}{FIGURES[m[2]]()}\n{m[3]}", text)
+        if check and text != written:
+            sys.exit(f"{path} is not what the figures say: make readme")
+        path.write_text(written)
 
 
 if __name__ == "__main__":

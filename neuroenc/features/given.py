@@ -116,7 +116,7 @@ def rows_of(name: str, ids: NDArray[np.str_] | None, n: int, wanted: NDArray[np.
         if n != len(wanted):
             raise InputError(
                 f"{name} has {n} rows and names no stimuli, the stimulus set has {len(wanted)}. Give the "
-                "`stimulus_id` of its rows (docs/arrays-to-scores.md says where), or as many rows."
+                "`stimulus_id` of its rows (docs/own-features.md says where), or as many rows."
             )
         _say(f"{name} names no stimuli: its {n} rows are taken to be the stimuli in their order.")
         return np.arange(n)

@@ -237,7 +237,7 @@ def test_commands_from_files_to_scores(stimuli, responses, features, tmp_path):
 
 
 def test_the_script_of_the_study_runs(root, tmp_path):
-    """From trees to scores, as docs/studies.md has it, with fewer people and epochs."""
+    """From trees to scores, as docs/studies/one_space.md has it, with fewer people and epochs."""
     bin_ = Path(sys.executable).parent
     how = {"n_components": 12, "n_hidden": 16, "n_blocks": 0, "max_epochs": 1, "device": "cpu"}
     environment = os.environ | {
