@@ -45,10 +45,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         if title == "How to":
             entries[-2:-2] = [{name: page} for page, name in OPTIONAL.items() if (here / page).exists()]
         if title == "Studies":
-            pages = sorted(p.name for p in (here / "studies").glob("*.md") if p.name != "index.md")
-            part[title] = [f"studies/{name}" for name in pages]
+            pages = sorted((here / "studies").glob("*.md"), key=lambda p: (p.name != "index.md", p.name))
+            part[title] = [f"studies/{p.name}" for p in pages]
         if title == "Reference":
-            part[title] = [{n: _listed(p)} if p.endswith("/") else {n: p} for e in entries for n, p in e.items()]
+            part[title] = [
+                {n: _listed(p)} if p.endswith("/") else {n: p} for e in entries for n, p in e.items()
+            ]
     return config
 
 
@@ -67,7 +69,9 @@ def _datasets() -> list[str]:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are written here, and the files of the repository that pages lead to."""
-    written = {site: (ROOT / document).read_text() for document, site in DOCUMENTS.items() if site != "index.md"}
+    written = {
+        site: (ROOT / document).read_text() for document, site in DOCUMENTS.items() if site != "index.md"
+    }
     written["commands.md"] = commands()
     written |= {f"datasets/{name}.md": dataset(name) for name in _datasets()}
     written |= {f"api/{room.replace('.', '-')}.md": library(room) for room in (*ROOMS, *MODULES)}
@@ -90,8 +94,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     def lead(match: re.Match[str]) -> str:
         path = _place(source, match[1])
         site = DOCUMENTS.get(path) or (_kept(path) if _elsewhere(path) else path.removeprefix("docs/"))
-        if path == "README.md":
-            site = "index.md"
+        if room := re.fullmatch(r"neuroenc/(\w+)/__init__\.py", path):  # its page says the same, and more
+            site = f"api/{room[1]}.md"
         if not (files.get_file_from_path(site)):
             return match[0]  # mkdocs says what is wrong with it
         return posixpath.relpath(site, posixpath.dirname(source) or ".") + (match[2] or "")
@@ -118,7 +122,7 @@ def _kept(path: str) -> str:
 def dataset(name: str) -> str:
     """Return the page of a dataset: what its module says, how it is checked and run, its configuration."""
     module = import_module(f"neuroenc.datasets.{name}")
-    title, _, about = inspect.getdoc(module).partition("\n")
+    title, _, about = _docstring(module).partition("\n")
     example = ROOT / "config" / {"pereira2018": "pereira.yaml"}.get(name, f"{name}.yaml")
     text = f"# `{name}`\n\n{title}\n{about}\n\n"
     text += f"**Licence:** {module.LICENCE}. **Cite:** {module.CITATION}.\n\n"
@@ -138,12 +142,24 @@ def dataset(name: str) -> str:
 def library(room: str) -> str:
     """Return the page of a room: its docstring, and every name that its face offers."""
     module = import_module(f"neuroenc.{room}")
-    text = f"# neuroenc.{room}\n\n{inspect.getdoc(module)}\n\n"
+    text = f"# neuroenc.{room}\n\n{_docstring(module)}\n\n"
     if not hasattr(module, "__all__"):
-        return text + f"::: neuroenc.{room}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
+        return (
+            text
+            + f"::: neuroenc.{room}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"
+        )
     for name in sorted(module.__all__, key=str.lower):
         text += f"::: {_home(module, name)}\n\n"
     return text
+
+
+def _docstring(module: Any) -> str:
+    """Return a docstring whose tables and trees of files are blocks of code."""
+    text = inspect.getdoc(module) or ""
+    if "```" in text:
+        return text
+    parts = re.split(r"\n\n+", text)
+    return "\n\n".join(f"```text\n{p}\n```" if re.search(r"^(===|  )", p, re.M) else p for p in parts)
 
 
 def _home(module: Any, name: str) -> str:
@@ -152,7 +168,10 @@ def _home(module: Any, name: str) -> str:
     if inspect.isclass(found) or inspect.isfunction(found):
         return f"{found.__module__}.{found.__qualname__}"
     sources = re.findall(r"^from (neuroenc\S+) import ([^\n(]+|\([^)]*\))", inspect.getsource(module), re.M)
-    return next((f"{m}.{name}" for m, names in sources if re.search(rf"\b{name}\b", names)), f"{module.__name__}.{name}")
+    return next(
+        (f"{m}.{name}" for m, names in sources if re.search(rf"\b{name}\b", names)),
+        f"{module.__name__}.{name}",
+    )
 
 
 def rooms() -> str:
@@ -180,8 +199,10 @@ def commands() -> str:
                 names = ", ".join(f"`{n}`" for n in (*option.opts, *option.secondary_opts))
                 if option.param_type_name == "argument":
                     names = f"`{option.name.upper()}`"
-                need = "required. " if option.required else ""
-                lines.append(f"| {names} | {need}{_plain(getattr(option, 'help', '')).replace('|', '&#124;')} |")
+                help_text = _plain(getattr(option, "help", "")).replace("|", "&#124;")
+                given = option.default not in (None, False, ()) and not option.required
+                parts = ["required." * option.required, help_text, f"Default: `{option.default}`." * given]
+                lines.append(f"| {names} | {' '.join(filter(None, parts))} |")
             lines.append("")
     return "\n".join(lines) + "\n"
 
