@@ -113,7 +113,13 @@ def apart(split: xr.Dataset) -> xr.Dataset:
 
 
 def part(split: xr.Dataset, name: str) -> xr.Dataset:
-    """Return the split of one set."""
+    """Return the split of one set.
+
+    Raises
+    ------
+    InputError
+        No such set.
+    """
     of_set = split["set"].values
     if name not in of_set:
         raise invalid("set", name, list(dict.fromkeys(of_set.tolist())))
@@ -131,6 +137,11 @@ def labels(stimuli: xr.Dataset, by: str, name: str) -> Texts:
         As in `union`.
     name : str
         Of the set.
+
+    Raises
+    ------
+    InputError
+        The stimuli carry no such label; the coordinates they have are named.
     """
     if by == "group":
         return np.array([f"{name}: {g}" for g in stimuli["group"].values])

@@ -8,7 +8,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGES = sorted(p for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "```python" in p.read_text())
+PAGES = sorted(
+    p for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "```python" in p.read_text()
+)
 RNG = np.random.default_rng(0)
 NAMES = np.array([f"p{i}" for i in range(60)])
 # what the reader has, where a page says no more

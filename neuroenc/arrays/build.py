@@ -102,6 +102,11 @@ def make_features(
         The layer each feature comes from: several layers of one network share a file.
     attrs : mapping
         The embedding contract (`CONTRACT`).
+
+    Raises
+    ------
+    ContractError
+        Another precision than these two, or as `check`.
     """
     values = np.asarray(feature)
     if values.dtype not in (np.float16, np.float32):
@@ -137,6 +142,8 @@ def make_scores(
     per_neuroid : mapping
         `ceiling`, `p`, `q` and whatever else there is one of per neuroid (and time bin).
     fold_score : array of shape (n_folds, n_metrics, n_neuroids[, n_time_bins]), optional
+    time_bin : mapping, optional
+        Coordinates of time bins, each of shape (n_time_bins,): `start`, `stop` in s.
     """
     dims = ("metric", "neuroid", "time_bin")[: 2 + (time_bin is not None)]
     coords: dict[str, Any] = {str(k): v.variable for k, v in neuroid.coords.items() if v.dims == ("neuroid",)}

@@ -54,7 +54,21 @@ class OnDisk(BackendArray):
 
 
 def save(dataset: xr.Dataset, path: str | Path) -> None:
-    """Check and write one netCDF file, chunked along neuroids, under a temporary name first."""
+    """Check and write one netCDF file, chunked along neuroids, under a temporary name first.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of the kind that its attribute `kind` names.
+    path : path
+
+    Raises
+    ------
+    ContractError
+        As `check`.
+    OSError
+        It cannot be written; nothing is left under the name.
+    """
     check(dataset, dataset.attrs["kind"])
     encoding: dict[str, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():

@@ -68,6 +68,12 @@ def average_repeats(responses: xr.Dataset) -> tuple[NDArray[np.str_], NDArray[np
 def positions(features: xr.Dataset, stimulus_id: NDArray[np.str_]) -> NDArray[np.int64]:
     """Find the rows of the features of some stimuli.
 
+    Parameters
+    ----------
+    features : Dataset
+        Features.
+    stimulus_id : array of text, (n_stimuli,)
+
     Raises
     ------
     ContractError

@@ -193,7 +193,19 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
         return self
 
     def loss(self, module: Any, x: torch.Tensor) -> torch.Tensor:
-        """Squared error of denoising, at random times, some rows without their condition."""
+        """Squared error of denoising, at random times, some rows without their condition.
+
+        Parameters
+        ----------
+        module : module
+            The prior's.
+        x : tensor of shape (n_samples, n_condition + n_target)
+            Condition and target, flattened, side by side.
+
+        Returns
+        -------
+        tensor of shape ()
+        """
         given, true = module.split(x)
         n = len(x)
         dropped = torch.rand(n, 1, 1, device=x.device) < self.drop_condition
@@ -236,7 +248,13 @@ class DiffusionPrior(BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        array of the shape of `y` at fitting
+        array of shape (n_samples, n, …)
+            Of the shape of `y` at fitting, for each sample.
+
+        Raises
+        ------
+        InputError
+            Embeddings of another shape than at fitting; no step or sample, more steps than there are times.
         """
         check_is_fitted(self)
         given = _tokens(X)

@@ -1,7 +1,7 @@
 """Exact ridge regression with one alpha per target, chosen by cross-validation.
 
 The work is in `factorise` and `solvers`; here is the estimator. alpha is scikit-learn's: the objective is
-||Y - XW||² + alpha ||W||².
+||Y - XW||² + alpha ||W||² (Hoerl & Kennard 1970).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ from neuroenc.errors import InputError, InputWarning
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Ridge regression, exact, one alpha per target, chosen by cross-validation.
+
+    The objective is ||Y - XW||² + alpha ||W||² (Hoerl & Kennard 1970), with scikit-learn's alpha.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def spearman_brown(r: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
 def split_half(
     trials: ArrayLike, *, n_splits: int = 50, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reliability of the mean over repeats, from random halves.
+    """Reliability of the mean over repeats, from random halves (Spearman 1910, Brown 1910).
 
     Parameters
     ----------

@@ -283,7 +283,13 @@ def _tested_once(stimulus: NDArray[np.str_], rows: list[NDArray[np.int64]]) -> b
 
 
 def fdr(p: ArrayLike) -> NDArray[np.float64]:
-    """Benjamini-Hochberg q-values; NaN is left out and stays NaN."""
+    """q-values of Benjamini & Hochberg (1995): the false discovery rate at which each would be called.
+
+    Parameters
+    ----------
+    p : array of any shape
+        All are of one family; NaN is left out and stays NaN.
+    """
     from scipy.stats import false_discovery_control  # loads for a second
 
     p = np.asarray(p, np.float64)

@@ -144,6 +144,11 @@ def draw_time_course(scores: dict[str, xr.Dataset], path: str | Path) -> None:
     """Draw the mean test r of each region over time with its 95 % interval, a panel per region.
 
     Bars below mark clusters of bins above chance (p < 0.05, corrected over time).
+
+    Raises
+    ------
+    InputError
+        Scores without time bins.
     """
     for model, s in scores.items():
         if "region_time_r" not in s:
