@@ -6,6 +6,7 @@ library (the names its face offers), for the commands, and for the documents tha
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os.path
 import posixpath
@@ -30,8 +31,8 @@ DOCUMENTS = {
     "CHANGELOG.md": "changelog.md", "README.md": "index.md",
 }  # fmt: skip
 # rooms of the library, and modules whose functions are called as `splits.make`
-ROOMS = ("arrays", "datasets", "features", "encoders", "evaluation", "decoders", "figures", "config")
-MODULES = ("splits", "unions", "errors", "evaluation.dissimilarity", "decoders.together", "decoders.fused")
+ROOMS = ("arrays", "datasets", "features", "encoders", "evaluation", "decoders", "figures")
+MODULES = ("config", "splits", "unions", "errors")
 # pages that stand in the list of how-tos where there are any
 OPTIONAL = {"cluster.md": "On a cluster", "scale.md": "Large recordings"}
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
@@ -59,7 +60,8 @@ def _listed(folder: str) -> list[str]:
 
 
 def _rooms() -> list[str]:
-    return ["index", *(n.replace(".", "-") for n in (*ROOMS, *MODULES))]
+    inside = [f"{room}-inside" for room in ROOMS]
+    return ["index", *(n.replace(".", "-") for n in (*ROOMS, *MODULES)), *inside]
 
 
 def _datasets() -> list[str]:
@@ -75,6 +77,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     written["commands.md"] = commands()
     written |= {f"datasets/{name}.md": dataset(name) for name in _datasets()}
     written |= {f"api/{room.replace('.', '-')}.md": library(room) for room in (*ROOMS, *MODULES)}
+    written |= {f"api/{room}-inside.md": rest(room) for room in ROOMS}
     written["api/index.md"] = rooms()
     for site, text in written.items():
         files.append(File.generated(config, site, content=text))
@@ -150,6 +153,24 @@ def library(room: str) -> str:
         )
     for name in sorted(module.__all__, key=str.lower):
         text += f"::: {_home(module, name)}\n\n"
+    return text
+
+
+def rest(room: str) -> str:
+    """Return the page of what stands in the modules of a room and is not on its face."""
+    face = import_module(f"neuroenc.{room}")
+    offered = {_home(face, name) for name in face.__all__}
+    text = "---\nsearch: {boost: 0.3}\n---\n"  # found behind the pages that explain
+    text += f"# Inside neuroenc.{room}\n\nModules and their functions; names of the [face]({room}.md) are left out.\n\n"
+    for path in sorted((ROOT / "neuroenc" / room).glob("[a-z]*.py")):
+        tree = ast.parse(path.read_text())
+        names = [
+            n.name for n in tree.body
+            if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name[0] != "_"
+            and f"neuroenc.{room}.{path.stem}.{n.name}" not in offered
+        ]  # fmt: skip
+        if names:
+            text += f"::: neuroenc.{room}.{path.stem}\n    options: {{members: [{', '.join(names)}]}}\n\n"
     return text
 
 

@@ -15,7 +15,7 @@ def best(values: ArrayLike, axis: int | None = 0) -> Any:
 
     Parameters
     ----------
-    values : array
+    values : array of any shape
     axis : int or None
         As in `numpy.argmax`, which takes NaN for the largest.
     """

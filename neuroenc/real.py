@@ -23,7 +23,7 @@ def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    values : array
+    values : array of any shape
     source : str
         Where they are from, for errors.
 
@@ -58,7 +58,7 @@ def varies(
 
     Parameters
     ----------
-    values : array
+    values : array of any shape
         NaN does not count.
     axis : int or tuple of int
     known : bool array of the same shape, optional
@@ -80,7 +80,7 @@ def deviation(
 
     Parameters
     ----------
-    values : array of float
+    values : array of any shape
     axis : int or tuple of int
     missing : bool
         Leave NaN out; else the deviation of what holds one is NaN.

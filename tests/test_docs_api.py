@@ -1,10 +1,13 @@
 """The reference is written from docstrings: shapes of arrays, errors that are raised, sources of methods."""
 
+import ast
 import importlib
 import inspect
 import re
 
 import pytest
+
+from tests.conftest import ROOT
 
 ROOMS = (
     "arrays",
@@ -127,3 +130,46 @@ def test_published_methods_name_their_source(name):
     found = PUBLIC[name]
     said = (found.__doc__ or "") + (inspect.getdoc(inspect.getmodule(found)) or "")
     assert YEAR.search(said), name
+
+
+def functions():
+    """(file, name) to (docstring, parameters with their types) of every public function in the rooms."""
+    found = {}
+    for path in sorted((ROOT / "neuroenc").rglob("*.py")):
+        if path.parent.name in ("cli", "simulation"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name[0] != "_" and ast.get_docstring(node):
+                a = node.args
+                types = {
+                    x.arg: ast.unparse(x.annotation) if x.annotation else ""
+                    for x in (*a.posonlyargs, *a.args, *a.kwonlyargs)
+                }
+                types |= {x.arg: "" for x in (a.vararg, a.kwarg) if x}
+                known = {n: t for n, t in types.items() if n not in ("self", "cls") and n[0] != "_"}
+                found[f"{path.relative_to(ROOT)}:{node.name}"] = (ast.get_docstring(node), known)
+    return found
+
+
+def test_inside_too_parameters_are_those_of_the_signature_and_arrays_have_shapes():
+    rows = re.compile(r"\bint arrays?\b|\barrays? of int\b|of any shape|of the shape|list of str|callable")
+    wrong = []
+    for name, (text, known) in functions().items():
+        told = sections(text).get("Parameters", "")
+        listed = entries(told)
+        listed.pop("", None)
+        if told:
+            wrong += [f"{name}: {n} is no parameter" for n in set(listed) - set(known)]
+            wrong += [f"{name}: {n} is not listed" for n in set(known) - set(listed) if f"`{n}`" not in told]
+        wrong += [
+            f"{name}: {n} has no shape" for n, kind in known.items()
+            if n in listed and ARRAY.search(kind) and not (SHAPE.search(listed[n]) or rows.search(listed[n]))
+        ]  # fmt: skip
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_the_checks_find():
+    told = entries("X, Y : array of shape (n, p)\n    Rows.\nalpha : float\n")
+    assert told["Y"].startswith("array of shape") and set(told) - {""} == {"X", "Y", "alpha"}
+    assert not SHAPE.search("array\n    Of numbers.") and SHAPE.search("array, (n_stimuli, n_neuroids)")
+    assert len(PUBLIC) > 120 and len(functions()) > 700

@@ -133,7 +133,7 @@ def test_commands_are_found_and_wrong_ones_refused(tmp_path):
         "neuroenc plan --voxls 3",
     ]
     for line in ("neuroenc plan --voxls 3", "neuroenc data sho nsd", "make dmo", "python benchmarks/rigde.py",
-                 "snakemake --configfil x", "snakemake --configfile config/nds.yaml", "snakemake dowload"):  # fmt: skip
+                 "snakemake --configfil x", "snakemake --configfile config/nds.yaml", "snakemake no_such_rule"):  # fmt: skip
         with pytest.raises(AssertionError):
             check(line, False)
     with pytest.raises(BaseException, match=r"(?i)missing|no such option|required"):

@@ -55,7 +55,7 @@ def find_copy(folder: Path, film: str, *, last: float, cuts: Floats) -> Copy:
         Name as the annotations have it.
     last : float
         s: end of the last that is annotated.
-    cuts : array
+    cuts : array of shape (n_cuts,)
         s: annotated cuts; empty: they are not checked.
 
     Raises

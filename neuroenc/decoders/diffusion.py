@@ -65,7 +65,7 @@ class Schedule:
             Estimate of x_0.
         time : int
             One of `times`.
-        x : tensor
+        x : tensor of shape (n, …)
             At this time.
         n_steps : int
         """

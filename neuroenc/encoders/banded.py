@@ -243,6 +243,7 @@ def solve_banded(
     band : array of int, (p,)
     strength : array of shape (n_targets, n_bands)
         gamma / alpha of each band.
+    fit_intercept : bool
 
     Returns
     -------

@@ -75,7 +75,7 @@ def factorise(X: Any, like: Array, *, fit_intercept: bool = True, block_bytes: i
     ----------
     X : array of shape (n_samples, n_features)
         Anything that can be sliced: an array, a tensor, a memory map, an HDF5 dataset.
-    like : array
+    like : array of any shape
         Of the kind, device and dtype to compute with.
     fit_intercept : bool
         Centre the columns.

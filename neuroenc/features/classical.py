@@ -83,7 +83,7 @@ def filter_bank(
     Parameters
     ----------
     pyramid : tuple of (wavelength in px, cells of its pooling grid)
-    angles : array
+    angles : array of shape (n_orientations,)
         Of the frequency, rad; 0 is along the rows, what stands upright.
     cells : int, optional
         Of the grid of all scales.
