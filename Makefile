@@ -25,7 +25,7 @@ test: .venv/.docs lint
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 12
 
 docs: .venv/.docs
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict # --quiet would hide warnings from --strict too
 	@echo "The site: site/index.html"
 
 fuzz: .venv/.ready

@@ -17,11 +17,14 @@ PAGES = [*ROOT.glob("*.md"), ROOT / "config/README.md", *(ROOT / "docs").rglob("
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built as `make docs` builds it; mkdocs is installed by `make test`."""
+    """The site, built as `make docs` builds it; mkdocs is installed by `make test`.
+
+    Never with --quiet: what is not logged is not counted, and --strict then lets it pass.
+    """
     pytest.importorskip("mkdocs", reason="the site's packages are in envs/docs.txt: make docs")
     out = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
