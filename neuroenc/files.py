@@ -201,14 +201,23 @@ def reserve(path: Path, size: int) -> None:
             file.truncate(0)
 
 
+def without_nan(found: Any) -> Any:
+    """Write None for NaN, which JSON lacks, in all that dicts and lists hold."""
+    if isinstance(found, dict):
+        return {k: without_nan(v) for k, v in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [without_nan(v) for v in found]
+    return None if isinstance(found, float) and found != found else found
+
+
 def write_json(data: dict[str, Any], path: str | Path) -> None:
-    """Write `data` as JSON, whole or not at all: an entry a line, of a table a row a line."""
+    """Write `data` as JSON, whole or not at all: an entry a line, of a table a row a line; NaN is null."""
 
     def text(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
 
     entries = []
-    for key, value in data.items():
+    for key, value in without_nan(data).items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             written = "[\n" + ",\n".join(map(text, value)) + "\n]"
         elif isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):

@@ -1,13 +1,15 @@
+import json
 import os
 import resource
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from neuroenc.errors import InputError
-from neuroenc.files import atomic, existing, lock
+from neuroenc.files import atomic, existing, lock, write_json
 
 
 def test_atomic_leaves_nothing_behind_after_an_error(tmp_path):
@@ -180,3 +182,14 @@ def test_weights_on_a_full_disk_are_one_line_and_leave_nothing(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stdout.startswith("Cannot write") and not list(tmp_path.iterdir())
+
+
+def test_what_is_unknown_is_null(tmp_path):
+    write_json({"a": float("nan"), "rows": [{"p": np.float64("nan"), "n": 1}], "c": {"d": [1.5, float("nan")]}},
+               tmp_path / "a.json")  # fmt: skip
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": None, "rows": [{"p": None, "n": 1}], "c": {"d": [1.5, None]}
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json({"a": float("inf")}, tmp_path / "b.json")
+    assert not (tmp_path / "b.json").exists()

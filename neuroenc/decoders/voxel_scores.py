@@ -20,6 +20,7 @@ from neuroenc.decoders.voxel_words import same_voxels
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError
 from neuroenc.evaluation.decoded import SENTENCES
+from neuroenc.evaluation.permutation import p_value
 from neuroenc.evaluation.scores import pearson_r
 
 Floats = NDArray[Any]
@@ -187,7 +188,7 @@ def score_sentences(
         rows.append({
             "what": column, "value": value, "low": float(low), "high": float(high),
             "null": float(np.mean(dealt)), "null_high": float(np.max(dealt)),
-            "p": (1 + int((dealt >= value).sum())) / (1 + n_deals), "n_voxels": len(best),
+            "p": float(p_value(value, dealt)), "n_voxels": len(best),
             "n_pictures": int(test.sum()), "n_words": len({w for t in said for w in words(t)}),
         })  # fmt: skip
     return rows

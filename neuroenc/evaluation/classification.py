@@ -8,7 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.evaluation.permutation import p_value
 from neuroenc.evaluation.statistics import resample
+from neuroenc.files import without_nan
 
 Floats = NDArray[np.float64]
 METRICS = ("accuracy", "balanced_accuracy", "auc")
@@ -165,23 +167,6 @@ def chance(label: ArrayLike, fold: ArrayLike, n_classes: int) -> dict[str, float
     return {"uniform": 1 / n_classes, "majority": float(np.mean(most))}
 
 
-def p_value(value: ArrayLike, null: ArrayLike) -> Floats:
-    """P = (1 + number of permutations at least as high) / (1 + n), never 0 (Phipson & Smyth 2010).
-
-    Parameters
-    ----------
-    value : array of shape (…)
-    null : array of shape (n, …)
-        NaN counts as higher.
-
-    Returns
-    -------
-    array of shape (…)
-    """
-    null = np.asarray(null)
-    return np.asarray((1 + (~(null < np.asarray(value) - 1e-12)).sum(0)) / (1 + len(null)))
-
-
 def assess(classes: xr.Dataset) -> dict[str, Any]:
     """Score what `decoders.classify` found.
 
@@ -211,9 +196,8 @@ def assess(classes: xr.Dataset) -> dict[str, Any]:
         )  # fmt: skip
         for m, s in found.items():
             s["null"] = float(_mean(null[m][:, t], 0))
-            known = np.isfinite(s["value"])
-            s["p"] = float(p_value(s["value"], null[m][:, t])) if known else np.nan
-            s["p_corrected"] = float(p_value(s["value"], null[m].max(1))) if known else np.nan
+            s["p"] = float(p_value(s["value"], null[m][:, t]))
+            s["p_corrected"] = float(p_value(s["value"], null[m].max(1)))
         windows.append({"start": float(classes["start"].values[t]), "stop": float(classes["stop"].values[t]),
                         "scores": found})  # fmt: skip
     course = {m: np.array([w["scores"][m]["value"] for w in windows]) for m in METRICS}
@@ -222,22 +206,13 @@ def assess(classes: xr.Dataset) -> dict[str, Any]:
     absent = {
         str(f): [str(n) for k, n in enumerate(names) if k not in label[fold == f]] for f in np.unique(fold)
     }
-    out: dict[str, Any] = _known({
+    out: dict[str, Any] = without_nan({
         "classes": names.tolist(), "n": len(label), "n_permutations": classes.sizes["permutation"],
         "chance": chance(label, fold, len(names)), "windows": windows,
         "best": {"window": best, "metric": metric}, "confusion": confusion(score[:, best], label).tolist(),
         "absent": {f: v for f, v in absent.items() if v},
     })  # fmt: skip
     return out
-
-
-def _known(found: Any) -> Any:
-    """Write None for NaN, which JSON lacks."""
-    if isinstance(found, dict):
-        return {k: _known(v) for k, v in found.items()}
-    if isinstance(found, list):
-        return [_known(v) for v in found]
-    return None if isinstance(found, float) and np.isnan(found) else found
 
 
 def _mean(values: Floats, axis: int) -> Floats:

@@ -23,6 +23,7 @@ FEWEST = 4  # stimuli: debiased CKA divides by n - 3
 DOUBLE = 2048  # up to so many stimuli in double precision, beyond in single
 WHOLE = 2000  # neuroids whose whole covariance is inverted: 8 s
 KENDALL = 2500  # stimuli: one comparison of 3 million pairs takes seconds
+ROUNDING = 256  # times the precision of a matrix, by its largest value: distances this close are equal
 
 
 def usable(patterns: ArrayLike, distance: Distance) -> NDArray[np.bool_]:
@@ -181,17 +182,38 @@ def prepare(triangle: ArrayLike, measure: Measure) -> Floats:
     else:
         out = _centre(d, unbiased=measure == "cka")
     size = float(np.sqrt(np.einsum("i,i->", out, out, dtype=np.float64)))
-    flat = not varies(d) if measure != "cosine" else not size > 0
+    flat = np.ptp(d) <= _rounding(d) if measure != "cosine" else not size > 0
     return np.full_like(out, np.nan) if flat else np.divide(out, size, out=out)
 
 
+def _real(values: ArrayLike) -> Floats:
+    found = np.asarray(values)
+    return found if found.dtype == np.float32 else found.astype(np.float64)
+
+
+def _rounding(d: Floats) -> float:
+    """Return how far apart numbers of a matrix may lie that are equal but for rounding."""
+    return float(ROUNDING * np.finfo(d.dtype).eps * np.abs(d).max())
+
+
 def _ranks(d: Floats) -> Floats:
-    """Rank from 1, equal ones by their mean: as SciPy, in half of the time and memory."""
+    """Rank from 1, equal ones by their mean: as SciPy, in half of the time and memory.
+
+    The same distance comes out as numbers that differ by rounding. Neighbours within `ROUNDING` are equal,
+    unless they go on in a chain farther than that: then it is a continuum, where the numbers stand as they
+    are.
+    """
     order = np.argsort(d)
     values = d[order]
-    new = np.concatenate([[True], values[1:] != values[:-1]])
+    close = _rounding(values[[0, -1]])
+    first = np.flatnonzero(np.concatenate([[True], np.diff(values) > close]))
+    following = np.append(first[1:], len(d))
+    new = values[1:] != values[:-1]
+    tied = values[following - 1] - values[first] <= close
+    new &= ~np.repeat(tied, following - first)[1:]
+    new[first[1:] - 1] = True
     del values
-    first = np.flatnonzero(new)
+    first = np.flatnonzero(np.concatenate([[True], new]))
     following = np.append(first[1:], len(d))
     out = np.empty_like(d)
     out[order] = np.repeat((first + following + 1) / 2, following - first)
@@ -286,15 +308,15 @@ def compare(a: ArrayLike, b: ArrayLike, measure: Measure = "spearman") -> float:
     return float(agreement(prepare(first, measure)[None], prepare(second, measure), measure)[0])
 
 
-def triangle(matrix: ArrayLike) -> NDArray[np.float64]:
-    """Return the upper triangle of a square matrix; one that is given stays as it is.
+def triangle(matrix: ArrayLike) -> Floats:
+    """Return the upper triangle of a square matrix; one that is given stays as it is, and so does float32.
 
     Raises
     ------
     InputError
         It is neither, not symmetric, or holds values that are not finite.
     """
-    values = np.asarray(matrix, np.float64)
+    values = _real(matrix)
     if values.ndim == 2:
         if values.shape[0] != values.shape[1] or not np.allclose(values, values.T, equal_nan=True):
             raise InputError(
@@ -346,11 +368,8 @@ def over_subjects(triangles: ArrayLike, measure: Measure) -> tuple[float, float]
     if len(own) < 2:
         return float("nan"), float("nan")
     if measure in ("spearman", "kendall"):
-        from scipy.stats import rankdata
-
-        ranks = np.array(
-            [rankdata(t) for t in np.asarray(triangles)]
-        )  # sums of them are exact, ties stay ties
+        # sums of ranks are exact, ties stay ties
+        ranks = np.array([_ranks(_real(t)).astype(float) for t in np.asarray(triangles)])
         mean, others = prepare(ranks.sum(0), measure), (ranks.sum(0) - r for r in ranks)
         pooled = (prepare(r, measure) for r in others)
     else:

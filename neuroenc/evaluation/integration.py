@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc.errors import InputError
 from neuroenc.evaluation.effects import same_fits
 from neuroenc.evaluation.evaluate import align
+from neuroenc.evaluation.permutation import p_value
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.evaluation.statistics import fdr, per_fold
 
@@ -146,7 +147,7 @@ class Inverse(NamedTuple):
     rho: float
     """Rank correlation across halves; below 0: the gain is larger where one modality explains less"""
     p: float
-    """Two-sided, electrodes exchanged within patients"""
+    """Two-sided, electrodes exchanged within patients; NaN where no patient has two, as rho is"""
     rho_same: float
     """Within the same half: drawn below 0 by noise that stands in both, not to be trusted"""
 
@@ -180,6 +181,7 @@ def inverse_effectiveness(
     groups = [np.flatnonzero(patient == name) for name in np.unique(patient)]
     a, b = _ranks(uni, groups), _ranks(gain, groups)
     size = np.sqrt((a**2).sum(1) * (b[::-1] ** 2).sum(1))
+    size[size == 0] = np.nan  # one electrode a patient has no order
     rng, drawn = np.random.default_rng(seed), np.empty(n)
     for k in range(n):
         order = np.arange(a.shape[1])
@@ -187,8 +189,9 @@ def inverse_effectiveness(
             order[g] = rng.permutation(g)
         drawn[k] = ((a[:, order] * b[::-1]).sum(1) / size).mean()
     rho = float(((a * b[::-1]).sum(1) / size).mean())
-    same = float(((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))).mean())
-    return Inverse(rho, float((1 + (np.abs(drawn) >= abs(rho) - 1e-9).sum()) / (1 + n)), same)
+    with np.errstate(invalid="ignore"):
+        same = float(((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))).mean())
+    return Inverse(rho, float(p_value(abs(rho), np.abs(drawn))), same)
 
 
 def _ranks(values: Floats, groups: list[NDArray[np.int64]]) -> Floats:

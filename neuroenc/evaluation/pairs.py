@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks
-from neuroenc.evaluation.permutation import exchange, widening
+from neuroenc.evaluation.permutation import exchange, p_value, widening
 from neuroenc.evaluation.statistics import resample
 
 Floats = NDArray[np.floating]
@@ -24,7 +24,7 @@ METRICS = ("two_versus_two", "picture_r")
 FEWEST = 3  # neuroids, whose pattern has a correlation worth the name
 NULL_PAIRS = 10  # drawn of each stimulus for the null of 2V2, which is 8 % wider than that of all pairs
 NULL_STIMULI = 2048  # drawn for the null, so that all similarities are held
-EQUAL = 1e-6  # sums of cosines that differ by less are equal: they are so in single precision
+EQUAL = 1e-6  # sums of cosines, and means of r, that differ by less are equal: in single precision they are
 ROWS = 256  # of similarities that stay in the processor's cache
 
 
@@ -175,7 +175,7 @@ def score_patterns(
         low, high = np.nanquantile(sample, [(1 - level) / 2, (1 + level) / 2], axis=0).clip(-1, 1)
     middle = null.mean(1)
     narrowed = middle + (found - middle) / widening(stimulus, rows, n_stimuli)
-    p = (1 + (null >= narrowed[:, None]).sum(1)) / (1 + n_permutations)
+    p = p_value(narrowed, null.T, equal=EQUAL)
     return {
         metric: Estimate(*map(float, (found[i], low[i], high[i], middle[i], p[i])))
         for i, metric in enumerate(METRICS)

@@ -79,6 +79,27 @@ def permutation_p(
     return p
 
 
+def p_value(value: ArrayLike, null: ArrayLike, *, equal: float = EQUAL) -> NDArray[np.float64]:
+    """P = (1 + number of draws at least as high) / (1 + n), never 0 (Phipson & Smyth 2010).
+
+    Parameters
+    ----------
+    value : array of shape (…)
+    null : array of shape (n, …)
+        Under the null. NaN counts as higher.
+    equal : float
+        Values that differ by less are equal: the same sum, taken in another order, rounds to another.
+
+    Returns
+    -------
+    array of shape (…)
+        NaN where `value` is.
+    """
+    value, null = np.asarray(value, np.float64), np.asarray(null)
+    above = (~(null < value - equal)).sum(0)
+    return np.asarray(np.where(np.isnan(value), np.nan, (1 + above) / (1 + len(null))))
+
+
 def exchanged(
     rng: np.random.Generator, fold: NDArray[np.int64], film: ArrayLike | None, group: ArrayLike | None = None
 ) -> NDArray[np.int64]:

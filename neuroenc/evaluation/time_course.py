@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
-from neuroenc.evaluation.permutation import EQUAL, exchange, widening
+from neuroenc.evaluation.permutation import EQUAL, exchange, p_value, widening
 from neuroenc.evaluation.scores import standardise
 
 
@@ -86,12 +86,12 @@ def cluster_p(
     largest = np.array([max((mass for _, _, mass in _clusters(v, threshold)), default=0.0) for v in null_z])
     p = np.ones(n_bins)
     for start, stop, mass in _clusters(z, threshold):
-        p[start:stop] = (1 + (largest >= mass).sum()) / (1 + n)
+        p[start:stop] = p_value(mass, largest)
     return p
 
 
 def _clusters(z: NDArray[np.float64], threshold: NDArray[np.float64]) -> list[tuple[int, int, float]]:
     """List (start, stop, mass) of runs of bins above their thresholds."""
-    above = np.concatenate([[False], z > threshold, [False]])
+    above = np.concatenate([[False], z > threshold + EQUAL, [False]])
     edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
     return [(int(a), int(b), float(z[a:b].sum())) for a, b in edges]

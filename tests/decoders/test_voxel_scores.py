@@ -101,6 +101,13 @@ def test_missing_values_and_captions_are_left_out(world):
     assert np.isfinite(row["value"]) and row["n_voxels"] == 7
 
 
+def test_captions_that_say_nothing_have_no_p(world):
+    (row,) = voxel_scores.score_sentences(
+        world[0].assign(caption=[""] * 8), *world[1:], embed, top=6, n_deals=5, n_bootstraps=20
+    )
+    assert np.isnan([row["value"], row["p"], row["null"]]).all()
+
+
 def test_other_voxels_and_pictures_without_captions_are_refused(world):
     table, responses, stimuli, split = world
     with pytest.raises(ContractError, match="differ in 8 neuroids"):

@@ -3,7 +3,8 @@ import pytest
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
-from neuroenc.evaluation.classification import auc, chance, choice, confusion, measures, over_folds, p_value
+from neuroenc.evaluation.classification import auc, chance, choice, confusion, measures, over_folds
+from neuroenc.evaluation.permutation import p_value
 
 
 @pytest.fixture

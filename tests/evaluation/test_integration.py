@@ -83,3 +83,10 @@ def test_inverse_effectiveness_without_regression_to_the_mean(slope):
         assert significant > 0.9 and np.mean(rho) < -0.3
     else:
         assert significant <= 0.1 and abs(np.mean(rho)) < 0.05
+
+
+def test_one_electrode_a_patient_has_no_order_and_no_p():
+    one, other = np.random.default_rng(0).random((2, 2, 4))
+    found = inverse_effectiveness(one, other, list("abcd"))
+    assert np.isnan(found.rho) and np.isnan(found.p) and np.isnan(found.rho_same)
+    assert np.isnan(inverse_effectiveness(np.full((2, 4), np.nan), other, list("aabb")).p)

@@ -7,7 +7,7 @@ from neuroenc.arrays import load, save
 from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
 from neuroenc.evaluation.evaluate import evaluate
-from neuroenc.evaluation.pairs import picture_r, score_patterns, two_versus_two
+from neuroenc.evaluation.pairs import METRICS, picture_r, score_patterns, two_versus_two
 from neuroenc.figures.summary import scored
 
 
@@ -126,3 +126,25 @@ def test_scores_and_summary_hold_them_by_region(toy, tmp_path):
     assert "pattern_score" not in evaluate(
         responses, predictions, options.model_copy(update={"pairs": False})
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_no_exchange_changes_has_p_of_1(seed, dtype):
+    """One pattern is predicted for all pictures: r is the same in every order, but for rounding."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((30, 20)).astype(dtype)
+    prediction = np.tile(rng.standard_normal(20).astype(dtype), (30, 1))
+    found = score_patterns(y, prediction, range(30), np.zeros(30), n_bootstraps=20, n_permutations=100)
+    assert [found[m].p for m in METRICS] == [1, 1]
+
+
+def test_p_of_a_film_is_no_less_than_that_of_its_shifts():
+    """Of 24 shifts one is none, which is as good as what was measured."""
+    rng = np.random.default_rng(2)
+    y = rng.standard_normal((24, 20)).astype("f4")
+    prediction = y + rng.standard_normal(y.shape).astype("f4") / 2
+    found = score_patterns(
+        y, prediction, range(24), np.zeros(24), film=["a"] * 24, n_bootstraps=20, n_permutations=1000
+    )
+    assert [found[m].p for m in METRICS] == pytest.approx([1 / 24, 1 / 24], abs=0.02)

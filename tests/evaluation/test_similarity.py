@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rsatoolbox
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import spearmanr
+from scipy.stats import kendalltau, spearmanr
 
 from neuroenc.arrays import make_features, save
 from neuroenc.config import Similarity, parse
@@ -112,6 +112,39 @@ def test_measures_are_those_of_rsatoolbox(patterns, distance, measure):
         assert d.compare(one, other, measure) == pytest.approx(theirs, abs=1e-12)
         assert d.compare(squareform(one), squareform(other), measure) == pytest.approx(theirs, abs=1e-12)
     assert d.compare(a, a, measure) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("distance", ["correlation", "euclidean"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_distances_that_are_equal_but_for_rounding_are_ties(distance, dtype, monkeypatch):
+    """Of a model of five categories there are two distances, and two only."""
+    rng = np.random.default_rng(0)
+    category = rng.integers(0, 5, 60)
+    if dtype == np.float32:
+        monkeypatch.setattr(d, "DOUBLE", 0)
+    brain = rng.normal(size=(60, 50)) + rng.normal(size=(5, 50))[category]
+    model = d.dissimilarity(np.eye(5, dtype="f4")[category], distance)
+    assert model.dtype == dtype
+    whole = pdist(category[:, None], "hamming")
+    measured = d.dissimilarity(brain.astype(dtype))
+    theirs = spearmanr(whole, measured).statistic
+    found = d.agreement(d.prepare(model, "spearman")[None], d.prepare(measured, "spearman"), "spearman")
+    assert found[0] == pytest.approx(theirs, abs=1e-5)
+    tau = kendalltau(whole, measured, variant="b").statistic * np.sqrt(1 - tied(whole))
+    assert d.compare(model, measured, "kendall") == pytest.approx(tau, abs=1e-5)
+    others = [[model, model], [whole, whole]]
+    assert d.over_subjects(others[0], "kendall") == pytest.approx(d.over_subjects(others[1], "kendall"))
+
+
+def tied(values):
+    count = np.unique(values, return_counts=True)[1]
+    return (count * (count - 1)).sum() / len(values) / (len(values) - 1)
+
+
+def test_what_is_equal_but_for_rounding_agrees_with_nothing(patterns):
+    level = 1 + 4e-16 * np.arange(91)  # each picture a category of its own
+    for measure in ("spearman", "kendall", "pearson", "cka", "whitened_cosine"):
+        assert np.isnan(d.compare(level, d.dissimilarity(patterns[0]), measure))
 
 
 def test_cka_is_debiased_and_that_of_its_definition(patterns):

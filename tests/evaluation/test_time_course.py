@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from neuroenc.evaluation.permutation import permutation_p
 from neuroenc.evaluation.time_course import cluster_p
@@ -72,3 +73,16 @@ def test_blocks_of_pairs_change_nothing(monkeypatch):
     monkeypatch.setattr("neuroenc.blocks.BLOCK_BYTES", 8 * BINS * 100 * 7)
     np.testing.assert_array_equal(cluster_p(y, prediction, stimulus, fold, every, n=100), whole)
     assert (whole[5:9] < 0.05).all()
+
+
+@pytest.mark.parametrize("seed", [2, 3, 8, 9])
+def test_p_of_a_film_is_no_less_than_that_of_its_shifts(seed):
+    """Of 24 shifts one is none, whose cluster is as large as the one that was measured."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal((24, 7, 5))
+    prediction = y + rng.standard_normal(y.shape) / 2
+    p = cluster_p(
+        y, prediction, np.arange(24).astype(str), np.zeros(24, int), np.ones(7, bool),
+        film=np.full(24, "a"), seed=seed,
+    )  # fmt: skip
+    assert p.min() >= 0.02  # 1 / 24, drawn 1000 times
