@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
@@ -74,6 +75,39 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
             "Store the numbers themselves."
         )
     return found
+
+
+def filled(found: h5py.Dataset, index: Any = ...) -> NDArray[Any]:
+    """Read an array; what the file marks as missing (`_FillValue`, `missing_value`) is NaN.
+
+    A mark in double precision, as -999.9 is written by default, means the number that it is in the array's.
+
+    Parameters
+    ----------
+    found : Dataset
+        As `numbers` returns it.
+    index : slices, optional
+
+    Raises
+    ------
+    InputError
+        The mark is no number.
+    """
+    values: NDArray[Any] = found[index]
+    for name in ("_FillValue", "missing_value"):
+        mark = np.ravel(found.attrs.get(name, ()))
+        if mark.size and mark.dtype.kind not in "biuf":
+            raise InputError(
+                f"{found.file.filename}#{found.name.strip('/')} marks what is missing by {str(mark[0])!r} "
+                f"({name!r}), expected a number. Correct the attribute."
+            )
+        if values.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                mark = mark.astype(values.dtype)
+        absent = np.isin(values, mark)
+        if absent.any():
+            values = np.where(absent, np.nan, values)
+    return values
 
 
 def datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:

@@ -28,7 +28,7 @@ from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
-from neuroenc.hdf5 import numbers, open_hdf5
+from neuroenc.hdf5 import filled, numbers, open_hdf5
 from neuroenc.real import real32
 
 LICENCE = "yours"
@@ -462,14 +462,8 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
 def _stored(file: h5py.File, key: str) -> NDArray[Any]:
     """Read an array of HDF5 as its writer sees it: MATLAB's axes are in reverse there; a fill is missing."""
     found = numbers(file, key)
-    values: NDArray[Any] = found[:]
-    if "MATLAB_class" in found.attrs:
-        values = values.T
-    for name in ("_FillValue", "missing_value"):
-        absent = np.isin(values, np.ravel(found.attrs[name])) if name in found.attrs else np.False_
-        if absent.any():
-            values = np.where(absent, np.nan, values)
-    return values
+    values = filled(found)
+    return values.T if "MATLAB_class" in found.attrs else values
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

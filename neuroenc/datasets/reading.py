@@ -26,7 +26,7 @@ MISSING = ("", "nan", "na", "n/a", "<na>", "null", "none")  # of a column of num
 FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?", re.ASCII)
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.ASCII)
 INDEX = re.compile(r"index|level_\d+|__index_level_\d+__")  # as pandas calls an index that has no name
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
@@ -144,13 +144,16 @@ class Table:
         return out
 
     def _refuse_thousands(self, at: list[int]) -> None:
-        """Refuse 1.234 between semicolons where nothing tells whether the point parts thousands."""
-        if not self._commas or self.decimal_comma:
+        """Refuse 1.234 and 1,234 between semicolons where nothing tells whether the mark parts thousands."""
+        if not self._commas:
             return
-        pointed = [c.strip() for c in self.cells[:, at].ravel().tolist() if "." in c]
-        if pointed and all(THOUSANDS.fullmatch(c) for c in pointed):
+        if self.decimal_comma:  # one number of the table that is no thousand says what its commas are
+            marked = [c.strip() for c in self.cells.ravel().tolist() if COMMA.fullmatch(c.strip())]
+        else:
+            marked = [c.strip() for c in self.cells[:, at].ravel().tolist() if "." in c]
+        if marked and all(THOUSANDS.fullmatch(c) for c in marked):
             raise InputError(
-                f"{self.path} has numbers like {pointed[0]!r} between semicolons: thousands or decimals? "
+                f"{self.path} has numbers like {marked[0]!r} between semicolons: thousands or decimals? "
                 "Write them without a mark for thousands, and between commas."
             )
 

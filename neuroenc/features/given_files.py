@@ -19,7 +19,7 @@ from neuroenc.datasets.reading import Table, open_parquet, read_array, read_tabl
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
-from neuroenc.hdf5 import datasets, numbers, open_hdf5
+from neuroenc.hdf5 import datasets, filled, numbers, open_hdf5
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -117,12 +117,7 @@ class OfHDF5(Layer):
         with open_hdf5(self.path) as file:
             found = file[self.key]
             whole = rows[-1] - rows[0] + 1 == len(rows)
-            values = found[rows[0] : rows[-1] + 1] if whole else found[rows]
-            for mark in ("_FillValue", "missing_value"):
-                if mark in found.attrs:
-                    absent = np.isin(values, np.ravel(found.attrs[mark]))
-                    values = np.where(absent, np.nan, values) if absent.any() else values
-        return np.asarray(values)
+            return filled(found, slice(rows[0], rows[-1] + 1) if whole else rows)
 
     def ids(self) -> NDArray[np.str_] | None:
         """Return the ids of all rows."""

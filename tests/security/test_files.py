@@ -252,6 +252,9 @@ TABLES = {
     "decimal commas between commas": (table(rows('"{},5"')), "decimal point"),
     "thousands and decimals": (table(rows("1.000,5", separator=";")), "finite number"),
     "thousands or decimals": (table("v1;v2\n" + "".join(f"1.{i:03d};2.{i:03d}\n" for i in range(N))), "thousands"),
+    "thousands or decimals by commas": (
+        table("v1;v2\n" + "".join(f"{i}{',234' if i else '99'};{i}\n" for i in range(N))), "thousands"
+    ),
     "thousands in quotes": (table(rows('"1,00{}"')), "decimal point"),
     "thousands by blanks": (table(rows("1 00{}")), "finite number"),
     "thousands by apostrophes": (table(rows("1'00{}")), "finite number"),
