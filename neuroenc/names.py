@@ -53,8 +53,48 @@ def texts(values: ArrayLike, what: str) -> NDArray[np.str_]:
     return _texts(values, what, missing="")
 
 
+def same_order(values: Any, expected: NDArray[Any], what: str) -> None:
+    """Refuse a table or labelled array whose rows have names of their own, these in another order.
+
+    Parameters
+    ----------
+    values : array, DataFrame, Series or DataArray
+        Rows that pandas merely numbers have no names, nor has an array.
+    expected : array of text, (n_rows,)
+    what : str
+        They are, for errors.
+
+    Raises
+    ------
+    InputError
+        Naming the first row that differs.
+    """
+    own = _index(values)
+    if len(own) != len(expected) or own == expected.tolist() or not set(own) <= set(expected.tolist()):
+        return
+    row = next(i for i, (a, b) in enumerate(zip(own, expected.tolist(), strict=True)) if a != b)
+    raise InputError(
+        f"{what} names its rows in another order than the ids that are given: row {row} is {own[row]!r}, "
+        f"not {str(expected[row])!r}. Put both in one order, or give {what} without its labels."
+    )
+
+
+def _index(values: Any) -> list[str]:
+    """List how a table or labelled array calls its rows; nothing where they have no names."""
+    index = getattr(values, "index", None)
+    if hasattr(values, "coords"):  # of xarray
+        first = values.dims[:1]
+        named = values.coords.get("stimulus_id", values.coords.get(*first) if first else None)
+        index = None if named is None or named.dims != first else named.to_index()
+    plain = index is None or callable(index) or type(index).__name__ in ("RangeIndex", "MultiIndex")
+    return [] if plain else [str(i) for i in index]
+
+
 def _texts(values: ArrayLike, what: str, missing: str | None) -> NDArray[np.str_]:
     # of a list NumPy makes the text "nan" where a number that is none stands among texts
+    if isinstance(values, np.ma.MaskedArray):  # what it hides is missing
+        hidden, values = np.ma.getmaskarray(values), np.array(values.data, dtype=object)
+        values[hidden] = None
     given = np.asarray(values) if hasattr(values, "dtype") else np.array(values, dtype=object)
     if given.dtype.kind in "Uiu" or not given.size:
         return given.astype(str)

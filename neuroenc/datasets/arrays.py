@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.errors import InputError
-from neuroenc.names import names, texts
-from neuroenc.real import real32
+from neuroenc.names import names, same_order, texts
+from neuroenc.real import real32, unmasked
 
 
 def from_arrays(
@@ -66,8 +66,8 @@ def from_arrays(
     Raises
     ------
     InputError
-        Arrays of different length; test stimuli that were not shown; one stimulus in two groups; values that
-        are no numbers.
+        Arrays of different length, or tables whose rows have these ids in another order; test stimuli that
+        were not shown; one stimulus in two groups; values that are no numbers.
     """
     values = real32(response, "response")
     ids = names(stimulus_id, "stimulus_id")
@@ -78,6 +78,7 @@ def from_arrays(
         )
     n, k = values.shape[:2]
     first = np.sort(np.unique(ids, return_index=True)[1])
+    same_order(response, ids, "response")
     groups = ids if group is None else _rows("group", names(group, "group"), n)
     own = dict(zip(ids[first], groups[first], strict=True))
     parted = [i for i, g in zip(ids, groups, strict=True) if own[i] != g]
@@ -92,13 +93,16 @@ def from_arrays(
         ),
         "subject": np.full(k, subject), "hemisphere": np.full(k, ""),
     }  # fmt: skip
-    places = np.full((k, 3), np.nan) if position is None else _rows("position", position, k)
+    known_as = neuroid["neuroid_id"]
+    places = np.full((k, 3), np.nan) if position is None else _rows("position", position, k, known_as)
     neuroid |= {axis: np.asarray(place, "f4") for axis, place in zip("xyz", places.T, strict=True)}
     ceiling = "ncsnr" if noise_ceiling is None else "noise_ceiling"
-    known = np.full(k, np.nan) if noise_ceiling is None else _rows("noise_ceiling", noise_ceiling, k)
+    known = (
+        np.full(k, np.nan) if noise_ceiling is None else _rows("noise_ceiling", noise_ceiling, k, known_as)
+    )
     neuroid[ceiling] = np.asarray(known, "f4")
     for region, mask in (regions or {}).items():
-        inside = _rows(f"regions[{region!r}]", mask, k)
+        inside = _rows(f"regions[{region!r}]", mask, k, known_as)
         if not np.isin(inside, (0, 1)).all():
             raise InputError(
                 f"regions[{region!r}] holds {inside[~np.isin(inside, (0, 1))][0]}, expected a mask: "
@@ -116,6 +120,8 @@ def from_arrays(
         time_bin={"bin": np.arange(values.shape[2])} if values.ndim == 3 else None,
         attrs={"dataset": name, "space": "none", "units": units, "source": "arrays"},
     )  # fmt: skip
+    if captions is not None:
+        same_order(captions, ids[first], "captions")
     written = None if captions is None else _rows("captions", texts(captions, "captions"), len(first))
     stimuli = make_stimuli(
         {"stimulus_id": ids[first], "split": split[first], "group": groups[first],
@@ -126,10 +132,14 @@ def from_arrays(
     return stimuli, responses
 
 
-def _rows(name: str, values: ArrayLike, n: int) -> NDArray[np.generic]:
-    found = np.asarray(values)
+def _rows(
+    name: str, values: ArrayLike, n: int, ids: NDArray[np.generic] | None = None
+) -> NDArray[np.generic]:
+    found = unmasked(values)
     if found.shape[:1] != (n,):
         raise InputError(f"{name} has shape {found.shape}, expected {n} rows.")
+    if ids is not None:
+        same_order(values, ids, name)
     return found
 
 

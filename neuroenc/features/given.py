@@ -24,7 +24,7 @@ from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.features.given_files import SIDECAR, STATED, Layer, divide, open_layers, sidecar
 from neuroenc.features.layers import features_of, same_tokens, side_by_side
 from neuroenc.files import sha256
-from neuroenc.names import names
+from neuroenc.names import names, same_order
 from neuroenc.real import unmasked
 
 NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.:/+-]*")
@@ -74,6 +74,7 @@ def from_arrays(
         check_array(f"Layer {name!r}", found.shape, found.dtype)
         _check_name(name)
         rows_of(f"Layer {name!r}", ids, len(found), ids)
+        same_order(array, ids, f"Layer {name!r}")
         layers[name] = _stored(found, halves=True)
         digest.update(f"{name}{found.shape}{layers[name].dtype}".encode())
         digest.update(np.ascontiguousarray(layers[name]).data)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from neuroenc import splits
 from neuroenc.arrays import check, regions
@@ -54,6 +55,44 @@ def test_stimuli_and_responses_of_arrays():
         (Y, IDS, {"group": [np.nan, *IDS[1:]]}, "group has nothing in row 0"),
         (Y, IDS, {"group": np.arange(20)}, "The stimulus 'p0' stands in two groups"),
         (Y, IDS, {"captions": ["a"]}, "captions has shape"),
+        (Y, np.ma.array(IDS, mask=IDS == "p3"), {}, "stimulus_id has nothing in row 6"),
+        (
+            pd.DataFrame(Y, index=IDS[::-1]),
+            IDS,
+            {},
+            "response names its rows in another order .* row 0 is 'p9', not 'p0'",
+        ),
+        (
+            xr.DataArray(Y, coords={"stimulus_id": ("trial", IDS[::-1])}, dims=("trial", "unit")),
+            IDS,
+            {},
+            "response names its rows in another order",
+        ),
+        (
+            Y,
+            IDS,
+            {"neuroid_id": list("abc"), "noise_ceiling": pd.Series([0.1, 0.2, 0.3], index=list("bac"))},
+            "noise_ceiling names its rows in another order .* row 0 is 'b', not 'a'",
+        ),
+        (
+            Y,
+            IDS,
+            {"neuroid_id": list("abc"), "position": pd.DataFrame(np.eye(3), index=list("cba"))},
+            "position names",
+        ),
+        (
+            Y,
+            IDS,
+            {"neuroid_id": list("abc"), "regions": {"V1": pd.Series([1, 0, 0], index=list("cba"))}},
+            "V1'. names",
+        ),
+        (Y, IDS, {"regions": {"V1": np.ma.array([1, 0, 0], mask=[0, 1, 0])}}, "holds nan, expected a mask"),
+        (
+            Y,
+            IDS,
+            {"captions": pd.Series(list("abcdefghij"), index=[f"p{i}" for i in range(9, -1, -1)])},
+            "captions names its rows in another order",
+        ),
         (Y, IDS, {"noise_ceiling": [50, 60, 70]}, "Divide percent by 100"),
         (Y, IDS, {"neuroid_id": ["a", "a", "b"]}, "'a' stands 2 times"),
         (Y, IDS, {"regions": {"a b": [1, 1, 1]}}, "does not survive in a file"),
@@ -72,3 +111,16 @@ def test_what_is_missing_stays_missing():
     np.testing.assert_array_equal(responses["response"].values, np.where(Y < 0, np.nan, Y).astype("f4"))
     assert stimuli["caption"].values[3:6, 0].tolist() == ["a 3", "", "a 5"]
     assert (responses["stimulus_id"].values == IDS).all()
+    ceiling = np.ma.array([0.1, 0.9, 0.3], mask=[0, 1, 0])
+    found = from_arrays(
+        Y, IDS, noise_ceiling=ceiling, captions=np.ma.array(IDS[::2], mask=np.arange(10) == 2)
+    )
+    np.testing.assert_array_equal(found[1]["noise_ceiling"], np.array([0.1, np.nan, 0.3], "f4"))
+    assert found[0]["caption"].values[1:4, 0].tolist() == ["p1", "", "p3"]
+
+
+def test_labels_in_the_same_order_and_those_of_other_things_are_taken():
+    table = pd.DataFrame(Y, index=IDS, columns=list("abc"))
+    of_trials = pd.DataFrame(Y, index=pd.Index(np.arange(20)[::-1]))  # numbers of trials are no stimuli
+    for response in (table, of_trials, pd.DataFrame(Y), table.set_index(pd.Index([*IDS[1:], "x"]))):
+        np.testing.assert_array_equal(from_arrays(response, IDS)[1]["response"].values, Y.astype("f4"))

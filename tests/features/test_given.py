@@ -255,6 +255,15 @@ def test_arrays_at_hand():
     np.testing.assert_array_equal(from_arrays(torch.from_numpy(X), IDS)["feature"].values, X)
 
 
+def test_a_table_at_hand_in_another_order_than_its_ids_is_refused():
+    table = pd.DataFrame(X, index=IDS)
+    np.testing.assert_array_equal(from_arrays(table, IDS)["feature"], X.astype("f4"))
+    with pytest.raises(
+        InputError, match=r"Layer 'features' names its rows in another order .* is 'p39', not"
+    ):
+        from_arrays(table.iloc[::-1], IDS)
+
+
 def test_pictures_at_hand_may_have_ids():
     pictures = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
     found = describe(pictures, Model(extractor="luminance"), stimulus_id=["a", "b", "c"])
