@@ -87,7 +87,7 @@ def _index(values: Any) -> list[str]:
         named = values.coords.get("stimulus_id", values.coords.get(*first) if first else None)
         index = None if named is None or named.dims != first else named.to_index()
     plain = index is None or callable(index) or type(index).__name__ in ("RangeIndex", "MultiIndex")
-    return [] if plain else [str(i) for i in index]
+    return [] if plain or index is None else [str(i) for i in index]
 
 
 def _texts(values: ArrayLike, what: str, missing: str | None) -> NDArray[np.str_]:

@@ -307,6 +307,18 @@ def _scaled(image: Image.Image, tags: Any) -> NDArray[np.uint8]:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
+def stamps(stimuli: xr.Dataset) -> list[tuple[int, int]]:
+    """Return size and time (ns) of each file with stimuli: one that was replaced is another."""
+    place = str(stimuli.attrs["pixels"])
+    names = np.unique(stimuli["file"].values.astype(str)).tolist() if "file" in stimuli.coords else [""]
+    found = []
+    for path in (Path(place, name) for name in names):
+        archive = _in_zip(path)[0]
+        file = archive or Path(str(path).rpartition("#")[0] if not path.exists() else path)
+        found.append((file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else (0, 0))
+    return found
+
+
 def _in_zip(path: Path) -> tuple[Path | None, str]:
     """Divide a path into the zip that it leads through, if there is one, and what follows."""
     head, inside, member = str(path).partition(".zip/")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from neuroenc.arrays import check, save
 from neuroenc.config import BLIND, Model
-from neuroenc.datasets.pixels import n_frames
+from neuroenc.datasets.pixels import n_frames, stamps
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import classical, foveation, moving, texts
 from neuroenc.features.items import (
@@ -332,8 +332,8 @@ def _project(made: Unfinished, projected: PrincipalComponents, final: Unfinished
 
 
 def fingerprint(stimuli: xr.Dataset) -> str:
-    """Tell a table of stimuli from others: ids, texts, where the pictures are."""
-    digest = hashlib.sha256(json.dumps(stimuli.attrs, default=str).encode())
+    """Tell a table of stimuli from others: ids, texts, where the pictures are, files by size and time."""
+    digest = hashlib.sha256(json.dumps([stimuli.attrs, stamps(stimuli)], default=str).encode())
     for name in sorted(map(str, stimuli.variables)):
         digest.update(f"{name}{stimuli[name].values.tolist()}".encode())
     return digest.hexdigest()

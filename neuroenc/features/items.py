@@ -88,11 +88,8 @@ def read_items(
     texts: list[Any] = [str(all_texts[r]) for r in rows]
     before = [""] * len(rows)
     if model.context:
-        group = stimuli["film" if "film" in stimuli.coords else "group"].values
-        spans = [np.arange(max(0, r - model.context), r) for r in rows]
         before = [
-            " ".join(str(t) for t in all_texts[s[group[s] == group[r]]] if t)
-            for r, s in zip(rows, spans, strict=True)
+            " ".join(str(t) for t in all_texts[s] if t) for s in earlier_rows(stimuli, rows, model.context)
         ]
     if model.pooling.startswith("own"):
         texts = list(zip(before, texts, strict=True))
@@ -117,6 +114,23 @@ def read_items(
             )
         found = [(file["features"][where[i]], file["boxes"][where[i]]) for i in wanted]
     return list(zip(found, texts, strict=True))
+
+
+def earlier_rows(stimuli: xr.Dataset, rows: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+    """Find the up to `n` stimuli that came before each in its film or group, in order of time.
+
+    Time goes by `onset`; without it the rows of a group stand in order.
+    """
+    group = stimuli["film" if "film" in stimuli.coords else "group"].values
+    when = stimuli["onset"].values if "onset" in stimuli.coords else np.zeros(len(group))
+    found: dict[int, NDArray[np.int64]] = {}
+    for name in np.unique(group[rows]):
+        members = np.flatnonzero(group == name)
+        members = members[np.argsort(when[members], kind="stable")]
+        place = dict(zip(members.tolist(), range(len(members)), strict=True))
+        for row in rows[group[rows] == name].tolist():
+            found[row] = members[max(0, place[row] - n) : place[row]]
+    return [found[row] for row in rows.tolist()]
 
 
 def there_of(stimuli: xr.Dataset, reads: str, n_parts: int, pooling: str = "mean") -> NDArray[np.bool_]:

@@ -1,7 +1,9 @@
 import errno
 import json
 import os
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,11 +11,11 @@ from PIL import Image
 from neuroenc import datasets
 from neuroenc.arrays import CONTRACT, load, make_stimuli
 from neuroenc.config import Model
-from neuroenc.datasets.pixels import read_pixels
+from neuroenc.datasets.pixels import open_zip, read_pixels
 from neuroenc.errors import InputError
 from neuroenc.features import classical, items, writing
 from neuroenc.features.classical import Gabor
-from neuroenc.features.extract import extract
+from neuroenc.features.extract import BATCHES, describe, extract
 from neuroenc.features.layers import side_by_side
 from neuroenc.features.networks import Network
 
@@ -135,6 +137,51 @@ def test_blocks_of_another_contract_are_not_taken_up(stimuli, tmp_path, monkeypa
     extract(stimuli, NANO, tmp_path / "f.nc")
     assert load(tmp_path / "f.nc", "features")["feature"].shape == (140, 192)
     assert [p.name for p in tmp_path.iterdir()] == ["f.nc"]
+
+
+@pytest.mark.parametrize("place", ["folder", "zip", "stack"])
+def test_blocks_of_pictures_that_were_replaced_are_not_taken_up(tmp_path, monkeypatch, place):
+    """The run was killed because the pictures were the wrong ones; they keep their names."""
+    monkeypatch.setattr(writing, "BLOCK", 1)
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 3, 40, 40, 3), dtype=np.uint8)
+    ids = np.array(["a", "b", "c"])
+
+    def put(pictures):
+        if place == "stack":
+            with h5py.File(tmp_path / "p.h5", "w") as file:
+                file["x"] = pictures
+            return
+        for name, picture in zip(ids, pictures, strict=True):
+            Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        if place == "zip":
+            with zipfile.ZipFile(tmp_path / "p.zip", "w") as file:
+                for name in ids:
+                    file.write(tmp_path / f"{name}.png", f"{name}.png")
+
+    table = make_stimuli(
+        {"stimulus_id": ids, "pixel_index": np.arange(3), "split": ids, "group": ids}
+        | ({} if place == "stack" else {"file": [f"{'p.zip/' * (place == 'zip')}{i}.png" for i in ids]}),
+        attrs={"dataset": "mine", "pixels": f"{tmp_path}{'/p.h5#x' * (place == 'stack')}"},
+    )  # fmt: skip
+    real = writing.Unfinished.write
+
+    def stop(self, row, values):
+        if row == 2:
+            raise KeyboardInterrupt
+        real(self, row, values)
+
+    model = Model(extractor="luminance")
+    put(pixels[0])
+    monkeypatch.setattr(writing.Unfinished, "write", stop)
+    monkeypatch.setitem(BATCHES, "luminance", 1)
+    with pytest.raises(KeyboardInterrupt):
+        extract(table, model, tmp_path / "f.nc")
+    monkeypatch.setattr(writing.Unfinished, "write", real)
+    put(pixels[1])
+    open_zip.cache_clear()  # as in another process
+    extract(table, model, tmp_path / "f.nc")
+    got = load(tmp_path / "f.nc", "features")["feature"].values
+    np.testing.assert_array_equal(got, describe(list(pixels[1]), model)["feature"].values)
 
 
 def test_folder_of_pictures_and_a_broken_one(tmp_path):

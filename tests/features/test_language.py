@@ -222,6 +222,26 @@ def test_running_text_reads_what_came_before_in_its_story(table):
     assert read_items(film, np.arange(2, 3), "text", model) == [" ".join(TEXTS)]
 
 
+def test_what_came_before_goes_by_time_in_any_order_of_rows():
+    """A table sorted by id, or two films by turns, is the same story."""
+    words = np.array([f"w{i}" for i in range(12)])
+    film, onset = np.repeat(["f", "g"], 6), np.tile(np.arange(6) / 2, 2)
+    model = Model(network="bert-base", context=2)
+
+    def read(order):
+        shown = make_stimuli(
+            {"stimulus_id": words[order], "pixel_index": np.arange(12), "split": ["train"] * 12,
+             "group": film[order], "film": film[order], "onset": onset[order]},
+            attrs={"dataset": "t", "pixels": "not distributed"}, captions=words[order, None],
+        )  # fmt: skip
+        return dict(zip(words[order], read_items(shown, np.arange(12), "text", model), strict=True))
+
+    expected = {f"w{i}": " ".join(words[max(i // 6 * 6, i - 2) : i + 1]) for i in range(12)}
+    turns = np.arange(12).reshape(2, 6).T.ravel()
+    for order in (np.arange(12), np.random.default_rng(0).permutation(12), turns):
+        assert read(order) == expected
+
+
 def test_given_regions_are_joined_by_stimulus(table, tmp_path):
     make_folder(tmp_path / "lxmert", "lxmert")
     features = RNG.random((3, 36, 8)).astype("f4")
