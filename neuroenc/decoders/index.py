@@ -237,6 +237,8 @@ class Index(NamedTuple):
             )
         if k > len(self.ids):
             raise InputError(f"The index holds {len(self.ids)} pictures, fewer than the {k} asked for.")
+        if k < 1:
+            raise InputError(f"{k} pictures are asked for, expected one or more.")
         similarity, rows = self.engine.search(query, k)
         short = np.flatnonzero((rows < 0).any(1))
         if len(short):  # the lists that were searched hold fewer than k: search all for these

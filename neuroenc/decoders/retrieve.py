@@ -40,14 +40,21 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     Raises
     ------
     InputError
-        Fewer pictures than candidates.
+        Fewer pictures than candidates, or none of these; no square matrix.
     """
     from scipy.stats import hypergeom  # loads for a second
 
     s = np.asarray(similarity, np.float64)
+    if s.ndim != 2 or s.shape[0] != s.shape[1]:
+        raise InputError(
+            f"similarity has shape {s.shape}, expected (n, n): what belongs together stands on the diagonal. "
+            "Look for pictures of a larger pool by `Index.search`."
+        )
     n = s.shape[1]
     if n_way is not None and n_way > n:
         raise InputError(f"{n} pictures are too few for {n_way}-way retrieval. Ask for {n} or fewer.")
+    if n_way is not None and n_way < 1:
+        raise InputError(f"{n_way}-way retrieval has no candidate. Ask for one or more.")
     before = ahead(s)
     if n_way is None:
         return np.asarray(before < k, np.float64)

@@ -35,6 +35,13 @@ def _check(
 ) -> tuple[list[Tokens], list[list[Tokens]]]:
     if len(captions) != len(references):
         raise InputError(f"{len(captions)} captions, {len(references)} sets of references. They must match.")
+    single = [i for i, row in enumerate(references) if isinstance(row, str)]
+    if single or isinstance(captions, str):
+        raise InputError(
+            f"The references of row {single[0]} are one text, expected a list of texts for each caption."
+            if single
+            else "The captions are one text, expected a list of texts."
+        )
     said = [words(c) for c in captions]
     known = [[w for w in (words(r) for r in row) if w] for row in references]
     without = [i for i, row in enumerate(known) if not row]

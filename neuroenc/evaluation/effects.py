@@ -17,6 +17,7 @@ from neuroenc.evaluation.statistics import fdr
 Floats = NDArray[np.float64]
 FEW = 10  # subjects: with fewer the bootstrap over subjects is too narrow
 N_FLIPS = 10_000
+SMALLEST = 1e-30  # variance of an error: of fits that predict the same it is none
 ALL = "all of them"
 COLUMNS = (
     "comparison", "subject", "region", "better", "rival", "metric", "difference", "low", "high", "p", "q",
@@ -49,8 +50,7 @@ def random_effects(values: Floats, variances: Floats) -> Effect:
     from scipy.stats import t
 
     n = len(values)
-    floor = 1e-12 * max(float(np.var(values)), np.finfo(float).tiny)
-    v = np.maximum(variances, floor)
+    v = np.maximum(variances, max(1e-12 * float(np.var(values)), SMALLEST))
     w = 1 / v
     q = w @ (values - w @ values / w.sum()) ** 2
     w = 1 / (v + max(0.0, (q - (n - 1)) / (w.sum() - (w**2).sum() / w.sum())))

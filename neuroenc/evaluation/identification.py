@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks, columns
+from neuroenc.errors import InputError
 from neuroenc.ranking import ahead
 from neuroenc.real import varies
 
@@ -22,8 +23,17 @@ def cosine(decoded: ArrayLike, true: ArrayLike) -> NDArray[np.float64]:
     ----------
     decoded, true : arrays of shape (n, n_features), (m, n_features)
         The cosine with nothing but zeros is 0.
+
+    Raises
+    ------
+    InputError
+        Of other widths.
     """
     a, b = (np.asarray(v, np.float64) for v in (decoded, true))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise InputError(
+            f"Embeddings have shapes {a.shape} and {b.shape}, expected (n, n_features) of one width."
+        )
     length = [np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
     a, b = (v / np.where(n == 0, 1, n) for v, n in zip((a, b), length, strict=True))
     return np.asarray(a @ b.T)

@@ -210,4 +210,6 @@ def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
         raise InputError(
             f"Features of shapes {a.shape} and {b.shape}. Expected one shape, of two pictures or more."
         )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError("Features of pictures hold values that are not finite. Extract them again.")
     return cosine(*(np.where(varies(v, 1)[:, None], v - v.mean(1, keepdims=True), 0) for v in (a, b)))

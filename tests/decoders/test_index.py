@@ -204,6 +204,8 @@ def test_mistakes_are_one_helpful_line(arrays, tmp_path):  # noqa: F811
         other.search_decoded(found, 0)
     with pytest.raises(InputError, match="Embeddings of 31 features, the index holds 32"):
         other.search(X[:, 1:])
+    with pytest.raises(InputError, match="0 pictures are asked for"):
+        other.search(X, 0)
     with pytest.raises(InputError, match="holds 50 pictures, fewer than the 60"):
         other.search(X, 60)
     with pytest.raises(InputError, match="50 embeddings, 49 ids"):

@@ -40,6 +40,12 @@ def test_chance_and_ties():
         assert found[name]["value"] == pytest.approx(k / 50, abs=0.025)
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
     assert retrieve.hits(np.zeros((10, 10)), 1).sum() == 0
+    with pytest.raises(InputError, match="0-way retrieval has no candidate"):
+        retrieve.retrieval(np.eye(10), n_way=0)
+    with pytest.raises(InputError, match=r"shape \(10, 12\), expected \(n, n\)"):
+        retrieve.retrieval(np.eye(10, 12))
+    with pytest.raises(InputError, match="of one width"):
+        cosine(np.eye(3), np.eye(4))
     with pytest.raises(InputError, match="10 pictures are too few for 300-way retrieval"):
         retrieve.hits(np.zeros((10, 10)), 1, 300)
 

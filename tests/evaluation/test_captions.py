@@ -113,3 +113,12 @@ def test_cosines_prefer_the_right_caption():
         metrics.rouge_l(["a", "b"], [["a"], [""]])
     with pytest.raises(InputError, match="1 captions, 2 sets"):
         metrics.cider(["a"], [["a"], ["b"]])
+
+
+def test_references_are_lists_of_texts():
+    """A text in the place of a list would be read letter by letter."""
+    for of in (metrics.bleu_counts, metrics.rouge_l, metrics.meteor, metrics.cider):
+        with pytest.raises(InputError, match="The references of row 0 are one text"):
+            of(["a cat sat"], ["a cat sat"])
+        with pytest.raises(InputError, match="The captions are one text"):
+            of("cats", [["a cat"]] * 4)

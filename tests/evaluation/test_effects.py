@@ -23,6 +23,13 @@ def test_subjects_measured_without_error_are_a_t_test():
     np.testing.assert_allclose(found.interval, both, rtol=1e-6)
 
 
+def test_fits_that_predict_the_same_differ_by_nothing():
+    found = random_effects(np.zeros(3), np.zeros(3))
+    assert (found.mean, found.p) == (0, 0.5) and found.interval == pytest.approx((0, 0), abs=1e-12)
+    found = random_effects(np.full(2, 0.1), np.zeros(2))
+    assert found.mean == pytest.approx(0.1) and found.p < 1e-6
+
+
 def test_the_equations_by_hand():
     y, v = np.array([0.3, 0.1, 0.5]), np.array([0.01, 0.04, 0.02])
     w = 1 / v

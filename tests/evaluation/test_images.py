@@ -62,6 +62,15 @@ def test_mistakes_are_one_helpful_line():
         images.two_way(np.ones((1, 5)), np.ones((1, 5)))
 
 
+def test_features_that_are_no_numbers_are_refused():
+    features = np.random.default_rng(0).normal(size=(4, 6))
+    lost = features.copy()
+    lost[1, 2] = np.nan
+    for of in (images.two_way, images.correlation_distance):
+        with pytest.raises(InputError, match="values that are not finite"):
+            of(features, lost)
+
+
 def test_frechet_distance_is_that_of_torchmetrics():
     import torch
     from torchmetrics.image.fid import _compute_fid
