@@ -83,6 +83,8 @@ def test_captioners_of_a_model_are_accepted_trained_here_or_elsewhere(tmp_path):
             r"'split.kind'.*'random'.*'dataset', 'stimulus', 'kfold', .* 'distant' or 'category'",
         ),
         ({"subjects": []}, "subjects"),
+        ({"split": {"kind": "kfold", "n_folds": True}}, "'split'.* n_folds: true is no number"),
+        ({"evaluation": {"n_bootstraps": False}}, "n_bootstraps: false is no number. Give one, or leave"),
         ({"models": {"a_b": {"extractor": "gabor"}}}, "letters and digits"),
         ({"simulate": {"n_shared": 121}}, "do not divide into 6 sessions"),
         (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from neuroenc.devices import NAMES
 
@@ -69,3 +69,19 @@ class Section(BaseModel):
     """A part of the configuration; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, data: Any) -> Any:
+        """Refuse true and no where a number is expected: they would be 1 and 0."""
+        for key, value in data.items() if isinstance(data, dict) else ():
+            kinds = _kinds(cls.model_fields[key].annotation) if key in cls.model_fields else set()
+            if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+                raise ValueError(f"{key}: {str(value).lower()} is no number. Give one, or leave {key!r} out")
+        return data
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """List the types that an annotation consists of."""
+    inside = getattr(annotation, "__args__", ())
+    return {kind for part in inside for kind in _kinds(part)} or {annotation}
