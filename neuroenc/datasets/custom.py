@@ -37,10 +37,12 @@ IMAGES = (".nii", ".nii.gz", ".gii")
 ARRAYS = (".npy", ".h5", ".hdf5")
 FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
 FARTHEST = 1e6  # of a coordinate
+STEADY = 10  # rows; so many equal steps no response has
 # columns that are read, and the beginnings of such
 STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption", "label"),
            ("caption_", "category_", "label_"))  # fmt: skip
 PRESENTATIONS = ("stimulus_id", "session", "run")
+OF_TRIALS = {*PRESENTATIONS, *STIMULI[0], "subject", "trial", "trial_type", "repetition", "block", "time"}
 NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
 
 
@@ -311,6 +313,17 @@ def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
     values = table.matrix(labels, missing=True)
     for label, column in zip(labels, values.T, strict=True):
         refuse_index(path, label, column)
+        bend = np.abs(np.diff(column, 2)).max(initial=0)
+        if len(column) >= STEADY and 0 < np.ptp(column) >= 1e6 * bend:
+            raise InputError(
+                f"Column {label!r} of {path} goes up or down evenly from row to row: a count or a time, no "
+                "response. Remove it."
+            )
+    if named := [c for c in labels if c.lower() in OF_TRIALS]:
+        raise InputError(
+            f"{path} has a column {named[0]!r} that names trials or stimuli and is no neuroid. Remove it, or "
+            "call it otherwise if it is one."
+        )
     return values, labels
 
 

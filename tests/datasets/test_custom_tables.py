@@ -166,6 +166,8 @@ Y = "v1,v2\n1,2\n3,4\n5,7\n7,8\n"
         ({"responses": Y.replace("v2", "v1")}, "two columns 'v1'"),
         ({"responses": "trial,v1\n1,2\n2,4\n3,7\n4,8\n"}, "Column 'trial' of .*y.csv numbers its rows"),
         ({"responses": "stimulus_id,v1\n001,2\n010,4\n002,7\n100,8\n"}, "Line 3 of .*y.csv has the stimulus_id '010', line 3 of .*trials.csv '002'"),
+        ({"responses": "run,v1\n1,2\n1,4\n2,7\n2,8\n"}, "y.csv has a column 'run' that names trials or stimuli and is no neuroid"),
+        ({"responses": "Onset,v1\n0,2\n1.5,4\n3.2,7\n5,8\n"}, "y.csv has a column 'Onset' that"),
         ({"responses": ",v1\n5,2\n4,4\n9,7\n1,8\n"}, "Column 1 of .*y.csv has no name"),
         ({"responses": "stimulus_id\n001\n002\n010\n100\n"}, "no column of responses"),
         ({"responses": "v1;v2\n0,5;1.5\n1;2\n3;4\n5;6\n"}, "'1.5'. Allowed: .*decimal comma"),
@@ -200,3 +202,22 @@ def test_the_check_says_what_will_be_found(read, tmp_path, run):
         in out
     )
     assert "stimuli.csv: not read are the columns 'note'" in out
+
+
+@pytest.mark.parametrize("first", [0.0, 10.0, -3.25])
+@pytest.mark.parametrize("step", [1, 1.5, -10])
+def test_a_clock_is_no_response(read, first, step):
+    """Of a name that tells nothing; responses may count a few rows up."""
+    table = "stimulus_id\n" + "".join(f"{i:03d}\n" for i in range(12))
+    clock = first + step * np.arange(12)
+    values = 1e-13 * np.random.default_rng(0).normal(size=12)  # tesla
+
+    def csv():
+        return "v1,q\n" + "".join(
+            f"{v!r},{q!r}\n" for v, q in zip(values.tolist(), clock.tolist(), strict=True)
+        )
+
+    with pytest.raises(InputError, match=r"'q' of .*y.csv (goes up or down evenly|numbers its rows)"):
+        read(table, table, responses=csv())
+    clock[3] += 0.01
+    assert read(table, table, responses=csv())[1].sizes["neuroid"] == 2
