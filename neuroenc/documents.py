@@ -165,6 +165,20 @@ def read_json(path: str | Path, *keys: str) -> Any:
     return found
 
 
+def read_object(path: str | Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object, with `keys` or whatever it has.
+
+    Raises
+    ------
+    InputError
+        As `read_json`; it holds a list or a single value.
+    """
+    found = read_json(path, *keys)
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds a {type(found).__name__}, expected keys with values.")
+    return found
+
+
 def read_rows(path: str | Path, *keys: str, of: Iterable[str]) -> Any:
     """Read a JSON object with `keys` and `rows`, a list of objects that have the keys `of`.
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from neuroenc.documents import read_json
+from neuroenc.documents import read_object
 from neuroenc.errors import InputError, NeuroencError
 from neuroenc.files import lock, relative, remove, write_json
 
@@ -469,7 +469,7 @@ def consent(name: str, terms: str) -> None:
         They were not, and nobody is there to ask; or they are declined.
     """
     path = Path(os.environ.get("NEUROENC_CONSENTS", CONSENTS)).expanduser()
-    given = read_json(path) if path.exists() else {}
+    given = read_object(path) if path.exists() else {}
     if name in given:
         return
     if not sys.stdin.isatty():
@@ -487,5 +487,5 @@ def accept(name: str, terms: str) -> None:
     print("Do you accept these terms? Type yes: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() != "yes":
         raise InputError(f"The terms of {name} were declined. Nothing was fetched.")
-    given = read_json(path) if path.exists() else {}
+    given = read_object(path) if path.exists() else {}
     write_json(given | {name: {"terms": terms, "date": time.strftime("%Y-%m-%d")}}, path)

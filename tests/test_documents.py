@@ -1,7 +1,7 @@
 import pytest
 
 from neuroenc.config import Dataset, load_config, parse
-from neuroenc.documents import read_json, read_yaml
+from neuroenc.documents import read_json, read_object, read_yaml
 from neuroenc.errors import InputError
 
 
@@ -61,3 +61,9 @@ def test_json(tmp_path):
 def test_names_that_are_numbers_are_to_be_quoted():
     with pytest.raises(InputError, match=r"'regions.0': 1. A name must be text: put it in quotes"):
         parse(Dataset, {"name": "nsd", "regions": [1]})
+
+
+def test_a_list_in_the_place_of_an_object_is_one_line(tmp_path):
+    (tmp_path / "a.json").write_text('["V1", "V2"]')
+    with pytest.raises(InputError, match=r"a\.json holds a list, expected keys with values"):
+        read_object(tmp_path / "a.json")

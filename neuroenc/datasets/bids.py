@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from neuroenc.datasets.images import read_image
 from neuroenc.datasets.reading import read_table
-from neuroenc.documents import read_json
+from neuroenc.documents import read_object
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing, relative
 
@@ -220,9 +220,7 @@ def _sidecar(path: Path) -> dict[str, Any]:
     stem = path.name.partition(".")[0]
     for name in (f"{stem}.json", f"{stem}.dtseries.json", f"{stem}.func.json"):
         if (path.parent / name).exists():
-            found = read_json(path.parent / name)
-            if not isinstance(found, dict):
-                raise InputError(f"{path.parent / name} holds no keys, expected RepetitionTime.")
+            found = read_object(path.parent / name)
             wrong = [
                 k for k in ("RepetitionTime", "StartTime") if not isinstance(found.get(k, 0), (int, float))
             ]

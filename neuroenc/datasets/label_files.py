@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroenc.datasets.images import NODE_INDEX, SIDES, read_image, read_values, read_whole
 from neuroenc.datasets.reading import read_table
-from neuroenc.documents import read_json, read_text
+from neuroenc.documents import read_object, read_text
 from neuroenc.errors import InputError, reason
 from neuroenc.files import existing
 
@@ -112,7 +112,7 @@ def read_names(path: Path) -> dict[int, str]:
         table = read_table(path, "index", "name")
         pairs = list(zip(table.integers("index").tolist(), table.names("name").tolist(), strict=True))
     elif path.suffix.lower() == ".json":
-        found = read_json(path)
+        found = read_object(path)
         odd = [k for k, v in found.items() if not re.fullmatch("[0-9]{1,9}", k) or not isinstance(v, str)]
         if odd or not found:
             raise InputError(

@@ -298,7 +298,7 @@ class Index(NamedTuple):
             It is missing or broken.
         """
         path = existing(path)
-        about = read_json(path.with_suffix(".json"))
+        about = read_json(path.with_suffix(".json"), "contract", "recall")
         faiss = _faiss()
         try:
             engine = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import join
-from neuroenc.errors import ContractError
+from neuroenc.errors import ContractError, InputError
 
 
 def earlier(delays: Sequence[int], groups: NDArray[Any]) -> NDArray[np.int64]:
@@ -51,9 +51,26 @@ def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) 
     -------
     array of shape (n_samples, n_delays * n_features)
         Zero where there is nothing to look back to.
+
+    Raises
+    ------
+    InputError
+        Delays that are no whole numbers; a group that stands in two stretches, or not one a sample.
     """
     X = np.asarray(X)
-    found = earlier(delays, np.zeros(len(X)) if groups is None else np.asarray(groups))
+    if not len(delays) or np.asarray(delays).dtype.kind not in "iu":
+        raise InputError(f"delays are {list(delays)}, expected whole numbers of samples.")
+    named = np.zeros(len(X)) if groups is None else np.asarray(groups)
+    if named.shape != (len(X),):
+        raise InputError(f"groups has shape {named.shape}, X {len(X)} samples; expected one each.")
+    begins = named[np.flatnonzero(np.concatenate([[True], named[1:] != named[:-1]]))]
+    if len(set(begins.tolist())) < len(begins):
+        twice = next(g for g in begins.tolist() if begins.tolist().count(g) > 1)
+        raise InputError(
+            f"The group {twice!r} stands in two stretches, with others between. Put the samples in order of "
+            "time, and give each run a name of its own."
+        )
+    found = earlier(delays, named)
     return np.where(found[:, :, None] >= 0, X[found], np.zeros((), X.dtype)).reshape(len(X), -1)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import load
 from neuroenc.config import Model
 from neuroenc.datasets.reading import Table, open_parquet, read_array, read_table, refuse_index
-from neuroenc.documents import read_json
+from neuroenc.documents import read_object
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
 from neuroenc.hdf5 import datasets, filled, numbers, open_hdf5
@@ -36,10 +36,7 @@ def sidecar(path: Path) -> tuple[Path, dict[str, Any]]:
     beside = path.with_suffix(SIDECAR)
     if not beside.exists():
         return beside, {}
-    found = read_json(beside)
-    if not isinstance(found, dict):
-        raise InputError(f"{beside} holds a {type(found).__name__}, expected keys with values.")
-    return beside, found
+    return beside, read_object(beside)
 
 
 class Layer:

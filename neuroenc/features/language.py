@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import Model
-from neuroenc.documents import read_json
+from neuroenc.documents import read_object
 from neuroenc.errors import InputError, InputWarning, invalid, reason
 from neuroenc.features import common, nano, streams
 from neuroenc.features.source import Source
@@ -252,7 +252,7 @@ class _Tokenizer:
                     f"Cannot read the tokenizer in {folder}: {reason(error)}. Fetch it again."
                 ) from None
             sentences = folder / "sentence_bert_config.json"
-            own = read_json(sentences).get("max_seq_length") if sentences.exists() else None
+            own = read_object(sentences).get("max_seq_length") if sentences.exists() else None
             known = (n for n in (self.found.model_max_length, self.positions, own) if n)
             self.found.model_max_length = min(known)
             if self.from_end:

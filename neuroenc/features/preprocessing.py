@@ -5,7 +5,6 @@ The transforms are those of timm, torchvision and open_clip themselves; here sta
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import SIZES, Model
+from neuroenc.documents import read_object
 from neuroenc.errors import InputError, invalid, suggest
 from neuroenc.features import nano
-from neuroenc.files import existing
 
 if TYPE_CHECKING:
     import torch
@@ -203,7 +202,7 @@ def open_clip_name(model: Model) -> str:
     if name == "nano" and name not in open_clip.list_models():  # each addition reads all files again
         open_clip.add_model_config(nano.CONFIG)
     elif name.endswith(".json"):
-        found = json.loads(existing(name).read_text())
+        found = read_object(name)
         if not {"embed_dim", "vision_cfg", "text_cfg"} <= set(found):
             raise InputError(f"{name} is no configuration of open_clip: embed_dim, vision_cfg, text_cfg.")
         open_clip.add_model_config(Path(name))

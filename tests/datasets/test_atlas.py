@@ -302,6 +302,11 @@ def table_is_a_sidecar(folder, rng):
     (folder / "atlas.json").write_text('{"Resolution": "2 mm"}')
 
 
+def table_is_a_list(folder, rng):
+    (folder / "atlas.tsv").unlink()
+    (folder / "atlas.json").write_text('["V1", "V2"]')
+
+
 def blanks(folder, rng):
     (folder / "atlas.tsv").unlink()
     (folder / "atlas.txt").write_text("1 Area 44 255 0 0 0\n")
@@ -325,6 +330,7 @@ VOLUME, ANNOT, GIFTI, DLABEL = "atlas.nii.gz", "{hemi}.annot", "{hemi}.label.gii
     ("nifti", VOLUME, twice, r"names the label 1 twice"),
     ("nifti", VOLUME, interpolated, r"hold [0-9]*.5, expected whole numbers. Resample labels by the nearest"),
     ("nifti", VOLUME, table_is_a_sidecar, r"atlas.json holds 'Resolution', expected names by their numbers"),
+    ("nifti", VOLUME, table_is_a_list, r"atlas.json holds a list, expected keys with values"),
     ("nifti", VOLUME, blanks, r"has the line '1 Area 44 255 0 0 0', expected a number.*tabs"),
     ("gifti", GIFTI, swapped, r"is of hemisphere 'R', expected 'L'"),
     ("gifti", ANNOT, cut, r"Cannot read .*lh.annot"),

@@ -329,6 +329,22 @@ def test_delays_look_back_within_their_story():
     np.testing.assert_array_equal(delay(X, [-1])[:, 0], [2, 3, 4, 5, 6, 0])
 
 
+@pytest.mark.parametrize(
+    ("delays", "groups", "message"),
+    [
+        ([3], list("aabbaa"), "'a' stands in two stretches"),
+        ([1], list("ababab"), "'a' stands in two stretches"),
+        ([0.5], None, "whole numbers"),
+        ([], None, "whole numbers"),
+        ([1], ["a"], r"groups has shape \(1,\), X 6 samples"),
+    ],
+)
+def test_delays_that_would_pass_from_run_to_run_are_refused(delays, groups, message):
+    """Of runs 1, 2, 1 of two sessions the third would look back into the first."""
+    with pytest.raises(InputError, match=message):
+        delay(np.arange(6.0)[:, None], delays, groups)
+
+
 def test_bad_tokens_are_named():
     X, Y, _ = localised(60)
     model = AttentionRouting(max_epochs=1, n_dimensions=16, n_heads=2).fit(X, Y)
