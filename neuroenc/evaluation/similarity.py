@@ -171,7 +171,7 @@ def _shared(
         found[name] = dataset, ids, neuroids, shown
     common = next(iter(found.values()))[1]
     for ids in [f[1] for f in found.values()] + [f["stimulus_id"].values for f in features.values()]:
-        common = common[np.isin(common, ids)]
+        common = np.sort(common[np.isin(common, ids)])  # drawn alike whatever the order of presentations
     if len(common) < FEWEST:
         repeated = " shown twice or more" if distance == "crossnobis" else ""
         raise InputError(

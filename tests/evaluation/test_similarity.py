@@ -257,6 +257,24 @@ def test_layers_are_found_in_their_regions(world):
     assert "40 of 40 patterns are constant or missing, first 'p00'" in rows["a", "one"]["note"]
 
 
+@pytest.mark.parametrize("n_subjects", [1, 2])
+def test_the_order_of_presentations_changes_nothing(world, n_subjects):
+    """Half samples and halves of repeats are drawn alike."""
+    ids, features, truth, rng = world
+    brains = {str(k): responses(ids, truth, rng, repeats=2, noise=3) for k in range(n_subjects)}
+    turned = {
+        k: b.isel(presentation=np.argsort(np.tile([1, 0], 40), kind="stable")[::-1])
+        for k, b in brains.items()
+    }
+    one, other = (
+        s.similarity(found, {"m": features}, Similarity(n_bootstraps=100))["rows"]
+        for found in (brains, turned)
+    )
+    for a, b in zip(one, other, strict=True):
+        for key in ("value", "low", "high", "ceiling_low", "ceiling_high"):
+            assert a[key] == (None if b[key] is None else pytest.approx(b[key], abs=1e-5)), key
+
+
 def test_the_reliability_of_one_subject_bounds_what_the_truth_reaches(world):
     ids, features, truth, rng = world
     brain = responses(ids, truth, rng, repeats=6, noise=8)
