@@ -108,6 +108,12 @@ class OfHDF5(Layer):
                     "stimuli first."
                 )
             self.shape, self.dtype = found.shape, found.dtype
+            axis = next((k for k, dim in enumerate(found.dims) if IDS in (dim.label, *dim.keys())), 0)
+            if axis:
+                raise InputError(
+                    f"{self.place} has shape {self.shape} and {IDS!r} along axis {axis}, expected along the "
+                    "first. Transpose it."
+                )
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows; what the file marks as missing is not a number."""
@@ -122,7 +128,10 @@ class OfHDF5(Layer):
             group = self.key.rpartition("/")[0]
             place = next((k for k in (f"{group}/{IDS}".lstrip("/"), IDS) if k in file), None)
             if place is None:
-                return super().ids()
+                beside = super().ids()
+                if beside is None:
+                    _refuse_names(self.place, _named_by(file[group] if group else file, self.shape[0]))
+                return beside
             found = file[place]
             if not isinstance(found, h5py.Dataset) or found.ndim != 1:
                 raise InputError(f"{self.path}#{place} is no list of stimulus ids. Store them as text, 1-D.")
@@ -251,12 +260,21 @@ def _without_index(path: Path, schema: Any) -> list[str]:
     return [n for n in schema.names if n == IDS or n not in index]
 
 
-def _refuse_names(path: Path, by: list[str]) -> None:
+def _named_by(group: h5py.Group, n: int) -> list[str]:
+    """List the texts beside an array that differ in all its rows, as ids do."""
+    return [
+        f"the texts {name!r}" for name, texts in group.items()
+        if isinstance(texts, h5py.Dataset) and texts.shape == (n,) and h5py.check_string_dtype(texts.dtype)
+        and len(set(texts[:].tolist())) == n
+    ]  # fmt: skip
+
+
+def _refuse_names(path: str | Path, by: list[str]) -> None:
     """Refuse rows that have names which are not called ids: their order is not to be trusted."""
     if by:
         raise InputError(
-            f"{path} has no column {IDS!r}, and its rows are named by {by[0]}. Call it {IDS!r} if it holds "
-            "the ids, else write the table without it (index=False)."
+            f"{path} has no {IDS!r}, and its rows are named by {by[0]}. Call it {IDS!r} if it holds the ids, "
+            "else write the file without it (of a table: index=False)."
         )
 
 

@@ -125,6 +125,14 @@ def test_an_order_is_trusted_only_without_ids_and_said_aloud(made, tmp_path):
     assert found.attrs["joined"] == "by order: x.npy names no stimuli"
 
 
+def test_texts_that_are_no_names_of_rows_are_passed_over(made, tmp_path):
+    """Labels that rows share, or of something else, are no ids."""
+    labels, words = np.array([b"cat", b"dog"] * (N // 2)), np.array([b"a", b"b", b"c"])
+    hdf5(tmp_path / "x.h5", g__x=X, g__label=labels, g__words=words)
+    with pytest.warns(InputWarning, match="names no stimuli"):
+        np.testing.assert_array_equal(made("x.h5")["feature"], X)
+
+
 def test_rows_of_other_stimuli_are_left_out_and_said(made, tmp_path):
     frame(np.concatenate([X, X]), [*IDS, *(f"q{i}" for i in range(N))]).to_parquet(tmp_path / "x.parquet")
     with pytest.warns(
@@ -322,6 +330,12 @@ def unnamed():
     return frame().set_index("stimulus_id").rename_axis(None).iloc[OTHER]
 
 
+def across(path):
+    """An array of xarray whose stimuli are the columns, as many as features."""
+    square = np.eye(N, dtype="f4")
+    xr.Dataset({"x": (("f", "stimulus_id"), square)}, {"stimulus_id": IDS}).to_netcdf(path, engine="h5netcdf")
+
+
 def filled(path):
     xr.Dataset({"x": (("s", "f"), NAN), "stimulus_id": ("s", IDS)}).to_netcdf(
         path, engine="h5netcdf", encoding={"x": {"_FillValue": -999.0}}
@@ -331,6 +345,9 @@ def filled(path):
 FILES = {
     "missing ids": ("x.csv", lambda p: frame(ids=np.char.replace(IDS, "p0", "q0")).to_csv(p, index=False),
                     {}, "lacks 10 of 40 stimuli, first 'p00'; 10 of its 40 rows are of other stimuli, first 'q00'"),
+    "texts of another name": ("x.h5", lambda p: hdf5(p, x=X, picture=np.char.encode(IDS)), {},
+                            "x.h5#x has no 'stimulus_id', and its rows are named by the texts 'picture'"),
+    "stimuli across": ("x.nc", across, {}, "x.nc#x has shape .40, 40. and 'stimulus_id' along axis 1"),
     "fewer stimuli": ("x.csv", lambda p: frame(X[1:], IDS[1:]).to_csv(p, index=False), {},
                       "lacks 1 of 40 stimuli, first 'p00'. Give"),
     "another length without ids": ("x.npy", lambda p: np.save(p, X[1:]), {}, "has 39 rows and names no stimuli"),
@@ -357,7 +374,7 @@ FILES = {
     "an index that was shuffled": ("x.csv", lambda p: frame().sample(frac=1, random_state=0).reset_index().to_csv(p, index=False),
                                    {}, "Column 'index' of .* numbers its rows"),
     "ids without a name": ("x.csv", lambda p: unnamed().to_csv(p), {},
-                           "has no column 'stimulus_id', and its rows are named by column 1, which has no name"),
+                           "has no 'stimulus_id', and its rows are named by column 1, which has no name"),
     "ids of another name": ("x.parquet", lambda p: unnamed().rename_axis("picture").to_parquet(p), {},
                             "its rows are named by the index 'picture'"),
     "only ids": ("x.csv", lambda p: frame(X[:, :0]).to_csv(p, index=False), {}, "has no column of features"),
