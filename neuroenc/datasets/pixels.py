@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import unicodedata
 import warnings
 import zipfile
@@ -311,12 +312,20 @@ def stamps(stimuli: xr.Dataset) -> list[tuple[int, int]]:
     """Return size and time (ns) of each file with stimuli: one that was replaced is another."""
     place = str(stimuli.attrs["pixels"])
     names = np.unique(stimuli["file"].values.astype(str)).tolist() if "file" in stimuli.coords else [""]
-    found = []
-    for path in (Path(place, name) for name in names):
-        archive = _in_zip(path)[0]
-        file = archive or Path(str(path).rpartition("#")[0] if not path.exists() else path)
-        found.append((file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else (0, 0))
-    return found
+    return [_stamp(Path(place, name)) for name in names]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of a file, or of the zip or HDF5 that it is in; 0 of what is not there."""
+    archive, name = _in_zip(path)
+    for file in (archive or path, Path(name.rpartition("#")[0])):
+        try:
+            found = file.stat()
+        except OSError:
+            continue
+        if stat.S_ISREG(found.st_mode):  # a folder changes as others write into it
+            return found.st_size, found.st_mtime_ns
+    return 0, 0
 
 
 def _in_zip(path: Path) -> tuple[Path | None, str]:
