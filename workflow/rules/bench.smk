@@ -17,7 +17,7 @@ rule bench_readouts:
         "logs/bench_readouts.jsonl"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=grown(8000),
+        runtime=grown(120),
     shell:
         "python {input.script:q} > {log:q} 2>&1"

@@ -1,8 +1,11 @@
 import atexit
+import base64
 import json
 import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -31,7 +34,8 @@ def check_config(text):
         refuse(error)
 
 
-check_config(json.dumps(config))
+if workflow.is_main_process:  # jobs read this file too
+    check_config(json.dumps(config))
 
 
 def hold(label):
@@ -51,6 +55,45 @@ def hold(label):
     return held
 
 
+def left_behind(label):
+    """Numbers of cluster jobs by which an earlier run was making these results, as Snakemake notes them."""
+    notes, numbers = Path(".snakemake/incomplete"), set()
+    for path in filter(Path.is_file, notes.rglob("*")):
+        # the name is that of the output, in pieces that begin with @ where it is long
+        parts = [part.removeprefix("@") for part in path.relative_to(notes).parts]
+        try:
+            output = base64.urlsafe_b64decode("".join(parts)).decode()
+            number = json.loads(path.read_text())["external_jobid"]
+        except (ValueError, KeyError, FileNotFoundError):
+            continue
+        if number and label in Path(output).parts:
+            numbers.add(str(number))
+    return numbers
+
+
+def await_left_behind(label):
+    """Let jobs of a run that was killed end: submitted twice they would write the same files."""
+    asked, said = shutil.which("squeue"), False
+    while numbers := asked and left_behind(label):
+        found = subprocess.run(
+            [asked, "--me", "--noheader", "--format=%i"], capture_output=True, text=True
+        )
+        # while SLURM does not answer they may still run
+        if found.returncode == 0:
+            numbers &= set(found.stdout.split())
+        if not numbers:
+            return
+        if not said:
+            print(
+                f"neuroenc: A run that was killed left jobs {', '.join(sorted(numbers))}. Waiting for them; "
+                "what they make is kept. To start over instead, scancel them.",
+                file=sys.stderr,
+                flush=True,
+            )
+            said = True
+        time.sleep(5)
+
+
 # jobs read this file too; what only looks does not wait (Snakemake knows its executor only later)
 LOOKS = r"-[a-z]*n[a-z]*|--(dry|lint|report|list|summary|detailed|dag|rulegraph|filegraph|unlock).*"
 RUNS = workflow.is_main_process and not any(
@@ -58,18 +101,42 @@ RUNS = workflow.is_main_process and not any(
 )
 if RUNS:
     HELD = hold(config.get("label", ""))
+    await_left_behind(config.get("label", ""))
+
+# profiles/default says cores: all, of the machine that submits; a job of a cluster has those of its node
+if workflow.is_main_process and workflow.resource_settings.nodes:
+    workflow.resource_settings.cores = sys.maxsize
+    workflow.global_resources["_cores"] = sys.maxsize
 
 
 STARTED, WHERE = time.time(), Path("logs").absolute()
 
 
+# how SLURM ends a job that takes more than it asked for, in the job's own words
+ENDS = {
+    "exceeded memory limit": "took more memory than it asked for",
+    "oom_kill": "took more memory than it asked for",
+    "oom-kill": "took more memory than it asked for",
+    "DUE TO TIME LIMIT": "took longer than it asked for",
+}
+
+
 def show_errors():
-    """Print the one line in which each failed job says what is wrong."""
+    """Print the one line in which each failed job says what is wrong, or in which its cluster does."""
     for path in sorted(WHERE.rglob("*.log")):
         if path.stat().st_mtime >= STARTED:
             for line in path.read_text().splitlines():
                 if line.startswith("neuroenc: "):
                     print(f"{line}  [{os.path.relpath(path)}]", file=sys.stderr)
+    for path in sorted(Path(".snakemake/slurm_logs").rglob("*.log")):
+        if path.stat().st_mtime >= STARTED:
+            text = path.read_text(errors="replace")
+            for what in {ends for words, ends in ENDS.items() if words in text}:
+                print(
+                    f"neuroenc: Job {path.stem} ({path.parent.name}) {what}. It is tried again with twice as "
+                    f"much while there are retries.  [{os.path.relpath(path)}]",
+                    file=sys.stderr,
+                )
 
 
 def note_time():
@@ -156,32 +223,82 @@ def labels_of_atlas(wildcards):
     return sorted(filter(os.path.isfile, paths))
 
 
-def memory(factor, base=1000):
-    """Forecast of a job's memory in MB from the size of its inputs."""
+def grown(amount):
+    """What a job asks for, twice as much at each attempt: MB or minutes."""
+    return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
 
-    def forecast(wildcards, input):
+
+def memory(factor, base=1000):
+    """Forecast of a job's memory in MB from the size of its inputs; twice as much at each attempt."""
+
+    def forecast(wildcards, input, attempt=1):
         # a file that is still to be made raises FileNotFoundError, and Snakemake asks again later
-        return int(base + factor * sum(map(os.path.getsize, input)) / 1e6)
+        size = sum(map(os.path.getsize, input)) / 1e6
+        return int(base + factor * size) * 2 ** (attempt - 1)
 
     return forecast
+
+
+def on_gpu(options, default="auto"):
+    """1 where what has these options runs on a GPU if there is one. `--resources gpu=0` makes it 0 for all."""
+    return int(options.get("device", default) != "cpu")
+
+
+def runs_network(model):
+    """Whether a model's features come from a network that is worth a GPU."""
+    options = config["models"].get(model) or {}
+    computed = options.get("extractor", "module") in EXTRACTORS_OF_NETWORKS
+    return computed and options.get("network") != "nano" and bool(on_gpu(options))
+
+
+def trains(options):
+    """1 where an encoder or decoder is trained by gradient, or trains a prior, on a GPU if there is one."""
+    if options.get("prior") and on_gpu(options["prior"]):
+        return 1
+    return on_gpu(options, "auto" if options["name"] in BY_GRADIENT else "cpu")
+
+
+def memory_of_features(wildcards, input, attempt):
+    """A network's weights and activations, or what reads pictures alone."""
+    base = 4000 if runs_network(wildcards.model) else 1500
+    return memory(1, base)(wildcards, input, attempt)
+
+
+# as in neuroenc.features.extract.NETWORKS
+EXTRACTORS_OF_NETWORKS = (
+    "open_clip",
+    "open_clip_text",
+    "timm",
+    "torchvision",
+    "transformers",
+    "module",
+)
+# as in neuroenc.forecast.TRAINED, and decoders
+BY_GRADIENT = (
+    "attention",
+    "probing",
+    "semantic_transformer",
+    "response_core",
+    "network",
+)
+LAUNCHED = 500  # MB of Snakemake and srun in a job of a cluster, and of the libraries' own pages
 
 
 def forecast(*stages, part="", wildcard=""):
     """Forecast of a job's memory in MB from the shapes in its inputs; of their size where neuroenc is not here."""
 
-    def asked(wildcards, input, threads):
+    def asked(wildcards, input, threads, attempt):
         try:
             from neuroenc.errors import InputError
             from neuroenc.forecast import megabytes
         except ImportError:
-            return memory(10)(wildcards, input)
+            return memory(10)(wildcards, input, attempt)
         options = config[part][getattr(wildcards, wildcard)] if part else {}
         try:
-            return int(
-                max(megabytes(stage, input, options, threads) for stage in stages)
-            )
+            most = max(megabytes(stage, input, options, threads) for stage in stages)
         except InputError:  # the job says in one line what is wrong with its input
-            return memory(10)(wildcards, input)
+            return memory(10)(wildcards, input, attempt)
+        return int(LAUNCHED + most) * 2 ** (attempt - 1)
 
     return asked
 
@@ -357,7 +474,7 @@ if DRAWN:
     EYE = [section("models", DRAWN["model"])] if LOOKS_AT else []
     # a diffusion model of natural pictures asks for a GPU and its memory
     LARGE = DRAWN.get("generator", "nano") != "nano"
-    GPU = {"gpu": 1} if LARGE and DRAWN.get("device", "auto") != "cpu" else {}
+    JUDGED_BY_NETWORKS = any(map(runs_network, DRAWN.get("judges", [])))
     START = DRAWN.get("low_level")
     START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
 RUN = f"<results>/{config['label']}"

@@ -8,8 +8,8 @@ rule simulate:
         f"{BENCHMARKS}/simulate.jsonl"
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=20,
+        mem_mb=grown(2000),
+        runtime=grown(20),
     params:
         options=lambda wildcards: config.get("simulate", {}),
         run=lambda wildcards, output: command(
@@ -31,8 +31,8 @@ rule stimuli:
         f"{BENCHMARKS}/stimuli.jsonl"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=grown(1500),
+        runtime=grown(10),
     params:
         options=lambda wildcards: [section("dataset"), SUBJECTS],
         run=lambda wildcards, input, output: command(
@@ -60,8 +60,9 @@ rule responses:
         f"{BENCHMARKS}/responses/sub-{{subject}}.jsonl"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        # forty sessions of nsdgeneral take 2.2 GB, benchmarks/results/nsd.json
+        mem_mb=grown(4000),
+        runtime=grown(60),
     params:
         options=lambda wildcards: section("dataset"),
         run=lambda wildcards, input, output: command(
@@ -89,8 +90,8 @@ rule split:
         f"{BENCHMARKS}/split.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(1) if SPACE else 1000,
-        runtime=30 if SPACE else 5,
+        mem_mb=memory(1) if SPACE else grown(1000),
+        runtime=grown(30 if SPACE else 5),
     params:
         options=lambda wildcards: section("split"),
         run=lambda wildcards, input, output: command(

@@ -20,8 +20,9 @@ rule decode_fit:
     priority: 1  # the longest chain of jobs begins here
     threads: 1
     resources:
+        gpu=lambda wildcards: trains(DECODERS[wildcards.decoder]),
         mem_mb=forecast("decode fit", part="decoders", wildcard="decoder"),
-        runtime=120,
+        runtime=grown(120),
     params:
         options=lambda wildcards: fitting("decoders", wildcards.decoder),
         run=decoding,
@@ -58,8 +59,9 @@ for label, who in TOGETHER.items():
         priority: 1
         threads: 1
         resources:
+            gpu=trains(DECODERS[label]),
             mem_mb=memory(6, base=2000),
-            runtime=600,
+            runtime=grown(600),
         params:
             options=fitting("decoders", label),
             run=decoding_together(label),
@@ -84,8 +86,9 @@ if TRANSFER:
         priority: 1
         threads: 1
         resources:
+            gpu=trains(DECODERS[TRANSFER["network"]]),
             mem_mb=memory(6, base=2000),
-            runtime=600,
+            runtime=grown(600),
         params:
             options=lambda wildcards: [
                 section("transfer", without=["subjects"]),
@@ -119,8 +122,8 @@ if TRANSFER:
             f"{BENCHMARKS}/transfer.jsonl"
         threads: 1
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=grown(1000),
+            runtime=grown(10),
         params:
             run=lambda wildcards, input, output: command(
                 "results", "transfer", scores=list(input.scores), **output
@@ -145,7 +148,7 @@ rule decode_classify:
     threads: 1
     resources:
         mem_mb=memory(12),
-        runtime=120,
+        runtime=grown(120),
     params:
         options=lambda wildcards: fitting("decoders", wildcards.decoder),
         run=lambda wildcards, input, output: command(
@@ -177,8 +180,9 @@ if POOLS:
             f"{BENCHMARKS}/pool/{{pool}}.jsonl"
         threads: 2
         resources:
-            mem_mb=4000,
-            runtime=1440,
+            gpu=int(any(map(runs_network, POOLED))),
+            mem_mb=grown(4000),
+            runtime=grown(1440),
         params:
             options=lambda wildcards: [
                 POOLS[wildcards.pool],
@@ -207,7 +211,7 @@ if POOLS:
         threads: 2
         resources:
             mem_mb=memory(2),
-            runtime=240,
+            runtime=grown(240),
         params:
             options=lambda wildcards: [
                 fitting("decoders", label_of(d)) for d in LOOKING
@@ -230,7 +234,7 @@ if POOLS:
         threads: 1
         resources:
             mem_mb=memory(3),
-            runtime=60,
+            runtime=grown(60),
         params:
             run=retrieving,
         shell:
@@ -257,7 +261,7 @@ if CONTRIBUTING:
         threads: 1
         resources:
             mem_mb=forecast("decode contributions"),
-            runtime=240,
+            runtime=grown(240),
         params:
             options=lambda wildcards: [
                 CONTRIBUTIONS,
@@ -287,8 +291,9 @@ if CAPTIONERS:
         priority: 1
         threads: 1
         resources:
+            gpu=lambda wildcards: on_gpu(CAPTIONERS[wildcards.captioner]),
             mem_mb=memory(8, base=6000),
-            runtime=600,
+            runtime=grown(600),
         params:
             options=lambda wildcards: section("captioners", wildcards.captioner),
             run=training_of_captioner,
@@ -336,8 +341,15 @@ if WANTED:
             f"{BENCHMARKS}/decode_wants/sub-{{subject}}.jsonl"
         threads: 1
         resources:
-            mem_mb=memory(8, base=2000),
-            runtime=60,
+            gpu=int(
+                any(
+                    runs_network(part["model"])
+                    for part in (CAPTIONS, SYNTHESIS)
+                    if part
+                )
+            ),
+            mem_mb=memory(8, base=1500),
+            runtime=grown(60),
         params:
             options=lambda wildcards: [
                 CAPTIONS,
@@ -375,9 +387,9 @@ if DRAWN:
         priority: 1
         threads: 1
         resources:
-            **GPU,
-            mem_mb=memory(8, base=24000 if LARGE else 3000),
-            runtime=1440 if LARGE else 600,
+            gpu=on_gpu(DRAWN) if LARGE else 0,
+            mem_mb=memory(8, base=24000 if LARGE else 1500),
+            runtime=grown(1440 if LARGE else 600),
         params:
             options=lambda wildcards: [DRAWING, *EYE],
             run=reconstruction,
@@ -409,8 +421,9 @@ if DRAWN:
         priority: 1
         threads: 1
         resources:
-            mem_mb=memory(8, base=3000),
-            runtime=60,
+            gpu=int(JUDGED_BY_NETWORKS),
+            mem_mb=memory(8, base=3000 if JUDGED_BY_NETWORKS else 1500),
+            runtime=grown(60),
         params:
             options=lambda wildcards: [
                 DRAWN,

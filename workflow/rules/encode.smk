@@ -17,8 +17,9 @@ rule encode_fit:
         encoder=ALONE,
     threads: 1
     resources:
+        gpu=lambda wildcards: trains(config["encoders"][wildcards.encoder]),
         mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
-        runtime=240,
+        runtime=grown(240),
     params:
         options=lambda wildcards: fitting("encoders", wildcards.encoder),
         run=encoding,
@@ -44,8 +45,9 @@ rule encode_joint:
         encoder=JOINT,
     threads: 1
     resources:
+        gpu=lambda wildcards: trains(config["encoders"][wildcards.encoder]),
         mem_mb=memory(4, base=2000),
-        runtime=240,
+        runtime=grown(240),
     params:
         options=lambda wildcards: fitting("encoders", wildcards.encoder),
         run=joining,
@@ -72,7 +74,7 @@ if CURVE:
         threads: 1
         resources:
             mem_mb=memory(3),
-            runtime=15,
+            runtime=grown(15),
         params:
             options=lambda wildcards: section("learning_curve", without=["fits"]),
             run=shortening,
@@ -99,8 +101,9 @@ if CURVE:
             size="[0-9]+",
         threads: 1
         resources:
+            gpu=lambda wildcards: trains(config["encoders"][wildcards.encoder]),
             mem_mb=forecast("encode fit", part="encoders", wildcard="encoder"),
-            runtime=240,
+            runtime=grown(240),
         params:
             options=lambda wildcards: [
                 fitting("encoders", wildcards.encoder),
@@ -135,7 +138,7 @@ if CURVE:
         threads: 1
         resources:
             mem_mb=memory(3),
-            runtime=15,
+            runtime=grown(15),
         params:
             run=growing,
         shell:
@@ -162,7 +165,7 @@ if EXPORT:
         threads: 1
         resources:
             mem_mb=memory(3),
-            runtime=60,
+            runtime=grown(60),
         params:
             options=lambda wildcards: [
                 section("models", FITS[name][1]) for name in EXPORTED
@@ -194,7 +197,7 @@ rule evaluate:
             "evaluate score",
             "decode match",
         ),
-        runtime=120,
+        runtime=grown(120),
     params:
         options=lambda wildcards: [
             NAMES,
@@ -222,7 +225,7 @@ if PARTITION:
         threads: 1
         resources:
             mem_mb=memory(10, base=2000),
-            runtime=240,
+            runtime=grown(240),
         params:
             options=lambda wildcards: [section("partition"), section("evaluation")],
             run=parting,
@@ -250,7 +253,7 @@ rule similarity:
     resources:
         # triangles of regions, 4 GB at most, and what ranking takes
         mem_mb=memory(3, base=7000),
-        runtime=120,
+        runtime=grown(120),
     params:
         options=lambda wildcards: section("similarity"),
         run=comparing,
@@ -274,7 +277,7 @@ rule distance:
     threads: 1
     resources:
         mem_mb=memory(8),
-        runtime=30,
+        runtime=grown(30),
     params:
         run=spacing,
     shell:

@@ -12,8 +12,9 @@ rule features:
         f"{BENCHMARKS}/features/{{model}}.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(1, base=4000),
-        runtime=120,
+        gpu=lambda wildcards: int(runs_network(wildcards.model)),
+        mem_mb=memory_of_features,
+        runtime=grown(120),
     params:
         options=lambda wildcards: section("models", wildcards.model),
         run=lambda wildcards, input, output: command(

@@ -66,8 +66,8 @@ rule figures:
         f"{BENCHMARKS}/figures/sub-{{subject}}.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(10, base=2000),
-        runtime=30,
+        mem_mb=memory(10, base=1500),
+        runtime=grown(30),
     params:
         run=drawing,
     shell:
@@ -146,8 +146,8 @@ rule summary:
         f"{BENCHMARKS}/summary.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(5, base=6000 if SIMULATED else 1000),
-        runtime=30,
+        mem_mb=memory(5, base=2000 if SIMULATED else 1500),
+        runtime=grown(30),
     params:
         options=lambda wildcards: json.dumps(config),
         run=summing,
