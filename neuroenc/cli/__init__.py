@@ -148,6 +148,23 @@ def plan(
     typer.echo(table(found))
 
 
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="A configuration, the weights of whose networks are looked for.")
+    ] = None,
+) -> None:
+    """Look at this machine: libraries, memory, disk, GPU, weights; end with 1 where something is wrong."""
+    from neuroenc.doctor import examine
+
+    faults = 0
+    for finding in examine(config):
+        typer.echo(finding)
+        faults += bool(finding.remedy)
+    typer.echo(f"{faults} fault{'s' * (faults > 1)}" if faults else "nothing is wrong")
+    raise typer.Exit(int(faults > 0))
+
+
 @configuration.command("check")
 def config_check(path: Annotated[Path, typer.Argument(help="config.yaml")]) -> None:
     """Check a configuration file."""

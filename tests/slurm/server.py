@@ -39,7 +39,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,sched_min_interval=100000,batch_sched_delay=0,default_queue_depth=1000
 SlurmdParameters=config_overrides
-MinJobAge=300
+MinJobAge=3600
 KillWait=5
 ReturnToService=2
 MpiDefault=none
@@ -85,7 +85,12 @@ class Slurm:
         host = socket.gethostname().partition(".")[0]
         plugins = next(Path("/usr/lib").rglob("select_cons_tres.so")).parent
         text = CONFIGURATION.format(
-            folder=self.folder, host=host, ports=_free_ports(2), plugins=plugins, cpus=cpus, megabytes=megabytes
+            folder=self.folder,
+            host=host,
+            ports=_free_ports(2),
+            plugins=plugins,
+            cpus=cpus,
+            megabytes=megabytes,
         )
         (self.folder / "slurm.conf").write_text(text)
         # the plugin hides SLURM_CONF from the srun of a job
@@ -99,7 +104,13 @@ class Slurm:
 
     def __enter__(self) -> Self:
         munge = self.folder / "munge"
-        files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        files = {
+            "socket": "socket",
+            "key-file": "key",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         try:
             self.start("munged", "--foreground", *[f"--{k}={munge / v}" for k, v in files.items()])
             self.wait(lambda: (munge / "socket").exists(), "munged")

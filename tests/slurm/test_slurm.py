@@ -1,0 +1,158 @@
+"""The workflow on a real SLURM of this machine: the same numbers as without, and after each fault."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from tests.conftest import REGIONS, ROOT
+from tests.slurm.server import Slurm, why_not
+
+pytest.importorskip("snakemake_executor_plugin_slurm")
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+CONFIG = {
+    "label": "tiny",
+    "dataset": {"name": "nsd", "regions": REGIONS},
+    "simulate": {"n_voxels": 200, "sessions": 2, "n_shared": 10, "n_unique": 40, "picture_size": 96},
+    "subjects": ["01"],
+    "split": {"n_inner": 3},
+    "models": {"category": {"extractor": "category"}},
+    "encoders": {"ridge": {"alphas": [0, 5, 4]}},
+    "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
+}
+RUN = "results/tiny/sub-01/sub-01_enc-ridge_feat-category"
+SCORES, PREDICTIONS = f"{RUN}_desc-scores.nc", f"{RUN}_desc-predictions.nc"
+ENCODE_FIT = "rule_encode_fit_wildcards_01_ridge_category"
+CLUSTER = ("--profile", ROOT / "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2")
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with Slurm() as server:
+        yield server
+
+
+def start(folder, *arguments, environment=None):
+    """Start Snakemake in a folder; what it says goes to said.txt there."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    environment = dict(environment or os.environ)
+    environment["PATH"] = f"{SNAKEMAKE.parent}:{environment['PATH']}"
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", folder, *arguments, "--configfile", path]
+    with (folder / "said.txt").open("wb") as said:
+        return subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
+
+
+def said(folder):
+    return (folder / "said.txt").read_text()
+
+
+def finish(run, folder, status=0):
+    assert run.wait(timeout=600) == status, said(folder)
+    return said(folder)
+
+
+def numbers(folder, name, variable):
+    with xr.open_dataset(folder / name) as dataset:
+        return dataset[variable].load()
+
+
+def same(a, b, name, variable):
+    np.testing.assert_allclose(numbers(a, name, variable), numbers(b, name, variable), rtol=0, atol=1e-6)
+
+
+def of_rule(slurm, comment, known=()):
+    """Return state of the jobs of a rule that are not known yet."""
+    return [state for k, (state, said) in slurm.jobs().items() if said == comment and k not in known]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """What the workflow makes without a cluster."""
+    folder = tmp_path_factory.mktemp("local")
+    finish(start(folder, SCORES, "--workflow-profile", "none", "--cores", "2"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, slurm):
+    folder = tmp_path_factory.mktemp("cluster")
+    finish(start(folder, *CLUSTER, SCORES, environment=slurm.environment), folder)
+    return folder
+
+
+@pytest.fixture
+def unfitted(finished, tmp_path):
+    """A finished run whose last fit is still to be made."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    for path in (folder / RUN).parent.glob("*_enc-ridge_*"):
+        path.unlink()
+    return folder
+
+
+def test_same_numbers_as_without_a_cluster(slurm, finished, local):
+    for name, variable in ((PREDICTIONS, "prediction"), (SCORES, "score")):
+        same(finished, local, name, variable)
+    # the stimuli are listed and divided in one job
+    assert sorted(slurm.jobs().values()) == [
+        ("COMPLETED", comment)
+        for comment in (
+            ENCODE_FIT, "rule_evaluate_wildcards_01", "rule_features_wildcards_category",
+            "rule_listing_split_stimuli", "rule_responses_wildcards_01", "rule_simulate",
+        )
+    ]  # fmt: skip
+    asked = slurm.run("squeue", "--states=all", "--noheader", "--format=%k %C").splitlines()
+    assert f"{ENCODE_FIT} 8" in asked  # whatever the machine has that submits
+
+
+def test_cancelled_job_is_submitted_again(slurm, unfitted, local):
+    known = slurm.jobs()
+    run = start(unfitted, *CLUSTER, PREDICTIONS, environment=slurm.environment)
+    slurm.wait(lambda: "RUNNING" in of_rule(slurm, ENCODE_FIT, known), "encode_fit")
+    slurm.run("scancel", *(set(slurm.jobs()) - set(known)))
+    finish(run, unfitted)
+    assert sorted(slurm.jobs()[k][0] for k in set(slurm.jobs()) - set(known)) == ["CANCELLED", "COMPLETED"]
+    assert of_rule(slurm, ENCODE_FIT, known)[1:] and not of_rule(slurm, "rule_simulate", known)
+    same(unfitted, local, PREDICTIONS, "prediction")
+
+
+def test_job_out_of_memory_is_tried_with_more(slurm, unfitted, local):
+    known = slurm.jobs()
+    less = ("--set-resources", "encode_fit:mem_mb=60 * 20 ** (attempt - 1)")
+    run = start(unfitted, *CLUSTER, PREDICTIONS, *less, environment=slurm.environment)
+    text = finish(run, unfitted)
+    assert sorted(of_rule(slurm, ENCODE_FIT, known)) == ["COMPLETED", "FAILED"]
+    (line,) = [line for line in text.splitlines() if line.startswith("neuroenc: ")]
+    assert re.match(r"neuroenc: Job [0-9]+ \(01_ridge_category\) took more memory than it asked for\. ", line)
+    same(unfitted, local, PREDICTIONS, "prediction")
+
+
+def test_second_run_is_refused_and_a_killed_one_leaves_no_job_that_is_submitted_twice(slurm, unfitted, local):
+    known = slurm.jobs()
+    slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")  # what is submitted waits
+    try:
+        first = start(unfitted, *CLUSTER, PREDICTIONS, environment=slurm.environment)
+        slurm.wait(lambda: of_rule(slurm, ENCODE_FIT, known) == ["PENDING"], "submission")
+        text = finish(start(unfitted, *CLUSTER, PREDICTIONS, environment=slurm.environment), unfitted, 2)
+        (line,) = [line for line in text.splitlines() if line.startswith("neuroenc: ")]
+        assert "Another run of 'tiny'" in line and "Traceback" not in text
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+        second = start(unfitted, *CLUSTER, PREDICTIONS, environment=slurm.environment)
+        slurm.wait(lambda: "left jobs" in said(unfitted), "the second run")
+    finally:
+        slurm.run("scontrol", "update", "PartitionName=main", "State=UP")
+    finish(second, unfitted)
+    assert of_rule(slurm, ENCODE_FIT, known) == ["COMPLETED"] and len(slurm.jobs()) == len(known) + 1
+    same(unfitted, local, PREDICTIONS, "prediction")
