@@ -24,7 +24,7 @@ SMALL = Simulation(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the workflow, which takes longest, so that cores share the rest meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_workflow.py")
+    items.sort(key=lambda item: item.path.name not in ("test_workflow.py", "test_slurm.py"))
 
 
 @pytest.fixture(scope="session")

@@ -103,13 +103,33 @@ if RUNS:
     HELD = hold(config.get("label", ""))
     await_left_behind(config.get("label", ""))
 
-# profiles/default says cores: all, of the machine that submits; a job of a cluster has those of its node
+
+def answer_for_sacct():
+    """Let squeue answer where the plugin asks sacct of a cluster that keeps no accounts.
+
+    It does while SLURM's controller is down, and forgets all jobs where sacct cannot answer: the run would hang.
+    """
+    found = (
+        Path(workflow.current_basedir).parent.parent
+        / "profiles/slurm/without-accounting"
+    )
+    if shutil.which("scontrol") and found.is_dir():
+        asked = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True
+        )
+        if re.search(r"AccountingStorageType\s*=\s*\S*none", asked.stdout):
+            os.environ["PATH"] = f"{found}:{os.environ['PATH']}"
+
+
 if workflow.is_main_process and workflow.resource_settings.nodes:
+    # profiles/default says cores: all, of the machine that submits; a job of a cluster has those of its node
     workflow.resource_settings.cores = sys.maxsize
     workflow.global_resources["_cores"] = sys.maxsize
+    answer_for_sacct()
 
 
 STARTED, WHERE = time.time(), Path("logs").absolute()
+OF_SLURM = Path(".snakemake/slurm_logs").absolute()
 
 
 # how SLURM ends a job that takes more than it asked for, in the job's own words
@@ -128,7 +148,7 @@ def show_errors():
             for line in path.read_text().splitlines():
                 if line.startswith("neuroenc: "):
                     print(f"{line}  [{os.path.relpath(path)}]", file=sys.stderr)
-    for path in sorted(Path(".snakemake/slurm_logs").rglob("*.log")):
+    for path in sorted(OF_SLURM.rglob("*.log")):
         if path.stat().st_mtime >= STARTED:
             text = path.read_text(errors="replace")
             for what in {ends for words, ends in ENDS.items() if words in text}:
