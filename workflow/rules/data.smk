@@ -29,6 +29,8 @@ rule stimuli:
         f"{LOGS}/stimuli.log",
     benchmark:
         f"{BENCHMARKS}/stimuli.jsonl"
+    group:
+        "listing"  # takes seconds, as split does: on a cluster both are one job
     threads: 1
     resources:
         mem_mb=grown(1500),
@@ -88,6 +90,8 @@ rule split:
         f"{LOGS}/split.log",
     benchmark:
         f"{BENCHMARKS}/split.jsonl"
+    group:
+        "dividing" if SPACE else "listing"
     threads: 1
     resources:
         mem_mb=memory(1) if SPACE else grown(1000),
