@@ -273,7 +273,8 @@ def runs_network(model):
 
 def trains(options):
     """1 where an encoder or decoder is trained by gradient, or trains a prior, on a GPU if there is one."""
-    if options.get("prior") and on_gpu(options["prior"]):
+    prior = options.get("prior")
+    if prior is not None and on_gpu(prior):
         return 1
     return on_gpu(options, "auto" if options["name"] in BY_GRADIENT else "cpu")
 
