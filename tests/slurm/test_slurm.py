@@ -31,7 +31,7 @@ CONFIG = {
     "evaluation": {"n_bootstraps": 100, "n_permutations": 100},
 }
 RUN = "results/tiny/sub-01/sub-01_enc-ridge_feat-category"
-SCORES, PREDICTIONS = f"{RUN}_desc-scores.nc", f"{RUN}_desc-predictions.nc"
+PREDICTIONS = f"{RUN}_desc-predictions.nc"
 ENCODE_FIT = "rule_encode_fit_wildcards_01_ridge_category"
 CLUSTER = ("--profile", ROOT / "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2")
 
@@ -80,14 +80,14 @@ def of_rule(slurm, comment, known=()):
 def local(tmp_path_factory):
     """What the workflow makes without a cluster."""
     folder = tmp_path_factory.mktemp("local")
-    finish(start(folder, SCORES, "--workflow-profile", "none", "--cores", "2"), folder)
+    finish(start(folder, PREDICTIONS, "--workflow-profile", "none", "--cores", "2"), folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, slurm):
     folder = tmp_path_factory.mktemp("cluster")
-    finish(start(folder, *CLUSTER, SCORES, environment=slurm.environment), folder)
+    finish(start(folder, *CLUSTER, PREDICTIONS, environment=slurm.environment), folder)
     return folder
 
 
@@ -102,13 +102,13 @@ def unfitted(finished, tmp_path):
 
 
 def test_same_numbers_as_without_a_cluster(slurm, finished, local):
-    for name, variable in ((PREDICTIONS, "prediction"), (SCORES, "score")):
-        same(finished, local, name, variable)
+    same(finished, local, PREDICTIONS, "prediction")
+    same(finished, local, "results/tiny/feat-category_features.nc", "feature")
     # the stimuli are listed and divided in one job
     assert sorted(slurm.jobs().values()) == [
         ("COMPLETED", comment)
         for comment in (
-            ENCODE_FIT, "rule_evaluate_wildcards_01", "rule_features_wildcards_category",
+            ENCODE_FIT, "rule_features_wildcards_category",
             "rule_listing_split_stimuli", "rule_responses_wildcards_01", "rule_simulate",
         )
     ]  # fmt: skip

@@ -1,5 +1,4 @@
 import atexit
-import base64
 import json
 import os
 import re
@@ -56,33 +55,22 @@ def hold(label):
 
 
 def left_behind(label):
-    """Numbers of cluster jobs by which an earlier run was making these results, as Snakemake notes them."""
-    notes, numbers = Path(".snakemake/incomplete"), set()
-    for path in filter(Path.is_file, notes.rglob("*")):
-        # the name is that of the output, in pieces that begin with @ where it is long
-        parts = [part.removeprefix("@") for part in path.relative_to(notes).parts]
-        try:
-            output = base64.urlsafe_b64decode("".join(parts)).decode()
-            number = json.loads(path.read_text())["external_jobid"]
-        except (ValueError, KeyError, FileNotFoundError):
-            continue
-        if number and label in Path(output).parts:
-            numbers.add(str(number))
-    return numbers
+    """Numbers of cluster jobs in the queue that earlier runs submitted for these results, by Snakemake's logs."""
+    # where SLURM does not answer nothing can be submitted twice either
+    asked = ["squeue", "--me", "--noheader", "--format=%i"]
+    queued = set(subprocess.run(asked, capture_output=True, text=True).stdout.split())
+    submitted = set()
+    for path in Path(".snakemake/log").glob("*.log") if queued else []:
+        text = path.read_text(errors="replace")
+        if f"/{label}/" in text:
+            submitted.update(re.findall("SLURM jobid ([0-9]+)", text))
+    return queued & submitted
 
 
 def await_left_behind(label):
     """Let jobs of a run that was killed end: submitted twice they would write the same files."""
-    asked, said = shutil.which("squeue"), False
-    while numbers := asked and left_behind(label):
-        found = subprocess.run(
-            [asked, "--me", "--noheader", "--format=%i"], capture_output=True, text=True
-        )
-        # while SLURM does not answer they may still run
-        if found.returncode == 0:
-            numbers &= set(found.stdout.split())
-        if not numbers:
-            return
+    said = False
+    while numbers := left_behind(label):
         if not said:
             print(
                 f"neuroenc: A run that was killed left jobs {', '.join(sorted(numbers))}. Waiting for them; "
@@ -90,7 +78,7 @@ def await_left_behind(label):
                 file=sys.stderr,
                 flush=True,
             )
-            said = True
+        said = True
         time.sleep(5)
 
 
@@ -101,7 +89,8 @@ RUNS = workflow.is_main_process and not any(
 )
 if RUNS:
     HELD = hold(config.get("label", ""))
-    await_left_behind(config.get("label", ""))
+    if shutil.which("squeue"):
+        await_left_behind(config.get("label", ""))
 
 
 def answer_for_sacct():
@@ -118,7 +107,7 @@ def answer_for_sacct():
             ["scontrol", "show", "config"], capture_output=True, text=True
         )
         if re.search(r"AccountingStorageType\s*=\s*\S*none", asked.stdout):
-            os.environ["PATH"] = f"{found}:{os.environ['PATH']}"
+            os.environ.update(PATH=os.pathsep.join([str(found), *os.get_exec_path()]))
 
 
 if workflow.is_main_process and workflow.resource_settings.nodes:
