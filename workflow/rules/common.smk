@@ -1,4 +1,5 @@
 import atexit
+import base64
 import json
 import os
 import re
@@ -55,16 +56,33 @@ def hold(label):
 
 
 def left_behind(label):
-    """Numbers of cluster jobs in the queue that earlier runs submitted for these results, by Snakemake's logs."""
+    """Numbers of cluster jobs in the queue that earlier runs submitted for these results."""
     # where SLURM does not answer nothing can be submitted twice either
     asked = ["squeue", "--me", "--noheader", "--format=%i"]
     queued = set(subprocess.run(asked, capture_output=True, text=True).stdout.split())
-    submitted = set()
-    for path in Path(".snakemake/log").glob("*.log") if queued else []:
-        text = path.read_text(errors="replace")
-        if f"/{label}/" in text:
-            submitted.update(re.findall("SLURM jobid ([0-9]+)", text))
-    return queued & submitted
+    return (queued & waiting(label)) | {n for n in queued if runs(n, label)}
+
+
+def waiting(label):
+    """Numbers of jobs that have not begun: Snakemake notes them by their output, until they do."""
+    notes, found = Path(".snakemake/incomplete"), set()
+    for path in filter(Path.is_file, notes.rglob("*")):
+        # the name is the output's, in pieces that begin with @ where it is long
+        parts = [part.removeprefix("@") for part in path.relative_to(notes).parts]
+        try:
+            output = base64.urlsafe_b64decode("".join(parts)).decode()
+            number = json.loads(path.read_text())["external_jobid"]
+        except (ValueError, KeyError, FileNotFoundError):
+            continue
+        if label in Path(output).parts:
+            found.add(number)
+    return found
+
+
+def runs(number, label):
+    """Whether a job that has begun says in its log that it makes these results."""
+    logs = Path(".snakemake/slurm_logs").rglob(f"{number}.log")
+    return any(f"/{label}/" in path.read_text(errors="replace") for path in logs)
 
 
 def await_left_behind(label):
