@@ -82,7 +82,8 @@ def waiting(label):
 def runs(number, label):
     """Whether a job that has begun says in its log that it makes these results."""
     logs = Path(".snakemake/slurm_logs").rglob(f"{number}.log")
-    return any(f"/{label}/" in path.read_text(errors="replace") for path in logs)
+    folder = os.sep.join(["", label, ""])
+    return any(folder in path.read_text(errors="replace") for path in logs)
 
 
 def await_left_behind(label):
