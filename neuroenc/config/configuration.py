@@ -17,6 +17,7 @@ from neuroenc.config.decoders import (
     NetworkDecoding,
     Reconstruction,
     RidgeDecoding,
+    Shapes,
     Synthesis,
     Transfer,
     VoxelCaptions,
@@ -53,6 +54,7 @@ class Config(Section):
     )  # fmt: skip
     transfer: Transfer | None = None
     reconstruction: Reconstruction | None = None
+    shapes: Shapes | None = None
     captioners: dict[Name, ModelCaptioner] = Field(
         default_factory=dict, description="What writes captions, by a label of your own: trained on the "
         "pictures that no fold tests."

@@ -1,4 +1,4 @@
-"""The sections `decoders`, `captioners`, `captions`, `reconstruction` and `synthesis`."""
+"""The sections `decoders`, `captioners`, `captions`, `reconstruction`, `shapes` and `synthesis`."""
 
 from __future__ import annotations
 
@@ -293,6 +293,52 @@ class Reconstruction(Section):
         if self.captioner and not self.captions:
             raise ValueError("captioner: it writes with `captions: true` alone. Set it, or leave it out")
         return self
+
+
+class Shapes(Section):
+    """Objects in three dimensions: of the nearest training picture, or drawn from pictures by Shap-E."""
+
+    generator: Literal["retrieval", "shap_e"] = Field(
+        default="retrieval", description="The mesh of the training picture nearest to what was decoded, or "
+        "one that Shap-E makes of each reconstructed picture (`neuroenc weights fetch shap_e`)."
+    )  # fmt: skip
+    decoder: str | None = Field(
+        default=None,
+        description="Of `decoders`, for retrieval: whose embeddings; null: that of `reconstruction`.",
+    )
+    model: str | None = Field(
+        default=None, description="Of `models`, for retrieval: the embeddings it decodes; null: as above."
+    )
+    meshes: Place | None = Field(
+        default=None, description="Table of true meshes: `stimulus_id`, `mesh` (.glb or .ply beside it). "
+        "Retrieval needs it; without it Shap-E is scored by what its views look like alone."
+    )  # fmt: skip
+    judge: str | None = Field(
+        default=None, description="Of `models`: the network that looks at turning views; null: none does."
+    )
+    align: bool = Field(
+        default=True, description="Turn each mesh about the vertical to where it fits the true one best."
+    )
+    conditions: list[str] = Field(
+        default=["brain", "shuffled", "true", "seen"], min_length=1, description="Pictures that Shap-E is "
+        "shown: conditions of `reconstruction`, and `seen`, what was shown to people."
+    )  # fmt: skip
+    n_test: int | None = Field(
+        default=None, ge=2, description="Pictures that Shap-E is shown, at random; null: all."
+    )
+    weights: Place | None = Field(
+        default=None,
+        description="Folder of another Shap-E, as `save_pretrained` leaves it; null: what was fetched.",
+    )
+    guidance: float | None = Field(default=None, ge=0, description="Null: 3, as in its release.")
+    n_steps: int | None = Field(default=None, ge=2, description="Null: 64, as in its release.")
+    grid: int = Field(
+        default=128, ge=8, le=512, description="Places along a side where Shap-E's surface is sought."
+    )
+    batch_size: int = Field(default=1, ge=1, description="Objects that Shap-E draws at a time.")
+    format: Literal["glb", "ply"] = "glb"
+    seed: Seed = 0
+    device: Device = "auto"
 
 
 class Contributions(Section):

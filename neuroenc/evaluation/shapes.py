@@ -4,9 +4,9 @@
 the root mean square distance of its points from there is 1/2; both are exact integrals over the triangles,
 which no rotation changes. A sphere then has the diameter 1: the unit is about an object's diameter.
 
-**Rotation.** Up is up. What a generator makes of one picture has no known front, so a mesh may be turned about
-the vertical to where its Chamfer distance is least (`align`): in steps of 15°, then of 1°. The pairs that bound
-it have the same freedom.
+**Rotation.** Up is up. What a generator makes of one picture has no known front, so a mesh may be turned
+about the vertical to where its Chamfer distance is least (`align`): in steps of 15°, then of 1°. The pairs
+that bound it have the same freedom.
 
 **Definitions.** With A, B points drawn evenly from two surfaces and d the distance to the nearest point:
 Chamfer = (mean_a d(a, B) + mean_b d(b, A)) / 2, not squared; F = 2 P R / (P + R), P the share of made points
@@ -17,21 +17,29 @@ al. 2019, arXiv 1905.03678). Points of one surface drawn twice are not in one pl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
+from neuroenc.config import Model
+from neuroenc.datasets.pixels import read_pixels
+from neuroenc.datasets.shapes import N_VIEWS, MeshFiles, Shapes
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine
+from neuroenc.features.extract import describer
 from neuroenc.meshes import Mesh, about_vertical, areas
+from neuroenc.views import turning_views
 
 Floats = NDArray[np.float64]
 N_POINTS = 4000  # of a surface
 N_FEW = 300  # of them, by which a turn is sought
 THRESHOLD = 0.05  # of the F-score, in the unit above
+SIDE = 128  # px of a view that a network looks at
 N_OTHERS = 10  # true meshes, and pictures, of other stimuli that each one is held against
 LOWER_IS_BETTER = ("chamfer",)
 DEFINITIONS = {
@@ -297,3 +305,69 @@ def _row(
         "two_way_low": two_way_low, "two_way_high": two_way_high, "chance": 0.5, "n": len(own),
         "each": [round(float(v), 5) for v in own],
     }  # fmt: skip
+
+
+def score_shapes(
+    shapes: Shapes, stimuli: xr.Dataset, true: Mapping[str, Path] | None, eye: Model | None, *,
+    align: bool = True, n_others: int = N_OTHERS, n_bootstraps: int = 1000, seed: int = 0,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Score a folder of meshes in all conditions.
+
+    Parameters
+    ----------
+    shapes : Shapes
+        Of `datasets.shapes.read_shapes`.
+    stimuli : Dataset
+        StimulusSet with the pixels of what was seen.
+    true : mapping, optional
+        Stimulus to the file of its mesh; those that are not among them are left out.
+    eye : Model, optional
+        The network whose last layer compares turning views.
+    align, n_others, n_bootstraps, seed
+        As in `score_geometry` and `others`.
+
+    Returns
+    -------
+    list of dict
+        As of `score_geometry` and `score_views`, with the `ids` of the stimuli.
+
+    Raises
+    ------
+    InputError
+        None of the stimuli has a true mesh.
+    """
+    rows = np.arange(len(shapes.stimulus_id))
+    if true is not None:
+        rows = np.flatnonzero([str(s) in true for s in shapes.stimulus_id])
+        if not len(rows):
+            raise InputError(
+                f"None of the {len(shapes.stimulus_id)} stimuli has a true mesh, first "
+                f"{str(shapes.stimulus_id[0])!r}. Is it the table of these stimuli?"
+            )
+    ids = [str(s) for s in shapes.stimulus_id[rows]]
+    made = {c: MeshFiles([files.paths[i] for i in rows]) for c, files in shapes.meshes.items()}
+    known = MeshFiles([true[s] for s in ids]) if true is not None else None
+    wrong = others([str(p) for p in known.paths] if known else ids, n_others=n_others, seed=seed)
+    more: dict[str, Any] = {"align": align, "n_bootstraps": n_bootstraps, "seed": seed}
+    out = []
+    if known is not None:
+        out += score_geometry(made, known, wrong, **more)
+    if eye is not None:
+        described = describer(eye)
+
+        def embed(pictures: Sequence[NDArray[np.uint8]]) -> Floats:
+            found = described(pictures)
+            last = found["feature"].values[..., found["layer"].values == found["layer"].values[-1]]
+            return np.asarray(last.reshape(len(pictures), -1), np.float64)
+
+        def around(meshes: Sequence[Mesh], name: str) -> Floats:
+            bar = tqdm(meshes, f"views {name}", disable=None, delay=2)
+            return np.stack([embed(list(turning_views(m, N_VIEWS, side=SIDE))) for m in bar])
+
+        at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
+        seen = embed(read_pixels(stimuli, np.array([at[s] for s in ids])))
+        out += score_views(
+            {c: around(m, c) for c, m in made.items()}, around(known, "true") if known else None, seen, wrong,
+            **more,
+        )  # fmt: skip
+    return [{**row, "ids": ids} for row in out]

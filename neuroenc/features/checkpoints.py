@@ -29,7 +29,7 @@ KEPT = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "
         "generation_config.json", "model.safetensors.index.json")  # fmt: skip
 
 
-# image decoders: (folder, repository on the hub, files)
+# image decoders, and what makes meshes: (folder, repository on the hub, files)
 PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "kandinsky": (
         ("decoder", "kandinsky-community/kandinsky-2-2-decoder", ("*.json", "*/*.safetensors")),
@@ -41,6 +41,14 @@ PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "ip_adapter": (
         ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),
         ("adapter", "h94/IP-Adapter", ("sdxl_models/ip-adapter_sdxl_vit-h.safetensors",)),
+    ),
+    # its renderer is published as pickled tensors alone, the others as safetensors in half precision
+    "shap_e": (
+        ("pipeline", "openai/shap-e-img2img", (
+            "model_index.json", "image_processor/*.json", "scheduler/*.json", "image_encoder/config.json",
+            "image_encoder/*.fp16.safetensors", "prior/config.json", "prior/*.fp16.safetensors",
+            "shap_e_renderer/config.json", "shap_e_renderer/*.bin",
+        )),
     ),
 }  # fmt: skip
 
@@ -140,7 +148,7 @@ def fetch(name: str, *, revision: str = "main") -> Path:
     paths = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     listed = [
         {"file": file, "size": p.stat().st_size, "sha256": sha256(p),
-         "url": origin.get(file, "converted from pytorch_model.bin")}
+         "url": origin.get(file, "converted from the pickled tensors of its .bin")}
         for file, p in paths.items() if file != MANIFEST and not p.name.startswith(".")
     ]  # fmt: skip
     write_json({"network": name, **source, "licence": licence, "files": listed}, folder / MANIFEST)
@@ -292,19 +300,18 @@ def _hub(
 
 
 def _convert(folder: Path) -> None:
-    """Turn a checkpoint of pickled tensors into safetensors; anything else in it is refused."""
-    source = folder / "pytorch_model.bin"
-    if not source.exists():
-        return
-    import torch
-    from safetensors.torch import save
+    """Turn checkpoints of pickled tensors into safetensors; anything else in them is refused."""
+    for source in sorted(folder.rglob("*.bin")):
+        import torch
+        from safetensors.torch import save
 
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  torch has no error of its own for it
-        raise InputError(
-            f"{source} holds more than tensors ({reason(error)}). It was not read; do not trust it."
-        ) from None
-    with atomic(folder / "model.safetensors") as partial:
-        partial.write_bytes(save({k: v.contiguous().clone() for k, v in state.items()}, {"format": "pt"}))
-    remove(source)
+        try:
+            state = torch.load(source, map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001  torch has no error of its own for it
+            raise InputError(
+                f"{source} holds more than tensors ({reason(error)}). It was not read; do not trust it."
+            ) from None
+        name = "model" if source.stem == "pytorch_model" else source.stem  # as its library calls it
+        with atomic(source.with_name(f"{name}.safetensors")) as partial:
+            partial.write_bytes(save({k: v.contiguous().clone() for k, v in state.items()}, {"format": "pt"}))
+        remove(source)
