@@ -109,7 +109,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "studies/sites_of_integration": "resources/treebank",
                   "studies/sites_of_integration_scenes": "resources/treebank", "studies/attention_routing": None,
                   "studies/regions_decoded": None, "studies/one_hour": None, "studies/mindeye": None,
-                  "studies/words_on_cortex": None,
+                  "studies/words_on_cortex": None, "studies/objects": "resources/objects",
                   "studies/dual_stream_v4": "data/v4",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
@@ -125,7 +125,10 @@ def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch):
     if CONFIGURATIONS[name]:
         (tmp_path / CONFIGURATIONS[name]).mkdir(parents=True)
     path = ROOT / f"config/{name}.yaml"
-    for model in yaml.safe_load(path.read_text())["models"].values():  # features that were made elsewhere
+    asked = yaml.safe_load(path.read_text())
+    if meshes := (asked.get("shapes") or {}).get("meshes"):
+        (tmp_path / meshes).touch()
+    for model in asked["models"].values():  # features that were made elsewhere
         places = model.get("path") or {}
         places = [places] if isinstance(places, str) else [*places.values()]
         for place in [*places, *filter(None, [model.get("texts")])]:

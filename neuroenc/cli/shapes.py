@@ -53,8 +53,8 @@ def decode_shapes(
     chosen = common.section(Shapes, options)
     if chosen.generator != "shap_e":
         raise InputError(
-            "Objects of the nearest training pictures are not drawn. Use `neuroenc decode nearest-shapes`, or "
-            "the generator 'shap_e'."
+            "Objects of the nearest training pictures are not drawn: use `neuroenc decode nearest-shapes`. "
+            "The generator that draws is 'shap_e'."
         )
     shown = load(stimuli, "stimuli")
     drawn = load(pictures, "pictures") if pictures is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -166,6 +167,8 @@ class Config(Section):
                     raise ValueError(f"synthesis.{key}: no {name!r}. {suggest(name, among)}")
         if self.reconstruction:
             self._reconstruction(self.reconstruction, known)
+        if self.shapes:
+            self._shapes(self.shapes)
         exports = [*known, *(["stack"] if self.stack else [])]
         if self.export is not None and self.export not in exports:
             raise ValueError(f"export: no encoder {self.export!r}. {suggest(self.export, exports)}")
@@ -322,6 +325,34 @@ class Config(Section):
             raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
         if asked.low_level and len(self.embeddings[asked.low_level].models) != 1:
             raise ValueError("reconstruction.low_level: a decoder of one model, whose extractor is 'pixel'")
+
+    def _shapes(self, asked: Shapes) -> None:
+        drawn, pictures = asked.generator == "shap_e", self.reconstruction
+        if drawn and (pictures is None or asked.decoder or asked.model):
+            raise ValueError(
+                "shapes: shap_e makes objects of what `reconstruction` drew. Give that, and neither a "
+                "decoder nor a model here"
+            )
+        if not (asked.meshes or (drawn and asked.judge)):
+            raise ValueError(
+                "shapes: nothing to score by. Name a table of true `meshes`, which retrieval needs, or for "
+                "shap_e a `judge`"
+            )
+        if asked.judge and asked.judge not in self.models:
+            raise ValueError(f"shapes.judge: no {asked.judge!r}. {suggest(asked.judge, self.models)}")
+        label = asked.decoder or (pictures.decoder if pictures else "")
+        model = asked.model or (pictures.model if pictures else "")
+        known: dict[str, Iterable[str]] = {"decoder": self.embeddings, "model": self.models}
+        for key, name in (("decoder", label), ("model", model)):
+            if name not in known[key]:
+                raise ValueError(f"shapes.{key}: no {name!r}. {suggest(name, known[key])}")
+        if model not in (self.embeddings[label].models or self.models):
+            raise ValueError(f"shapes.model: {label!r} does not decode {model!r}")
+        lacking = set(self.subjects) - set(self.decoded_subjects(label))
+        if lacking:
+            raise ValueError(
+                f"shapes: {label!r} does not decode {', '.join(sorted(lacking))}. Name all in its `subjects`"
+            )
 
     @property
     def embeddings(self) -> dict[str, Embedding]:

@@ -144,9 +144,19 @@ class ShapE:
         Mesh
             Without triangles where the draw has no surface.
         """
-        found = self.pipe.shap_e_renderer.decode_to_mesh(
-            latent[None], self.pipe.device, grid_size=grid, query_batch_size=POINTS
-        )
+        renderer, surfaces = self.pipe.shap_e_renderer, []
+        watch = renderer.mesh_decoder.register_forward_hook(lambda _, __, found: surfaces.append(found))
+        try:
+            found = renderer.decode_to_mesh(
+                latent[None], self.pipe.device, grid_size=grid, query_batch_size=POINTS
+            )
+        except (ValueError, RuntimeError):
+            if not surfaces or len(surfaces[-1].faces):
+                raise
+            # it has no surface, and the renderer fails at its colours
+            return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64), np.zeros((0, 3), np.uint8))
+        finally:
+            watch.remove()
         light = torch.stack([found.vertex_channels[c] for c in "RGB"], 1)  # linear
         return Mesh(
             found.verts.double().cpu().numpy(), found.faces.long().cpu().numpy(),
@@ -195,8 +205,9 @@ class ShapE:
                 while not len(mesh.faces):
                     if tries == TRIES:
                         raise InputError(
-                            f"Shap-E gave no surface for picture number {i} of {n} from {TRIES} seeds ({said}). "
-                            "Choose another seed, more steps, or a picture of one object on a plain background."
+                            f"Shap-E gave no surface for picture number {i} of {n} from {TRIES} seeds "
+                            f"({said}). Choose another seed, more steps, or a picture of one object on a "
+                            "plain background."
                         )
                     seeds[i] += n
                     mesh = self.mesh(draw(tokens[i : i + 1], seeds=seeds[i : i + 1])[0], grid)

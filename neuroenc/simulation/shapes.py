@@ -77,7 +77,9 @@ def _record(
 ) -> None:  # fmt: skip
     """Write the responses, one row a presentation, and what they are."""
     signal = np.concatenate([_signal(pictures, model, rng) for model in REGIONS.values()], axis=1)
-    shown = np.concatenate([np.flatnonzero(side == "train"), np.repeat(np.flatnonzero(side == "test"), REPEATS)])
+    shown = np.concatenate(
+        [np.flatnonzero(side == "train"), np.repeat(np.flatnonzero(side == "test"), REPEATS)]
+    )
     shown = rng.permutation(shown)
     responses = signal[shown] + NOISE * rng.standard_normal((len(shown), signal.shape[1]))
     np.save(root / f"sub-{SUBJECT}_responses.npy", responses.astype(np.float32))

@@ -292,3 +292,51 @@ def judgement(wildcards, input, output):
             )
         )
     return commands(*run)
+
+
+def shaping(wildcards, input, output):
+    """List the commands of `decode_shapes`."""
+    made = (
+        command(
+            "decode",
+            "shapes",
+            stimuli=input.stimuli,
+            pictures=input.pictures,
+            options=section("shapes"),
+            out=output.folder,
+        )
+        if BY_SHAP_E
+        else command(
+            "decode",
+            "nearest-shapes",
+            **{k: getattr(input, k) for k in ("embeddings", "null", "features", "split")},
+            meshes=input.meshes,
+            options=section("shapes"),
+            out=output.folder,
+        )
+    )
+    shared = {
+        "shapes": output.folder,
+        "stimuli": input.stimuli,
+        "meshes": input.meshes,
+    }
+    judge = OBJECTS.get("judge")
+    return commands(
+        made,
+        command(
+            "evaluate",
+            "shapes",
+            *(["--no-align"] if OBJECTS.get("align") is False else []),
+            **shared,
+            judge=[f"{judge}={section('models', judge)}"] if judge else [],
+            out=output.scores,
+        ),
+        command(
+            "results",
+            "shapes",
+            **shared,
+            scores=output.scores,
+            out=output.figure,
+            turning=output.turning,
+        ),
+    )

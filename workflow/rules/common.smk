@@ -506,6 +506,19 @@ if DRAWN:
     JUDGED_BY_NETWORKS = any(map(runs_network, DRAWN.get("judges", [])))
     START = DRAWN.get("low_level")
     START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
+# objects in three dimensions, and whose embeddings or pictures they are made from
+OBJECTS = config.get("shapes") or {}
+BY_SHAP_E = OBJECTS.get("generator") == "shap_e"
+if OBJECTS:
+    OBJECTS_FROM = DRAWN_FROM
+    if not BY_SHAP_E:
+        of = {k: OBJECTS.get(k) or DRAWN.get(k) for k in ("decoder", "model")}
+        OBJECTS_FROM = f"dec-{of['decoder']}_feat-{of['model']}"
+    MESHES = os.path.expanduser(os.path.expandvars(OBJECTS.get("meshes") or ""))
+    if MESHES and not os.path.isfile(MESHES):
+        refuse(
+            f"File not found: {MESHES}. Point shapes.meshes at the table of true meshes."
+        )
 RUN = f"<results>/{config['label']}"
 CAPTIONERS = config.get("captioners") or {}
 
@@ -583,6 +596,7 @@ FETCHED = sorted(
         if not m.get("extractor") and not m.get("weights")
     }
     | ({DRAWN["generator"]} if DRAWN.get("generator", "nano") != "nano" else set())
+    | ({"shap_e"} if BY_SHAP_E and not OBJECTS.get("weights") else set())
 )
 
 

@@ -436,3 +436,52 @@ if DRAWN:
             run=judgement,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+if OBJECTS:
+
+    rule decode_shapes:
+        """Make objects in three dimensions of what was decoded; score them; draw them from all around."""
+        input:
+            stimuli=f"{RUN}/stimuli.nc",
+            pictures=f"{SUB}_{DRAWN_FROM}_pictures.nc" if BY_SHAP_E else [],
+            embeddings=[] if BY_SHAP_E else f"{SUB}_{OBJECTS_FROM}_embeddings.nc",
+            null=(
+                []
+                if BY_SHAP_E
+                else f"{SUB}_{OBJECTS_FROM}_desc-shuffled_embeddings.nc"
+            ),
+            features=(
+                []
+                if BY_SHAP_E
+                else f"{RUN}/feat-{OBJECTS_FROM.split('_feat-')[1]}_features.nc"
+            ),
+            split=[] if BY_SHAP_E else f"{RUN}/splits.nc",
+            meshes=MESHES or [],
+        output:
+            folder=directory(f"{SUB}_{OBJECTS_FROM}_shapes"),
+            scores=f"{SUB}_{OBJECTS_FROM}_desc-shapes_scores.json",
+            figure=figure("shapes", "shapes", "Objects"),
+            turning=report(
+                f"{SUB}_shapes.gif",
+                caption="../report/shapes.rst",
+                category="Objects",
+                labels={"subject": "{subject}", "turning": "yes"},
+            ),
+        log:
+            f"{LOGS}/decode_shapes/sub-{{subject}}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_shapes/sub-{{subject}}.jsonl"
+        threads: 1
+        resources:
+            **({"gpu": 1} if BY_SHAP_E and OBJECTS.get("device") != "cpu" else {}),
+            mem_mb=12000 if BY_SHAP_E else 3000,
+            runtime=1440 if BY_SHAP_E else 120,
+        params:
+            options=lambda wildcards: [
+                section("shapes"),
+                section("models", OBJECTS["judge"]) if OBJECTS.get("judge") else [],
+            ],
+            run=shaping,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
