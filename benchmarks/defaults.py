@@ -23,7 +23,7 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "split": (config.Split,), "models": (config.Model,), "encoders": ENCODERS, "stack": (config.Stack,),
     "decoders": (config.RidgeDecoding, config.NetworkDecoding, config.Prior),
     "augment": (config.Augmentation,), "transfer": (config.Transfer,), "classifier": (config.Classifying,),
-    "reconstruction": (config.Reconstruction,), "captions": (config.VoxelCaptions,),
+    "reconstruction": (config.Reconstruction,), "shapes": (config.Shapes,), "captions": (config.VoxelCaptions,),
     "captioners": (config.ModelCaptioner,),
     "synthesis": (config.Synthesis,), "contributions": (config.Contributions,),
     "evaluation": (config.Evaluation,),

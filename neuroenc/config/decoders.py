@@ -320,8 +320,8 @@ class Shapes(Section):
         default=True, description="Turn each mesh about the vertical to where it fits the true one best."
     )
     conditions: list[str] = Field(
-        default=["brain", "shuffled", "true", "seen"], min_length=1, description="Pictures that Shap-E is "
-        "shown: conditions of `reconstruction`, and `seen`, what was shown to people."
+        default_factory=list, description="Pictures that Shap-E is shown: conditions of `reconstruction` and "
+        "`seen`, what was shown to people; empty: brain, shuffled, true and seen."
     )  # fmt: skip
     n_test: int | None = Field(
         default=None, ge=2, description="Pictures that Shap-E is shown, at random; null: all."

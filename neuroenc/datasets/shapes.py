@@ -76,7 +76,7 @@ def true_meshes(path: str | Path) -> dict[str, Path]:
     ids, files = table.names("stimulus_id"), table.text("mesh")
     once, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
-        raise InputError(f"{path} names {once[counts > 1][0]!r} twice. Give each stimulus one mesh.")
+        raise InputError(f"{path} names {str(once[counts > 1][0])!r} twice. Give each stimulus one mesh.")
     return {str(s): Path(path).parent / relative(str(f)) for s, f in zip(ids, files, strict=True)}
 
 

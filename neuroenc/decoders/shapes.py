@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from neuroenc.decoders.shap_e import ShapE
 
 SEEN = "seen"  # the condition of the pictures that were shown: the ceiling of what draws
+SHOWN = ("brain", "shuffled", "true", SEEN)  # conditions that are made into objects unless told
 
 
 class Objects(NamedTuple):
@@ -126,18 +127,15 @@ def draw_shapes(stimuli: xr.Dataset, pictures: xr.Dataset | None, decoder: ShapE
         A condition that the pictures do not have.
     """
     if pictures is None:
-        known = {SEEN}
+        known = [SEEN]
         ids, fold = stimuli["stimulus_id"].values, np.zeros(stimuli.sizes["stimulus"], np.int64)
     else:
-        known = {SEEN, *pictures["condition"].values.tolist()}
+        known = [*pictures["condition"].values.tolist(), SEEN]
         ids, fold = pictures["stimulus_id"].values, pictures["fold"].values
-    wanted = [c for c in options.conditions if c in known] if pictures is None else options.conditions
-    lacking = [c for c in wanted if c not in known]
-    if lacking or not wanted:
-        raise InputError(
-            f"The pictures have no condition {(lacking or options.conditions)[0]!r}. "
-            f"{suggest((lacking or options.conditions)[0], sorted(known))}"
-        )
+    for name in options.conditions:
+        if name not in known:
+            raise InputError(f"The pictures have no condition {name!r}. {suggest(name, known)}")
+    wanted = options.conditions or [c for c in SHOWN if c in known]
     rows = tested_rows(len(ids), options.n_test, options.seed)
     at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     meshes, source = {}, {}

@@ -36,11 +36,11 @@ from neuroenc.meshes import Mesh, about_vertical, areas
 from neuroenc.views import turning_views
 
 Floats = NDArray[np.float64]
-N_POINTS = 4000  # of a surface
-N_FEW = 300  # of them, by which a turn is sought
+N_POINTS = 2000  # of a surface
+N_FEW = 200  # of them, by which a turn is sought
 THRESHOLD = 0.05  # of the F-score, in the unit above
-SIDE = 128  # px of a view that a network looks at
-N_OTHERS = 10  # true meshes, and pictures, of other stimuli that each one is held against
+SIDE = 96  # px of a view that a network looks at
+N_OTHERS = 5  # true meshes, and pictures, of other stimuli that each one is held against
 LOWER_IS_BETTER = ("chamfer",)
 DEFINITIONS = {
     "chamfer": "mean of both mean distances to the nearest point, not squared; sphere of diameter 1",

@@ -208,7 +208,14 @@ def test_pictures_of_ones_own_are_made_into_files_and_scored(folder, shown, tmp_
     stimuli, _ = shown
     save(stimuli, tmp_path / "stimuli.nc")
     options = json.dumps(
-        {"generator": "shap_e", "weights": str(folder), "device": "cpu", "format": "ply"} | FAST
+        {
+            "generator": "shap_e",
+            "weights": str(folder),
+            "device": "cpu",
+            "format": "ply",
+            "n_steps": 2,
+            "grid": 8,
+        }
     )
     status, out, err = run(
         "decode",
