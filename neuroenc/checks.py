@@ -8,6 +8,7 @@ from neuroenc.config import BLIND, Config, Model, ResponseCore, models_of
 from neuroenc.config.encoders import SETS, TOKENS
 from neuroenc.errors import InputError, invalid
 from neuroenc.features import registry
+from neuroenc.files import existing
 
 PLACED = ("treebank", "custom")  # whose electrodes may have places in mm
 TABLES = ("category", "caption")
@@ -196,13 +197,14 @@ def _files(config: Config) -> None:
 
 
 def _weights(config: Config) -> None:
-    """Weights of judges and of what draws, which are needed only after hours."""
-    asked = config.reconstruction
-    if asked is None:
-        return
+    """Weights of judges and of what draws, and tables of meshes, which are needed only after hours."""
     from neuroenc.features import checkpoints
 
-    for name in asked.judges:
+    asked, objects = config.reconstruction, config.shapes
+    judges = [("reconstruction.judges", name) for name in (asked.judges if asked else [])]
+    if objects and objects.judge:
+        judges.append(("shapes.judge", objects.judge))
+    for key, name in judges:
         network, weights = config.models[name].network, config.models[name].weights
         entry = registry.ENTRIES.get(network or "")
         if entry and entry.published and not weights:
@@ -212,12 +214,19 @@ def _weights(config: Config) -> None:
                 here = None
             if here is None:
                 raise InputError(
-                    f"Invalid value for 'reconstruction.judges': the weights of {name!r} ({network}) are not "
-                    f"here. Run `neuroenc weights fetch {network}` where there is a network, or leave "
+                    f"Invalid value for {key!r}: the weights of {name!r} ({network}) are not here. "
+                    f"Run `neuroenc weights fetch {network}` where there is a network, or leave "
                     f"{name!r} out."
                 )
-    if asked.generator != "nano":
+    if asked and asked.generator != "nano":
         checkpoints.pipeline_folder(asked.generator)
+    if objects and objects.generator == "shap_e" and not objects.weights:
+        checkpoints.pipeline_folder("shap_e")
+    if objects and objects.meshes:
+        from neuroenc.datasets.shapes import true_meshes
+
+        for path in true_meshes(objects.meshes).values():
+            existing(path, made_by="The table of shapes.meshes names it.")
 
 
 def _embeddings(config: Config) -> None:
@@ -255,6 +264,8 @@ def _embeddings(config: Config) -> None:
             _looks(config, "reconstruction.judges", name)
         for fit in asked.closed_loop:
             _looks(config, "reconstruction.closed_loop", _only(config, "reconstruction.closed_loop", fit))
+    if config.shapes and config.shapes.judge:
+        _looks(config, "shapes.judge", config.shapes.judge)
 
 
 def _export(config: Config) -> None:

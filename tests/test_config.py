@@ -198,6 +198,29 @@ DRAWN = {
 }
 
 
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"decoder": "ridge", "model": "gabor"}, "nothing to score by"),
+        ({"meshes": "m.csv"}, None),  # of what `reconstruction` decodes
+        ({"meshes": "m.csv", "decoder": "rigde"}, r"shapes.decoder: no 'rigde'.*did you mean 'ridge'"),
+        ({"meshes": "m.csv", "model": "table"}, "shapes.model: 'ridge' does not decode 'table'"),
+        ({"generator": "shap_e"}, "nothing to score by"),
+        ({"generator": "shap_e", "judge": "nano"}, None),
+        ({"generator": "shap_e", "judge": "eye"}, "shapes.judge: no 'eye'"),
+        ({"generator": "shap_e", "judge": "nano", "decoder": "ridge"}, "neither a decoder nor a model"),
+    ],
+)  # fmt: skip
+def test_what_objects_are_made_of(shapes, words):
+    asked = SMALL | DRAWN | {"shapes": shapes}
+    if words is None:
+        parse(Config, asked)
+        del asked["reconstruction"]
+        words = "shapes"  # without it the decoder, or the pictures, are lacking
+    with pytest.raises(InputError, match=words):
+        parse(Config, asked)
+
+
 NETWORKS = {
     "subjects": ["01", "02"], "models": {"nano": {"network": "nano", "layers": ["visual"]}},
     "encoders": {"ridge": {}},
@@ -439,6 +462,27 @@ def test_an_encoder_reads_models_one_by_one_and_several_side_by_side():
 def test_fits_to_several_models_that_cannot_run_are_refused(encoders, more, message):
     with pytest.raises(InputError, match=message):
         check(fused(encoders, **more))
+
+
+def test_what_objects_need_is_asked_for_before_hours_of_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path))
+    table = tmp_path / "m.csv"
+    table.write_text("stimulus_id,mesh\na,a.glb\n")
+    made = parse(Config, SMALL | DRAWN | {"shapes": {"meshes": str(table)}})
+    check(made)
+    with pytest.raises(InputError, match=r"File not found: .*a.glb. The table of shapes.meshes names it"):
+        check(made, libraries=True)
+    (tmp_path / "a.glb").touch()
+    check(made, libraries=True)
+    with pytest.raises(InputError, match="weights fetch shap_e"):
+        check(
+            parse(Config, SMALL | DRAWN | {"shapes": {"generator": "shap_e", "judge": "nano"}}),
+            libraries=True,
+        )
+    with pytest.raises(InputError, match=r"'shapes.judge'.*reads no pictures"):
+        check(parse(Config, SMALL | DRAWN | {"shapes": {"meshes": str(table), "judge": "table"}}))
+    with pytest.raises(InputError, match=r"shapes\.conditions"):
+        parse(Config, SMALL | DRAWN | {"shapes": {"meshes": str(table), "conditions": ["brian"]}})
 
 
 def test_weights_of_judges_and_of_what_draws_are_asked_for_before_hours_of_work(tmp_path, monkeypatch):

@@ -295,6 +295,12 @@ class Reconstruction(Section):
         return self
 
 
+Drawn = Literal[
+    "brain", "plain", "prior", "low_level", "retrieved", "shuffled", "mean", "sample", "true", "seen"
+]
+"""Conditions of pictures; `seen`: what was shown"""
+
+
 class Shapes(Section):
     """Objects in three dimensions: of the nearest training picture, or drawn from pictures by Shap-E."""
 
@@ -319,7 +325,7 @@ class Shapes(Section):
     align: bool = Field(
         default=True, description="Turn each mesh about the vertical to where it fits the true one best."
     )
-    conditions: list[str] = Field(
+    conditions: list[Drawn] = Field(
         default_factory=list, description="Pictures that Shap-E is shown: conditions of `reconstruction` and "
         "`seen`, what was shown to people; empty: brain, shuffled, true and seen."
     )  # fmt: skip

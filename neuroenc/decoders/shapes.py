@@ -135,7 +135,7 @@ def draw_shapes(stimuli: xr.Dataset, pictures: xr.Dataset | None, decoder: ShapE
     for name in options.conditions:
         if name not in known:
             raise InputError(f"The pictures have no condition {name!r}. {suggest(name, known)}")
-    wanted = options.conditions or [c for c in SHOWN if c in known]
+    wanted: list[str] = [*options.conditions] or [c for c in SHOWN if c in known]
     rows = tested_rows(len(ids), options.n_test, options.seed)
     at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     meshes, source = {}, {}

@@ -200,8 +200,8 @@ def test_pictures_of_all_conditions_are_made_into_objects(decoder, shown):
     assert found.source["brain"][2] == "shap_e, seed 3, from the picture 'brain'"
     some = draw_shapes(stimuli, pictures, decoder, options.model_copy(update={"n_test": 2}))
     assert len(some.stimulus_id) == 2
-    with pytest.raises(InputError, match=r"no condition 'brian'.*did you mean 'brain'"):
-        draw_shapes(stimuli, pictures, decoder, options.model_copy(update={"conditions": ["brian"]}))
+    with pytest.raises(InputError, match=r"no condition 'prior'. Allowed: 'brain', 'shuffled', 'seen'"):
+        draw_shapes(stimuli, pictures, decoder, options.model_copy(update={"conditions": ["prior"]}))
 
 
 def test_pictures_of_ones_own_are_made_into_files_and_scored(folder, shown, tmp_path, run):
