@@ -132,9 +132,9 @@ def draw_shapes(stimuli: xr.Dataset, pictures: xr.Dataset | None, decoder: ShapE
     else:
         known = [*pictures["condition"].values.tolist(), SEEN]
         ids, fold = pictures["stimulus_id"].values, pictures["fold"].values
-    for name in options.conditions:
-        if name not in known:
-            raise InputError(f"The pictures have no condition {name!r}. {suggest(name, known)}")
+    for asked in options.conditions:
+        if asked not in known:
+            raise InputError(f"The pictures have no condition {asked!r}. {suggest(asked, known)}")
     wanted: list[str] = [*options.conditions] or [c for c in SHOWN if c in known]
     rows = tested_rows(len(ids), options.n_test, options.seed)
     at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}

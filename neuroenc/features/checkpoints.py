@@ -65,7 +65,7 @@ def pipeline_folder(name: str) -> Path:
     existing(
         folder / MANIFEST,
         made_by=f"The weights of {name!r} are not here. Run `neuroenc weights fetch {name}` where there is a "
-        "network, or choose the generator 'nano'.",
+        f"network, or choose the generator {'retrieval' if name == 'shap_e' else 'nano'!r}.",
     )
     return folder
 
