@@ -309,7 +309,10 @@ def shaping(wildcards, input, output):
         else command(
             "decode",
             "nearest-shapes",
-            **{k: getattr(input, k) for k in ("embeddings", "null", "features", "split")},
+            **{
+                k: getattr(input, k)
+                for k in ("embeddings", "null", "features", "split")
+            },
             meshes=input.meshes,
             options=section("shapes"),
             out=output.folder,
