@@ -45,8 +45,7 @@ def decode_shapes(
     """Draw objects from pictures by Shap-E: a mesh (GLB or PLY) and its turning views for each."""
     from neuroenc.arrays import load
     from neuroenc.config import Shapes
-    from neuroenc.decoders.shap_e import ShapE
-    from neuroenc.decoders.shapes import draw_shapes
+    from neuroenc.decoders.shapes import draw_shapes, shap_e
     from neuroenc.devices import pick_device
     from neuroenc.features.checkpoints import pipeline_folder
 
@@ -59,7 +58,7 @@ def decode_shapes(
     shown = load(stimuli, "stimuli")
     drawn = load(pictures, "pictures") if pictures is not None else None
     folder = chosen.weights or pipeline_folder("shap_e") / "pipeline"
-    decoder = ShapE.load(folder, pick_device(chosen.device), batch_size=chosen.batch_size)
+    decoder = shap_e(folder, pick_device(chosen.device), batch_size=chosen.batch_size)
     made = draw_shapes(shown, drawn, decoder, chosen)
     how = {
         "guidance": chosen.guidance or decoder.guidance, "n_steps": chosen.n_steps or decoder.n_steps,

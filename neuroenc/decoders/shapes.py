@@ -20,7 +20,6 @@ from neuroenc.config import Shapes
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.datasets.shapes import MeshFiles
 from neuroenc.decoders.choice import point_estimate
-from neuroenc.decoders.reconstruct import ids_of, tested_rows
 from neuroenc.decoders.target import target_of
 from neuroenc.encoders.design import design
 from neuroenc.errors import ContractError, InputError, suggest
@@ -81,8 +80,8 @@ def nearest_meshes(
     rng = np.random.default_rng(seed)
     ids, folds = [], []
     for fold in np.unique(embeddings["fold"].values).tolist():
-        tested = ids_of(embeddings, fold)
-        if not np.array_equal(tested, ids_of(null, fold)):
+        tested = embeddings["stimulus_id"].values[embeddings["fold"].values == fold]
+        if not np.array_equal(tested, null["stimulus_id"].values[null["fold"].values == fold]):
             raise ContractError(
                 "The decoded and the shuffled embeddings are of other pictures. Fit both anew."
             )
@@ -107,6 +106,13 @@ def nearest_meshes(
         {name: MeshFiles([meshes[s] for s in of]) for name, of in taken.items()},
         {name: [f"training stimulus {s}" for s in of] for name, of in taken.items()},
     )  # fmt: skip
+
+
+def shap_e(folder: str | Path, device: str, *, batch_size: int = 1) -> ShapE:
+    """Load Shap-E from a folder: `decoders.shap_e.ShapE.load`."""
+    from neuroenc.decoders.shap_e import ShapE
+
+    return ShapE.load(folder, device, batch_size=batch_size)
 
 
 def draw_shapes(stimuli: xr.Dataset, pictures: xr.Dataset | None, decoder: ShapE, options: Shapes) -> Objects:
@@ -136,6 +142,8 @@ def draw_shapes(stimuli: xr.Dataset, pictures: xr.Dataset | None, decoder: ShapE
         if asked not in known:
             raise InputError(f"The pictures have no condition {asked!r}. {suggest(asked, known)}")
     wanted: list[str] = [*options.conditions] or [c for c in SHOWN if c in known]
+    from neuroenc.decoders.reconstruct import tested_rows
+
     rows = tested_rows(len(ids), options.n_test, options.seed)
     at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     meshes, source = {}, {}
