@@ -9,12 +9,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
+from neuroenc.datasets.pixels import read_pixels
 from neuroenc.datasets.reading import read_table
 from neuroenc.documents import read_json
-from neuroenc.errors import InputError
+from neuroenc.errors import ContractError, InputError
 from neuroenc.files import atomic, relative, write_json
 from neuroenc.meshes import Mesh, read, write
 from neuroenc.views import turning_views
@@ -78,6 +80,24 @@ def true_meshes(path: str | Path) -> dict[str, Path]:
     if (counts > 1).any():
         raise InputError(f"{path} names {str(once[counts > 1][0])!r} twice. Give each stimulus one mesh.")
     return {str(s): Path(path).parent / relative(str(f)) for s, f in zip(ids, files, strict=True)}
+
+
+def seen_pictures(stimuli: xr.Dataset, ids: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """Read the pictures of some stimuli, in their order.
+
+    Raises
+    ------
+    ContractError
+        The StimulusSet lacks one.
+    """
+    row = {str(s): i for i, s in enumerate(stimuli["stimulus_id"].values)}
+    missing = [str(s) for s in ids if str(s) not in row]
+    if missing:
+        raise ContractError(
+            f"{len(missing)} of {len(ids)} objects are of no stimulus, first {missing[0]!r}. Use the stimuli "
+            "of the same run."
+        )
+    return read_pixels(stimuli, np.array([row[str(s)] for s in ids]))
 
 
 def save_shapes(

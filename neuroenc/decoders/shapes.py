@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from neuroenc import ranking, splits
 from neuroenc.arrays import same_contract, select_layers
 from neuroenc.config import Shapes
-from neuroenc.datasets.pixels import read_pixels
-from neuroenc.datasets.shapes import MeshFiles
+from neuroenc.datasets.shapes import MeshFiles, seen_pictures
 from neuroenc.decoders.choice import point_estimate
 from neuroenc.decoders.target import target_of
 from neuroenc.encoders.design import design
@@ -145,11 +144,10 @@ def draw_shapes(stimuli: xr.Dataset, pictures: xr.Dataset | None, decoder: ShapE
     from neuroenc.decoders.reconstruct import tested_rows
 
     rows = tested_rows(len(ids), options.n_test, options.seed)
-    at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
     meshes, source = {}, {}
     for name in wanted:
         if name == SEEN or pictures is None:
-            shown = read_pixels(stimuli, np.array([at[s] for s in ids[rows]]))
+            shown = seen_pictures(stimuli, ids[rows].tolist())
         else:
             shown = list(pictures["picture"].sel(condition=name).values[rows])
         meshes[name], seeds = decoder(

@@ -27,8 +27,7 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from neuroenc.config import Model
-from neuroenc.datasets.pixels import read_pixels
-from neuroenc.datasets.shapes import N_VIEWS, MeshFiles, Shapes
+from neuroenc.datasets.shapes import N_VIEWS, MeshFiles, Shapes, seen_pictures
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine
 from neuroenc.features.extract import describer
@@ -364,8 +363,7 @@ def score_shapes(
             bar = tqdm(meshes, f"views {name}", disable=None, delay=2)
             return np.stack([embed(list(turning_views(m, N_VIEWS, side=SIDE))) for m in bar])
 
-        at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
-        seen = embed(read_pixels(stimuli, np.array([at[s] for s in ids])))
+        seen = embed(seen_pictures(stimuli, ids))
         out += score_views(
             {c: around(m, c) for c, m in made.items()}, around(known, "true") if known else None, seen, wrong,
             **more,

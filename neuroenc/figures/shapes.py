@@ -11,8 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from neuroenc.datasets.pixels import read_pixels
-from neuroenc.datasets.shapes import Shapes
+from neuroenc.datasets.shapes import Shapes, seen_pictures
 from neuroenc.errors import ContractError
 from neuroenc.evaluation.shapes import LOWER_IS_BETTER
 from neuroenc.figures import style
@@ -75,8 +74,7 @@ def draw_shapes(
     middle = (len(order) - n) // 2
     chosen = dict.fromkeys([*order[:n], *order[middle : middle + n], *order[len(order) - n :]])
     ids = [by["ids"][i] for i in chosen]
-    at = {s: i for i, s in enumerate(stimuli["stimulus_id"].values)}
-    seen = read_pixels(stimuli, np.array([at[s] for s in ids]))
+    seen = seen_pictures(stimuli, ids)
     kinds = (["the true\nobject"] if true else []) + [LABELS.get(c, c) for c in shapes.meshes]
     views = []  # (object, kind, frame, row, column, channel)
     for s in ids:

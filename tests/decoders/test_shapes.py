@@ -198,6 +198,8 @@ def test_pictures_of_all_conditions_are_made_into_objects(decoder, shown):
     for one, same in zip(found.meshes["brain"], found.meshes["seen"], strict=True):  # the same pictures here
         np.testing.assert_array_equal(one.vertices, same.vertices)
     assert found.source["brain"][2] == "shap_e, seed 3, from the picture 'brain'"
+    with pytest.raises(InputError, match="3 of 3 objects are of no stimulus, first 'a/1'"):
+        draw_shapes(stimuli.assign_coords(stimulus_id=("stimulus", list("xyz"))), pictures, decoder, options)
     some = draw_shapes(stimuli, pictures, decoder, options.model_copy(update={"n_test": 2}))
     assert len(some.stimulus_id) == 2
     with pytest.raises(InputError, match=r"no condition 'prior'. Allowed: 'brain', 'shuffled', 'seen'"):
