@@ -140,6 +140,9 @@ def test_what_is_accepted_reaches_the_shell_quoted(turn, tmp_path):
     (tmp_path / "run/c.yaml").write_text(yaml.safe_dump(merged, allow_unicode=True))
     if not (weights := merged["models"]["own"]["weights"]).startswith("random:"):
         (tmp_path / "run" / weights).mkdir(parents=True, exist_ok=True)  # that it is there is all that counts
+    if table := (merged.get("shapes") or {}).get("meshes"):
+        (tmp_path / "run" / table).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / table).touch()
     for folder in merged.get("pools", {}).values():
         folder = os.path.expanduser(os.path.expandvars(folder))  # noqa: PTH111
         (tmp_path / "run" / folder).mkdir(parents=True, exist_ok=True)
