@@ -7,6 +7,7 @@ simulated subject sees a picture they were trained on.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -36,7 +37,9 @@ COARSE = SIDE // PATCH  # px of the low-level picture the U-Net is shown
 SCHEDULE = Schedule(1000, zero_signal=True, clip=True)
 """Of noise, in training and sampling"""
 BATCH = 32  # pictures drawn together: few enough for the cache of a core
-N_PREFIX = 4  # places in front of the words that an embedding fills
+N_PREFIX, N_WORDS = 4, 40  # places in front of the words that an embedding fills, and for words and marks
+MARKS = (",", ":")
+"""Of punctuation, which the captioner writes as words; the small network reads captions without"""
 
 
 @cache
@@ -71,8 +74,32 @@ def caption_model(n_features: int = 64) -> Captioner:
     """Build GPT-2 with the map from an embedding, given as to the U-Net, to the places before its words."""
     from neuroenc.decoders.captioner import Captioner
 
-    text = json.loads(nano.CONFIG.read_text())["text_cfg"]
-    return Captioner(n_features + 1, N_PREFIX, text["vocab_size"], text["context_length"])
+    return Captioner(n_features + 1, N_PREFIX, len(caption_words()), N_WORDS)
+
+
+@cache
+def caption_words() -> tuple[str, ...]:
+    """Return what the captioner writes, in the order of its ids: padding, words, marks, the end."""
+    return ("", *nano.words(), *MARKS, "")
+
+
+def to_ids(texts: list[str]) -> NDArray[np.int64]:
+    """Turn captions into ids of `caption_words`, (n_texts, N_WORDS), 0 behind the end."""
+    known = caption_words()
+    ids = {word: i for i, word in enumerate(known) if word}
+    tokens = np.zeros((len(texts), N_WORDS), np.int64)
+    for row, text in zip(tokens, texts, strict=True):
+        found = [ids[word] for word in re.findall(r"\w+|[,:]", text.lower())]
+        row[: len(found) + 1] = [*found, len(known) - 1]
+    return tokens
+
+
+def to_text(ids: list[int]) -> str:
+    """Write a caption from ids, as a sentence."""
+    text = " ".join(w for w in (caption_words()[i] for i in ids) if w)
+    for mark in MARKS:
+        text = text.replace(f" {mark}", mark)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def to_patches(pictures: NDArray[np.uint8]) -> torch.Tensor:
@@ -245,7 +272,6 @@ def describe(
         _, first, same = np.unique(embedding, axis=0, return_index=True, return_inverse=True)
         embedding = embedding[first]
     given = _condition(embedding, n, mean, scale)
-    words = ["", *nano.words()]
     texts = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -255,7 +281,5 @@ def describe(
                 inputs_embeds=start, attention_mask=torch.ones(start.shape[:2], dtype=torch.long),
                 max_new_tokens=model.language.config.n_positions - N_PREFIX, **how,
             )  # fmt: skip
-            for row in ids.tolist():
-                text = " ".join(words[i] for i in row if 0 < i < len(words))
-                texts.append(f"{text[:1].upper()}{text[1:]}.")
+            texts += [to_text(row) for row in ids.tolist()]
     return [texts[i] for i in same.ravel()]

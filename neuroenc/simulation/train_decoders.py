@@ -24,6 +24,7 @@ from neuroenc.decoders.nano import (
     network,
     picture_model,
     resize,
+    to_ids,
     to_patches,
 )
 from neuroenc.features import nano
@@ -63,7 +64,7 @@ def corpus(n: int, seed: int) -> Corpus:
         for drawn in tqdm(pool.map(_draw, batches), "drawing", len(batches), disable=None):
             embedding.append(embed(drawn))
             pixels.append(np.stack([resize(p, SIDE) for p in drawn]))
-    tokens = np.stack([nano.tokenize(grammar.sample_captions(s, rng)[0]) for s in scenes])
+    tokens = np.stack([to_ids(grammar.sample_captions(s, rng)[0]) for s in scenes])
     return Corpus(np.concatenate(pixels), tokens, np.concatenate(embedding))
 
 
@@ -116,7 +117,7 @@ def train_pictures(
 
 
 def train_captions(
-    out: Path, *, n_pictures: int = 50_000, epochs: int = 20, batch_size: int = 256,
+    out: Path, *, n_pictures: int = 50_000, epochs: int = 10, batch_size: int = 128,
     learning_rate: float = 2e-3, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train the captioner: an embedding fills the first places, the words follow (Mokady et al. 2021).
@@ -143,6 +144,7 @@ def train_captions(
         n = len(rows)
         given = _given(condition[rows])
         words = tokens[rows, torch.randint(tokens.shape[1], (n,))]
+        words = words[:, : int((words > 0).sum(1).max())]
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(given, words)
         # the place before a word predicts it; padding (0) follows the end and is no target

@@ -37,6 +37,23 @@ def test_what_they_draw_and_say_of_unseen_pictures():
     assert pixcorr(shown, placed).mean() > pixcorr(shown, free).mean() + 0.1
 
 
+def test_captions_are_written_as_they_are_read():
+    rng = np.random.default_rng(0)
+    for scene in training_scenes(100, 5):
+        for text in grammar.sample_captions(scene, rng)[0]:
+            (ids,) = small.to_ids([text])
+            assert small.to_text(ids.tolist()) == text
+    (ids,) = small.to_ids(["Three things: a cat, a key and a face of a man, small, at night."])
+    assert (ids > 0).sum() == 19 + 1
+
+
+def test_said_sentences_are_punctuated():
+    _, embedding = unseen(40)
+    noisy = embedding + 0.3 * embedding.std(0) * np.random.default_rng(0).normal(size=embedding.shape)
+    for text in small.describe(np.concatenate([embedding, noisy]).astype(np.float32)):
+        assert ("things" in text) == ("things:" in text), text
+
+
 def test_one_seed_trains_the_same_weights(tmp_path, run, monkeypatch):
     monkeypatch.setattr(train_decoders, "unseen", lambda _: unseen(20))
     command = ("nano", "train", "captions")
