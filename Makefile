@@ -22,8 +22,7 @@ demo: .venv/.ready
 	echo && echo "Report: results/demo/report.html    Figures and maps: results/demo/sub-*/"
 
 test: .venv/.docs lint
-	@# one more than there are cores: the test of SLURM waits more than it works
-	OMP_NUM_THREADS=1 pytest -n $$(( $$(nproc) + 1 )) --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 12
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 12
 
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict # --quiet would hide warnings from --strict too

@@ -304,9 +304,10 @@ def forecast(
     factorising = max(2 * gram + 5 * source // 2, 5 * gram)
     projecting = left + 3 * gram + 3 * source if p < n else 0
     side_by_side = min(n_threads, n_folds, folds_at_once(n, rank, k))
-    # a dual fold has its kernel beside the vectors, which a thread of its own does not give back
+    # a dual fold has its kernel beside the vectors, which a thread of its own does not give back; the most
+    # is reached where the folds come to it at the same moment, which they seldom do
     apart = side_by_side > 1 and (k < rank or p >= n)
-    one = 8 * (n * rank + (8 if apart else 5) * k**2)
+    one = 8 * (n * rank + (9 if apart else 5) * k**2)
     preparing = left + right + (n_folds - side_by_side) * fold + side_by_side * one
     out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
     n_parts = per_run * n_runs + 1
