@@ -189,6 +189,13 @@ def test_the_tables_of_a_run_are_printed(run, table, says):
     assert says in out
 
 
+@pytest.mark.parametrize("table", ["show", "pictures"])
+@pytest.mark.parametrize("of", ["ridge", "studies", "nsd"])
+def test_tables_of_benchmarks_are_no_run(run, table, of):
+    status, out, err = run("results", table, Path(__file__).parents[1] / f"benchmarks/results/{of}.json")
+    assert status == 2 and not out and err.count("\n") == 1, err
+
+
 def test_a_stack_of_strangers_is_refused(run, toy, tmp_path):
     stimuli, features, responses = toy
     for name, dataset in (("s", stimuli), ("f", features), ("r", responses)):

@@ -431,7 +431,10 @@ def results_show(summary: Annotated[Path, typer.Argument(help="summary.json of a
     from neuroenc.documents import read_rows
     from neuroenc.figures.summary import KEYS, short_table
 
-    typer.echo(short_table(read_rows(summary, "label", of=KEYS)))
+    table = short_table(read_rows(summary, "label", of=KEYS)).strip("\n")
+    if not table:
+        raise InputError(f"{summary} holds no scores of a run. Was it written by another command?")
+    typer.echo(table)
 
 
 @results.command("pictures")

@@ -304,8 +304,8 @@ def forecast(
     factorising = max(2 * gram + 5 * source // 2, 5 * gram)
     projecting = left + 3 * gram + 3 * source if p < n else 0
     side_by_side = min(n_threads, n_folds, folds_at_once(n, rank, k))
-    # a dual fold has its kernel beside the vectors, which a thread of its own does not give back; the most
-    # is reached where the folds come to it at the same moment, which they seldom do
+    # a dual fold has its kernel beside the vectors, which a thread of its own does not give back; when it
+    # is freed is chance, and this is the most
     apart = side_by_side > 1 and (k < rank or p >= n)
     one = 8 * (n * rank + (9 if apart else 5) * k**2)
     preparing = left + right + (n_folds - side_by_side) * fold + side_by_side * one

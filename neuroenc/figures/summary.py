@@ -370,7 +370,7 @@ def short_table(summary: dict[str, Any]) -> str:
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
     wide = max([14, *(len(model) for _, model in pairs)])
     lines = [f"{'subject':>8} {'model':<{wide}} {'mean r':>7} {'95 % interval':>16} {'ceiling':>8} "
-             f"{'signif':>6} {'top-1, by correlation':>21} {'chance':>7}"]  # fmt: skip
+             f"{'signif':>6} {'top-1, by correlation':>21} {'chance':>7}"] if pairs else []  # fmt: skip
     for subject, model in pairs:
         own = [r for r in rows if r.get("subject") == subject and r.get("model") == model]
         mean = next(r for r in own if r.get("region") == "all")

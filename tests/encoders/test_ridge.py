@@ -309,8 +309,9 @@ def test_memory_is_forecast_within_a_fifth_and_never_below(tmp_path, shape, n_th
     command = [sys.executable, "-c", PEAK, str(tmp_path / "d.h5"), *map(str, (*shape, n_threads))]
     env = os.environ | {"OMP_NUM_THREADS": str(n_threads), "OPENBLAS_NUM_THREADS": str(n_threads)}
     measured, forecast = json.loads(subprocess.check_output(command, env=env))
-    # whether two folds come to their peak at the same moment is chance (386 to 463 MB for the second shape)
-    assert measured <= forecast <= (1.2 if n_threads == 1 else 1.3) * measured
+    # when folds side by side give back what they took is chance: 386 to 463 MB were seen of the second shape,
+    # 243 to 283 of the third, and the forecast must hold the most
+    assert measured <= forecast <= (1.2 if n_threads == 1 else 1.35) * measured
 
 
 def test_bad_input_is_named():
