@@ -240,11 +240,13 @@ def run_subject(folder: Path, scale: float, only: list[str], epochs: int, n_thre
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "wide_responses.nc").exists():
         make_subject(folder, scale, round(N_VOXELS * scale))
-    for name, arguments, inputs, outputs, options in stages(folder, epochs):
+    plan = list(stages(folder, epochs))
+    wanted = {name for name, *_ in plan if not only or any(word in name for word in only)}
+    read = {path for name, _, inputs, *_ in plan if name in wanted for path in inputs}
+    for name, arguments, inputs, outputs, options in plan:
         lacking = [p.name for p in inputs if not p.exists()]
-        wanted = any(word in name for word in only) if only else True
-        needed = name.startswith(("split", "features")) and not all(p.exists() for p in outputs)
-        if not (wanted or needed):
+        made = name.startswith(("split", "features")) and not all(p.exists() for p in outputs)
+        if not (name in wanted or (made and read.intersection(outputs))):
             continue
         if lacking:
             print(f"{name:38s} left out: there is no {', '.join(lacking)}")

@@ -32,7 +32,7 @@ from neuroenc.records import row
 
 RUN = Path("results/demo")
 COMMAND = "python benchmarks/prior.py"
-HOW = {"strength": 1.0, "guidance": 2.0, "n_steps": 10, "seed": 0}
+HOW = {"strength": 1.0, "guidance": 2.0, "n_steps": 7, "seed": 0}
 
 
 def measure(subject: str) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 from neuroenc.errors import InputError
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "xarray", "h5py", "torch", "timm", "snakemake")
+OPTIONAL = ("torch", "timm", "snakemake")  # which ridge and scores do without
 GIGABYTE = 1e9
 LEAST_MEMORY, LEAST_DISK = 2.0, 5.0  # GB; the demo takes 1 GB a job, and writes less than that
 LEAST_AGE = 30  # s; three times slurm-init-seconds-before-status-checks of profiles/slurm
@@ -64,8 +66,10 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
         yield disk(name, folder)
     yield offline()
     yield of_configuration
-    for name, compute in (("ridge", _ridge), ("torch", _torch), ("netCDF", _netcdf)):
-        yield computed(name, compute)
+    yield computed("ridge", _ridge)
+    if find_spec("torch"):
+        yield computed("torch", _torch)
+    yield computed("netCDF", _netcdf)
 
 
 def versions() -> Finding:
@@ -76,7 +80,7 @@ def versions() -> Finding:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "none"
-    missing = [name for name in PACKAGES if found[name] == "none" and name != "snakemake"]
+    missing = [name for name in PACKAGES if found[name] == "none" and name not in OPTIONAL]
     remedy = f"Install {', '.join(missing)}: pip install neuroenc" if missing else ""
     return Finding("versions", ", ".join(f"{k} {v}" for k, v in found.items()), remedy)
 
@@ -111,6 +115,8 @@ def gpu() -> Finding:
     """Compare the GPUs torch sees with the driver's."""
     try:
         import torch
+    except ModuleNotFoundError:
+        return Finding("GPU", 'there is no torch, which networks need: pip install "neuroenc[networks]"')
     except ImportError as error:
         return Finding("GPU", f"torch cannot be imported: {error}", "Install it anew: pip install torch")
     n = torch.cuda.device_count()

@@ -192,22 +192,20 @@ def _solving(of: Inputs, name: str, n_targets: int, options: Mapping[str, Any], 
             n, width, n_targets, n_alphas, n_folds, itemsize=itemsize, n_threads=n_threads,
         )  # fmt: skip
         again = 4 * n_targets * (n_fitted + min(width, n_fitted))
-        return memory.LIBRARIES + max(
-            fit, again + solvers.forecast(n_fitted, width, 64, 1, n_folds, coef_in_memory=False)
-        )
+        return max(fit, again + solvers.forecast(n_fitted, width, 64, 1, n_folds, coef_in_memory=False))
     n_tokens, n_channels = (1, *shape[1:])[-2:]
     if name in ROUTED:
         return _routed(of, options, n_threads)
     n_channels //= of.n_layers
     if name == "random_attention":
-        return memory.LIBRARIES + memory.random_attention(
+        return memory.random_attention(
             n, n_channels, n_targets, n_queries=options.get("n_queries", QUERIES[name]),
             n_alphas=options.get("alphas", (-1, 6, 15))[2], n_folds=n_folds, n_threads=n_threads,
         )  # fmt: skip
     if name == "gaussian":
         n_fields = options.get("n_positions", 8) ** 2 * len(options.get("sizes", (0, 0, 0))) + 1
         n_alphas = options.get("alphas", (-1, 5, 7))[2]
-        return memory.LIBRARIES + memory.gaussian(
+        return memory.gaussian(
             n, n_tokens, n_channels, n_targets, n_fields=n_fields, n_alphas=n_alphas, n_folds=n_folds,
             n_threads=n_threads,
         )  # fmt: skip
@@ -276,9 +274,7 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     held = 4 * of.n * of.n_targets * (1 if n_repetitions == 1 else 1 + 2 * n_repetitions)
     if options.get("name", "ridge") == "ridge":
         n_alphas = options.get("alphas", (0, 6, 13))[2]
-        fit = memory.LIBRARIES + forecast(
-            n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads
-        )
+        fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
         start = START
     else:
         given = {k: options[k] for k in ("n_hidden", "n_blocks", "batch_size") if k in options}

@@ -8,6 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from neuroenc.extras import advice
+
 
 class _Face(ModuleType):
     """A package whose names stay what they say, also where a module of the package is called the same.
@@ -25,7 +27,13 @@ class _Face(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in self.homes:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{self.__name__}.{self.homes[name]}"), name)
+        try:
+            module = import_module(f"{self.__name__}.{self.homes[name]}")
+        except ModuleNotFoundError as error:
+            if needed := advice(error):
+                error.add_note(needed)
+            raise
+        return getattr(module, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *self.homes})

@@ -12,6 +12,7 @@ import xarray as xr
 from neuroenc import splits
 from neuroenc.arrays import CONTRACT, make_features, make_stimuli, save
 from neuroenc.config import Split
+from neuroenc.encoders.solvers import LIBRARY_BYTES
 from neuroenc.forecast import START, START_TORCH, megabytes
 from tests.conftest import toy_responses
 
@@ -124,4 +125,4 @@ def test_fits(tmp_path, noun, options, shape, n_threads):
     inputs = [tmp_path / "large" / f"{name}.nc" for name in ("responses", "features", "split")]
     start = START_TORCH if options["name"] == "network" else START
     forecast = megabytes(f"{noun} fit", inputs, options, n_threads) - start
-    assert measured <= forecast <= 1.2 * measured
+    assert measured <= forecast <= 1.2 * measured + LIBRARY_BYTES / 1e6

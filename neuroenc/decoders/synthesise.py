@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 Floats = NDArray[Any]
+STEPS = 20  # of drawing with a gradient, and without: 50 raise the response no more
 
 
 class Synthesis(NamedTuple):
@@ -100,9 +101,9 @@ def synthesise(
     drawn: dict[str, NDArray[np.uint8]] = {
         "text": small.generate(np.repeat(_picture_embedding(said, texts, embedding), n, 0), seed=seed),
         "gradient": small.generate(
-            None, n=n, seed=seed, steps=50, push=_push(weight / spread, centre, scale / unit)
+            None, n=n, seed=seed, steps=STEPS, push=_push(weight / spread, centre, scale / unit)
         ),
-        "unguided": small.generate(None, n=n, seed=seed, steps=50),
+        "unguided": small.generate(None, n=n, seed=seed, steps=STEPS),
     }  # fmt: skip
     order = np.argsort(-predicted)
     chosen = {"top": order[:n], "random": np.random.default_rng(seed).choice(len(order), n, replace=False)}

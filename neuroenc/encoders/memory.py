@@ -13,10 +13,9 @@ from neuroenc import splits
 from neuroenc.blocks import BLOCK_BYTES
 from neuroenc.config.encoders import TOGETHER, TOKENS
 from neuroenc.encoders.factorise import runs
-from neuroenc.encoders.solvers import BLAS_BYTES
+from neuroenc.encoders.solvers import LIBRARY_BYTES
 from neuroenc.encoders.solvers import forecast as ridge
 
-LIBRARIES = 24 * 2**20  # what matrix libraries and threads keep for themselves
 ROUTED_BYTES = 256 * 2**20  # of routed tokens held while the readout is solved
 TARGETS_BYTES = 512 * 2**20  # of normal equations of a factorised readout held at a time
 ROWS_BYTES = 32 * 2**20  # of rows of X that a factorised readout holds at a time
@@ -70,7 +69,7 @@ def semantic_transformer(
     weights = n_targets * (6 * n_hidden + 7 + n_tokens + n_channels) + 6 * n_channels * n_hidden
     warped = batch_size * n_tokens * (6 * n_channels + 6 * n_targets)
     # of four bytes a number, and what the allocator leaves between them
-    step = 4.8 * (4.6 * weights + warped + batch_size * at_once * n_tokens * 4)
+    step = 5 * (4.6 * weights + warped + batch_size * at_once * n_tokens * 4)
     step += _batches(batch_size * n_tokens * n_channels)
     return _trained(n, n_tokens, n_channels, n_targets, n_folds, weights, step, 0)
 
@@ -91,9 +90,7 @@ def response_core(
         weights = n_targets * ((3 if readout == "gaussian" else last) + width + 1)
         read = 4.8 * batch_size * n_targets * width + 6 * n_targets * last
     step = 4 * (4.6 * (core + weights) + maps + read) + _batches(batch_size * n_tokens * n_channels)
-    # no matrix library beside torch takes part
-    found = _trained(n, n_tokens, n_channels, n_targets, n_folds, core + weights, step, 0)
-    return found - LIBRARIES + 6 * 2**20
+    return _trained(n, n_tokens, n_channels, n_targets, n_folds, core + weights, step, 0)
 
 
 def probing(
@@ -127,7 +124,7 @@ def random_attention(
     routed, weights = 4 * n * width, 4 * n_targets * width
     # what reading takes is given back before ridge begins
     fitting = ridge(n, width, n_targets, n_alphas, n_folds, n_threads=n_threads)
-    return round(routed + weights + max(fitting, 3 * BLOCK_BYTES))
+    return round(routed + weights + max(fitting, LIBRARY_BYTES + 3 * BLOCK_BYTES))
 
 
 def _batches(size: int) -> int:
@@ -146,7 +143,7 @@ def _trained(
     shown = 4 * held * n_targets
     scoring = 4 * weights + 4 * shown + 5 * min(BLOCK_BYTES, 2 * shown)
     peak = max(scaling, standardising, step, after + 2 * shown, scoring)
-    return round(LIBRARIES + 4 * n * n_targets + peak)
+    return round(LIBRARY_BYTES + 4 * n * n_targets + peak)
 
 
 def factorised(n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_folds: int = 5) -> int:
@@ -162,7 +159,7 @@ def factorised(n: int, n_tokens: int, n_channels: int, n_targets: int, *, n_fold
     largest = 4 * max(n_tokens, n_channels) ** 2
     each = min(max(TARGETS_BYTES, largest), n_targets * largest) + AT_ONCE_BYTES
     alternating = each + rows + 12 * n * n_targets + 8 * n_targets * (n_tokens + n_channels)
-    return round(LIBRARIES + factors + max(decomposing, starting, spreading, alternating))
+    return round(LIBRARY_BYTES + factors + max(decomposing, starting, spreading, alternating))
 
 
 def gaussian(
@@ -174,8 +171,8 @@ def gaussian(
     pooled = min(max(POOLED_BYTES, one), n_fields * one)
     pooling = 3 * min(BLOCK_BYTES, itemsize * n * n_tokens * n_channels) // 2
     weights = 4 * itemsize * n_targets * n_channels
-    # what the libraries keep is there since the first of many fits
-    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds, n_threads=n_threads) - LIBRARIES - BLAS_BYTES
+    # of many fits, of which the first alone takes what libraries keep
+    solving = ridge(n, n_channels, n_targets, n_alphas, n_folds, n_threads=n_threads) - LIBRARY_BYTES
     return round(pooled + weights + max(pooling, solving))
 
 
@@ -193,7 +190,7 @@ def banded(
         shared = itemsize * (2 * n * p + (n_folds + 1) * p * n_targets) + scores
         fold = 8 * (n * p + 4 * p**2) + operators
         solved = itemsize * n * p + 8 * (n * p + 5 * p**2) + itemsize * n * p + itemsize * 2 * p * n_targets
-        return round(LIBRARIES + centred + max(shared + fold, solved) + 2 * BLOCK_BYTES)
+        return round(LIBRARY_BYTES + centred + max(shared + fold, solved) + 2 * BLOCK_BYTES)
     kernels = 8 * n_bands * n**2
     decomposing = 8 * max(n**2 + n_fit**2 + n_held * n_fit, 3 * n_fit**2 + n_held * n_fit)
     scoring = (8 + itemsize) * (n_fit**2 + n_held * n_fit) + operators
@@ -204,7 +201,7 @@ def banded(
     again = itemsize * 2 * n_fit * n_targets + weights
     refitting = max(8 * (n_bands + 3) * n_fit**2 + itemsize * n_fit * n_targets, weights)
     peak = max(centred + max(searching, solving, dual + weights), again + refitting)
-    return round(LIBRARIES + peak + 2 * BLOCK_BYTES)
+    return round(LIBRARY_BYTES + peak + 2 * BLOCK_BYTES)
 
 
 def network(

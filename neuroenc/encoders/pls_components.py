@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders.factorise import read
-from neuroenc.encoders.solvers import BLAS_BYTES
+from neuroenc.encoders.solvers import LIBRARY_BYTES
 
 Floats = NDArray[Any]
 EXACT = np.zeros(0)
@@ -288,4 +288,4 @@ def forecast(n: int, p: int, n_targets: int, *, n_components: int = 25, n_folds:
     iterating = 8 * (2 * MOST + 4) * WIDTH * n_targets
     weights = 8 * p * n_targets
     scoring = weights + 6.2 * min(BLOCK_BYTES, 8 * -(-n // n_folds) * n_targets)
-    return round(BLAS_BYTES + held + vectors + max(reading, weights + iterating, scoring))
+    return round(LIBRARY_BYTES + held + vectors + max(reading, weights + iterating, scoring))

@@ -31,7 +31,7 @@ from neuroenc.encoders.factorise import (
 from neuroenc.encoders.inputs import is_torch
 from neuroenc.errors import InputWarning
 
-BLAS_BYTES = 12 * 2**20  # what the matrix library keeps for itself
+LIBRARY_BYTES = 40 * 2**20  # what matrix libraries and the allocator keep, by chance more or less
 THREAD_BYTES = 16 * 2**20  # what each further thread keeps
 LEAST_TARGETS = 64  # at a time
 SIDE_BY_SIDE = 2**28  # bytes of the folds that are prepared side by side
@@ -307,15 +307,15 @@ def forecast(
     # a dual fold has its kernel beside the vectors, which a thread of its own does not give back; when it
     # is freed is chance, and this is the most
     apart = side_by_side > 1 and (k < rank or p >= n)
-    one = 8 * (n * rank + (9 if apart else 5) * k**2)
+    one = 8 * (n * rank + (8.6 if apart else 5) * k**2)
     preparing = left + right + (n_folds - side_by_side) * fold + side_by_side * one
     out = n_targets * (itemsize * (n_alphas + 4) + (itemsize * rank if coef_in_memory else 0))
     n_parts = per_run * n_runs + 1
     parts = itemsize * block * (n_parts + (n_alphas if n_alphas < n_parts else 0)) * n_held
     each = parts + block * (n * (2 * itemsize + 8) + itemsize * (n_folds + 3) * rank + 16 * n_parts**2)
     scoring = left + right + n_folds * fold + each + out
-    kept = BLAS_BYTES + THREAD_BYTES * (n_threads - 1)
-    return kept + max(factorising, projecting, preparing, scoring)
+    kept = LIBRARY_BYTES + THREAD_BYTES * (n_threads - 1)
+    return round(kept + max(factorising, projecting, preparing, scoring))
 
 
 def folds_at_once(n: int, rank: int, k: int) -> int:

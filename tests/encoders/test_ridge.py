@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from neuroenc.encoders.factorise import factorise
 from neuroenc.encoders.ridge import RidgeCV
-from neuroenc.encoders.solvers import solve
+from neuroenc.encoders.solvers import LIBRARY_BYTES, THREAD_BYTES, solve
 from neuroenc.errors import InputError
 
 ALPHAS = np.logspace(-1, 5, 13)
@@ -308,10 +308,16 @@ with h5py.File(sys.argv[1], "w") as file:
 def test_memory_is_forecast_within_a_fifth_and_never_below(tmp_path, shape, n_threads):
     command = [sys.executable, "-c", PEAK, str(tmp_path / "d.h5"), *map(str, (*shape, n_threads))]
     env = os.environ | {"OMP_NUM_THREADS": str(n_threads), "OPENBLAS_NUM_THREADS": str(n_threads)}
-    measured, forecast = json.loads(subprocess.check_output(command, env=env))
-    # when folds side by side give back what they took is chance: 386 to 463 MB were seen of the second shape,
-    # 243 to 283 of the third, and the forecast must hold the most
-    assert measured <= forecast <= (1.2 if n_threads == 1 else 1.35) * measured
+    # when folds side by side give back what they took is chance (386 to 463 MB were seen of the second shape),
+    # and on a busy machine they are not side by side: the forecast must hold the most
+    most = 0
+    for _ in range(3):
+        measured, forecast = json.loads(subprocess.check_output(command, env=env))
+        assert measured <= forecast
+        most = max(most, measured)
+        if forecast <= 1.2 * most + LIBRARY_BYTES:
+            break
+    assert forecast <= 1.2 * most + LIBRARY_BYTES + (n_threads - 1) * THREAD_BYTES
 
 
 def test_bad_input_is_named():
