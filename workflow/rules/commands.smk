@@ -399,6 +399,17 @@ def summing(wildcards, input, output):
             page=output.page,
         )
     )
+    run.append(
+        command(
+            "results",
+            "methods",
+            json.dumps(config),
+            results=os.path.dirname(output.summary),
+            out=output.methods,
+            bib=output.bib,
+            page=output.methods_page,
+        )
+    )
     return commands(*run)
 
 
