@@ -318,6 +318,19 @@ def drawing(wildcards, input, output):
                 out=output.reconstructions,
             )
         )
+        run.append(
+            command(
+                "results",
+                "gallery",
+                pictures=input.pictures,
+                scores=input.judged,
+                stimuli=input.stimuli,
+                captions=input.captions,
+                caption_scores=input.judged_captions,
+                title=f"Subject {wildcards.subject} of {config['label']}: what was decoded",
+                out=output.gallery,
+            )
+        )
     return commands(*run)
 
 

@@ -265,7 +265,9 @@ def memory(factor, base=1000, without=()):
     def forecast(wildcards, input, attempt=1):
         # a file that is still to be made raises FileNotFoundError, and Snakemake asks again later
         size = sum(map(os.path.getsize, input)) / 1e6
-        size -= sum(os.path.getsize(p) for k in without for p in getattr(input, k)) / 1e6
+        size -= (
+            sum(os.path.getsize(p) for k in without for p in getattr(input, k)) / 1e6
+        )
         return int(base + factor * size) * 2 ** (attempt - 1)
 
     return forecast

@@ -49,9 +49,14 @@ if DRAWN:
     SHOWN["captions"] = (
         f"{SUB}_{DRAWN_FROM}_captions.nc" if DRAWN.get("captions") else []
     )
+    SHOWN["judged_captions"] = (
+        f"{SUB}_{DRAWN_FROM}_desc-captions_scores.json" if DRAWN.get("captions") else []
+    )
     MADE["reconstructions"] = figure(
         "reconstructions", "reconstructions", "Reconstructions"
     )
+    # of all pictures, which it holds: too much for the report
+    MADE["gallery"] = f"{SUB}_reconstructions.html"
 
 
 rule figures:
@@ -156,7 +161,9 @@ rule summary:
         f"{BENCHMARKS}/summary.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(5, base=2000 if SIMULATED else 1500, without=("features", "recorded")),
+        mem_mb=memory(
+            5, base=2000 if SIMULATED else 1500, without=("features", "recorded")
+        ),
         runtime=grown(30),
     params:
         options=lambda wildcards: json.dumps(config),
