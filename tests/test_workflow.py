@@ -250,13 +250,16 @@ def test_outputs(finished):
             "hemi-L_desc-scores.func.gii", "dec-ridge_feat-nano_pictures.nc", "words.png",
             "dec-ridge_feat-nano_captions.nc", "dec-ridge_feat-nano_desc-pictures_scores.json",
             "dec-ridge_feat-nano_pool-outside_retrieved.csv", "contributions.png", "dec-small_feat-pixel_contributions.json",
-            "reconstructions.png", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
+            "reconstructions.png", "reconstructions.html", "synthesis-FFA.png", "synthesis-FFA.json", "desc-captions.csv",
             "desc-captions_scores.json", "desc-captions_topics.csv", "words-surface.png",
         }  # fmt: skip
         facts = json.loads((run / f"sub-{subject}_enc-stack/encoder.json").read_text())
         assert {m["name"] for m in facts["members"]} <= {"gabor", "cells-routing"} and facts[
             "name"
         ] == "small-stack"
+    told = (run / "methods.md").read_text()
+    assert "4 values from 10^0 to 10^5" in told and "60 training stimuli" in told and "300 neuroids" in told
+    assert "@article{adeli2025," in (run / "methods.bib").read_text() and (run / "methods.html").exists()
     assert not list(finished.rglob(".partial*"))
     assert list((finished / "logs/small/benchmarks/encode_fit").glob("*.jsonl"))
 

@@ -16,6 +16,7 @@ from neuroenc import __version__
 from neuroenc.blocks import give_back
 from neuroenc.cli import caption, common, data, encode, export, features, loading, pictures, results
 from neuroenc.cli import shapes as shapes
+from neuroenc.cli import telling as telling
 from neuroenc.errors import InputError, InputWarning, NeuroencError, suggest
 from neuroenc.extras import advice
 

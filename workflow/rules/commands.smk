@@ -318,6 +318,19 @@ def drawing(wildcards, input, output):
                 out=output.reconstructions,
             )
         )
+        run.append(
+            command(
+                "results",
+                "gallery",
+                pictures=input.pictures,
+                scores=input.judged,
+                stimuli=input.stimuli,
+                captions=input.captions,
+                caption_scores=input.judged_captions,
+                title=f"Subject {wildcards.subject} of {config['label']}: what was decoded",
+                out=output.gallery,
+            )
+        )
     return commands(*run)
 
 
@@ -397,6 +410,17 @@ def summing(wildcards, input, output):
             table=output.table,
             parcels=output.parcels,
             page=output.page,
+        )
+    )
+    run.append(
+        command(
+            "results",
+            "methods",
+            json.dumps(config),
+            results=os.path.dirname(output.summary),
+            out=output.methods,
+            bib=output.bib,
+            page=output.methods_page,
         )
     )
     return commands(*run)

@@ -256,12 +256,18 @@ def grown(amount):
     return lambda wildcards, attempt: amount * 2 ** (attempt - 1)
 
 
-def memory(factor, base=1000):
-    """Forecast of a job's memory in MB from the size of its inputs; twice as much at each attempt."""
+def memory(factor, base=1000, without=()):
+    """Forecast of a job's memory in MB from the size of its inputs, `without` those whose heads alone are read.
+
+    Twice as much at each attempt.
+    """
 
     def forecast(wildcards, input, attempt=1):
         # a file that is still to be made raises FileNotFoundError, and Snakemake asks again later
         size = sum(map(os.path.getsize, input)) / 1e6
+        size -= (
+            sum(os.path.getsize(p) for k in without for p in getattr(input, k)) / 1e6
+        )
         return int(base + factor * size) * 2 ** (attempt - 1)
 
     return forecast
@@ -422,6 +428,8 @@ ATTENTION = [
 EXPORT = config.get("export")
 EXPORTED = ([EXPORT] if EXPORT in FITS else STACK) if EXPORT else []  # its members
 NAMES = list(FITS) + (["stack"] if STACK else [])
+# what encoders read
+FITTED = list(dict.fromkeys(m for _, model in FITS.values() for m in model.split("+")))
 CAPTIONS = config.get("captions") or {}
 DECODERS = config.get("decoders", {})
 for label, options in DECODERS.items():

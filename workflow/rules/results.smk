@@ -49,9 +49,14 @@ if DRAWN:
     SHOWN["captions"] = (
         f"{SUB}_{DRAWN_FROM}_captions.nc" if DRAWN.get("captions") else []
     )
+    SHOWN["judged_captions"] = (
+        f"{SUB}_{DRAWN_FROM}_desc-captions_scores.json" if DRAWN.get("captions") else []
+    )
     MADE["reconstructions"] = figure(
         "reconstructions", "reconstructions", "Reconstructions"
     )
+    # of all pictures, which it holds: too much for the report
+    MADE["gallery"] = f"{SUB}_reconstructions.html"
 
 
 rule figures:
@@ -75,7 +80,7 @@ rule figures:
 
 
 rule summary:
-    """Hold a simulated run against its truth; gather all scores: a row per figure, a tidy table, a page."""
+    """Hold a simulated run against its truth; gather all scores, and write what was done and what to cite."""
     input:
         scores=[p for s in SUBJECTS for p in of_fits("scores.nc", s)],
         retrieval=[f"{RUN}/sub-{s}/sub-{s}_{d}_retrieval.json" for s, d in RETRIEVED],
@@ -94,6 +99,9 @@ rule summary:
             *[f"{stem(n)}_attention.nc" for n in ATTENTION[:1]], when=SIMULATED
         ),
         said=of_subjects("desc-captions.csv", when=SIMULATED and CAPTIONS),
+        # whose sizes the methods name
+        recorded=of_subjects("responses.nc"),
+        features=[f"{RUN}/feat-{m}_features.nc" for m in FITTED],
     output:
         grade=f"{RUN}/grade.json" if SIMULATED else [],
         summary=f"{RUN}/summary.json",
@@ -140,13 +148,22 @@ rule summary:
             caption="../report/summary.rst",
             category="Summary",
         ),
+        methods=f"{RUN}/methods.md",
+        bib=f"{RUN}/methods.bib",
+        methods_page=report(
+            f"{RUN}/methods.html",
+            caption="../report/methods.rst",
+            category="Methods",
+        ),
     log:
         f"{LOGS}/summary.log",
     benchmark:
         f"{BENCHMARKS}/summary.jsonl"
     threads: 1
     resources:
-        mem_mb=memory(5, base=2000 if SIMULATED else 1500),
+        mem_mb=memory(
+            5, base=2000 if SIMULATED else 1500, without=("features", "recorded")
+        ),
         runtime=grown(30),
     params:
         options=lambda wildcards: json.dumps(config),

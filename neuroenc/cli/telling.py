@@ -1,0 +1,58 @@
+"""Commands by which a run says of itself what was done and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroenc.cli import common
+from neuroenc.cli.common import Out, StimuliFile
+from neuroenc.cli.results import results
+
+
+@results.command("methods")
+def results_methods(
+    config: Annotated[str, typer.Argument(help="Configuration of the run: config.yaml, or its JSON.")],
+    out: Out,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--results", help="Its results, e.g. results/demo, whose numbers are taken in."),
+    ] = None,
+    bib: Annotated[Path | None, typer.Option(help="BibTeX of what is cited (.bib).")] = None,
+    page: Annotated[Path | None, typer.Option(help="The same text to read (.html).")] = None,
+) -> None:
+    """Write the methods section of a run with its parameters, and what to cite."""
+    from neuroenc.config import Config, load_config, parse
+    from neuroenc.errors import InputError
+    from neuroenc.methods.write import write
+
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"Folder not found: {folder}. Give the results of a run, e.g. results/demo.")
+    asked = parse(Config, common.read(config)[0]) if config.lstrip().startswith("{") else load_config(config)
+    write(asked, folder, out, bib=bib, html=page)
+
+
+@results.command("gallery")
+def results_gallery(
+    pictures: Annotated[Path, typer.Option(help="Pictures of `decode reconstruct` (.nc).")],
+    stimuli: StimuliFile,
+    scores: Annotated[Path, typer.Option(help="Of `evaluate pictures` (.json).")],
+    out: Annotated[Path, typer.Option(help="Page to write (.html); it holds the pictures.")],
+    captions: Annotated[Path | None, typer.Option(help="Captions of `decode caption` (.nc).")] = None,
+    caption_scores: Annotated[Path | None, typer.Option(help="Of `evaluate captions` (.json).")] = None,
+    title: Annotated[str, typer.Option(help="Of the page.")] = "",
+) -> None:
+    """Write a page of all reconstructions: seen, retrieved, drawn and said, sortable by each score."""
+    from neuroenc.arrays import load
+    from neuroenc.documents import read_json
+    from neuroenc.figures.gallery import write_gallery
+
+    write_gallery(
+        load(pictures, "pictures"), load(stimuli, "stimuli"),
+        read_json(scores, "definitions", "rows")["rows"], out,
+        captions=load(captions, "captions") if captions else None,
+        caption_scores=read_json(caption_scores, "definitions", "rows")["rows"] if caption_scores else None,
+        title=title,
+    )  # fmt: skip
