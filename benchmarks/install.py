@@ -71,7 +71,7 @@ def main() -> None:
             / 1e6
         )
         subprocess.run([python, "-c", USE, folder / "figure.png"], check=True, cwd=folder)
-        asked = [python, "-m", "neuroenc", "nano", "train", "network", "--out=w.safetensors"]
+        asked = [python, "-m", "neuroenc", "nano", "train", "network", "w.safetensors"]
         done = subprocess.run(asked, cwd=folder, check=False, capture_output=True, text=True)
         assert done.returncode == 2 and "neuroenc[networks]" in done.stderr, done.stderr
         print(
