@@ -69,7 +69,7 @@ def same_order(values: Any, expected: NDArray[Any], what: str) -> None:
     InputError
         Naming the first row that differs.
     """
-    own = _index(values)
+    own = row_names(values)
     if len(own) != len(expected) or own == expected.tolist() or not set(own) <= set(expected.tolist()):
         return
     row = next(i for i, (a, b) in enumerate(zip(own, expected.tolist(), strict=True)) if a != b)
@@ -79,7 +79,7 @@ def same_order(values: Any, expected: NDArray[Any], what: str) -> None:
     )
 
 
-def _index(values: Any) -> list[str]:
+def row_names(values: Any) -> list[str]:
     """List how a table or labelled array calls its rows; nothing where they have no names."""
     index = getattr(values, "index", None)
     if hasattr(values, "coords"):  # of xarray

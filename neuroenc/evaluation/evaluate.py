@@ -219,6 +219,26 @@ def groups_at(responses: xr.Dataset, stimulus: np.ndarray) -> np.ndarray | None:
     return group if 1 < len(np.unique(group)) < len(np.unique(stimulus)) else None
 
 
+def together_at(dataset: xr.Dataset, stimulus: np.ndarray, stretch: float) -> np.ndarray | None:
+    """Name what is drawn together with each of some stimuli: a stretch of its film, or its group.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Responses or StimulusSet that hold the stimuli.
+    stimulus : array of text
+    stretch : float
+        s.
+
+    Returns
+    -------
+    array of text, or None
+        None: each stimulus by itself.
+    """
+    running = running_at(dataset, stimulus)
+    return groups_at(dataset, stimulus) if running is None else running.stretches(stretch)
+
+
 def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:
     """Put responses beside predictions; leave out stimuli that no neuroid has a response to."""
     tested, known = predictions["stimulus_id"].values, responses["stimulus_id"].values

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks
 from neuroenc.evaluation.permutation import exchange, p_value, widening
+from neuroenc.evaluation.scores import paired
 from neuroenc.evaluation.statistics import resample
 
 Floats = NDArray[np.floating]
@@ -79,6 +80,7 @@ def two_versus_two(y: ArrayLike, prediction: ArrayLike, measure: Measure = "cosi
     float
         NaN of fewer than two stimuli.
     """
+    y, prediction = paired(y, prediction)
     a, b = unit_rows(y, measure), unit_rows(prediction, measure)
     total = sum(float(won.sum(dtype=float)) for _, won in _wins(a, b))
     n_pairs = len(a) * (len(a) - 1) / 2
@@ -97,6 +99,7 @@ def picture_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     ndarray of shape (n_stimuli,)
         0 where a pattern is flat.
     """
+    y, prediction = paired(y, prediction)
     a, b = unit_rows(y, "pearson"), unit_rows(prediction, "pearson")
     return np.einsum("ij,ij->i", a, b, dtype=np.float64)
 

@@ -17,7 +17,7 @@ from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.errors import InputError
-from neuroenc.evaluation.evaluate import groups_at, running_at
+from neuroenc.evaluation.evaluate import together_at
 from neuroenc.evaluation.scores import pearson_r, r2_score
 from neuroenc.evaluation.statistics import resample
 from neuroenc.evaluation.zones import Held, unique_shares
@@ -167,11 +167,7 @@ def partition(
         },
     )  # fmt: skip
     rows = Held(*(np.concatenate(v, -2 if v[0].ndim > 1 else 0) for v in zip(*held, strict=True)))
-    running = running_at(responses, rows.stimulus)
-    if running is None:
-        together = groups_at(responses, rows.stimulus)
-    else:
-        together = running.stretches(evaluation.stretch)
+    together = together_at(responses, rows.stimulus, evaluation.stretch)
     samples = resample(
         rows.stimulus, rows.fold, stretch=together, n_stimuli=len(ids), n=evaluation.n_bootstraps,
         seed=evaluation.seed,
