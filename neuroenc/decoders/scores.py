@@ -113,6 +113,11 @@ def match(
         As `score`.
     """
     same_neuroids(responses, predictions)
+    # shrinkage is chosen by folds of the validation stimuli, which no order of rows may change
+    predictions = predictions.isel(
+        presentation=np.argsort(predictions["stimulus_id"].values, kind="stable"),
+        held=np.argsort(predictions["held_stimulus_id"].values, kind="stable"),
+    )
     ids, mean, *_ = by_stimulus(responses)
     kept, whole, _ = complete(mean.reshape(len(ids), -1))
     ids, measured = ids[kept], np.where(whole, mean[kept].reshape(kept.sum(), -1), np.nan)
