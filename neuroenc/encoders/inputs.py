@@ -326,15 +326,9 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
     """
     if type(values).__module__.startswith("scipy.sparse"):
         raise InputError(f"{name} is sparse. Give a dense array: {name}.toarray().")
-    if is_torch(values):
-        values = values.detach().cpu()
-        values = values.numpy() if str(values.dtype) != "torch.bfloat16" else values.float().numpy()
     if isinstance(values, (xr.DataArray, pd.DataFrame, pd.Series)):
         values = values.to_numpy()
-    try:
-        array = unmasked(values)
-    except ValueError:
-        raise InputError(f"The rows of {name} are of different lengths. Give one array of numbers.") from None
+    array = unmasked(values, name)
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} is {array.dtype}. Give real numbers.")
     if array.dtype.kind in "USmMV":
@@ -361,11 +355,6 @@ def in_parts(values: Any) -> Design:
     if np.dtype(values.dtype).kind not in "fiub":
         raise InputError(f"X holds {values.dtype}. Give real numbers.")
     return Design(values)
-
-
-def is_torch(values: Any) -> bool:
-    """Say whether values are a tensor, without importing torch."""
-    return type(values).__module__.partition(".")[0] == "torch"
 
 
 def folds_of(

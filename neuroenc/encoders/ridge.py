@@ -28,7 +28,6 @@ from neuroenc.encoders.inputs import (
     check_features,
     check_fit,
     folds_of,
-    is_torch,
     join_rows,
     same_columns,
     same_length,
@@ -47,6 +46,7 @@ from neuroenc.encoders.solvers import (
     threads,
 )  # fmt: skip
 from neuroenc.errors import InputError, InputWarning
+from neuroenc.real import is_torch
 
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -28,8 +28,8 @@ from neuroenc.encoders.factorise import (
     score,
     varies,
 )  # fmt: skip
-from neuroenc.encoders.inputs import is_torch
 from neuroenc.errors import InputWarning
+from neuroenc.real import is_torch
 
 BLAS_BYTES = 12 * 2**20  # what the matrix library keeps for itself
 THREAD_BYTES = 16 * 2**20  # what each further thread keeps

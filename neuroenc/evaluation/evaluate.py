@@ -216,7 +216,12 @@ def groups_at(responses: xr.Dataset, stimulus: np.ndarray) -> np.ndarray | None:
     """
     unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
     group = responses["group"].values[first[np.searchsorted(unique, stimulus)]]
-    return group if 1 < len(np.unique(group)) < len(np.unique(stimulus)) else None
+    return group if alike(group[np.unique(stimulus, return_index=True)[1]]) is not None else None
+
+
+def alike(group: np.ndarray) -> np.ndarray | None:
+    """Return the groups of stimuli, one each; None where no two share one, and where all do."""
+    return group if 1 < len(np.unique(group)) < len(group) else None
 
 
 def together_at(dataset: xr.Dataset, stimulus: np.ndarray, stretch: float) -> np.ndarray | None:
