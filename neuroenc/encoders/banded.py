@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,14 @@ from sklearn.utils.validation import check_is_fitted
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders.banded_search import candidates, descend, eigh, kernels, search
 from neuroenc.encoders.design import Design
-from neuroenc.encoders.inputs import check_alphas, check_enough, check_features, check_fit, folds_of
+from neuroenc.encoders.inputs import (
+    DTYPES,
+    check_alphas,
+    check_enough,
+    check_features,
+    check_fit,
+    folds_of,
+)
 from neuroenc.encoders.missing import Smoother, fill
 from neuroenc.errors import InputError
 from neuroenc.names import names
@@ -60,6 +67,13 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     Labels and missing values are met as `RidgeCV` meets them; the descent of `n_gradient_steps` improves the
     targets that lack nothing.
     """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "dtype": DTYPES,
+        "n_candidates": 1,
+        "n_kept": 1,
+        "n_gradient_steps": 0,
+    }
 
     def __init__(
         self,

@@ -9,12 +9,13 @@ stimulus' pattern, which is not that of a neuroid over stimuli.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks
+from neuroenc.errors import invalid
 from neuroenc.evaluation.permutation import exchange, p_value, widening
 from neuroenc.evaluation.scores import paired
 from neuroenc.evaluation.statistics import resample
@@ -55,6 +56,8 @@ def unit_rows(values: ArrayLike, measure: Measure) -> Floats:
     array of shape (n_stimuli, n_neuroids)
         A pattern that is flat is 0, like nothing.
     """
+    if measure not in get_args(Measure):
+        raise invalid("measure", measure, get_args(Measure))
     rows = np.asarray(values)
     rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(float)
     if measure == "pearson":
