@@ -235,6 +235,11 @@ def ceiling(
     ndarray of shape (n_neuroids,)
         NaN where nothing is repeated and no map is given, of what does not vary, and where a reliability is
         too far below 0 (`spearman_brown`).
+
+    Raises
+    ------
+    InputError
+        Another method.
     """
     if method not in METHODS:
         raise invalid("method", method, METHODS)

@@ -82,6 +82,11 @@ def two_versus_two(y: ArrayLike, prediction: ArrayLike, measure: Measure = "cosi
     -------
     float
         NaN of fewer than two stimuli.
+
+    Raises
+    ------
+    InputError
+        Arrays of other shapes; another measure.
     """
     y, prediction = paired(y, prediction)
     a, b = unit_rows(y, measure), unit_rows(prediction, measure)
@@ -101,6 +106,11 @@ def picture_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray of shape (n_stimuli,)
         0 where a pattern is flat.
+
+    Raises
+    ------
+    InputError
+        Arrays of other shapes.
     """
     y, prediction = paired(y, prediction)
     a, b = unit_rows(y, "pearson"), unit_rows(prediction, "pearson")

@@ -57,6 +57,11 @@ def permutation_p(
     ndarray of shape (n_neuroids,)
         (1 + number of permuted r at least as large) / (1 + n), never 0 (Phipson & Smyth 2010);
         r that differ by less than `EQUAL` are equal. NaN where r is.
+
+    Raises
+    ------
+    InputError
+        y and prediction of other shapes, or of other than two dimensions; names that are not one a row.
     """
     y, prediction = paired(y, prediction, stimulus=stimulus, fold=fold, film=film, group=group)
     if y.ndim != 2:

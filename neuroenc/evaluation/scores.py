@@ -88,6 +88,11 @@ def pearson_r(
     -------
     ndarray of shape (…)
         NaN where either side is constant or not finite, or fewer than two rows count.
+
+    Raises
+    ------
+    InputError
+        As `paired`.
     """
     y, prediction = paired(y, prediction)
     r = (standardise(y, known) * standardise(prediction, known)).sum(0)
