@@ -51,7 +51,7 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     ------
     InputError
         There is no such dataset; it holds text, records, references or a single value; it announces much more
-        than is stored; its values are packed (`scale_factor`, `add_offset`).
+        than is stored; its values are packed (`scale_factor`, `add_offset`, `_Unsigned`).
     """
     found = file.get(key) if key else None
     if not isinstance(found, h5py.Dataset):
@@ -69,6 +69,8 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     packed = [
         k for k, none in (("scale_factor", 1), ("add_offset", 0)) if np.any(found.attrs.get(k, none) != none)
     ]
+    if found.dtype.kind == "i" and str(found.attrs.get("_Unsigned", "false")).lower() == "true":
+        packed.append("_Unsigned")
     if packed:
         raise InputError(
             f"{file.filename}#{key} is packed: its attribute {packed[0]!r} is {found.attrs[packed[0]]}. "
@@ -78,9 +80,11 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
 
 
 def filled(found: h5py.Dataset, index: Any = ...) -> NDArray[Any]:
-    """Read an array; what the file marks as missing (`_FillValue`, `missing_value`) is NaN.
+    """Read an array; what the file marks as missing is NaN.
 
-    A mark in double precision, as -999.9 is written by default, means the number that it is in the array's.
+    It does so by `_FillValue` and `missing_value`, or by `valid_min`, `valid_max` and `valid_range`, beyond
+    which nothing is (netCDF's conventions). A mark in double precision, as -999.9 is written by default,
+    means the number that it is in the array's.
 
     Parameters
     ----------
@@ -91,23 +95,31 @@ def filled(found: h5py.Dataset, index: Any = ...) -> NDArray[Any]:
     Raises
     ------
     InputError
-        The mark is no number.
+        The mark is no number, or the range no two.
     """
     values: NDArray[Any] = found[index]
+    absent = np.zeros(values.shape, bool)
     for name in ("_FillValue", "missing_value"):
-        mark = np.ravel(found.attrs.get(name, ()))
-        if mark.size and mark.dtype.kind not in "biuf":
-            raise InputError(
-                f"{found.file.filename}#{found.name.strip('/')} marks what is missing by {str(mark[0])!r} "
-                f"({name!r}), expected a number. Correct the attribute."
-            )
-        if values.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                mark = mark.astype(values.dtype)
-        absent = np.isin(values, mark)
-        if absent.any():
-            values = np.where(absent, np.nan, values)
-    return values
+        absent |= np.isin(values, _mark(found, name))
+    for name, beyond in (("valid_min", np.less), ("valid_max", np.greater)):
+        for limit in _mark(found, name, 1):
+            absent |= beyond(values, limit)
+    for low, high in _mark(found, "valid_range", 2).reshape(-1, 2):
+        absent |= (values < low) | (values > high)
+    return np.where(absent, np.nan, values) if absent.any() else values
+
+
+def _mark(found: h5py.Dataset, name: str, n: int | None = None) -> NDArray[Any]:
+    """Return the numbers of an attribute in the precision of the array; none where it is not there."""
+    mark = np.ravel(found.attrs.get(name, ()))
+    if mark.size and (mark.dtype.kind not in "biuf" or n not in (None, mark.size)):
+        said = str(mark[0]) if mark.size == 1 else mark.tolist()
+        raise InputError(
+            f"{found.file.filename}#{found.name.strip('/')} marks what is missing by {said!r} ({name!r}), "
+            f"expected {'two numbers' if n == 2 else 'a number'}. Correct the attribute."
+        )
+    with np.errstate(over="ignore"):
+        return mark.astype(found.dtype) if found.dtype.kind == "f" else mark
 
 
 def datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:

@@ -69,7 +69,7 @@ def same_order(values: Any, expected: NDArray[Any], what: str) -> None:
     InputError
         Naming the first row that differs.
     """
-    own = _index(values)
+    own = row_names(values)
     if len(own) != len(expected) or own == expected.tolist() or not set(own) <= set(expected.tolist()):
         return
     row = next(i for i, (a, b) in enumerate(zip(own, expected.tolist(), strict=True)) if a != b)
@@ -79,7 +79,35 @@ def same_order(values: Any, expected: NDArray[Any], what: str) -> None:
     )
 
 
-def _index(values: Any) -> list[str]:
+def same_columns(responses: Any, neuroid_id: NDArray[Any]) -> None:
+    """Refuse responses whose columns are called as the neuroids are, in another order.
+
+    Parameters
+    ----------
+    responses : array, DataFrame or DataArray
+        Columns that are merely numbered have no names.
+    neuroid_id : array of text, (n_neuroids,)
+
+    Raises
+    ------
+    InputError
+        Naming the first column that differs.
+    """
+    if hasattr(responses, "coords") and len(responses.dims) > 1:
+        own = [str(v) for v in responses.indexes.get(responses.dims[1], ())]
+    else:
+        columns = getattr(responses, "columns", ())
+        own = [] if type(columns).__name__ == "RangeIndex" else [str(v) for v in columns]
+    wanted = neuroid_id.tolist()
+    if own != wanted and sorted(own) == sorted(wanted):
+        at = next(k for k, (a, b) in enumerate(zip(own, wanted, strict=True)) if a != b)
+        raise InputError(
+            f"response names its columns in another order than neuroid_id: column {at} is {own[at]!r}, not "
+            f"{wanted[at]!r}. Put both in one order, or give response without its labels."
+        )
+
+
+def row_names(values: Any) -> list[str]:
     """List how a table or labelled array calls its rows; nothing where they have no names."""
     index = getattr(values, "index", None)
     if hasattr(values, "coords"):  # of xarray

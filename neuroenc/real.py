@@ -7,15 +7,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroenc.errors import ContractError
+from neuroenc.errors import ContractError, InputError
 
 
-def unmasked(values: ArrayLike) -> NDArray[Any]:
-    """Return an array in which what a masked array hides is NaN."""
+def is_torch(values: Any) -> bool:
+    """Say whether values are a tensor, without importing torch."""
+    return type(values).__module__.partition(".")[0] == "torch"
+
+
+def unmasked(values: Any, source: str = "the array") -> NDArray[Any]:
+    """Return an array, also of a tensor, in which what a masked array hides is NaN.
+
+    Parameters
+    ----------
+    values : array of any shape, or tensor
+    source : str
+        What it is, for errors.
+
+    Raises
+    ------
+    InputError
+        Its rows are of different lengths.
+    """
+    if is_torch(values):
+        values = values.detach().cpu()
+        return np.asarray((values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy())
     if isinstance(values, np.ma.MaskedArray):
         whole = values.dtype.kind in "biu"
         values = np.ma.filled(values.astype(np.float64) if whole else values, np.nan)
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(
+            f"The rows of {source} are of different lengths. Give one array of numbers."
+        ) from None
 
 
 def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
@@ -32,7 +57,7 @@ def real32(values: ArrayLike, source: str) -> NDArray[np.float32]:
     ContractError
         They are no real numbers, or infinite as float32.
     """
-    found = unmasked(values)
+    found = unmasked(values, source)
     if found.dtype.kind not in "fiub":
         raise ContractError(
             f"{source} holds {found.dtype}, expected real numbers (NaN where one is missing)."

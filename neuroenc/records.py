@@ -23,7 +23,7 @@ def row(
     n: int,
     command: str,
     seed: int | None,
-    interval: tuple[float, float] | None = None,
+    interval: tuple[float | None, float | None] | None = None,
     null: float | None = None,
     ceiling: float | None = None,
     **labels: Any,
@@ -40,7 +40,7 @@ def row(
         The command that makes it again.
     seed : int or None
     interval : (low, high), optional
-        95 %.
+        95 %; None and NaN: not known.
     null, ceiling : float, optional
         What chance and what a perfect model would get.
     **labels
@@ -48,7 +48,8 @@ def row(
     """
     numbers = {"value": value, "null": null, "ceiling": ceiling}
     clean = {k: None if v is None or v != v else round(float(v), 6) for k, v in numbers.items()}
-    limits = None if interval is None or interval[0] != interval[0] else [round(v, 6) for v in interval]
+    ends = [v for v in interval or () if v is not None and v == v]
+    limits = [round(v, 6) for v in ends] if len(ends) == 2 else None
     return {
         "name": name, "value": clean["value"], "unit": unit, "n": n, "interval": limits,
         "null": clean["null"], "ceiling": clean["ceiling"], **labels, "command": command,

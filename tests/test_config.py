@@ -297,6 +297,7 @@ def test_workflow_takes_what_names_may_hold_from_the_schema():
     ("change", "message"),
     [
         ({"subjects": ["01", "01"]}, "subjects: '01' stands twice"),
+        ({"subjects": ["01", "all"]}, "'all' is what all subjects together go by"),
         ({"models": {"Gabor": {"extractor": "gabor"}, "gabor": {"extractor": "gabor"}}}, "'Gabor' and 'gabor'"),
         ({"models": {"stack": {"extractor": "gabor"}}, "encoders": {"ridge": {}}, "stack": {}}, "'stack' is"),
         ({"dataset": {"name": "nsd", "root": "a{b}"}}, r"'dataset.root'.*'a\{b\}'.*with '\{'"),

@@ -119,6 +119,8 @@ def check(dataset: xr.Dataset, kind: Kind) -> xr.Dataset:
     unstorable = [k for k, v in dataset.attrs.items() if isinstance(v, (dict, bool)) or v is None]
     if unstorable:
         raise ContractError(f"Attribute {unstorable[0]!r} must be text or numbers to be stored.")
+    if REGION_PREFIX in dataset.coords:
+        raise ContractError(f"A region has no name: {REGION_PREFIX!r} alone. Name it.")
     if f"{REGION_PREFIX}all" in dataset.coords:
         raise ContractError("A region is called 'all', which is what all neuroids go by. Name it otherwise.")
     wanted = _wanted(dataset, kind)

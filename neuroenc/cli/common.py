@@ -137,14 +137,15 @@ def retrieved(
 
 def reconstructed(files: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Read scores of pictures and captions, SUBJECT=FILE.json; rows of one subject are joined."""
-    from neuroenc.documents import read_json
+    from neuroenc.documents import read_rows
+    from neuroenc.evaluation.subjects import KEYS
 
     out: dict[str, list[dict[str, Any]]] = {}
     for item in files:
         subject, equals, path = item.partition("=")
         if not equals:
             raise InputError(f"Invalid value for '--reconstruction': {item!r}. Expected SUBJECT=FILE.json.")
-        out.setdefault(subject, []).extend(read_json(path, "definitions", "rows")["rows"])
+        out.setdefault(subject, []).extend(read_rows(path, "definitions", of=KEYS)["rows"])
     return out
 
 

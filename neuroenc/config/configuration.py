@@ -302,6 +302,10 @@ class Config(Section):
                         f"{key}: {other!r} and {name!r} differ in case alone, which some disks cannot tell "
                         "apart. Rename one"
                     )
+        if "all" in self.subjects and len(self.subjects) > 1:
+            raise ValueError(
+                "subjects: 'all' is what all subjects together go by. Name the subject otherwise"
+            )
         if self.stack and "stack" in {*self.models, *self.encoders}:
             raise ValueError("'stack' is the name of the mixture. Give the model or encoder another")
 

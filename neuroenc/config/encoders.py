@@ -16,6 +16,13 @@ def _rising(value: tuple[float, float, int]) -> tuple[float, float, int]:
     return value
 
 
+def _each_once(value: list[int]) -> list[int]:
+    if twice := [v for v in value if value.count(v) > 1]:
+        raise ValueError(f"{twice[0]} stands twice. Name it once")
+    return value
+
+
+Delays = Annotated[list[int], AfterValidator(_each_once)]
 Exponent = Annotated[float, Field(ge=-30, le=30)]  # within single precision
 Alphas = Annotated[
     tuple[Exponent, Exponent, Annotated[int, Field(ge=1, le=1000)]],
@@ -43,7 +50,7 @@ class EncoderSection(Section):
 class Delayed(EncoderSection):
     """An encoder that may look back in time."""
 
-    delays: list[int] = Field(
+    delays: Delays = Field(
         default_factory=list, description="Films and stories: read the stimuli so many places before each "
         "one in place of itself (finite impulse response); 0 is itself; empty: no delays."
     )  # fmt: skip
@@ -119,7 +126,7 @@ class Partition(Mixtures):
     """Which of several models explains what no other does, by banded ridge on all subsets of them."""
 
     models: list[Name] = Field(min_length=2, max_length=5, description="Two to five, a space each.")
-    delays: list[int] = Field(default_factory=list, description="As those of `encoders`.")
+    delays: Delays = Field(default_factory=list, description="As those of `encoders`.")
 
     @model_validator(mode="after")
     def _once(self) -> Self:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.errors import InputError
-from neuroenc.names import names, same_order, texts
+from neuroenc.names import names, same_columns, same_order, texts
 from neuroenc.real import real32, unmasked
 
 
@@ -66,8 +66,8 @@ def from_arrays(
     Raises
     ------
     InputError
-        Arrays of different length, or tables whose rows have these ids in another order; test stimuli that
-        were not shown; one stimulus in two groups; values that are no numbers.
+        Arrays of different length, or tables whose rows or columns have these ids in another order; test
+        stimuli that were not shown; one stimulus in two groups; values that are no numbers.
     """
     values = real32(response, "response")
     ids = names(stimulus_id, "stimulus_id")
@@ -94,13 +94,17 @@ def from_arrays(
         "subject": np.full(k, subject), "hemisphere": np.full(k, ""),
     }  # fmt: skip
     known_as = neuroid["neuroid_id"]
+    if neuroid_id is not None:
+        same_columns(response, known_as)
     places = np.full((k, 3), np.nan) if position is None else _rows("position", position, k, known_as)
-    neuroid |= {axis: np.asarray(place, "f4") for axis, place in zip("xyz", places.T, strict=True)}
+    if places.shape != (k, 3):
+        raise InputError(f"position has shape {places.shape}, expected ({k}, 3): x, y, z of each neuroid.")
+    neuroid |= dict(zip("xyz", real32(places, "position").T, strict=True))
     ceiling = "ncsnr" if noise_ceiling is None else "noise_ceiling"
     known = (
         np.full(k, np.nan) if noise_ceiling is None else _rows("noise_ceiling", noise_ceiling, k, known_as)
     )
-    neuroid[ceiling] = np.asarray(known, "f4")
+    neuroid[ceiling] = real32(known, "noise_ceiling")
     for region, mask in (regions or {}).items():
         inside = _rows(f"regions[{region!r}]", mask, k, known_as)
         if not np.isin(inside, (0, 1)).all():

@@ -33,6 +33,7 @@ OF_OUTPUTS = ("space", "res", "den", "hemi", "desc", "suffix", "ending")  # the 
 CONFOUNDS = ("timeseries", "regressors")  # since 20.2, before
 NATIVE = "func"  # fMRIPrep's name for the space whose files name none
 EMPTY = ("", "n/a")  # cells of stim_file
+LONGEST = 60.0  # s between volumes; longer ones are in ms
 SAME = 1e-3  # s by which two statements of the repetition time may differ
 
 
@@ -208,11 +209,17 @@ def _run(files: list[tuple[Path, dict[str, str]]], events: Path, there: list[Pat
         )
     if not tr > 0:
         raise InputError(f"{paths[0]} states no repetition time; expected RepetitionTime in its .json.")
+    start = float(sidecar.get("StartTime", 0))
+    if tr > LONGEST or not 0 <= start <= tr:
+        raise InputError(
+            f"{paths[0]} states a repetition time of {tr:g} and a start of {start:g} s, expected at most "
+            f"{LONGEST:g} s and a start within it. Are they in ms? Correct header or .json."
+        )
     number = first.get("run", "1")
     return Run(
         first["sub"], first.get("ses", "1"), int(number) if number.isdigit() else 1,
         events.name.removesuffix("_events.tsv"), kind, paths, masks[0] if masks else None, confounds[0],
-        events, n, tr, float(sidecar.get("StartTime", 0)),
+        events, n, tr, start,
     )  # fmt: skip
 
 

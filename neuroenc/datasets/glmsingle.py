@@ -206,8 +206,13 @@ def _from_events(fit: Fit, events: list[Path]) -> tuple[NDArray[np.str_], NDArra
         n = int((fit.run == number).sum())
         if len(rows) != n:
             raise InputError(f"{path} has {len(rows)} trials with a {key}, the design {n} in this run.")
+        onset = table.numbers("onset", missing=True)
+        if np.isnan(onset[rows]).any():
+            line = table.lines[rows[np.isnan(onset[rows])][0]]
+            raise InputError(f"{path} has no onset in line {line}. Fill it in, or remove the line.")
+        rows = rows[np.argsort(onset[rows], kind="stable")]  # as the design counts trials
         if fit.volumes and fit.tr:
-            late = table.numbers("onset", missing=True)[rows] - fit.volumes[number - 1] * fit.tr
+            late = onset[rows] - fit.volumes[number - 1] * fit.tr
             if not np.ptp(late) <= fit.tr:
                 raise InputError(
                     f"{path}: its trials begin {late.min():g} to {late.max():g} s after those of the design, "

@@ -23,7 +23,7 @@ from neuroenc.decoders.samples import lay_out, sample
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError, suggest
-from neuroenc.evaluation.evaluate import groups_at
+from neuroenc.evaluation.evaluate import together_at
 from neuroenc.evaluation.identification import cosine
 from neuroenc.evaluation.statistics import Resampling, bootstrap, resample
 from neuroenc.ranking import ahead
@@ -135,8 +135,9 @@ def contributions(
                 found.setdefault((region, how, True), []).append(_scores(again, p.X_test[:, kept], p))
     tested = np.concatenate(ids)
     samples = resample(
-        tested, np.concatenate(fold_of), n=n_bootstraps, seed=seed, stretch=groups_at(responses, tested)
-    )
+        tested, np.concatenate(fold_of), n=n_bootstraps, seed=seed,
+        stretch=together_at(responses, tested, config.Evaluation().stretch),
+    )  # fmt: skip
     return _rows(found, np.concatenate(whole), samples, sizes)
 
 

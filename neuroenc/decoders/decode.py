@@ -183,7 +183,14 @@ def decode(
     if options.prior is not None:
         held = [f.held for f in folds if f.held is not None]
         attrs |= {"prior_share": [h.share for h in held], "prior_choice": joined([h.choice for h in held])}
-    return join_folds(folds, attrs)
+    return grouped(join_folds(folds, attrs), split)
+
+
+def grouped(embeddings: xr.Dataset, split: xr.Dataset) -> xr.Dataset:
+    """Name the group of each stimulus, which intervals of its scores draw as one."""
+    of = dict(zip(split["stimulus_id"].values.tolist(), split["group"].values.tolist(), strict=True))
+    group = np.array([of[s] for s in embeddings["stimulus_id"].values.tolist()])
+    return embeddings.assign_coords(group=("presentation", group))
 
 
 def about(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine as cosine  # offered here: `retrieval(cosine(a, b))`
+from neuroenc.evaluation.statistics import mean_limits, resample
 from neuroenc.ranking import ahead
 
 Floats = NDArray[np.float64]
@@ -64,13 +65,13 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
 def interval(
     values: ArrayLike, unit: ArrayLike | None = None, *, n_bootstraps: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Bootstrap a mean, (low, high), 95 %; values of one unit, else each by itself, are drawn together."""
+    """Bootstrap a mean, (low, high), 95 %; values of one unit, else each by itself, are drawn together.
+
+    NaN of a single unit (`statistics.resample`).
+    """
     x = np.asarray(values, np.float64)
-    which = np.arange(len(x)) if unit is None else np.unique(np.asarray(unit), return_inverse=True)[1]
-    count, total = np.bincount(which), np.bincount(which, x)
-    drawn = np.random.default_rng(seed).integers(0, len(count), (n_bootstraps, len(count)))
-    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
+    one_fold = np.zeros(len(x))
+    return mean_limits(x, resample(np.arange(len(x)), one_fold, stretch=unit, n=n_bootstraps, seed=seed))
 
 
 def retrieval(

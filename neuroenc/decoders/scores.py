@@ -13,7 +13,9 @@ from neuroenc.decoders.choice import point_estimate
 from neuroenc.decoders.match import likelihood
 from neuroenc.decoders.retrieve import hits, retrieval
 from neuroenc.encoders.missing import by_stimulus, complete
+from neuroenc.evaluation.evaluate import alike, groups_at
 from neuroenc.evaluation.identification import cosine, standardise_by
+from neuroenc.evaluation.statistics import limits, resample
 
 MADE = {"plain": "embedding", "one_sample": "sampled", "mean_of_samples": "expected", "prior": "point"}
 """What is compared, and the variable it stands in"""
@@ -37,13 +39,14 @@ def score(
     -------
     dict
         Metric -> value, low, high, chance. The interval averages those of the folds, which overlap in
-        training data, so that more folds do not narrow it.
+        training data, so that more folds do not narrow it; stimuli of one group are drawn together.
     """
     fold, found = embeddings["fold"].values, point_estimate(embeddings)
+    group = _groups(embeddings)
     tables = [
         retrieval(
             cosine(found[fold == f], embeddings["true"].values[fold == f]),
-            n_way=n_way, n_bootstraps=n_bootstraps, seed=seed,
+            n_way=n_way, unit=alike(group[fold == f]), n_bootstraps=n_bootstraps, seed=seed,
         )
         for f in np.unique(fold)
     ]  # fmt: skip
@@ -66,20 +69,28 @@ def prior_gain(
     -------
     dict
         Measure -> plain; one_sample; mean_of_samples; prior, the mixture that validation chose; and gain of
-        this over plain with its interval (low, high) over pictures. `cosine` to the truth; `top1`, of the
-        fold's pictures; `length`, root mean square of the components, which is 1 for pictures.
+        this over plain with its interval (low, high) over pictures, those of one group together. `cosine` to
+        the truth; `top1`, of the fold's pictures; `length`, root mean square of the components, which is 1
+        for pictures.
     """
-    fold = embeddings["fold"].values
-    drawn = np.random.default_rng(seed).integers(0, len(fold), (n_bootstraps, len(fold)))
+    samples = resample(
+        embeddings["stimulus_id"].values, embeddings["fold"].values, stretch=alike(_groups(embeddings)),
+        n=n_bootstraps, seed=seed,
+    )  # fmt: skip
     each = {label: _each(embeddings[name].values, embeddings) for label, name in MADE.items()}
     out = {}
     for measure in ("cosine", "top1", "length"):
         root = np.sqrt if measure == "length" else np.asarray
         plain, chosen = each["plain"][measure], each["prior"][measure]
-        change = root(chosen[drawn].mean(1)) - root(plain[drawn].mean(1))
-        low, high = np.quantile(change, [0.025, 0.975])
         values = {label: root(found[measure].mean()) for label, found in each.items()}
-        values |= {"gain": values["prior"] - values["plain"], "low": low, "high": high}
+        gain = float(values["prior"] - values["plain"])
+
+        def gained(k: Any, weight: Any, one: Any = chosen, other: Any = plain, root: Any = root) -> Any:
+            size = weight.sum(1)
+            return root(weight @ one[k] / size) - root(weight @ other[k] / size)
+
+        low, high = limits(samples, gain, gained)
+        values |= {"gain": gain, "low": low, "high": high}
         out[measure] = {k: float(v) for k, v in values.items()}
     return out
 
@@ -113,6 +124,11 @@ def match(
         As `score`.
     """
     same_neuroids(responses, predictions)
+    # shrinkage is chosen by folds of the validation stimuli, which no order of rows may change
+    predictions = predictions.isel(
+        presentation=np.argsort(predictions["stimulus_id"].values, kind="stable"),
+        held=np.argsort(predictions["held_stimulus_id"].values, kind="stable"),
+    )
     ids, mean, *_ = by_stimulus(responses)
     kept, whole, _ = complete(mean.reshape(len(ids), -1))
     ids, measured = ids[kept], np.where(whole, mean[kept].reshape(kept.sum(), -1), np.nan)
@@ -134,8 +150,15 @@ def match(
             predictions["validation"][inner].values.reshape(inner.sum(), -1),
         )  # fmt: skip
         similarity = likelihood(y, predicted, seen - foreseen)
-        tables.append(retrieval(similarity, n_way=n_way, n_bootstraps=n_bootstraps, seed=seed))
+        unit = groups_at(responses, predictions["stimulus_id"].values[test])
+        tables.append(retrieval(similarity, n_way=n_way, unit=unit, n_bootstraps=n_bootstraps, seed=seed))
     return _mean(tables)
+
+
+def _groups(embeddings: xr.Dataset) -> NDArray[np.str_]:
+    """Name the group of each stimulus; of embeddings without groups each is its own."""
+    named = "group" if "group" in embeddings.coords else "stimulus_id"
+    return np.asarray(embeddings[named].values)
 
 
 def _mean(tables: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:

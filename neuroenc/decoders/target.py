@@ -46,6 +46,10 @@ class Target(NamedTuple):
         InputError
             The embeddings do not vary, are not finite, or are of another shape.
         """
+        if n_components is not None and n_components < 1:
+            raise InputError(
+                f"Invalid value for 'n_components': {n_components!r}. Expected 1 or more, or None."
+            )
         X = rows_of(embedding)
         mean = column_mean(X)
         if 8 * X.shape[0] * X.shape[1] <= WHOLE_BYTES:

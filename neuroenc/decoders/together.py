@@ -11,7 +11,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from neuroenc import config, splits
-from neuroenc.decoders.decode import DecodedFold, about, join_folds, make
+from neuroenc.decoders.decode import DecodedFold, about, grouped, join_folds, make
 from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.errors import InputError
 
@@ -76,9 +76,12 @@ def decode_together(
         folds.append({s: decoded_by(model, s, of) for s, of in sides.items()})
     names = ", ".join(responses)
     return {
-        s: join_folds(
-            [of[s] for of in folds],
-            about(r, features, split, options, said[s], shuffle) | {"subjects": names},
+        s: grouped(
+            join_folds(
+                [of[s] for of in folds],
+                about(r, features, split, options, said[s], shuffle) | {"subjects": names},
+            ),
+            split,
         )
         for s, r in responses.items()
     }

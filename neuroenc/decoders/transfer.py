@@ -24,6 +24,7 @@ from neuroenc.decoders.target import Target
 from neuroenc.decoders.together import fit_together, guard
 from neuroenc.encoders.design import Design
 from neuroenc.errors import InputError, invalid
+from neuroenc.evaluation.evaluate import alike
 from neuroenc.evaluation.identification import cosine
 
 Floats = NDArray[np.float64]
@@ -103,7 +104,7 @@ def transfer(
     for n, sides in tqdm(first.items(), f"sessions of {new}", disable=None):
         X, Y = sides.pairs(None if shuffle is None else (shuffle, FOLD))
         folds, test = splits.inner_folds(sides.inner), sides.tested()
-        true = target.transform(sides.embedding.take(sides.test))
+        true, unit = target.transform(sides.embedding.take(sides.test)), alike(sides.group[sides.test])
         found = {"pretrained": tuned(before, X, Y, folds, new, freeze=False).predict_components(test, new)}
         found["frozen"] = tuned(before, X, Y, folds, new, freeze=True).predict_components(test, new)
         found["scratch"] = (
@@ -111,7 +112,7 @@ def transfer(
         )
         found["ridge"] = make(ridge, folds).fit(X, Y, target).predict_components(test)
         about = {"subject": new, "sessions": n, "n_train": len(X)}
-        rows += [about | row for row in compare(found, true, n_bootstraps=n_bootstraps, seed=seed)]
+        rows += [about | row for row in compare(found, true, unit=unit, n_bootstraps=n_bootstraps, seed=seed)]
     return rows
 
 
@@ -128,7 +129,7 @@ def _sides(
 
 
 def compare(
-    found: Mapping[str, Any], true: Any, *, n_bootstraps: int = 1000, seed: int = 0
+    found: Mapping[str, Any], true: Any, *, unit: Any = None, n_bootstraps: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Score retrieval by each decoder, and paired differences between them.
 
@@ -137,6 +138,8 @@ def compare(
     found : mapping
         Method -> decoded embeddings, (n, n_components).
     true : array of shape (n, n_components)
+    unit : array of shape (n,), optional
+        Pictures that are drawn together, e.g. their groups.
     n_bootstraps, seed
         Of the pictures, the same for all methods.
     """
@@ -148,7 +151,7 @@ def compare(
             each[method] = hits(similarity if way == DIRECTIONS[0] else similarity.T, 1)
         each |= {f"{a} - {b}": each[a] - each[b] for a, b in AGAINST if a in each and b in each}
         for method, hit in each.items():
-            low, high = interval(hit, n_bootstraps=n_bootstraps, seed=seed)
+            low, high = interval(hit, unit, n_bootstraps=n_bootstraps, seed=seed)
             rows.append({
                 "method": method, "metric": way, "value": float(hit.mean()), "low": low, "high": high,
                 "chance": 0.0 if " - " in method else 1 / n, "n": n,

@@ -15,11 +15,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc import splits
-from neuroenc.config import Model
+from neuroenc.config import Evaluation, Model
 from neuroenc.decoders.voxel_words import same_voxels
 from neuroenc.encoders.missing import by_stimulus
 from neuroenc.errors import InputError
 from neuroenc.evaluation.decoded import SENTENCES
+from neuroenc.evaluation.evaluate import together_at
 from neuroenc.evaluation.permutation import p_value
 from neuroenc.evaluation.scores import pearson_r
 
@@ -141,7 +142,8 @@ def score_sentences(
     Returns
     -------
     list of dict
-        For each kind of caption: what, value, low, high (95 % over test pictures), null and null_high (mean
+        For each kind of caption: what, value, low, high (95 % over test pictures, those of one group
+        together, without samples in which no voxel varies), null and null_high (mean
         and largest over deals), p, n_voxels, n_pictures, and the number of words that are used.
 
     Raises
@@ -172,6 +174,9 @@ def score_sentences(
             f"No voxel's responses to the test pictures of fold {fold} are predicted: {len(r)} NaN."
         )
     measured = shown.mean.reshape(len(shown.ids), -1)[test][:, best]
+    together = together_at(responses, shown.ids[test], Evaluation().stretch)
+    which = np.arange(len(measured)) if together is None else np.unique(together, return_inverse=True)[1]
+    units = [np.flatnonzero(which == k) for k in range(which.max() + 1)]
     rows = []
     for column in ("caption", "generated"):
         if column not in table:
@@ -182,9 +187,15 @@ def score_sentences(
         value = float(np.nanmean(spearman(alike, measured)))
         orders = [rng.permutation(len(alike)) for _ in range(n_deals)]
         dealt = np.nanmean(spearman(alike, measured, orders), axis=1)
-        drawn = [rng.integers(len(measured), size=len(measured)) for _ in range(n_bootstraps)]
-        resampled = [np.nanmean(spearman(alike[:, d], measured[d])) for d in drawn]
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        low = high = np.nan
+        if len(units) > 1:
+            drawn = [
+                np.concatenate([units[k] for k in rng.integers(len(units), size=len(units))])
+                for _ in range(n_bootstraps)
+            ]
+            each = [spearman(alike[:, d], measured[d]) for d in drawn]
+            known = [np.nanmean(r) for r in each if np.isfinite(r).any()]
+            low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
         rows.append({
             "what": column, "value": value, "low": float(low), "high": float(high),
             "null": float(np.mean(dealt)), "null_high": float(np.max(dealt)),

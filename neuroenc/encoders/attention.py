@@ -10,7 +10,7 @@ only, voxels of several regions take a learned mixture that starts at the mean (
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from torch.nn import functional
 
-from neuroenc.encoders.routing import Routed, RoutedReadout, positions, present
+from neuroenc.encoders.routing import OVERLAP, READOUT, Routed, RoutedReadout, positions, present
 from neuroenc.errors import InputError
 
 
@@ -184,6 +184,13 @@ class AttentionRouting(RoutedReadout):
     """
 
     description = "attention routing"
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "overlap": OVERLAP,
+        "readout": READOUT,
+        "max_epochs": 1,
+        "batch_size": 1,
+    }
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,9 +19,17 @@ from sklearn.utils.validation import check_is_fitted
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders.banded_search import candidates, descend, eigh, kernels, search
 from neuroenc.encoders.design import Design
-from neuroenc.encoders.inputs import check_alphas, check_enough, check_features, check_fit, folds_of
+from neuroenc.encoders.inputs import (
+    DTYPES,
+    check_alphas,
+    check_enough,
+    check_features,
+    check_fit,
+    folds_of,
+)
 from neuroenc.encoders.missing import Smoother, fill
 from neuroenc.errors import InputError
+from neuroenc.names import names
 
 Floats = NDArray[Any]
 
@@ -59,6 +67,13 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     Labels and missing values are met as `RidgeCV` meets them; the descent of `n_gradient_steps` improves the
     targets that lack nothing.
     """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "dtype": DTYPES,
+        "n_candidates": 1,
+        "n_kept": 1,
+        "n_gradient_steps": 0,
+    }
 
     def __init__(
         self,
@@ -105,12 +120,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         X = X if p > n else X[:]  # features that outnumber the rows are never whole
         if not self.fit_intercept and p <= n:
             X = X.astype(float)  # see RidgeCV
-        names = np.zeros(p, int) if self.bands is None else np.asarray(self.bands)
-        if names.shape != (p,):
-            raise InputError(
-                f"Invalid value for 'bands': {len(names)} names. Expected one for each of {p} columns."
-            )
-        self.bands_, self._band = np.unique(names, return_inverse=True)
+        self.bands_, self._band = np.unique(_names(self.bands, p), return_inverse=True)
         shape = y.shape[1:]
         Y = check_enough(y).astype(X.dtype)
         folds = folds_of(self.cv, n, groups, y)
@@ -205,6 +215,18 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         dtype = np.result_type(X.dtype, self.coef_)
         for rows in blocks(len(X), max(1, BLOCK_BYTES // (4 * X.shape[1]))):
             yield (X[rows] - self._x_mean).astype(dtype, copy=False)
+
+
+def _names(bands: ArrayLike | None, p: int) -> NDArray[Any]:
+    """Return the name of the space of each column, a text or a whole number."""
+    if bands is None:
+        return np.zeros(p, int)
+    found, given = names(bands, "bands"), np.asarray(bands)
+    if found.shape != (p,):
+        raise InputError(
+            f"Invalid value for 'bands': names of shape {found.shape}. Expected one for each of {p} columns."
+        )
+    return given if given.dtype.kind in "iu" else found
 
 
 def _mean(X: Any) -> Floats:

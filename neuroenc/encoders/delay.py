@@ -55,11 +55,16 @@ def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) 
     Raises
     ------
     InputError
-        Delays that are no whole numbers; a group that stands in two stretches, or not one a sample.
+        X of other dimensions; delays that are no whole numbers, or stand twice; a group that stands in two
+        stretches, or not one a sample.
     """
     X = np.asarray(X)
+    if X.ndim != 2:
+        raise InputError(f"X has shape {X.shape}, expected (n_samples, n_features).")
     if not len(delays) or np.asarray(delays).dtype.kind not in "iu":
         raise InputError(f"delays are {list(delays)}, expected whole numbers of samples.")
+    if len(set(delays)) < len(delays):
+        raise InputError(f"delays are {list(delays)}, expected each once.")
     named = np.zeros(len(X)) if groups is None else np.asarray(groups)
     if named.shape != (len(X),):
         raise InputError(f"groups has shape {named.shape}, X {len(X)} samples; expected one each.")

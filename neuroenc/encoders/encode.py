@@ -260,7 +260,7 @@ def _fit_fold(
     scores = np.stack([member.model.best_score_ for member in found])
     validation = [member.validation for member in found]
     if getattr(options, "layers", "select") == "stack":
-        weight = stack_weights(validation, Y[sides.held])
+        weight = stack_weights(validation, Y[sides.held], stimulus=shown.ids[sides.train[sides.held]])
     else:
         weight = np.asarray(np.eye(len(found))[ranking.best(scores)].T)
     best = weight.argmax(0)

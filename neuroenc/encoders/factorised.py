@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +51,8 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
     feature_ : array of shape (n_targets, n_channels)
     intercept_, alpha_, best_score_ : arrays of shape (n_targets,)
     """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"n_alternations": 1}
 
     def __init__(
         self,

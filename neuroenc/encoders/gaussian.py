@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.encoders.inputs import check_enough, check_fit, folds_of
+from neuroenc.encoders.inputs import DTYPES, check_enough, check_fit, folds_of
 from neuroenc.encoders.memory import POOLED_BYTES
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import at_alphas
@@ -72,6 +72,8 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
     coef_ : array of shape (n_targets, n_channels)
     intercept_, alpha_, best_score_ : arrays of shape (n_targets,)
     """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"dtype": DTYPES[:2], "n_positions": 1}
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.encoders.design import Design, is_whole
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, invalid
 from neuroenc.real import unmasked
 
 Rows = NDArray[np.int64]
@@ -24,6 +25,7 @@ LAYOUT = {
     2: "(n_samples, n_features)",
     3: "(n_samples, n_tokens, n_channels): pool the network to 'tokens' or 'grid:<k>'",
 }
+DTYPES = ("float32", "float64", None)
 LABELS = "the coordinate 'stimulus_id', or the index of the rows"
 
 
@@ -156,9 +158,11 @@ def check_fit(
     Raises
     ------
     InputError
-        Labels that disagree; other shapes, lengths, or kinds of values; none or one row; X with a value that
-        is not finite; y with one that is infinite, or with none at all.
+        An option that is none (`check_options`); labels that disagree; other shapes, lengths, or kinds of
+        values; none or one row; X with a value that is not finite; y with one that is infinite, or with none
+        at all.
     """
+    check_options(estimator)
     if y is None:
         raise InputError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
     X, y = join_rows(X, y)
@@ -182,6 +186,31 @@ def check_fit(
         if np.isnan(target).all():
             raise InputError(f"Input y contains NaN only: all {target.size} values are missing.")
     return rows, target
+
+
+def check_options(estimator: Any) -> None:
+    """Refuse options of an estimator that it would take for others.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose class lists in `OPTIONS` what an option may be: one of some values, or a whole number of at
+        least so many.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is not.
+    """
+    for name, allowed in getattr(estimator, "OPTIONS", {}).items():
+        found = getattr(estimator, name)
+        if isinstance(allowed, tuple):
+            if not any(found is v or (isinstance(found, str) and found == v) for v in allowed):
+                raise invalid(name, found, allowed)
+        elif type(found) is bool or not isinstance(found, Integral) or int(found) < allowed:
+            raise InputError(
+                f"Invalid value for {name!r}: {found!r}. Expected a whole number of at least {allowed}."
+            )
 
 
 def check_enough(y: NDArray[Any]) -> NDArray[Any]:
@@ -326,15 +355,9 @@ def as_numbers(values: Any, name: str, dtype: Any = None) -> NDArray[Any]:
     """
     if type(values).__module__.startswith("scipy.sparse"):
         raise InputError(f"{name} is sparse. Give a dense array: {name}.toarray().")
-    if is_torch(values):
-        values = values.detach().cpu()
-        values = values.numpy() if str(values.dtype) != "torch.bfloat16" else values.float().numpy()
     if isinstance(values, (xr.DataArray, pd.DataFrame, pd.Series)):
         values = values.to_numpy()
-    try:
-        array = unmasked(values)
-    except ValueError:
-        raise InputError(f"The rows of {name} are of different lengths. Give one array of numbers.") from None
+    array = unmasked(values, name)
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} is {array.dtype}. Give real numbers.")
     if array.dtype.kind in "USmMV":
@@ -361,11 +384,6 @@ def in_parts(values: Any) -> Design:
     if np.dtype(values.dtype).kind not in "fiub":
         raise InputError(f"X holds {values.dtype}. Give real numbers.")
     return Design(values)
-
-
-def is_torch(values: Any) -> bool:
-    """Say whether values are a tensor, without importing torch."""
-    return type(values).__module__.partition(".")[0] == "torch"
 
 
 def folds_of(

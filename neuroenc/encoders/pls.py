@@ -6,7 +6,7 @@ Schrimpf et al. (2018), bioRxiv 407007. The work is in `pls_components`; here is
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,8 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
     best_score_ : array of shape (n_targets,)
         Validation R2, mean over folds; 0 where the target is constant.
     """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"n_components": 1}
 
     def __init__(self, n_components: int = 25, *, cv: Any = 5) -> None:
         self.n_components = n_components

@@ -9,14 +9,14 @@ the place of a token, and its linear readout can be solved exactly on what they 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from neuroenc.encoders.routing import Routed, RoutedReadout, positions, present
+from neuroenc.encoders.routing import OVERLAP, READOUT, Routed, RoutedReadout, positions, present
 from neuroenc.errors import InputError
 
 PLACES = 32  # dimensions of the code of places
@@ -153,6 +153,11 @@ class EfficientProbing(RoutedReadout):
     """
 
     description = "efficient probing"
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "values": ("whole", "split", "linear"), "overlap": OVERLAP, "readout": READOUT, "n_queries": 1,
+        "max_epochs": 1, "batch_size": 1,
+    }  # fmt: skip
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
@@ -24,11 +24,12 @@ from neuroenc.encoders import missing
 from neuroenc.encoders.design import is_whole
 from neuroenc.encoders.factorise import ROUNDING, Factors, Fold, factorise, prepare, read
 from neuroenc.encoders.inputs import (
+    DTYPES,
     check_alphas,
     check_features,
     check_fit,
+    check_options,
     folds_of,
-    is_torch,
     join_rows,
     same_columns,
     same_length,
@@ -47,6 +48,7 @@ from neuroenc.encoders.solvers import (
     threads,
 )  # fmt: skip
 from neuroenc.errors import InputError, InputWarning
+from neuroenc.real import is_torch
 
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -92,6 +94,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
     target with fewer than two values is NaN.
     """
 
+    OPTIONS: ClassVar[dict[str, Any]] = {"dtype": DTYPES}
+
     def __init__(
         self,
         alphas: Sequence[float] | NDArray[np.float64] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5),
@@ -129,6 +133,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         """
         for name in ("dual_coef_", "X_fit_", "_coef"):  # of an earlier fit, perhaps of another shape
             self.__dict__.pop(name, None)
+        check_options(self)
         alphas = check_alphas(self.alphas)
         X, y = join_rows(X, y)
         self._template = _template(y)

@@ -21,6 +21,7 @@ from neuroenc.encoders.training import predict
 from neuroenc.errors import InputError
 
 Floats = NDArray[Any]
+OVERLAP, READOUT = ("learned", "sum"), ("best", "gradient", "ridge")
 
 
 def positions(n_tokens: int, n_dimensions: int) -> Floats:

@@ -28,8 +28,8 @@ from neuroenc.encoders.factorise import (
     score,
     varies,
 )  # fmt: skip
-from neuroenc.encoders.inputs import is_torch
 from neuroenc.errors import InputWarning
+from neuroenc.real import is_torch
 
 LIBRARY_BYTES = 40 * 2**20  # what matrix libraries and the allocator keep, by chance more or less
 THREAD_BYTES = 16 * 2**20  # what each further thread keeps

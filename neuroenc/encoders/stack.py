@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import check, regions
 from neuroenc.blocks import columns
@@ -26,8 +26,9 @@ SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # of the common form, that are tried
 
 
 def stack_weights(
-    validation: Sequence[Floats], truth: Floats, *, groups: NDArray[Any] | None = None, select: bool = False
-) -> Floats:
+    validation: Sequence[Floats], truth: Floats, *, stimulus: ArrayLike | None = None,
+    groups: NDArray[Any] | None = None, select: bool = False,
+) -> Floats:  # fmt: skip
     """Weights that minimise the squared error of the mixture.
 
     The error of a mixture is a quadratic form of each target's own. With few validation stimuli it is
@@ -41,6 +42,8 @@ def stack_weights(
         no part in it.
     truth : array of shape (n_samples, n_targets)
         NaN where a value is missing.
+    stimulus : array of text, (n_samples,), optional
+        What the rows are of, which makes the halves those of any order of rows; None: every other row.
     groups : array of shape (n_targets,), optional
         Targets that are alike, e.g. a region; None: those with the same best member.
     select : bool
@@ -62,12 +65,13 @@ def stack_weights(
             "of the same stimuli and neuroids."
         )
     n_members, n_targets = len(validation), truth.shape[1]
+    place = np.arange(len(truth)) if stimulus is None else np.argsort(np.argsort(stimulus, kind="stable"))
     there: Any = np.empty((n_members, n_targets), bool)
     whole, *halves = np.empty((3, n_targets, n_members, n_members))
     for cut in columns(n_members * len(truth), n_targets):
         residual, there[:, cut] = _residuals(np.stack([v[:, cut] for v in validation]), truth[:, cut])
         whole[cut] = _forms(residual, there[:, cut])
-        for half, rows in zip(halves, (slice(0, None, 2), slice(1, None, 2)), strict=True):
+        for half, rows in zip(halves, (place % 2 == 0, place % 2 == 1), strict=True):
             half[cut] = _forms(residual[:, rows], there[:, cut])
     if select:
         weights = np.eye(n_members)[np.diagonal(whole, axis1=1, axis2=2).argmin(1)]
@@ -249,7 +253,8 @@ def stack_predictions(
     ids, mean, *_ = by_stimulus(responses)
     row = {s: i for i, s in enumerate(ids)}
     shape = base["prediction"].shape[1:]
-    truth = mean[[row[s] for s in base["held_stimulus_id"].values]].reshape(base.sizes["held"], -1)
+    named = base["held_stimulus_id"].values
+    truth = mean[[row[s] for s in named]].reshape(len(named), -1)
     validation = [d["validation"].values.reshape(len(truth), -1) for d in datasets]
     tested = [d["prediction"].values.reshape(base.sizes["presentation"], -1) for d in datasets]
     out = base.copy(deep=True)
@@ -263,7 +268,7 @@ def stack_predictions(
         rows, test = base["held_fold"].values == fold, base["fold"].values == fold
         seen, shown = truth[rows], [v[rows] for v in validation]
         weight = (
-            stack_weights(shown, seen, groups=alike, select=options.select)
+            stack_weights(shown, seen, stimulus=named[rows], groups=alike, select=options.select)
             if options.weights == "learned"
             else fixed_weights(shown, seen, SHARPNESS if options.weights == "softmax" else 0)
         )

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
+from neuroenc.errors import InputError, invalid
 from neuroenc.real import sum_groups, unmasked, varies
 
 Floats = NDArray[np.float64]
+METHODS = ("ncsnr", "split_half", "explainable_variance", "given")
 POLE = 1e-9  # a denominator of Spearman and Brown that is not above this is 0 but for rounding
 
 
@@ -103,6 +105,17 @@ def spearman_brown(r: ArrayLike, factor: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(np.where(variance > POLE, factor * r / variance, np.nan))
 
 
+def _stacked(trials: ArrayLike) -> Floats:
+    """Return trials as (n_stimuli, n_repeats, n_neuroids)."""
+    values = unmasked(trials).astype(np.float64)
+    if values.ndim != 3:
+        raise InputError(
+            f"trials has shape {values.shape}, expected (n_stimuli, n_repeats, n_neuroids). `stack_trials` "
+            "makes them of presentations."
+        )
+    return values
+
+
 def split_half(
     trials: ArrayLike, *, n_splits: int = 50, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -127,7 +140,7 @@ def split_half(
     """
     from neuroenc.evaluation.scores import pearson_r
 
-    values = unmasked(trials).astype(np.float64)
+    values = _stacked(trials)
     rng = np.random.default_rng(seed)
     noise = _mean_inverse(np.isfinite(values).sum(1).astype(np.float64))
     shown: NDArray[np.bool_] = np.any(np.isfinite(values), axis=2)
@@ -169,7 +182,7 @@ def explainable_variance(trials: ArrayLike) -> NDArray[np.float64]:
     ndarray of shape (n_neuroids,)
         Unbiased, hence below 0 now and then where there is no signal.
     """
-    values = unmasked(trials).astype(np.float64)
+    values = _stacked(trials)
     n, k, v = values.shape
     count, mean, noise = _moments(values.reshape(n * k, v), np.repeat(np.arange(n), k))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -222,7 +235,14 @@ def ceiling(
     ndarray of shape (n_neuroids,)
         NaN where nothing is repeated and no map is given, of what does not vary, and where a reliability is
         too far below 0 (`spearman_brown`).
+
+    Raises
+    ------
+    InputError
+        Another method.
     """
+    if method not in METHODS:
+        raise invalid("method", method, METHODS)
     ncsnr = np.asarray(ncsnr, np.float64)
     given = np.full(len(ncsnr), np.nan) if given is None else np.asarray(given, np.float64)
     mapped = np.isfinite(ncsnr).any()

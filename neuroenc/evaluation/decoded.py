@@ -11,19 +11,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import average_repeats, regions
-from neuroenc.config import Model
+from neuroenc.config import Evaluation, Model
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.encoders.store import predict_fits
 from neuroenc.errors import ContractError
 from neuroenc.evaluation import captions as words
 from neuroenc.evaluation import images
+from neuroenc.evaluation.evaluate import together_at
 from neuroenc.evaluation.scores import pearson_r
-from neuroenc.evaluation.statistics import bootstrap_r, per_fold
+from neuroenc.evaluation.statistics import Resampling, bootstrap_r, limits, mean_limits, per_fold, resample
 from neuroenc.features.extract import describer
 from neuroenc.features.registry import resolve
 
 Floats = NDArray[np.float64]
 CHANCE = {"two_way_images": 0.5, "two_way_reconstructions": 0.5}
+STRETCH = Evaluation().stretch  # s; of films and stories, whose pictures are drawn by stretches
 SENTENCES = Model(network="minilm", layers=["encoder.layer.5"])
 
 
@@ -61,16 +63,18 @@ def score_pictures(
     -------
     list of dict
         metric, network (its name here), judge (extractor/network), layer, condition, value, low, high,
-        chance, n, and `each`, one value a picture (none for FID, which is of the whole set).
+        chance, n, and `each`, one value a picture (none for FID, which is of the whole set), with `unit`, the
+        number of what each is drawn together with.
     """
     seen = seen_pictures(pictures, stimuli)
+    samples = _samples(pictures, stimuli, n_bootstraps, seed)
     rows = []
     conditions = pictures["condition"].values.tolist()
     made = {c: pictures["picture"].values[k] for k, c in enumerate(conditions)}
     square = np.stack([_fit(p, made[conditions[0]].shape[1]) for p in seen])
     of_pixels = {f.__name__: f(square, pictures["picture"].values) for f in (images.pixcorr, images.ssim)}
     for k, c in enumerate(conditions):
-        rows += [_row(metric, c, each[k], n_bootstraps, seed) for metric, each in of_pixels.items()]
+        rows += [_row(metric, c, each[k], samples) for metric, each in of_pixels.items()]
     for name, model in judges.items():
         described = describer(model)
         truth = _layers(described(list(square)))
@@ -91,10 +95,10 @@ def score_pictures(
                     "correlation_distance": images.correlation_distance,
                 }
                 for metric, of in measures.items():
-                    rows.append(_row(metric, c, of(truth[layer], found), n_bootstraps, seed, **about))
+                    rows.append(_row(metric, c, of(truth[layer], found), samples, **about))
                 if found.shape[1] < len(found):  # else the covariance has not full rank
                     value = images.frechet_distance(truth[layer], found)
-                    rows.append(_row("fid", c, None, n_bootstraps, seed, value=value, n=len(found), **about))
+                    rows.append(_row("fid", c, None, samples, value=value, **about))
     return rows
 
 
@@ -123,6 +127,7 @@ def score_captions(
         As `score_pictures`.
     """
     at = _places(stimuli["stimulus_id"].values, captions["stimulus_id"].values, "captioned", "stimuli")
+    samples = _samples(captions, stimuli, n_bootstraps, seed)
     references = [[str(t) for t in texts if t] for texts in stimuli["caption"].values[at]]
     rows = []
     every = [[str(t) for t in texts] for texts in captions["caption"].values]
@@ -134,16 +139,14 @@ def score_captions(
     for k, c in enumerate(captions["condition"].values.tolist()):
         said = every[k]
         counts = words.bleu_counts(said, references)
-        rows += [
-            _row(f"bleu{order}", c, None, n_bootstraps, seed, counts=counts, order=order) for order in (1, 4)
-        ]
+        rows += [_row(f"bleu{order}", c, None, samples, counts=counts, order=order) for order in (1, 4)]
         each = {"meteor": words.meteor, "rouge_l": words.rouge_l, "cider": words.cider}
         for metric, of in each.items():
-            rows.append(_row(metric, c, of(said, references), n_bootstraps, seed))
+            rows.append(_row(metric, c, of(said, references), samples))
         if sentences:
-            rows.append(_row("sentence_cosine", c, alike[k], n_bootstraps, seed, network="minilm"))
+            rows.append(_row("sentence_cosine", c, alike[k], samples, network="minilm"))
         if clip is not None:
-            rows.append(_row("clip_score", c, fitting[k], n_bootstraps, seed, network=clip.network))
+            rows.append(_row("clip_score", c, fitting[k], samples, network=clip.network))
     return rows
 
 
@@ -178,7 +181,7 @@ def close_loop(
     ids, mean = average_repeats(responses)
     tested = pictures["stimulus_id"].values
     measured = mean.reshape(len(ids), -1)[_places(ids, tested, "reconstructed", "responses")]
-    fold = pictures["fold"].values
+    fold, together = pictures["fold"].values, together_at(responses, tested, STRETCH)
     made = dict(zip(pictures["condition"].values.tolist(), pictures["picture"].values, strict=True))
     shown: dict[str, Any] = {"seen": seen_pictures(pictures, stimuli)} | made
     # every time bin of a neuroid counts as one more
@@ -193,14 +196,17 @@ def close_loop(
             raise ContractError("The encoder is of other neuroids than the responses. Use one subject.")
         predicted = found.values.reshape(len(found), -1)
         r = per_fold(pearson_r, measured, predicted, fold).mean(0)
-        _, limits = bootstrap_r(measured, predicted, tested, fold, inside, n=n_bootstraps, seed=seed)
+        _, intervals = bootstrap_r(
+            measured, predicted, tested, fold, inside, stretch=together, n_stimuli=len(ids), n=n_bootstraps,
+            seed=seed,
+        )  # fmt: skip
         for region, members in inside.items():
             if np.isfinite(r[members]).any():
-                low, high = limits[region]
+                low, high = intervals[region]
                 rows.append({
                     "metric": "closed_loop_r", "encoder": name, "region": region, "condition": c,
                     "value": float(np.nanmean(r[members])), "low": float(low), "high": float(high),
-                    "chance": 0.0, "n": len(tested), "each": None,
+                    "chance": 0.0, "n": len(tested), "each": None, "unit": None,
                 })  # fmt: skip
     return rows
 
@@ -268,23 +274,34 @@ def _places(known: NDArray[np.str_], ids: NDArray[np.str_], done: str, among: st
     return np.array([row[s] for s in ids])
 
 
+def _samples(made: xr.Dataset, stimuli: xr.Dataset, n: int, seed: int) -> Resampling:
+    """Draw what was seen, with all that is alike: groups, or stretches of films."""
+    ids = made["stimulus_id"].values
+    return resample(
+        ids, made["fold"].values, stretch=together_at(stimuli, ids, STRETCH),
+        n_stimuli=stimuli.sizes["stimulus"], n=n, seed=seed,
+    )  # fmt: skip
+
+
 def _row(
-    metric: str, condition: str, each: Floats | None, n_bootstraps: int, seed: int, *,
-    value: float | None = None, n: int = 0, counts: Floats | None = None, order: int = 4, **about: Any,
+    metric: str, condition: str, each: Floats | None, samples: Resampling, *, value: float | None = None,
+    counts: Floats | None = None, order: int = 4, **about: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    low = high = None
-    n = len(each) if each is not None else len(counts) if counts is not None else n
-    drawn = np.random.default_rng(seed).integers(0, n, (n_bootstraps, n))
+    found = (np.nan, np.nan)
     if each is not None:
-        value = float(each.mean())
-        low, high = np.quantile(each[drawn].mean(1), [0.025, 0.975]).tolist()
+        value, found = float(each.mean()), mean_limits(each, samples)
     elif counts is not None:
         value = words.bleu(counts, order)
-        low, high = np.quantile([words.bleu(counts[d], order) for d in drawn], [0.025, 0.975]).tolist()
+        found = limits(
+            samples, value, lambda k, weight: [words.bleu(c[None], order) for c in weight @ counts[k]]
+        )
+    low, high = (None if np.isnan(v) else float(v) for v in found)
     return {
         "metric": metric, **about, "condition": condition, "value": value, "low": low, "high": high,
-        "chance": CHANCE.get(metric), "n": n,
+        "chance": CHANCE.get(metric), "n": len(samples.unit),
         "each": None if each is None else [round(float(v), 5) for v in each],
+        # drawn together: pictures of one number
+        "unit": None if each is None else samples.unit.tolist(),
     }  # fmt: skip
 
 

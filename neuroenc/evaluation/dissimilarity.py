@@ -7,13 +7,13 @@ many.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, invalid
 from neuroenc.real import varies
 
 Distance = Literal["correlation", "euclidean", "crossnobis"]
@@ -34,6 +34,8 @@ def usable(patterns: ArrayLike, distance: Distance) -> NDArray[np.bool_]:
     patterns : array of shape (n_stimuli, …)
     distance : {"correlation", "euclidean", "crossnobis"}
     """
+    if distance not in get_args(Distance):
+        raise invalid("distance", distance, get_args(Distance))
     values = np.asarray(patterns)
     flat = values.reshape(len(values), -1)
     good = np.isfinite(flat).all(1)
@@ -172,6 +174,8 @@ def prepare(triangle: ArrayLike, measure: Measure) -> Floats:
     ndarray of shape (n (n - 1) / 2,), for whitened_cosine (n (n + 1) / 2,)
         NaN where all distances are equal, so that nothing can agree with them.
     """
+    if measure not in get_args(Measure):
+        raise invalid("measure", measure, get_args(Measure))
     d = np.asarray(triangle)
     if measure in ("spearman", "kendall"):
         out = _ranks(d) - d.dtype.type((len(d) + 1) / 2)
@@ -314,7 +318,7 @@ def triangle(matrix: ArrayLike) -> Floats:
     Raises
     ------
     InputError
-        It is neither, not symmetric, or holds values that are not finite.
+        It is neither, not symmetric, its diagonal is not 0, or it holds values that are not finite.
     """
     values = _real(matrix)
     if values.ndim == 2:
@@ -323,6 +327,12 @@ def triangle(matrix: ArrayLike) -> Floats:
                 f"A dissimilarity matrix has the shape {values.shape} or is not symmetric. Expected (n, n) "
                 f"with "
                 "d(i, j) = d(j, i)."
+            )
+        apart = np.nan_to_num(np.diagonal(values))
+        if len(values) and np.abs(apart).max() > 1e-6 * np.nanmax(np.abs(values)):
+            raise InputError(
+                f"The diagonal of a matrix holds {apart[np.abs(apart).argmax()]:g}, expected 0, no distance. "
+                "Are these similarities? Take 1 - r."
             )
         values = values[np.triu_indices(len(values), 1)]
     n = n_stimuli(values)

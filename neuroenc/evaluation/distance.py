@@ -28,7 +28,8 @@ DEFINITIONS = {
     "gap": "mean of near less mean of far stimuli: the folds of split.kind 'distant', else the nearest and "
     "the "
     "farthest quarter",
-    "low, high": "95 % interval: stimuli drawn with replacement",
+    "low, high": "95 % interval: stimuli drawn with replacement, those of one group or stretch of film "
+    "together; none of a single one",
 }
 
 
@@ -85,18 +86,18 @@ def score_by_distance(
         if "condition" in split.coords:
             condition = split["condition"].values[rows.fold]
             far, near = condition == "far", condition == "near"
-        each = _patterns(rows, members)
+        each, unit = _patterns(rows, members), np.unique(rows.unit, return_inverse=True)[1]
         for region, values in each.items():
             rng = np.random.default_rng(seed)
             about = {"model": model, "region": region, "n_neuroids": int(members[region].sum())}
             for k in range(N_BINS):
                 here = quarter == k
-                mean, low, high = _bootstrap([values[here]], n_bootstraps, rng)
+                mean, low, high = _bootstrap([(values[here], unit[here])], n_bootstraps, rng)
                 bins.append({
                     **about, "bin": k, "distance": float(distance[here].mean()), "n_stimuli": int(here.sum()),
                     "value": mean, "low": low, "high": high,
                 })  # fmt: skip
-            gap, low, high = _bootstrap([values[near], values[far]], n_bootstraps, rng)
+            gap, low, high = _bootstrap([(values[k], unit[k]) for k in (near, far)], n_bootstraps, rng)
             gaps.append({
                 **about, "near": _mean(values[near]), "far": _mean(values[far]), "gap": gap, "low": low,
                 "high": high, "n_near": int(near.sum()), "n_far": int(far.sum()),
@@ -136,18 +137,26 @@ def _patterns(rows: Any, members: dict[str, NDArray[np.bool_]]) -> dict[str, NDA
 
 
 def _bootstrap(
-    samples: list[NDArray[np.float64]], n: int, rng: np.random.Generator
+    samples: list[tuple[NDArray[np.float64], NDArray[np.int64]]], n: int, rng: np.random.Generator
 ) -> tuple[float | None, float | None, float | None]:
-    """Give the mean of the first sample less that of the second, where there is one, and its interval."""
-    known = [s[np.isfinite(s)] for s in samples]
-    if min(map(len, known)) < 2:
+    """Give the mean of the first sample less that of the second, where there is one, and its interval.
+
+    Values, (n,), that belong to one unit, (n,), are drawn together.
+    """
+    known = [(s[np.isfinite(s)], unit[np.isfinite(s)]) for s, unit in samples]
+    if min(len(s) for s, _ in known) < 2:
         return None, None, None
+    value = known[0][0].mean() - (known[1][0].mean() if len(known) > 1 else 0)
+    if min(len(np.unique(unit)) for _, unit in known) < 2:
+        return float(value), None, None
     drawn = np.zeros(n)
-    for sign, s in zip((1, -1), known, strict=False):
-        for cut in blocks(n, max(1, 2**22 // len(s))):
-            drawn[cut] += sign * s[rng.integers(len(s), size=(len(drawn[cut]), len(s)))].mean(1)
+    for sign, (s, unit) in zip((1, -1), known, strict=False):
+        which = np.unique(unit, return_inverse=True)[1]
+        count, total = np.bincount(which), np.bincount(which, s)
+        for cut in blocks(n, max(1, 2**22 // len(count))):
+            some = rng.integers(len(count), size=(len(drawn[cut]), len(count)))
+            drawn[cut] += sign * total[some].sum(1) / count[some].sum(1)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    value = known[0].mean() - (known[1].mean() if len(known) > 1 else 0)
     return float(value), float(low), float(high)
 
 

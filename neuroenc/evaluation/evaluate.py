@@ -216,7 +216,32 @@ def groups_at(responses: xr.Dataset, stimulus: np.ndarray) -> np.ndarray | None:
     """
     unique, first = np.unique(responses["stimulus_id"].values, return_index=True)
     group = responses["group"].values[first[np.searchsorted(unique, stimulus)]]
-    return group if 1 < len(np.unique(group)) < len(np.unique(stimulus)) else None
+    return group if alike(group[np.unique(stimulus, return_index=True)[1]]) is not None else None
+
+
+def alike(group: np.ndarray) -> np.ndarray | None:
+    """Return the groups of stimuli, one each; None where no two share one, and where all do."""
+    return group if 1 < len(np.unique(group)) < len(group) else None
+
+
+def together_at(dataset: xr.Dataset, stimulus: np.ndarray, stretch: float) -> np.ndarray | None:
+    """Name what is drawn together with each of some stimuli: a stretch of its film, or its group.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Responses or StimulusSet that hold the stimuli.
+    stimulus : array of text
+    stretch : float
+        s.
+
+    Returns
+    -------
+    array of text, or None
+        None: each stimulus by itself.
+    """
+    running = running_at(dataset, stimulus)
+    return groups_at(dataset, stimulus) if running is None else running.stretches(stretch)
 
 
 def align(responses: xr.Dataset, predictions: xr.Dataset, stretch: float) -> Rows:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from neuroenc.blocks import blocks
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, invalid
 from neuroenc.evaluation.identification import cosine
 from neuroenc.ranking import ahead
 from neuroenc.real import varies
@@ -172,8 +172,10 @@ def two_way(
     Raises
     ------
     InputError
-        Fewer than two pictures.
+        Fewer than two pictures, or another distractor.
     """
+    if distractor not in ("images", "reconstructions"):
+        raise invalid("distractor", distractor, ("images", "reconstructions"))
     r = _cross(seen, made)
     return np.asarray(1 - ahead(r.T if distractor == "images" else r) / (len(r) - 1))
 
@@ -195,12 +197,28 @@ def frechet_distance(seen: ArrayLike, made: ArrayLike) -> float:
     ----------
     seen, made : arrays of shape (n, n_features), (m, n_features)
         More rows than features, or the covariances have no full rank and the distance is biased upwards.
+
+    Raises
+    ------
+    InputError
+        Of other widths, of one row, or not finite.
     """
     a, b = (np.asarray(v, np.float64) for v in (seen, made))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise InputError(
+            f"Features of shapes {a.shape} and {b.shape}. Expected (n, n_features) of one width, two rows or "
+            "more."
+        )
+    _finite(a, b)
     ca, cb = (np.atleast_2d(np.cov(v.T)) for v in (a, b))
     root = np.linalg.eigvals(ca @ cb)  # real and not negative but for rounding
     shared = np.sqrt(np.maximum(root.real, 0)).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * shared)
+
+
+def _finite(a: Floats, b: Floats) -> None:
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise InputError("Features of pictures hold values that are not finite. Extract them again.")
 
 
 def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
@@ -210,6 +228,5 @@ def _cross(seen: ArrayLike, made: ArrayLike) -> Floats:
         raise InputError(
             f"Features of shapes {a.shape} and {b.shape}. Expected one shape, of two pictures or more."
         )
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InputError("Features of pictures hold values that are not finite. Extract them again.")
+    _finite(a, b)
     return cosine(*(np.where(varies(v, 1)[:, None], v - v.mean(1, keepdims=True), 0) for v in (a, b)))

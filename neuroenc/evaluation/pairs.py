@@ -9,13 +9,15 @@ stimulus' pattern, which is not that of a neuroid over stimuli.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks
+from neuroenc.errors import invalid
 from neuroenc.evaluation.permutation import exchange, p_value, widening
+from neuroenc.evaluation.scores import paired
 from neuroenc.evaluation.statistics import resample
 
 Floats = NDArray[np.floating]
@@ -54,6 +56,8 @@ def unit_rows(values: ArrayLike, measure: Measure) -> Floats:
     array of shape (n_stimuli, n_neuroids)
         A pattern that is flat is 0, like nothing.
     """
+    if measure not in get_args(Measure):
+        raise invalid("measure", measure, get_args(Measure))
     rows = np.asarray(values)
     rows = rows if rows.dtype in (np.float32, np.float64) else rows.astype(float)
     if measure == "pearson":
@@ -78,7 +82,13 @@ def two_versus_two(y: ArrayLike, prediction: ArrayLike, measure: Measure = "cosi
     -------
     float
         NaN of fewer than two stimuli.
+
+    Raises
+    ------
+    InputError
+        Arrays of other shapes; another measure.
     """
+    y, prediction = paired(y, prediction)
     a, b = unit_rows(y, measure), unit_rows(prediction, measure)
     total = sum(float(won.sum(dtype=float)) for _, won in _wins(a, b))
     n_pairs = len(a) * (len(a) - 1) / 2
@@ -96,7 +106,13 @@ def picture_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray of shape (n_stimuli,)
         0 where a pattern is flat.
+
+    Raises
+    ------
+    InputError
+        Arrays of other shapes.
     """
+    y, prediction = paired(y, prediction)
     a, b = unit_rows(y, "pearson"), unit_rows(prediction, "pearson")
     return np.einsum("ij,ij->i", a, b, dtype=np.float64)
 

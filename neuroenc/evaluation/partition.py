@@ -17,8 +17,8 @@ from neuroenc.encoders.delay import delay_stimuli, gather
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import by_stimulus, fittable
 from neuroenc.errors import InputError
-from neuroenc.evaluation.evaluate import groups_at, running_at
-from neuroenc.evaluation.scores import pearson_r, r2_score
+from neuroenc.evaluation.evaluate import together_at
+from neuroenc.evaluation.scores import paired, pearson_r, r2_score
 from neuroenc.evaluation.statistics import resample
 from neuroenc.evaluation.zones import Held, unique_shares
 from neuroenc.real import deviation, varies
@@ -49,10 +49,14 @@ def product_measure(truth: Floats, parts: Floats, metric: str = "r2") -> Floats:
     """
     if metric not in ("r2", "r"):
         raise InputError(f"Invalid value for 'metric': {metric!r}. Allowed: 'r2', 'r'.")
+    if np.ndim(parts) != np.ndim(truth) + 1:
+        raise InputError(f"parts has shape {np.shape(parts)}, expected (n_parts, *{np.shape(truth)}).")
+    paired(truth, parts[0])
     vary, known = varies(truth), np.isfinite(truth)
     n = np.maximum(known.sum(0), 1)
     truth = np.where(known, truth, 0)
-    truth = np.where(known, truth - truth.sum(0) / n, 0)
+    level = truth.sum(0) / n
+    truth = np.where(known, truth - level, 0)
     parts = np.where(known, parts, 0)
     mean = parts.sum(1, keepdims=True) / n
     centred = np.where(known, parts - mean, 0)
@@ -63,7 +67,7 @@ def product_measure(truth: Floats, parts: Floats, metric: str = "r2") -> Floats:
         return np.asarray((truth * centred).sum(1) / (np.sqrt(whole) * size))
     # the mean of the prediction is no part's own: all share its error evenly
     split = (centred * (2 * truth - centred.sum(0))).sum(1)
-    return np.asarray((split - n * mean.sum(0)[0] ** 2 / len(parts)) / whole)
+    return np.asarray((split - n * (mean.sum(0)[0] - level) ** 2 / len(parts)) / whole)
 
 
 def subsets(names: list[str]) -> list[tuple[str, ...]]:
@@ -167,11 +171,7 @@ def partition(
         },
     )  # fmt: skip
     rows = Held(*(np.concatenate(v, -2 if v[0].ndim > 1 else 0) for v in zip(*held, strict=True)))
-    running = running_at(responses, rows.stimulus)
-    if running is None:
-        together = groups_at(responses, rows.stimulus)
-    else:
-        together = running.stretches(evaluation.stretch)
+    together = together_at(responses, rows.stimulus, evaluation.stretch)
     samples = resample(
         rows.stimulus, rows.fold, stretch=together, n_stimuli=len(ids), n=evaluation.n_bootstraps,
         seed=evaluation.seed,
@@ -232,10 +232,9 @@ def _partition_fold(
         r2[subset] = r2_score(truth, predicted, known)
         scores[f"r2 {'+'.join(subset)}"] = r2[subset]
     parts = model.predict_bands(X[test])[[list(model.bands_).index(name) for name in spaces]]
-    centre = np.where(known, truth, 0).sum(0) / known.sum(0)
     offset = np.nanmean(Y[:, usable], 0) / len(spaces)
     for metric, whole in (("r2", parts + offset), ("r", parts)):
-        shares = product_measure(truth, whole - centre / len(spaces), metric)
+        shares = product_measure(truth, whole, metric)
         scores |= {f"split {metric} {name}": share for name, share in zip(spaces, shares, strict=True)}
     for name, share in commonality(r2).items():
         scores[f"{'shared' if '&' in name else 'unique'} {name}"] = share

@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from neuroenc.blocks import blocks, columns
-from neuroenc.evaluation.scores import standardise
+from neuroenc.errors import InputError
+from neuroenc.evaluation.scores import paired, standardise
 from neuroenc.real import unmasked
 
 EQUAL = 1e-9  # two r closer than this are equal
@@ -56,8 +57,16 @@ def permutation_p(
     ndarray of shape (n_neuroids,)
         (1 + number of permuted r at least as large) / (1 + n), never 0 (Phipson & Smyth 2010);
         r that differ by less than `EQUAL` are equal. NaN where r is.
+
+    Raises
+    ------
+    InputError
+        y and prediction of other shapes, or of other than two dimensions; names that are not one a row.
     """
-    y, prediction, stimulus, fold = (unmasked(v) for v in (y, prediction, stimulus, fold))
+    y, prediction = paired(y, prediction, stimulus=stimulus, fold=fold, film=film, group=group)
+    if y.ndim != 2:
+        raise InputError(f"y has shape {y.shape}, expected (n_rows, n_neuroids).")
+    stimulus, fold = unmasked(stimulus), unmasked(fold)
     order = np.arange(len(fold)) if film is not None else np.argsort(stimulus, kind="stable")
     order = order[np.argsort(fold[order], kind="stable")]  # whatever the order of rows was
     stimulus, fold = stimulus[order], fold[order]

@@ -7,7 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.errors import InputError
+from neuroenc.names import row_names, same_order
 from neuroenc.real import unmasked, varies
+
+
+def paired(
+    y: ArrayLike, prediction: ArrayLike, **rows: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return responses and predictions that belong together, without masks.
+
+    Parameters
+    ----------
+    y, prediction : arrays of one shape, (n, …)
+    **rows : arrays of shape (n,), optional
+        What is said of each row, by the name it goes by in errors.
+
+    Raises
+    ------
+    InputError
+        They have other shapes, which would be broadcast; both name their rows, in another order; what is
+        said of the rows is not of as many.
+    """
+    same_order(prediction, np.array(row_names(y), str), "prediction")
+    y, prediction = unmasked(y), unmasked(prediction)
+    if y.shape != prediction.shape:
+        raise InputError(
+            f"y has shape {y.shape}, prediction {prediction.shape}, expected the same. Bring both into "
+            "(n_rows, n_neuroids)."
+        )
+    for name, values in rows.items():
+        if values is not None and np.shape(values) != y.shape[:1]:
+            raise InputError(
+                f"{name} has shape {np.shape(values)}, expected {y.shape[:1]}: one for each row of y."
+            )
+    return y, prediction
 
 
 def standardise(values: ArrayLike, known: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
@@ -54,8 +88,15 @@ def pearson_r(
     -------
     ndarray of shape (…)
         NaN where either side is constant or not finite, or fewer than two rows count.
+
+    Raises
+    ------
+    InputError
+        As `paired`.
     """
-    return np.asarray((standardise(y, known) * standardise(prediction, known)).sum(0))
+    y, prediction = paired(y, prediction)
+    r = (standardise(y, known) * standardise(prediction, known)).sum(0)
+    return np.asarray(r if len(y) else np.full(y.shape[1:], np.nan))
 
 
 def r2_score(
@@ -65,7 +106,7 @@ def r2_score(
 
     Over what is `known`, as in `pearson_r`; NaN where `y` is constant or either side is not finite.
     """
-    y, prediction = unmasked(y), unmasked(prediction)
+    y, prediction = paired(y, prediction)
     vary = varies(y, known=known)
     y, prediction = y.astype(np.float64), prediction.astype(np.float64)
     known = np.ones(y.shape, bool) if known is None else known
@@ -85,7 +126,7 @@ def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple
     ceiling : array of the same shape
         Share of explainable variance; r is divided by its square root.
     threshold : float
-        A ceiling below this says nothing about the model: the score is NaN. Nothing is clipped.
+        A ceiling below this, or of 0, says nothing about the model: the score is NaN. Nothing is clipped.
 
     Returns
     -------
@@ -94,7 +135,7 @@ def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple
         Neuroids left out, those whose ceiling is unknown among them.
     """
     ceiling = np.asarray(ceiling, np.float64)
-    known = ceiling >= threshold
+    known = (ceiling >= threshold) & (ceiling > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         out = np.where(known, np.asarray(r, np.float64) / np.sqrt(np.where(known, ceiling, 1)), np.nan)
     return out, int((~known).sum())

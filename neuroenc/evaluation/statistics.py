@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
+from neuroenc.errors import InputError
 from neuroenc.evaluation.permutation import widening
-from neuroenc.evaluation.scores import pearson_r, standardise
-from neuroenc.real import unmasked
+from neuroenc.evaluation.scores import paired, pearson_r, standardise
 
 K = TypeVar("K", bound=Hashable)
 Score = Callable[[ArrayLike, ArrayLike, NDArray[np.bool_]], NDArray[np.float64]]
@@ -40,7 +40,8 @@ def per_fold(score: Score, y: ArrayLike, prediction: ArrayLike, fold: ArrayLike)
     -------
     ndarray of shape (n_folds, n_neuroids)
     """
-    y, prediction, fold = unmasked(y), unmasked(prediction), np.asarray(fold)
+    y, prediction = paired(y, prediction, fold=fold)
+    fold = np.asarray(fold)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
     out = np.empty((len(rows), y.shape[1]))
     for cut in columns(*y.shape):
@@ -122,6 +123,40 @@ def resample(
     if len(ids) == 1:  # each sample is all there is, and an interval would have no width
         weight[:] = np.nan
     return Resampling(weight, unit, rows, by_fold, wide)
+
+
+def limits(
+    samples: Resampling, value: float, of_rows: Callable[[NDArray[np.int64], NDArray[np.float64]], ArrayLike]
+) -> tuple[float, float]:
+    """Interval of one statistic, (low, high), 95 %; NaN where there are no samples, of a single unit.
+
+    Parameters
+    ----------
+    samples : Resampling
+    value : float
+        Of all rows.
+    of_rows : callable
+        From the rows of a fold and their weights, (n_samples, n_rows), to the statistic, (n_samples,).
+    """
+    of_folds = np.concatenate([np.asarray(of_rows(k, np.ones((1, len(k))))) for k in samples.rows])
+    with np.errstate(invalid="ignore"):  # a sample may hold nothing of a fold
+        found = samples.of(of_folds[:, None], lambda k, weight: np.asarray(of_rows(k, weight))[:, None])
+    low, high = np.quantile(found + (value - of_folds.mean()), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def mean_limits(values: ArrayLike, samples: Resampling) -> tuple[float, float]:
+    """Interval of the mean of one value a row, as `limits`, never beyond the values themselves.
+
+    Parameters
+    ----------
+    values : array of shape (n_rows,)
+    samples : Resampling
+    """
+    x = np.asarray(values, np.float64)
+    found = limits(samples, x.mean(), lambda k, weight: weight @ x[k] / weight.sum(1))
+    low, high = np.clip(found, x.min(), x.max())
+    return float(low), float(high)
 
 
 def expansion(n_units: int) -> float:
@@ -236,7 +271,8 @@ def bootstrap_r(
     group_interval : dict of name to (low, high)
         Of the mean over the neuroids whose r is defined; NaN where there is none.
     """
-    y, prediction, fold = unmasked(y), unmasked(prediction), np.asarray(fold)
+    y, prediction = paired(y, prediction, stimulus=stimulus, fold=fold, stretch=stretch)
+    fold = np.asarray(fold)
 
     def statistic(cut: slice) -> tuple[NDArray[np.float64], Weighted]:
         a, b = y[:, cut], prediction[:, cut]
@@ -289,12 +325,20 @@ def fdr(p: ArrayLike) -> NDArray[np.float64]:
     ----------
     p : array of any shape
         All are of one family; NaN is left out and stays NaN.
+
+    Raises
+    ------
+    InputError
+        One is not between 0 and 1.
     """
     from scipy.stats import false_discovery_control  # loads for a second
 
     p = np.asarray(p, np.float64)
     q = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
+    known = ~np.isnan(p)
+    odd = p[known & ~((p >= 0) & (p <= 1))]
+    if len(odd):
+        raise InputError(f"{len(odd)} of {p.size} p-values are not between 0 and 1, first {odd[0]:g}.")
     if known.any():
         q[known] = false_discovery_control(p[known])
     return q

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+KEYS = ("metric", "condition", "value", "low", "high", "n", "each", "unit")  # of the rows that are averaged
+
 
 def over_subjects(
     tables: Mapping[str, list[dict[str, Any]]], *, n_bootstraps: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Average over subjects; subjects are resampled, and pictures within them.
+    """Average over subjects; subjects are resampled, and within them pictures, those that are alike together.
 
     Parameters
     ----------
@@ -37,14 +39,17 @@ def over_subjects(
         if r["each"] is None or len(found) < len(tables):
             continue
         each = [np.array(f["each"], float) for f in found]
+        units = [np.bincount(f["unit"]) for f in found]
+        totals = [np.bincount(f["unit"], e) for f, e in zip(found, each, strict=True)]
         drawn = np.zeros(n_bootstraps)
         for who in rng.integers(len(each), size=(len(each), n_bootstraps)):  # a subject, and its pictures
-            for s, e in enumerate(each):
+            for s, (size, total) in enumerate(zip(units, totals, strict=True)):
                 mine = who == s
-                drawn[mine] += e[rng.integers(len(e), size=(mine.sum(), len(e)))].mean(1)
+                some = rng.integers(len(size), size=(mine.sum(), len(size)))
+                drawn[mine] += total[some].sum(1) / size[some].sum(1)
         low, high = np.quantile(drawn / len(each), [0.025, 0.975])
         rows.append({
             **r, "value": float(np.mean([e.mean() for e in each])), "low": float(low), "high": float(high),
-            "n": len(each), "each": None,
+            "n": len(each), "each": None, "unit": None,
         })  # fmt: skip
     return rows

@@ -70,7 +70,7 @@ def from_arrays(
     layers: dict[str, NDArray[Any]] = {}
     digest = hashlib.sha256()
     for name, array in given.items():
-        found = unmasked(array)
+        found = unmasked(array, f"layer {name!r}")
         check_array(f"Layer {name!r}", found.shape, found.dtype)
         _check_name(name)
         rows_of(f"Layer {name!r}", ids, len(found), ids)
@@ -149,7 +149,7 @@ def _say(text: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
             f"A layer cannot be called {name!r}: letters, digits and _ . : / + - are allowed. Name it by "
             "`path: {layer: file}`, or `layer` in the JSON beside the file."

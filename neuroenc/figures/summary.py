@@ -230,7 +230,7 @@ def reconstructed(judged: list[dict[str, Any]], made: Row) -> list[Row]:
     """
     return [
         row(f"reconstruction, {j['metric']}", j["value"], unit=j["metric"], n=j["n"],
-            interval=None if j["low"] is None else (j["low"], j["high"]), null=j["chance"],
+            interval=(j["low"], j["high"]), null=j["chance"],
             **made, **{k: j[k] for k in WHERE if k in j})
         for j in judged
         # of a loop all neuroids; the rest is in the scores of the subject
@@ -290,7 +290,7 @@ def classified(found: dict[str, Any], made: Row) -> list[Row]:
         }  # fmt: skip
         rows.append(row(
             f"classes, {name}", s["value"], unit=name, n=found["n"],
-            interval=None if s["low"] is None else (s["low"], s["high"]),
+            interval=(s["low"], s["high"]),
             null=0.5 if name == "auc" else chance["uniform"], ceiling=1.0, shuffled=s["null"],
             p=s["p_corrected"], per_fold=s["per_fold"], **about, **(course if len(windows) > 1 else {}),
         ))  # fmt: skip

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 
 from neuroenc import splits
@@ -10,6 +11,7 @@ from neuroenc.arrays import check, regions
 from neuroenc.config import Split
 from neuroenc.datasets import from_arrays
 from neuroenc.errors import InputError
+from neuroenc.features.given import from_arrays as given_features
 
 IDS = np.repeat([f"p{i}" for i in range(10)], 2)
 Y = np.random.default_rng(0).normal(size=(20, 3))
@@ -96,6 +98,18 @@ def test_stimuli_and_responses_of_arrays():
         (Y, IDS, {"noise_ceiling": [50, 60, 70]}, "Divide percent by 100"),
         (Y, IDS, {"neuroid_id": ["a", "a", "b"]}, "'a' stands 2 times"),
         (Y, IDS, {"regions": {"a b": [1, 1, 1]}}, "does not survive in a file"),
+        (Y, IDS, {"regions": {"": [1, 1, 1]}}, "A region has no name"),
+        (Y, IDS, {"position": np.full((3, 3), 1j)}, "position holds complex128"),
+        (Y, IDS, {"position": np.zeros((3, 2))}, r"position has shape \(3, 2\), expected \(3, 3\)"),
+        (Y, IDS, {"noise_ceiling": ["a", "b", "c"]}, "noise_ceiling holds"),
+        ([[1.0, 2.0], [3.0]], IDS[:2], {}, "rows of response are of different lengths"),
+        (pd.DataFrame(Y, columns=list("abc")), IDS, {"neuroid_id": list("cba")}, "column 0 is 'a', not 'c'"),
+        (
+            xr.DataArray(Y, {"n": list("abc")}, ("p", "n")),
+            IDS,
+            {"neuroid_id": list("acb")},
+            "column 1 is 'b', not 'c'",
+        ),
     ],
 )
 def test_wrong_arrays_are_one_line(values, ids, options, message):
@@ -124,3 +138,13 @@ def test_labels_in_the_same_order_and_those_of_other_things_are_taken():
     of_trials = pd.DataFrame(Y, index=pd.Index(np.arange(20)[::-1]))  # numbers of trials are no stimuli
     for response in (table, of_trials, pd.DataFrame(Y), table.set_index(pd.Index([*IDS[1:], "x"]))):
         np.testing.assert_array_equal(from_arrays(response, IDS)[1]["response"].values, Y.astype("f4"))
+
+
+@pytest.mark.parametrize("how", ["requires_grad_", "bfloat16", "double"])
+def test_tensors_are_taken(how):
+    whole = np.round(Y * 4)  # which half precision holds
+    given = getattr(torch.tensor(whole), how)()
+    np.testing.assert_array_equal(from_arrays(given, IDS)[1]["response"].values, whole.astype("f4"))
+    one = IDS[:3]
+    features = given_features(given[:3], [f"{i}-{k}" for k, i in enumerate(one)])
+    np.testing.assert_array_equal(features["feature"].values, whole[:3].astype("f4"))

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -179,6 +180,15 @@ def image(path, change):
     return apply
 
 
+def in_ms(found):
+    """The repetition time in ms, and no unit that says so."""
+    header = found.header.copy()
+    header["pixdim"][4] *= 1000
+    header.set_xyzt_units("mm", "unknown")
+    Path(found.get_filename().removesuffix(".nii.gz") + ".json").write_text("{}", encoding="utf-8")
+    return nib.Nifti1Image(np.asarray(found.dataobj), found.affine, header)
+
+
 def moved(found):
     return nib.Nifti1Image(np.asarray(found.dataobj), found.affine + np.diag([0.5, 0, 0, 0]), found.header)
 
@@ -202,7 +212,9 @@ def moved(found):
     (edit(EVENTS, cell("stim_file", 0, "../../x.png")), r"'../../x.png' leads outside its folder"),
     (edit(EVENTS, cell("onset", 11, "319.9")), r"Trial 12 of .*run-2_events.tsv cannot be told"),
     (lambda r: (r / f"{BOLD}.json").write_text(json.dumps({"RepetitionTime": 1.5})), r"repetition time of 2 s in its header, 1.5 s in its .json"),
+    (lambda r: (r / f"{BOLD}.json").write_text(json.dumps({"RepetitionTime": 2, "StartTime": 1000})), r"a start of 1000 s, .*Are they in ms"),
     (lambda r: (r / f"{BOLD}.json").write_text(json.dumps({"RepetitionTime": "2"})), r"has RepetitionTime '2', expected seconds"),
+    (image(f"{BOLD}.nii.gz", in_ms), r"repetition time of 2000 .*Are they in ms"),
     (image(f"{BOLD}.nii.gz", moved), "has another affine than"),
     (image(f"{BOLD}.nii.gz", lambda i: nib.Nifti1Image(np.full(i.shape, np.nan, "f4"), i.affine, i.header)), "not finite"),
     (lambda r: (r / f"{BOLD}.nii.gz").write_bytes((r / f"{BOLD}.nii.gz").read_bytes()[:400]), "Cannot read"),

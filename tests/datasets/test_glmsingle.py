@@ -106,6 +106,18 @@ def test_events_say_what_was_shown(tmp_path):
         events.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=message):
             glmsingle.load_responses(options(tmp_path), "01")
+    header, *rows = whole.splitlines()
+    events.write_text("\n".join([header, *rows[::-1]]), encoding="utf-8")  # the design counts by onset
+    assert glmsingle.load_responses(options(tmp_path), "01").identical(found)
+    (tmp_path / "sub-01/DESIGNINFO.npy").rename(tmp_path / "kept.npy")
+    design = np.load(tmp_path / "kept.npy", allow_pickle=True).item()
+    with h5py.File(tmp_path / "sub-01/DESIGNINFO.hdf5", "w") as file:  # without the volumes of the trials
+        file["stimorder"], file["numtrialrun"] = np.asarray(design["stimorder"]), design["numtrialrun"]
+    again = glmsingle.load_responses(options(tmp_path), "01")
+    np.testing.assert_array_equal(again["stimulus_id"], found["stimulus_id"])
+    events.write_text(whole.replace("\n4.3\t", "\nn/a\t"), encoding="utf-8")
+    with pytest.raises(InputError, match="has no onset in line"):
+        glmsingle.load_responses(options(tmp_path), "01")
     events.unlink()
     with pytest.raises(InputError, match=r"has 2 events.tsv, its design 3 runs"):
         glmsingle.load_responses(options(tmp_path), "01")

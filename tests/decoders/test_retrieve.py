@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.stats import multivariate_normal
 
-from neuroenc.decoders import match, retrieve
+from neuroenc.decoders import match, retrieve, scores
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine
 
@@ -95,3 +96,32 @@ def test_noise_shared_by_neuroids_is_seen_through():
     whitened = match.likelihood(measured[test], predicted[test], (measured - predicted)[train])
     plain = -((measured[test, None] - predicted[None, test]) ** 2).sum(-1)
     assert retrieve.hits(whitened, 1).mean() > 0.85 > 0.6 > retrieve.hits(plain, 1).mean()
+
+
+def test_pictures_of_one_group_are_drawn_as_one():
+    """Whether a picture is found is a matter of its group here: 8 groups of 5 say as much as 8 pictures."""
+    true, group = RNG.normal(size=(40, 60)), np.repeat([f"g{i}" for i in range(8)], 5)
+    found = np.where((np.arange(40) // 5 % 2 == 0)[:, None], true, RNG.normal(size=(40, 60)))
+    dims = ("presentation", "component")
+    decoded = xr.Dataset(
+        dict.fromkeys(("embedding", "sampled", "expected", "point"), (dims, found)) | {"true": (dims, true)},
+        {"stimulus_id": ("presentation", [f"s{i:02d}" for i in range(40)]), "fold": ("presentation", np.zeros(40, int))},
+    )  # fmt: skip
+    decoded["point"] = dims, true  # the prior finds all
+    alone, together = (
+        scores.score(decoded),
+        scores.score(decoded.assign_coords(group=("presentation", group))),
+    )
+    a, b = (s["brain_to_image_top1"] for s in (alone, together))
+    assert a["value"] == b["value"] == 1
+    plain = decoded.drop_vars("point")
+    a, b = (
+        scores.score(d)["brain_to_image_top1"]
+        for d in (plain, plain.assign_coords(group=("presentation", group)))
+    )
+    assert a["value"] == b["value"]
+    assert b["high"] - b["low"] > 1.6 * (a["high"] - a["low"])
+    a, b = (
+        scores.prior_gain(d)["top1"] for d in (decoded, decoded.assign_coords(group=("presentation", group)))
+    )
+    assert a["gain"] == b["gain"] and b["high"] - b["low"] > 1.6 * (a["high"] - a["low"])

@@ -151,3 +151,23 @@ def test_the_command_takes_sentences_of_minilm(world, run, tmp_path):
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
     status, _, err = run(*ask)
     assert status == 2 and len(err.strip().splitlines()) == 1 and "neuroid_id" in err
+
+
+def test_pictures_of_one_group_are_drawn_together(world):
+    table, responses, stimuli, split = world
+    tested = split["stimulus_id"].values[split["side"].values[0] == splits.TEST].tolist()
+    width = []
+    for n in (1, 4, N):
+
+        def grouped(found, dim, n=n):
+            ids = found["stimulus_id"].values.tolist()
+            group = [f"t{tested.index(i) % n:03d}" if i in tested else i for i in ids]
+            return found.assign_coords(group=(dim, np.array(group)))
+
+        (row,) = voxel_scores.score_sentences(
+            table, grouped(responses, "presentation"), stimuli, grouped(split, "stimulus"), embed, top=6,
+            n_bootstraps=100, n_deals=5,
+        )  # fmt: skip
+        width.append(row["high"] - row["low"])
+    assert width[0] == width[2]  # all of one group, or each of its own: one by one
+    assert width[1] != width[2]

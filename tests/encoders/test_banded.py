@@ -141,10 +141,34 @@ def test_parts_add_up():
 
 def test_bands_must_name_every_column():
     X, Y = problem()
-    with pytest.raises(InputError, match="2 names"):
+    with pytest.raises(InputError, match=r"names of shape \(2,\)"):
         BandedRidgeCV(bands=["a", "b"]).fit(X, Y)
     with pytest.raises(InputError, match="must be above 0"):
         BandedRidgeCV([0.0]).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("bands", "message"),
+    [
+        ([None] * 10, "bands has nothing in row 0"),
+        ([np.nan] * 5 + [1.0] * 5, "bands has nothing in row 0"),
+        (["a"] * 9 + ["a "], "differ in the blanks"),
+        ("aaaaabbbbb", "names of shape"),
+        ([["a"] * 10], "names of shape"),
+    ],
+)
+def test_what_names_no_band_is_refused(bands, message):
+    X, Y = problem()
+    with pytest.raises(InputError, match=message):
+        BandedRidgeCV(bands=bands).fit(X[:, :10], Y)
+
+
+def test_bands_of_texts_and_numbers_are_names():
+    X, Y = problem()
+    mixed = BandedRidgeCV(ALPHAS, bands=["a", 1] * 5, cv=FOLDS, n_candidates=3).fit(X[:, :10], Y)
+    assert mixed.bands_.tolist() == ["1", "a"]
+    same = BandedRidgeCV(ALPHAS, bands=["b", "a"] * 5, cv=FOLDS, n_candidates=3).fit(X[:, :10], Y)
+    np.testing.assert_array_equal(mixed.coef_, same.coef_)
 
 
 @parametrize_with_checks([BandedRidgeCV(n_candidates=2)])

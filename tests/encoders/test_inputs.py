@@ -17,6 +17,7 @@ from neuroenc.encoders import (
     PLS,
     AttentionRouting,
     BandedRidgeCV,
+    EfficientProbing,
     FactorisedCV,
     GaussianFieldCV,
     RidgeCV,
@@ -341,3 +342,40 @@ def test_bands_of_one_target_have_its_shape():
     parts = model.predict_bands(X)
     assert parts.shape == (2, N)
     np.testing.assert_allclose(parts.sum(0) + Y[:, 0].mean(), model.predict(X), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (RidgeCV(dtype="int32"), "'dtype': 'int32'.*'float32', 'float64', 'None'"),
+        (RidgeCV(dtype="float16"), "'dtype': 'float16'"),
+        (BandedRidgeCV(dtype="flaot32"), "did you mean 'float32'"),
+        (BandedRidgeCV(n_candidates=0), "'n_candidates': 0. Expected a whole number of at least 1"),
+        (BandedRidgeCV(n_gradient_steps=-1), "'n_gradient_steps': -1"),
+        (PLS(0), "'n_components': 0"),
+        (PLS(2.5), "'n_components': 2.5"),
+        (RidgeDecoder(n_components=-3), "'n_components': -3"),
+    ],
+)
+def test_options_that_would_be_taken_for_others_are_refused(model, message):
+    """Of int32 features and responses were rounded to whole numbers."""
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match=message):
+        model.fit(rng.normal(size=(20, 4)), rng.normal(size=(20, 3)))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (AttentionRouting(overlap="sums"), "'overlap': 'sums'.*did you mean 'sum'"),
+        (AttentionRouting(readout="gradients"), "did you mean 'gradient'"),
+        (EfficientProbing(values="hole"), "did you mean 'whole'"),
+        (EfficientProbing(n_queries=0), "'n_queries': 0"),
+        (GaussianFieldCV(dtype="int32"), "'dtype': 'int32'"),
+        (FactorisedCV(n_alternations=0), "'n_alternations': 0"),
+    ],
+)
+def test_options_of_readouts_that_would_be_taken_for_others_are_refused(model, message):
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match=message):
+        model.fit(rng.normal(size=(20, 4, 3)), rng.normal(size=(20, 3)))

@@ -336,6 +336,7 @@ def test_delays_look_back_within_their_story():
         ([1], list("ababab"), "'a' stands in two stretches"),
         ([0.5], None, "whole numbers"),
         ([], None, "whole numbers"),
+        ([1, 2, 1], None, "each once"),
         ([1], ["a"], r"groups has shape \(1,\), X 6 samples"),
     ],
 )
@@ -343,6 +344,11 @@ def test_delays_that_would_pass_from_run_to_run_are_refused(delays, groups, mess
     """Of runs 1, 2, 1 of two sessions the third would look back into the first."""
     with pytest.raises(InputError, match=message):
         delay(np.arange(6.0)[:, None], delays, groups)
+
+
+def test_delays_of_one_feature_need_its_axis():
+    with pytest.raises(InputError, match=r"X has shape \(6,\)"):
+        delay(np.arange(6.0), [1])
 
 
 def test_bad_tokens_are_named():

@@ -97,3 +97,16 @@ def test_softmax_weights_are_those_of_validation_r():
         seen = np.isfinite(truth[:, t])
         r = [np.corrcoef(v[seen, t], truth[seen, t])[0, 1] if np.ptp(v[:, t]) else 0 for v in validation]
         np.testing.assert_allclose(weights[:, t], softmax(40 * np.array(r)), rtol=1e-9)
+
+
+def test_weights_are_those_of_any_order_of_stimuli():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(20, 6))
+    validation = [truth + rng.normal(size=truth.shape) for _ in range(3)]
+    names = np.array([f"s{i:02d}" for i in range(20)])
+    expected = stack_weights(validation, truth)
+    order = rng.permutation(20)
+    shuffled = [v[order] for v in validation]
+    found = stack_weights(shuffled, truth[order], stimulus=names[order])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert np.abs(stack_weights(shuffled, truth[order]) - expected).max() > 0.01  # other halves

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from neuroenc.errors import InputError
 from neuroenc.evaluation import ceilings
 from neuroenc.evaluation.scores import pearson_r
 
@@ -155,3 +156,13 @@ def test_a_given_ceiling_is_of_one_row():
     np.testing.assert_allclose(once, given)
     twice = ceilings.ceiling(np.ones((4, 3)), ["a", "b", "a", "b"], "given", np.full(3, np.nan), given)
     np.testing.assert_allclose(twice, [0.25 / (0.25 + 0.5), 1, np.nan])  # ncsnr² 0.25
+
+
+def test_what_is_no_ceiling_is_refused_or_nan():
+    y = np.random.default_rng(0).normal(size=(10, 3))
+    assert np.isnan(ceilings.split_half(y[:, None])).all()  # nothing is repeated
+    for estimate in (ceilings.split_half, ceilings.explainable_variance):
+        with pytest.raises(InputError, match=r"trials has shape \(10, 3\)"):
+            estimate(y)
+    with pytest.raises(InputError, match="did you mean 'ncsnr'"):
+        ceilings.ceiling(y, np.arange(10) // 2, "ncnsr", np.full(3, np.nan))

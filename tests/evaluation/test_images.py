@@ -107,3 +107,12 @@ def test_a_judge_sees_all_units_of_the_layer_of_the_literature(network, layer):
     shape = whole(torch.zeros(1, 3, 224, 224)).shape
     assert found.shape == (3, shape[1:].numel()) and found.min() == 0
     assert images.two_way(found, found).mean() == 1
+
+
+def test_features_that_make_no_distance_are_refused():
+    a = np.random.default_rng(0).normal(size=(9, 3))
+    for wrong in (a[:1], a[:, :2], np.where(a > 1, np.nan, a)):
+        with pytest.raises(InputError):
+            images.frechet_distance(a, wrong)
+    with pytest.raises(InputError, match="did you mean 'images'"):
+        images.two_way(a, a, distractor="image")

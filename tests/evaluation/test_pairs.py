@@ -6,6 +6,7 @@ from neuroenc import splits
 from neuroenc.arrays import load, save
 from neuroenc.config import Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
+from neuroenc.errors import InputError
 from neuroenc.evaluation.evaluate import evaluate
 from neuroenc.evaluation.pairs import METRICS, picture_r, score_patterns, two_versus_two
 from neuroenc.figures.summary import scored
@@ -148,3 +149,8 @@ def test_p_of_a_film_is_no_less_than_that_of_its_shifts():
         y, prediction, range(24), np.zeros(24), film=["a"] * 24, n_bootstraps=20, n_permutations=1000
     )
     assert [found[m].p for m in METRICS] == pytest.approx([1 / 24, 1 / 24], abs=0.02)
+
+
+def test_a_misspelt_measure_is_refused():
+    with pytest.raises(InputError, match="did you mean 'cosine'"):
+        two_versus_two(np.eye(4), np.eye(4), "cosin")

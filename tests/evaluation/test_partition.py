@@ -14,20 +14,27 @@ def test_product_measure_sums_to_the_score_and_is_himalayas():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=(80, 5))
     parts = rng.normal(size=(3, 80, 5)) * 0.3 + truth * 0.2
-    # the mean of a prediction is measured against the mean of the truth
     for metric, score in (("r2", r2_score), ("r", pearson_r)):
-        found = product_measure(truth - truth.mean(0), parts, metric)
-        np.testing.assert_allclose(found.sum(0), score(truth - truth.mean(0), parts.sum(0)), atol=1e-10)
+        for level in (0, 3):  # the mean of a prediction is measured against the mean of the truth
+            found = product_measure(truth + level, parts, metric)
+            np.testing.assert_allclose(found.sum(0), score(truth + level, parts.sum(0)), atol=1e-10)
+    lost = np.where(np.arange(80)[:, None] < 5, np.nan, truth + 3)
+    np.testing.assert_allclose(
+        product_measure(lost, parts).sum(0), r2_score(lost[5:], parts.sum(0)[5:]), atol=1e-10
+    )
     scoring = pytest.importorskip("himalaya.scoring")
     centred, still = truth - truth.mean(0), parts - parts.mean(1, keepdims=True)
     np.testing.assert_allclose(
-        product_measure(truth, still, "r2"), scoring.r2_score_split(centred, still), atol=1e-10
+        product_measure(centred, still, "r2"), scoring.r2_score_split(centred, still), atol=1e-10
     )
     np.testing.assert_allclose(
         product_measure(truth, parts, "r"), scoring.correlation_score_split(centred, parts), atol=1e-10
     )
     with pytest.raises(InputError, match="'r2', 'r'"):
         product_measure(truth, parts, "mse")
+    for wrong in (parts[:, :, :1], parts[:, :79], parts[0]):
+        with pytest.raises(InputError, match="has shape"):
+            product_measure(truth, wrong)
 
 
 def test_commonality_of_linear_regression_is_the_textbooks():

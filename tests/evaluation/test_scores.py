@@ -1,10 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import r2_score as sklearn_r2
 from torchmetrics.functional import pearson_corrcoef
 
+from neuroenc.errors import InputError
+from neuroenc.evaluation.pairs import picture_r, two_versus_two
 from neuroenc.evaluation.scores import normalised_r, pearson_r, r2_score
 
 
@@ -50,3 +53,30 @@ def test_normalised_never_turns_a_low_ceiling_into_a_perfect_score():
     found, below = normalised_r([0.4, 0.4, 0.4, 0.4, 0.6], ceiling, threshold=0.05)
     assert below == 3
     np.testing.assert_allclose(found, [0.5, np.nan, np.nan, np.nan, 1.2])  # above 1 is not clipped
+
+
+def test_normalised_by_no_ceiling_at_all_is_nan_whatever_the_threshold():
+    found, below = normalised_r([0.4, 0.4], [0.0, 0.16], threshold=0)
+    assert below == 1
+    np.testing.assert_allclose(found, [np.nan, 1.0])
+
+
+@pytest.mark.parametrize("score", [pearson_r, r2_score, picture_r, two_versus_two])
+@pytest.mark.parametrize("shape", [(50, 1), (1, 7), (49, 7)])
+def test_what_would_be_broadcast_is_refused(pair, score, shape):
+    y, prediction = pair
+    with pytest.raises(InputError, match=r"y has shape \(50, 7\), prediction"):
+        score(y, prediction[: shape[0], : shape[1]])
+
+
+@pytest.mark.parametrize("score", [pearson_r, r2_score])
+def test_tables_in_another_order_of_rows_are_refused(pair, score):
+    y, prediction = (pd.DataFrame(v, index=[f"s{i}" for i in range(50)]) for v in pair)
+    np.testing.assert_allclose(score(y, prediction), score(*pair), rtol=1e-12)
+    with pytest.raises(InputError, match="row 0 is 's49', not 's0'"):
+        score(y, prediction[::-1])
+
+
+@pytest.mark.parametrize("score", [pearson_r, r2_score])
+def test_of_no_rows_there_is_no_score(score):
+    assert np.isnan(score(np.zeros((0, 2)), np.zeros((0, 2)))).all()

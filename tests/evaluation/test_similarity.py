@@ -364,3 +364,16 @@ def test_human_and_monkey_it_agree_as_published(real):
     monkey, human = (np.asarray(m["RDM"], float)[0] for m in found)
     # r = 0.49 (Kriegeskorte et al. 2008, figure 2)
     assert d.compare(monkey, human, "pearson") == pytest.approx(0.49, abs=0.01)
+
+
+def test_what_is_no_distance_or_measure_is_refused():
+    X = np.random.default_rng(0).normal(size=(8, 5))
+    a = d.dissimilarity(X)
+    with pytest.raises(InputError, match="did you mean 'spearman'"):
+        d.compare(a, a, "spearmen")
+    with pytest.raises(InputError, match="'distance': 'cosine'"):
+        d.dissimilarity(X, "cosine")
+    with pytest.raises(InputError, match="Are these similarities"):  # whose ranks run the other way
+        d.compare(np.corrcoef(X), squareform(a))
+    rounded = squareform(a) + np.diag(np.full(8, 1e-12))
+    assert d.compare(rounded, np.where(np.eye(8) > 0, np.nan, squareform(a))) == pytest.approx(1)

@@ -6,6 +6,7 @@ from scipy.stats import bootstrap, kstest, pearsonr, permutation_test
 from scipy.stats import t as student
 from sklearn.linear_model import Ridge
 
+from neuroenc.errors import InputError
 from neuroenc.evaluation import permutation, statistics
 from neuroenc.evaluation.classification import over_folds
 from neuroenc.evaluation.pairs import score_patterns
@@ -290,3 +291,18 @@ def test_a_group_of_a_size_of_its_own_stays():
         assert out[0] == 0 and set(out[1:3]) == {1, 2} and set(out[3:]) == {3, 4, 5}
     seen = {tuple(permutation.exchange(rng, np.arange(4), None, np.array(list("aabb")))) for _ in range(200)}
     assert len(seen) == 8, "two orders of groups, two of rows in each"
+
+
+def test_rows_without_a_name_each_are_refused():
+    y, ids = RNG.normal(size=(12, 2)), np.arange(12).astype(str)
+    for wrong in ({"stimulus": ids[:5], "fold": ids}, {"stimulus": ids, "fold": ids[:1]}):
+        with pytest.raises(InputError, match="one for each row of y"):
+            permutation.permutation_p(y, y, **wrong, n=5)
+    with pytest.raises(InputError, match=r"y has shape \(12,\)"):
+        permutation.permutation_p(y[:, 0], y[:, 0], ids, np.zeros(12), n=5)
+
+
+@pytest.mark.parametrize("odd", [1.2, -0.1, np.inf])
+def test_q_of_what_is_no_probability_is_refused(odd):
+    with pytest.raises(InputError, match="1 of 2 p-values are not between 0 and 1"):
+        statistics.fdr([odd, 0.1])
