@@ -46,6 +46,7 @@ for name, noun in (
     app.add_typer(noun, name=name)
 
 app.command("export")(export.export)
+app.command("explore")(results.explore)
 
 
 @app.callback(invoke_without_command=True)

@@ -460,3 +460,14 @@ def results_times(
     from neuroenc.figures.times import stage_times
 
     typer.echo(stage_times(folder))
+
+
+def explore(
+    folder: Annotated[Path, typer.Argument(metavar="RESULTS", help="Results of a run, e.g. results/demo.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, whole or not at all.")],
+) -> None:
+    """Write pages of a run with maps to turn and to ask, which a browser opens from disk."""
+    from neuroenc.explorer import write_explorer
+
+    subjects = write_explorer(folder, out)
+    typer.echo(f"{out / 'index.html'}: {len(subjects)} subject{'s' * (len(subjects) > 1)}")

@@ -170,6 +170,6 @@ def read_captions(path: str | Path) -> pd.DataFrame:
     """
     table = read_table(path, "neuroid_id", "caption", "words", "confident", "test_r")
     texts = {c: table.text(c) for c in ("neuroid_id", "caption", "words", "generated") if c in table}
-    return pd.DataFrame(
-        texts | {"confident": table.flags("confident"), "test_r": table.numbers("test_r", missing=True)}
-    )
+    known = ("test_r", "spearman", "spearman_null", "spearman_generated")
+    numbers = {c: table.numbers(c, missing=True) for c in known if c in table}
+    return pd.DataFrame(texts | {"confident": table.flags("confident")} | numbers)

@@ -90,15 +90,8 @@ def draw_zone_map(responses: xr.Dataset, partition: xr.Dataset, path: str | Path
     """
     same_neuroids(responses, partition)
     holds(partition, "scores", PARTITION, "encode partition")
-    names = partition["space_name"].values.astype(str).tolist()
-    zone, unique = partition["zone"].values, partition["unique"].values[..., 0]
-    known = unique[np.isfinite(unique)]
-    top = max(float(np.quantile(known, 0.99)), 1e-3) if len(known) else 1.0
-    shown = np.where(zone < 0, len(names), zone)
-    shown = np.where(partition["largest"].values < 0, np.nan, shown)
-    maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", shown, [*names, UNDECIDED])]
-    maps += [Map(f"R² of {name} alone", share, top=top) for name, share in zip(names, unique, strict=True)]
-    _draw(responses, maps, f"{partition.attrs['dataset']}, subject {partition['subject'].values[0]}", path)
+    who = f"{partition.attrs['dataset']}, subject {partition['subject'].values[0]}"
+    _draw(responses, maps_of_zones(partition), who, path)
 
 
 def draw_words_on_surface(
@@ -117,6 +110,44 @@ def draw_words_on_surface(
         Words that are drawn, those of most voxels; the others go by "another".
     """
     same_voxels(table, responses)
+    maps = maps_of_words(table, n_words)
+    share = f"{np.isfinite(maps[0].values).sum()} of {len(table)} voxels are confident"
+    who = f"{responses.attrs['dataset']}, subject {responses['subject'].values[0]}: {share}"
+    _draw(responses, maps, who, path)
+
+
+class Map(NamedTuple):
+    """Values of neuroids: numbers from 0 to `top`, or which of `names`."""
+
+    title: str
+    values: NDArray[np.floating]
+    names: list[str] | None = None
+    top: float = 1.0
+
+
+def maps_of_zones(partition: xr.Dataset) -> list[Map]:
+    """Map the zone of each neuroid where it is decided, and what each space explains alone."""
+    names = partition["space_name"].values.astype(str).tolist()
+    zone, unique = partition["zone"].values, partition["unique"].values[..., 0]
+    known = unique[np.isfinite(unique)]
+    top = max(float(np.quantile(known, 0.99)), 1e-3) if len(known) else 1.0
+    shown = np.where(zone < 0, len(names), zone)
+    shown = np.where(partition["largest"].values < 0, np.nan, shown)
+    maps = [Map(f"zone (q < {partition.attrs['fdr_level']:g})", shown, [*names, UNDECIDED])]
+    maps += [Map(f"R² of {name} alone", share, top=top) for name, share in zip(names, unique, strict=True)]
+    return maps
+
+
+def maps_of_words(table: pd.DataFrame, n_words: int = 7) -> list[Map]:
+    """Map the topic of each confident voxel's words, how many are of each topic, and the first word.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `decoders.voxels.caption_voxels`; other voxels are NaN.
+    n_words : int
+        Words with a colour of their own, those of most voxels.
+    """
     topics = split_topics()
     listed = [str(w).split() if c else [] for w, c in zip(table["words"], table["confident"], strict=True)]
     known = np.array([bool(w) for w in listed])
@@ -140,18 +171,7 @@ def draw_words_on_surface(
     maps.append(
         Map("first word", masked([place.get(mine[0], len(names)) if mine else 0 for mine in listed]), others)
     )
-    share = f"{known.sum()} of {len(known)} voxels are confident"
-    who = f"{responses.attrs['dataset']}, subject {responses['subject'].values[0]}: {share}"
-    _draw(responses, maps, who, path)
-
-
-class Map(NamedTuple):
-    """Values of neuroids: numbers from 0 to `top`, or which of `names`."""
-
-    title: str
-    values: NDArray[np.floating]
-    names: list[str] | None = None
-    top: float = 1.0
+    return maps
 
 
 def _draw(responses: xr.Dataset, maps: list[Map], title: str, path: str | Path) -> None:

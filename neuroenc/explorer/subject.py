@@ -1,0 +1,130 @@
+"""What the page knows of one subject: neuroids, their places and regions, every score, words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuroenc.arrays import regions
+from neuroenc.explorer.maps import maps_of
+from neuroenc.explorer.run import Found
+from neuroenc.explorer.scripts import packed
+
+FARTHEST = 130.0  # mm from the origin of MNI's space, beyond any brain
+ABOUT = (
+    "model", "weights", "encoder", "transductive", "ceiling_method", "ceiling_threshold", "fdr_level",
+    "n_test_stimuli", "n_training_stimuli", "n_missing_stimuli",
+)  # fmt: skip
+PER_NEUROID = ("ceiling", "p", "q", "r_low", "r_high")
+COMPARED = ("low", "high", "p", "q")
+
+
+def describe(found: Found, n_vertices: int) -> dict[str, Any]:
+    """Gather what the page shows of a subject.
+
+    Parameters
+    ----------
+    found : Found
+    n_vertices : int
+        Of a hemisphere of the mesh; those of fsaverage beyond them are left out.
+
+    Returns
+    -------
+    dict
+        Ready for `scripts.assignment`.
+    """
+    s = found.first
+    surface = _surface(found, n_vertices)
+    places = None if surface else _places(found)
+    return {
+        "subject": found.subject, "dataset": s.attrs["dataset"],
+        "ids": s["neuroid_id"].values.tolist(), "hemisphere": s["hemisphere"].values.tolist(),
+        "lies": "surface" if surface else "nowhere" if places is None else "brain" if _in_mni(found, places) else "space",
+        "surface": surface, "places": None if places is None else packed(places.astype(np.float32)),
+        "regions": [{"name": name, "inside": packed(mask)} for name, mask in regions(s).items()],
+        "parcel": s["parcel"].values.tolist() if "parcel" in s.coords else None,
+        "time": {k: s[k].values.tolist() for k in ("start", "stop")} if "time_bin" in s.dims else None,
+        "fits": [_fit(name, found.files[name], fit) for name, fit in found.fits.items()],
+        "comparisons": [_comparison(label, c) for label, c in found.comparisons.items()],
+        "captions": _captions(found),
+        "synthesis": [
+            {"region": region, "caption": about["caption"], "picture": f"pictures/{path.name}"}
+            for region, (path, about) in found.synthesis.items()
+        ],
+        "maps": maps_of(found),
+    }  # fmt: skip
+
+
+def _surface(found: Found, n_vertices: int) -> dict[str, Any] | None:
+    """Say which neuroid lies under each vertex, -1 none; of fsaverage5, which are the first of fsaverage."""
+    responses = found.responses
+    if responses is not None and "surface_L" in responses:
+        return {side: packed(responses[f"surface_{side}"].values[:n_vertices].astype(np.int32)) for side in "LR"}
+    if responses is None or "vertex" not in responses.coords or responses.attrs["space"] not in (
+        "fsaverage", "fsaverage5"
+    ):  # fmt: skip
+        return None
+    under = {}
+    for side in "LR":
+        vertex = np.full(n_vertices, -1, np.int32)
+        mine = np.flatnonzero(
+            (responses["hemisphere"].values == side) & (responses["vertex"].values < n_vertices)
+        )
+        vertex[responses["vertex"].values[mine]] = mine
+        under[side] = packed(vertex)
+    return under
+
+
+def _places(found: Found) -> NDArray[np.floating] | None:
+    """Return where neuroids are, (n_neuroids, 3): mm where they lie in a grid whose affine is known."""
+    s = found.first
+    if not {"x", "y", "z"} <= set(s.coords):
+        return None
+    places = np.stack([s[axis].values for axis in "xyz"], 1).astype(float)
+    if not np.isfinite(places).all(1).any():
+        return None
+    if found.responses is not None and "affine" in found.responses.attrs:
+        affine = np.reshape(found.responses.attrs["affine"], (4, 4))
+        places = places @ affine[:3, :3].T + affine[:3, 3]
+    return places
+
+
+def _in_mni(found: Found, places: NDArray[np.floating]) -> bool:
+    """Whether a brain is drawn around neuroids: electrodes with places in mm, or a volume in MNI's space."""
+    space = "" if found.responses is None else str(found.responses.attrs["space"])
+    return (space == "electrodes" or "MNI" in space) and bool(np.nanmax(np.abs(places)) <= FARTHEST)
+
+
+def _fit(name: str, file: str, s: xr.Dataset) -> dict[str, Any]:
+    """Take over the scores of a fit, bit by bit."""
+    layers = s["layer_name"].values.astype(str).tolist()
+    number = {**{layer: i for i, layer in enumerate(layers)}, "": -1}
+    chosen = np.vectorize(number.__getitem__, otypes=[np.int16])(s["chosen_layer"].values.astype(str))
+    arrays = {metric: s["score"].sel(metric=metric).values for metric in s["metric"].values.tolist()}
+    arrays |= {key: s[key].values for key in PER_NEUROID}
+    return {
+        "name": name, "file": file, "layers": layers,
+        "about": {k: v.item() if hasattr(v := s.attrs[k], "item") else v for k in ABOUT if k in s.attrs},
+        "arrays": {k: packed(v) for k, v in arrays.items()}
+        | {"chosen_layer": packed(chosen), "validation_r2": packed(s["validation_r2"].values)},
+    }  # fmt: skip
+
+
+def _comparison(label: str, s: xr.Dataset) -> dict[str, Any]:
+    arrays = {"difference": s["difference"].sel(metric=s.attrs["metric"]).values}
+    arrays |= {key: s[key].values for key in COMPARED}
+    return {
+        "label": label, "better": s.attrs["better"], "metric": s.attrs["metric"],
+        "rivals": s["rival_name"].values.astype(str).tolist(),
+        "arrays": {k: packed(v) for k, v in arrays.items()},
+    }  # fmt: skip
+
+
+def _captions(found: Found) -> dict[str, list[Any]] | None:
+    """Take over the table of captions, a list a column."""
+    if found.captions is None:
+        return None
+    return {str(column): found.captions[column].tolist() for column in found.captions if column != "neuroid_id"}
