@@ -38,7 +38,7 @@ def describe(found: Found, n_vertices: int) -> dict[str, Any]:
     """
     s = found.first
     surface = _surface(found, n_vertices)
-    places = None if surface else _places(found)
+    places = _places(found)
     return {
         "subject": found.subject, "dataset": s.attrs["dataset"],
         "ids": s["neuroid_id"].values.tolist(), "hemisphere": s["hemisphere"].values.tolist(),

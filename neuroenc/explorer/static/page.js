@@ -364,13 +364,13 @@ function syncControls() {
   const map = chosenMap(), high = highOf(map), fit = fitOf(map.fit);
   $("map").value = state.map;
   $("high").value = Number(high.toPrecision(4));
-  $("high").disabled = map.kind === "names";
-  Object.assign($("threshold"), { max: high, step: high / 200, disabled: map.kind === "names" });
+  for (const part of document.querySelectorAll(".of-numbers")) part.hidden = map.kind === "names";
+  Object.assign($("threshold"), { max: high, step: high / 200 });
   $("threshold").value = state.threshold;
   sayThreshold(map);
   $("significant").checked = state.significant;
-  $("significant").disabled = !fit;
-  $("significant-text").textContent = fit ? `only where ${fit.name} is significant (q < ${fit.about.fdr_level})` : "only where significant (this map is of no single fit)";
+  $("significant").parentElement.hidden = !fit; // a map of no single fit
+  if (fit) $("significant-text").textContent = `only where ${fit.name} is significant (q < ${fit.about.fdr_level})`;
   if (data.time) {
     $("best-bin").checked = state.best;
     Object.assign($("bin"), { disabled: state.best });
@@ -380,8 +380,8 @@ function syncControls() {
 }
 
 function sayThreshold(map) {
-  const text = map.kind === "chance" ? `${map.unit} ≤ ${written(10 ** -state.threshold)}` : `${map.kind === "signed" ? "± " : ""}${written(state.threshold)}`;
-  $("threshold-value").textContent = map.kind === "names" ? "(of numbers only)" : text;
+  const text = map.kind === "chance" ? `${map.unit} at most ${written(10 ** -state.threshold)}` : `${map.kind === "signed" ? "± " : ""}${written(state.threshold)}`;
+  $("threshold-value").textContent = text;
 }
 
 function chooseMap(id) {

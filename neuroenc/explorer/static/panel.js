@@ -13,7 +13,7 @@ function describeNeuroid(panel, data, neuroid, state) {
   say("hemisphere", data.hemisphere[neuroid] || "–");
   if (data.places) {
     const place = [0, 1, 2].map((d) => unpack(data.places)[3 * neuroid + d]);
-    say("place", place.map((v) => (Number.isFinite(v) ? v.toFixed(1) : "–")).join(", "));
+    say(data.lies === "brain" ? "place (mm, MNI)" : "place (x, y, z)", place.map((v) => (Number.isFinite(v) ? v.toFixed(1) : "–")).join(", "));
   }
   say("regions", regions.join(", ") || "none");
   if (data.parcel) say("parcel", data.parcel[neuroid] || "none");
