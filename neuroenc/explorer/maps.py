@@ -37,7 +37,7 @@ def maps_of(found: Found) -> list[Entry]:
         n = s.attrs.get("n_test_stimuli", "the")
         for metric, label, high, about in (
             ("pearson_r", "accuracy", top, f"Correlation of prediction and response over {n} held-out "
-             "stimuli, mean over folds. Colours end at the 99th percentile of the noise ceiling."),
+             "stimuli, mean over folds. Colours end where those of the noise ceiling do, if there is one."),
             ("normalised_r", "accuracy / ceiling", 1.0, "r divided by the noise ceiling; blank where the "
              f"ceiling (share of variance) is below {s.attrs.get('ceiling_threshold', 0):g}. It can be above 1."),
             ("r2", "R²", top**2, "1 less the squared error over the variance; below 0, the mean of the "

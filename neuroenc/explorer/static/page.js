@@ -12,6 +12,8 @@ let data = null, scene = null, body = null, dirty = false, seen = false, sorted 
 
 const chosenMap = () => data.maps.find((m) => m.id === state.map);
 const fitOf = (name) => data.fits.find((f) => f.name === name);
+/** The fit of a map, or of a map of several the one that predicts best. */
+const fitFor = (map) => fitOf(map.fit) ?? fitOf(data.best);
 
 // ---- loading -----------------------------------------------------------------------------------------------
 
@@ -29,7 +31,8 @@ async function openSubject(subject) {
   data = NEUROENC.subjects[subject];
   if (NEUROENC.meshed && !NEUROENC.meshes && (data.lies === "surface" || data.lies === "brain")) await load("meshes");
   state.subject = subject;
-  if (!chosenMap()) state.map = bestPredicted();
+  data.best = bestPredicted();
+  if (!chosenMap()) state.map = `pearson_r:${data.best}`;
   if (state.voxel >= data.ids.length) state.voxel = -1;
   fillControls();
   shape();
@@ -37,14 +40,14 @@ async function openSubject(subject) {
   else $("asked").replaceChildren(make("p", { className: "note" }, "Click a voxel, an electrode or a row of the table."));
 }
 
-/** The accuracy of the fit whose mean r is highest. */
+/** The fit whose mean r is highest. */
 function bestPredicted() {
-  let best = data.maps[0], most = -Infinity;
-  for (const map of data.maps.filter((m) => m.id.startsWith("pearson_r:"))) {
-    const known = unpack(map.values).filter(Number.isFinite), mean = known.reduce((a, b) => a + b, 0) / known.length;
-    if (mean > most) { most = mean; best = map; }
+  let best = data.fits[0], most = -Infinity;
+  for (const fit of data.fits) {
+    const known = unpack(fit.arrays.pearson_r).filter(Number.isFinite), mean = known.reduce((a, b) => a + b, 0) / known.length;
+    if (mean > most) { most = mean; best = fit; }
   }
-  return best.id;
+  return best.name;
 }
 
 // ---- the body that values lie on -----------------------------------------------------------------------------
@@ -112,10 +115,9 @@ function lookAtMost() {
 
 // ---- values ------------------------------------------------------------------------------------------------
 
-/** The time bin of a neuroid: that of its largest r, or the one that is chosen. */
-function binOf(neuroid, fit) {
+/** The time bin of a neuroid: that of the largest r of a fit, or the one that is chosen. */
+function binOf(neuroid, of) {
   if (!data.time || !state.best) return state.bin;
-  const of = fit || data.fits[0];
   if (!of.bestBin) {
     const bins = data.time.start.length, r = unpack(of.arrays.pearson_r);
     of.bestBin = Int32Array.from({ length: data.ids.length }, (_, i) => {
@@ -129,7 +131,7 @@ function binOf(neuroid, fit) {
 
 /** The value of each neuroid as it is coloured: p and q by -log10, NaN where nothing is shown. */
 function values(map) {
-  const fit = fitOf(map.fit), level = fit?.about.fdr_level;
+  const fit = fitFor(map), level = fit.about.fdr_level;
   return Float64Array.from({ length: data.ids.length }, (_, i) => {
     const bin = binOf(i, fit), value = at(map.values, i, bin);
     if (map.kind === "names") return value < 0 || (masked(map) && !(at(fit.arrays.q, i, bin) < level)) ? NaN : value;
@@ -161,8 +163,8 @@ function show() {
     scene.setColours({ shades: shades(map), range, threshold: names ? 0 : state.threshold, names });
     scene.setValues(Float32Array.from(body.under, (neuroid) => (neuroid < 0 ? NaN : now[neuroid])));
     if (!body.faces) {
-      const fit = fitOf(map.fit);
-      scene.setExtra(Float32Array.from(body.under, (i) => (fit && at(fit.arrays.q, i, binOf(i, fit)) < fit.about.fdr_level ? 1.6 : 1)));
+      const fit = fitFor(map);
+      scene.setExtra(Float32Array.from(body.under, (i) => (at(fit.arrays.q, i, binOf(i, fit)) < fit.about.fdr_level ? 1.6 : 1)));
     }
   }
   $("map-title").textContent = `${map.label} — ${data.dataset}, subject ${data.subject}`;
@@ -255,7 +257,7 @@ function central(vertices) {
 /** Ask a neuroid, by its number; `vertex` says where it was clicked. */
 function ask(neuroid, write = true, vertex = -1) {
   state.voxel = neuroid;
-  const map = chosenMap(), fit = fitOf(map.fit) || data.fits[0], bin = binOf(neuroid, fit);
+  const map = chosenMap(), fit = fitFor(map), bin = binOf(neuroid, fit);
   describeNeuroid($("asked"), data, neuroid, { fit: fit.name, bin });
   if (body) {
     scene.chosen = vertex >= 0 ? vertex : body.under.indexOf(neuroid);
@@ -277,7 +279,7 @@ function askAt(x, y) {
 // ---- the table ---------------------------------------------------------------------------------------------
 
 function table(map, now) {
-  const fit = fitOf(map.fit) || data.fits[0], wanted = $("filter").value.toLowerCase();
+  const fit = fitFor(map), wanted = $("filter").value.toLowerCase();
   const of = (key) => (i) => at(fit.arrays[key], i, binOf(i, fit));
   const ceiling = (i) => Math.sqrt(Math.max(at(data.fits[0].arrays.ceiling, i, binOf(i, fit)), 0));
   const regions = (i) => data.regions.filter((r) => unpack(r.inside)[i]).map((r) => r.name).join(", ");
@@ -384,19 +386,22 @@ function sayThreshold(map) {
   $("threshold-value").textContent = text;
 }
 
-function chooseMap(id) {
-  Object.assign(state, { map: id, threshold: 0, high: null });
+/** Show what is chosen, with the controls and the panel. */
+function refresh() {
   syncControls();
   show();
   if (state.voxel >= 0) ask(state.voxel);
 }
 
+function chooseMap(id) {
+  Object.assign(state, { map: id, threshold: 0, high: null });
+  refresh();
+}
+
 function step(bins) {
   if (!data.time) return;
   Object.assign(state, { best: false, bin: Math.max(0, Math.min(data.time.start.length - 1, state.bin + bins)) });
-  syncControls();
-  show();
-  if (state.voxel >= 0) ask(state.voxel);
+  refresh();
 }
 
 function wire() {
@@ -405,9 +410,9 @@ function wire() {
   $("subject").onchange = () => { Object.assign(state, { voxel: -1, regions: null, bin: 0 }); openSubject($("subject").value).catch(fail); };
   $("map").onchange = () => chooseMap($("map").value);
   $("threshold").oninput = () => { state.threshold = Number($("threshold").value); sayThreshold(chosenMap()); show(); };
-  $("high").onchange = () => { state.high = Number($("high").value); state.threshold = Math.min(state.threshold, highOf(chosenMap())); syncControls(); show(); };
+  $("high").onchange = () => { state.high = Number($("high").value); state.threshold = Math.min(state.threshold, highOf(chosenMap())); refresh(); };
   $("significant").onchange = () => { state.significant = $("significant").checked; show(); };
-  $("best-bin").onchange = () => { state.best = $("best-bin").checked; step(0); state.best = $("best-bin").checked; syncControls(); show(); if (state.voxel >= 0) ask(state.voxel); };
+  $("best-bin").onchange = () => { state.best = $("best-bin").checked; refresh(); };
   $("bin").oninput = () => { state.bin = Number($("bin").value); step(0); };
   $("filter").oninput = () => table(chosenMap(), values(chosenMap()));
   $("find").onchange = () => {

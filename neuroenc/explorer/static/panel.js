@@ -19,7 +19,7 @@ function describeNeuroid(panel, data, neuroid, state) {
   if (data.parcel) say("parcel", data.parcel[neuroid] || "none");
   const share = at(data.fits[0].arrays.ceiling, neuroid, bin);
   say("noise ceiling", make("span", { id: "asked-ceiling", "data-value": String(share), title: String(share) },
-    `${written(Math.sqrt(Math.max(share, 0)))} r (${written(share)} of the variance)`));
+    Number.isFinite(share) ? `${written(Math.sqrt(Math.max(share, 0)))} r (${written(share)} of the variance)` : "not known"));
   if (data.time) say("time bin", `${written(data.time.start[bin])} to ${written(data.time.stop[bin])} s`);
   panel.replaceChildren(make("h2", {}, data.ids[neuroid]), list, ...[
     scoresOf(data, neuroid, state), timesOf(data, neuroid, state), comparisonsOf(data, neuroid, bin), layersOf(data, neuroid, bin),
