@@ -23,7 +23,7 @@ SECONDS = 60
 class Page:
     """One page; `events` holds what the browser told of by itself."""
 
-    def __init__(self, url, profile, size=(1400, 900)):
+    def __init__(self, url, profile, size=(1000, 600)):
         out_read, self.write = os.pipe()
         self.read, in_write = os.pipe()
         flags = [

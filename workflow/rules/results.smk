@@ -170,3 +170,38 @@ rule summary:
         run=summing,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+rule explorer:
+    """Write pages with maps to turn and to ask. By its name alone: snakemake explorer."""
+    input:
+        summary=f"{RUN}/summary.json",
+        scores=[p for s in SUBJECTS for p in of_fits("scores.nc", s)],
+        responses=of_subjects("responses.nc"),
+        comparisons=of_subjects(*[f"comparison-{label}.nc" for label in COMPARISONS]),
+        partition=of_subjects("desc-partition_scores.nc", when=PARTITION),
+        distance=of_subjects("desc-distance_scores.json", when=SPACE),
+        captions=of_subjects("desc-captions.csv", when=CAPTIONS),
+        synthesis=of_subjects(
+            *[
+                f"synthesis-{region}.{ending}"
+                for region in SYNTHESIS.get("regions", [])
+                for ending in ("json", "png")
+            ]
+        ),
+    output:
+        folder=directory(f"{RUN}/explorer"),
+    log:
+        f"{LOGS}/explorer.log",
+    benchmark:
+        f"{BENCHMARKS}/explorer.jsonl"
+    threads: 1
+    resources:
+        mem_mb=memory(3, base=1500),
+        runtime=grown(30),
+    params:
+        run=lambda wildcards, input, output: command(
+            "explore", os.path.dirname(input.summary), out=output.folder
+        ),
+    shell:
+        "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -304,11 +304,10 @@ class Scene {
 
   /** The vertex or point under a place of the page, -1 if there is none. */
   pick(x, y) {
-    const { places, faces } = this.body, m = this.matrix();
-    const n = places.length / 3, eye = new Float32Array(3 * n);
-    for (let i = 0; i < n; i++) {
-      const [a, b, c] = [places[3 * i], places[3 * i + 1], places[3 * i + 2]];
-      for (let row = 0; row < 3; row++) eye[3 * i + row] = m[row] * a + m[4 + row] * b + m[8 + row] * c + m[12 + row];
+    const { places, faces } = this.body, m = this.matrix(), n = places.length / 3, eye = new Float32Array(3 * n);
+    for (let i = 0; i < 3 * n; i += 3) {
+      const a = places[i], b = places[i + 1], c = places[i + 2];
+      for (let row = 0; row < 3; row++) eye[i + row] = m[row] * a + m[4 + row] * b + m[8 + row] * c + m[12 + row];
     }
     const w = this.canvas.clientWidth, h = this.canvas.clientHeight, px = 2 * x / w - 1, py = 1 - 2 * y / h;
     let best = -1, nearest = Infinity;
@@ -323,7 +322,7 @@ class Scene {
     }
     const [first, count] = this.range(this.body);
     for (let f = first; f < first + count; f += 3) {
-      const [i, j, k] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
+      const i = 3 * faces[f], j = 3 * faces[f + 1], k = 3 * faces[f + 2];
       const ax = eye[i] - px, ay = eye[i + 1] - py, bx = eye[j] - px, by = eye[j + 1] - py, cx = eye[k] - px, cy = eye[k + 1] - py;
       const u = bx * cy - cx * by, v = cx * ay - ax * cy, t = ax * by - bx * ay, area = u + v + t;
       if (area === 0 || u * area < 0 || v * area < 0 || t * area < 0) continue;
@@ -349,10 +348,16 @@ function axesOf(turn, lift) {
 function normals(places, faces) {
   const out = new Float32Array(places.length);
   for (let f = 0; f < faces.length; f += 3) {
-    const [i, j, k] = [3 * faces[f], 3 * faces[f + 1], 3 * faces[f + 2]];
-    const a = [0, 1, 2].map((d) => places[j + d] - places[i + d]), b = [0, 1, 2].map((d) => places[k + d] - places[i + d]);
-    const n = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
-    for (const v of [i, j, k]) for (let d = 0; d < 3; d++) out[v + d] += n[d];
+    const i = 3 * faces[f], j = 3 * faces[f + 1], k = 3 * faces[f + 2];
+    const ax = places[j] - places[i], ay = places[j + 1] - places[i + 1], az = places[j + 2] - places[i + 2];
+    const bx = places[k] - places[i], by = places[k + 1] - places[i + 1], bz = places[k + 2] - places[i + 2];
+    const x = ay * bz - az * by, y = az * bx - ax * bz, z = ax * by - ay * bx;
+    for (let corner = 0; corner < 3; corner++) {
+      const v = 3 * faces[f + corner];
+      out[v] += x;
+      out[v + 1] += y;
+      out[v + 2] += z;
+    }
   }
   for (let i = 0; i < out.length; i += 3) {
     const length = Math.hypot(out[i], out[i + 1], out[i + 2]) || 1;
