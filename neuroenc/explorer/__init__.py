@@ -1,4 +1,4 @@
-"""A run as a folder of pages that a browser opens from disk; `from neuroenc.explorer import write_explorer`."""
+"""A run as pages that a browser opens from disk; `from neuroenc.explorer import write_explorer`."""
 
 from __future__ import annotations
 

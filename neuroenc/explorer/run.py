@@ -71,8 +71,8 @@ def read_run(folder: Path) -> list[Found]:
             of_subject.setdefault(found[1], []).append((found[2], found[3], path))
     if not of_subject:
         raise InputError(
-            f"{folder} holds no scores of encoders (sub-*/sub-*_enc-*_feat-*_desc-scores.nc). Name the folder "
-            "of a run, such as results/demo."
+            f"{folder} holds no scores of encoders (sub-*/sub-*_enc-*_feat-*_desc-scores.nc). Name the "
+            "folder of a run, such as results/demo."
         )
     named = _names_of_fits(folder, {(e, f) for found in of_subject.values() for e, f, _ in found})
     return [
@@ -82,7 +82,7 @@ def read_run(folder: Path) -> list[Found]:
 
 
 def _names_of_fits(folder: Path, fits: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Call fits as the summary does: by their model, where it is not the run's first encoder MODEL-ENCODER."""
+    """Call fits as the summary does: by model, and of other encoders than the run's first MODEL-ENCODER."""
     summary = folder / "summary.json"
     known = {r.get("model") for r in read_json(summary, "rows")["rows"]} if summary.is_file() else set()
     several = len({encoder for encoder, _ in fits} - {"stack"}) > 1

@@ -9,10 +9,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
-from neuroenc.explorer.maps import maps_of
+from neuroenc.explorer.maps import layer_numbers, maps_of
 from neuroenc.explorer.run import Found
 from neuroenc.explorer.scripts import packed
 
+OF_MESH = ("fsaverage", "fsaverage5")  # spaces whose first vertices are those of the mesh
 FARTHEST = 130.0  # mm from the origin of MNI's space, beyond any brain
 ABOUT = (
     "model", "weights", "encoder", "transductive", "ceiling_method", "ceiling_threshold", "fdr_level",
@@ -42,8 +43,8 @@ def describe(found: Found, n_vertices: int) -> dict[str, Any]:
     return {
         "subject": found.subject, "dataset": s.attrs["dataset"],
         "ids": s["neuroid_id"].values.tolist(), "hemisphere": s["hemisphere"].values.tolist(),
-        "lies": "surface" if surface else "nowhere" if places is None else "brain" if _in_mni(found, places) else "space",
-        "surface": surface, "places": None if places is None else packed(places.astype(np.float32)),
+        "lies": "surface" if surface else _lies(found, places), "surface": surface,
+        "places": None if places is None else packed(places.astype(np.float32)),
         "regions": [{"name": name, "inside": packed(mask)} for name, mask in regions(s).items()],
         "parcel": s["parcel"].values.tolist() if "parcel" in s.coords else None,
         "time": {k: s[k].values.tolist() for k in ("start", "stop")} if "time_bin" in s.dims else None,
@@ -62,10 +63,8 @@ def _surface(found: Found, n_vertices: int) -> dict[str, Any] | None:
     """Say which neuroid lies under each vertex, -1 none; of fsaverage5, which are the first of fsaverage."""
     responses = found.responses
     if responses is not None and "surface_L" in responses:
-        return {side: packed(responses[f"surface_{side}"].values[:n_vertices].astype(np.int32)) for side in "LR"}
-    if responses is None or "vertex" not in responses.coords or responses.attrs["space"] not in (
-        "fsaverage", "fsaverage5"
-    ):  # fmt: skip
+        return {side: packed(responses[f"surface_{side}"].values[:n_vertices]) for side in "LR"}
+    if responses is None or "vertex" not in responses.coords or responses.attrs["space"] not in OF_MESH:
         return None
     under = {}
     for side in "LR":
@@ -92,17 +91,18 @@ def _places(found: Found) -> NDArray[np.floating] | None:
     return places
 
 
-def _in_mni(found: Found, places: NDArray[np.floating]) -> bool:
-    """Whether a brain is drawn around neuroids: electrodes with places in mm, or a volume in MNI's space."""
+def _lies(found: Found, places: NDArray[np.floating] | None) -> str:
+    """Say whether a brain is drawn around: electrodes with places in mm, or a volume in MNI's space."""
+    if places is None:
+        return "nowhere"
     space = "" if found.responses is None else str(found.responses.attrs["space"])
-    return (space == "electrodes" or "MNI" in space) and bool(np.nanmax(np.abs(places)) <= FARTHEST)
+    near = float(np.nanmax(np.abs(places))) <= FARTHEST
+    return "brain" if near and (space == "electrodes" or "MNI" in space) else "space"
 
 
 def _fit(name: str, file: str, s: xr.Dataset) -> dict[str, Any]:
     """Take over the scores of a fit, bit by bit."""
-    layers = s["layer_name"].values.astype(str).tolist()
-    number = {**{layer: i for i, layer in enumerate(layers)}, "": -1}
-    chosen = np.vectorize(number.__getitem__, otypes=[np.int16])(s["chosen_layer"].values.astype(str))
+    layers, chosen = layer_numbers(s)
     arrays = {metric: s["score"].sel(metric=metric).values for metric in s["metric"].values.tolist()}
     arrays |= {key: s[key].values for key in PER_NEUROID}
     return {
@@ -127,4 +127,5 @@ def _captions(found: Found) -> dict[str, list[Any]] | None:
     """Take over the table of captions, a list a column."""
     if found.captions is None:
         return None
-    return {str(column): found.captions[column].tolist() for column in found.captions if column != "neuroid_id"}
+    columns = [str(c) for c in found.captions if c != "neuroid_id"]
+    return {column: found.captions[column].tolist() for column in columns}

@@ -47,7 +47,8 @@ def write_explorer(folder: str | Path, out: str | Path) -> list[str]:
         Files of one subject are of different neuroids.
     """
     folder, out = Path(folder), Path(out)
-    if out.exists() and not (out / "data" / "index.js").is_file() and not (out.is_dir() and not any(out.iterdir())):
+    ours = (out / "data" / "index.js").is_file() or (out.is_dir() and not any(out.iterdir()))
+    if out.exists() and not ours:
         raise InputError(
             f"{out} is there and no explorer: it would be replaced. Choose another name, or remove it."
         )

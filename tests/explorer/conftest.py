@@ -26,9 +26,7 @@ HOSTILE = [
 
 def features(rng, ids, layers, values=None):
     values = rng.normal(size=(len(ids), len(layers))) if values is None else values
-    return make_features(
-        values.astype("f4"), stimulus_id=ids, layer=np.array(layers, str), attrs=CONTRACT
-    )
+    return make_features(values.astype("f4"), stimulus_id=ids, layer=np.array(layers, str), attrs=CONTRACT)
 
 
 def write_subject(folder, subject, responses, split, models):
@@ -53,7 +51,9 @@ def results(tmp_path_factory, nsd_options):
     stimuli, responses = module.load_stimuli(nsd_options, ["01"]), module.load_responses(nsd_options, "01")
     ids = responses["neuroid_id"].values.astype("U60")
     ids[: len(HOSTILE)] = [f"{text} {k}" for k, text in enumerate(HOSTILE)]
-    responses = responses.assign_coords(neuroid_id=("neuroid", ids), **{"roi_<b>bold": ("neuroid", np.arange(len(ids)) < 9)})
+    responses = responses.assign_coords(
+        neuroid_id=("neuroid", ids), **{"roi_<b>bold": ("neuroid", np.arange(len(ids)) < 9)}
+    )
     split = splits.make(stimuli, Split(n_inner=3))
     of = stimuli["stimulus_id"].values
     models = {"one": features(rng, of, ["a"] * 8), "two": features(rng, of, ["a"] * 4 + [HOSTILE[0]] * 4)}
@@ -61,14 +61,18 @@ def results(tmp_path_factory, nsd_options):
 
     of = np.array([f"p{i:03d}" for i in range(120)])
     x = rng.normal(size=(120, 8))
-    y = np.einsum("if,fnt->int", x, rng.normal(size=(8, 6, 4)) * [0, 0.3, 1, 0.1]) + rng.normal(size=(120, 6, 4))
+    y = np.einsum("if,fnt->int", x, rng.normal(size=(8, 6, 4)) * [0, 0.3, 1, 0.1]) + rng.normal(
+        size=(120, 6, 4)
+    )
     models = {"one": features(rng, of, ["a"] * 8), "two": features(rng, of, ["a"] * 4 + ["b"] * 4, x)}
     for subject, place in (("02", 60.0), ("03", np.nan)):
         toy = toy_responses(rng, of, y)
         toy.attrs["space"] = "electrodes"
         at = (rng.random((3, 6)) - 0.5) * place
         at[:, 0] = np.nan  # one electrode without a place
-        toy = toy.assign_coords({axis: ("neuroid", v.astype("f4")) for axis, v in zip("xyz", at, strict=True)})
+        toy = toy.assign_coords(
+            {axis: ("neuroid", v.astype("f4")) for axis, v in zip("xyz", at, strict=True)}
+        )
         split = splits.make(_stimuli(of), Split(kind="stimulus", n_folds=2, n_inner=3))
         written[subject] = write_subject(folder, subject, toy, split, models)
 
@@ -83,7 +87,12 @@ def results(tmp_path_factory, nsd_options):
 def _stimuli(ids):
     from neuroenc.arrays import make_stimuli
 
-    of = {"stimulus_id": ids, "pixel_index": np.arange(len(ids)), "split": np.full(len(ids), "train"), "group": ids}
+    of = {
+        "stimulus_id": ids,
+        "pixel_index": np.arange(len(ids)),
+        "split": np.full(len(ids), "train"),
+        "group": ids,
+    }
     return make_stimuli(of, attrs={"dataset": "toy", "pixels": "none"})
 
 
@@ -100,4 +109,6 @@ def _write_words(folder, scores):
     })  # fmt: skip
     table.to_csv(folder / "sub-01/sub-01_desc-captions.csv", index=False)
     Image.new("RGB", (40, 20), "red").save(folder / "sub-01/sub-01_synthesis-V1.png")
-    (folder / "sub-01/sub-01_synthesis-V1.json").write_text(json.dumps({"region": "V1", "caption": HOSTILE[1]}))
+    (folder / "sub-01/sub-01_synthesis-V1.json").write_text(
+        json.dumps({"region": "V1", "caption": HOSTILE[1]})
+    )

@@ -66,7 +66,9 @@ def test_maps_are_what_the_figures_draw(results, written):
     responses, scores, _ = results[1]["01"]
     one, two = scores["one"], scores["two"]
     same(maps["pearson_r:one"]["values"], one["score"].sel(metric="pearson_r").values)
-    np.testing.assert_array_equal(unpack(maps["ceiling"]["values"]), np.sqrt(np.clip(one["ceiling"], 0, None)))
+    np.testing.assert_array_equal(
+        unpack(maps["ceiling"]["values"]), np.sqrt(np.clip(one["ceiling"], 0, None))
+    )
     layer = unpack(maps["layer:two"]["values"])
     good = two["q"].values < 0.05
     assert (layer[~good] == -1).all()
@@ -109,7 +111,9 @@ def test_vertices_of_fsaverage_are_the_neuroids(results, tmp_path):
     vertex = np.random.default_rng(0).permutation(163_842)[:n]
     vertex[:50] = np.arange(50)
     responses = responses.drop_vars(["surface_L", "surface_R", "x", "y", "z"])
-    responses = responses.assign_coords(vertex=("neuroid", vertex), hemisphere=("neuroid", np.where(np.arange(n) % 2, "R", "L")))
+    responses = responses.assign_coords(
+        vertex=("neuroid", vertex), hemisphere=("neuroid", np.where(np.arange(n) % 2, "R", "L"))
+    )
     responses.attrs["space"] = "fsaverage"
     save(responses, path)
     write_explorer(folder, tmp_path / "out")
@@ -139,12 +143,22 @@ def test_nothing_is_put_in_as_markup(written):
     """Texts reach the page as text alone."""
     scripts = "".join(p.read_text() for p in written[0].glob("*.js"))
     assert len(scripts) > 10_000
-    for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "fetch(", "http"):
+    for way in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "fetch(",
+        "http",
+    ):
         assert way not in scripts.replace("http://www.w3.org/2000/svg", ""), way
 
 
 @pytest.mark.parametrize(
-    "values", [[1.5, np.nan, -np.inf], np.arange(6, dtype="i4").reshape(2, 3), [True, False], np.array([1, 2], ">f8")]
+    "values",
+    [[1.5, np.nan, -np.inf], np.arange(6, dtype="i4").reshape(2, 3), [True, False], np.array([1, 2], ">f8")],
 )
 def test_arrays_come_back_bit_by_bit(values):
     array = packed(values)
@@ -175,7 +189,7 @@ def test_what_is_no_run_is_refused_in_one_line(results, tmp_path, run):
     folder = tmp_path / "run"
     shutil.copytree(results[0], folder)
     shutil.copy(folder / "sub-02/sub-02_responses.nc", folder / "sub-01/sub-01_responses.nc")
-    with pytest.raises(ContractError, match="time bins|neuroids"):
+    with pytest.raises(ContractError, match=r"have (1|4) time bins|neuroids"):
         write_explorer(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -186,7 +200,9 @@ def test_fits_have_the_names_of_the_summary(results, tmp_path):
     for encoder in ("ridge", "pls"):
         shutil.copy(results[0] / "sub-01/sub-01_enc-ridge_feat-one_desc-scores.nc",
                     folder / f"sub-01/sub-01_enc-{encoder}_feat-one_desc-scores.nc")  # fmt: skip
-    (folder / "summary.json").write_text(json.dumps({"label": "x", "rows": [{"model": "one"}, {"model": "one-pls"}]}))
+    (folder / "summary.json").write_text(
+        json.dumps({"label": "x", "rows": [{"model": "one"}, {"model": "one-pls"}]})
+    )
     write_explorer(folder, tmp_path / "out")
     data = read(tmp_path / "out/data/sub-01.js")
     assert {f["name"]: f["file"] for f in data["fits"]} == {

@@ -41,7 +41,11 @@ def page(browser, folder):
     assert browser.complaints() == []
     asked = browser.requests()
     assert asked and all(u.startswith(("file:", "about:blank", "data:")) for u in asked)
-    assert browser.run("window.hacked === undefined && document.scripts.length") in (6, 7, 8)  # five, a subject's, and the meshes
+    assert browser.run("window.hacked === undefined && document.scripts.length") in (
+        7,
+        8,
+        9,
+    )  # six, a subject's, and the meshes
 
 
 def shown(browser):
@@ -67,13 +71,25 @@ def check(found, scores, neuroid, bin_=None):
 def test_an_asked_voxel_has_the_numbers_of_the_files(page, results, neuroid):
     browser, (_, scores, comparison) = page(f"#subject=01&voxel={neuroid}"), results[1]["01"]
     check(shown(browser), scores, neuroid)
-    assert browser.run("document.querySelector('#asked h2').textContent") == scores["one"]["neuroid_id"].values[neuroid]
+    assert (
+        browser.run("document.querySelector('#asked h2').textContent")
+        == scores["one"]["neuroid_id"].values[neuroid]
+    )
     ceiling = float(browser.run("document.querySelector('#asked-ceiling').dataset.value"))
     assert ceiling == scores["one"]["ceiling"].values[neuroid]
-    layers = browser.run("""[...document.querySelectorAll('[data-layers="two"] tr')].map((r) => [r.dataset.layer, Number(r.querySelector('[data-value]').dataset.value)])""")
+    layers = browser.run(
+        """[...document.querySelectorAll('[data-layers="two"] tr')].map((r) => [r.dataset.layer, Number(r.querySelector('[data-value]').dataset.value)])"""
+    )
     two = scores["two"]
-    assert layers == [[n, v] for n, v in zip(two["layer_name"].values, two["validation_r2"].values[:, neuroid].tolist(), strict=True)]
-    low = browser.run("""document.querySelector('[data-comparison="better"] [data-rival="one"] [data-key="low"]').dataset.value""")
+    assert layers == [
+        [n, v]
+        for n, v in zip(
+            two["layer_name"].values, two["validation_r2"].values[:, neuroid].tolist(), strict=True
+        )
+    ]
+    low = browser.run(
+        """document.querySelector('[data-comparison="better"] [data-rival="one"] [data-key="low"]').dataset.value"""
+    )
     assert float(low) == comparison["low"].values[0, neuroid]
     if neuroid < 9:
         assert "<b>bold" in browser.run("document.querySelector('#asked dl').textContent")
@@ -85,7 +101,9 @@ def test_texts_stay_texts(page):
     assert browser.run("""document.querySelector('[data-column="caption"]').textContent""") == HOSTILE[1]
     assert browser.run("document.querySelector('#legend').textContent") == f"a{HOSTILE[0]}"
     assert browser.run("document.querySelectorAll('#asked img, #legend img, #table img, b').length") == 0
-    browser.run("document.querySelector('#filter').value = 'onerror'; document.querySelector('#filter').oninput()")
+    browser.run(
+        "document.querySelector('#filter').value = 'onerror'; document.querySelector('#filter').oninput()"
+    )
     assert browser.run("document.querySelector('#table tbody button').textContent") == f"{HOSTILE[1]} 1"
 
 
@@ -98,7 +116,9 @@ def vertex(browser, neuroid):
         }} return null; }})()""")
 
 
-@pytest.mark.parametrize("view", ["shape=flat", "shape=inflated&view=0+0+1+0+0", "shape=pial&view=170+-60+1+0+0"])
+@pytest.mark.parametrize(
+    "view", ["shape=flat", "shape=inflated&view=0+0+1+0+0", "shape=pial&view=170+-60+1+0+0"]
+)
 def test_a_click_asks_the_voxel_under_it(page, results, view):
     browser, scores = page(f"#subject=01&{view}&regions="), results[1]["01"][1]
     places = {n: place for n in range(7, 400, 7) if (place := vertex(browser, n))}
@@ -111,7 +131,10 @@ def test_a_click_asks_the_voxel_under_it(page, results, view):
 
 def test_colours_are_those_of_the_values(page, results):
     """On the flat surface, which has no light, a vertex has the colour of its neuroid's value."""
-    browser, (responses, scores, _) = page("#subject=01&map=pearson_r:two&shape=flat&regions=&high=0.5"), results[1]["01"]
+    browser, (_, scores, _) = (
+        page("#subject=01&map=pearson_r:two&shape=flat&regions=&high=0.5"),
+        results[1]["01"],
+    )
     found = browser.run("""(() => { const out = [], gl = scene.gl, pixel = new Uint8Array(4), ratio = scene.canvas.height / scene.canvas.clientHeight;
         for (let i = 0; i < body.under.length; i++) if (body.under[i] >= 0) {
             const [x, y] = scene.project(i);
@@ -136,21 +159,33 @@ def picture(browser):
 def test_the_address_keeps_the_view(page):
     browser = page("#subject=01")
     first = picture(browser)
-    browser.run("chooseMap('q:two'); document.querySelector('#threshold').value = 1; document.querySelector('#threshold').oninput()")
+    browser.run(
+        "chooseMap('q:two'); document.querySelector('#threshold').value = 1; document.querySelector('#threshold').oninput()"
+    )
     browser.run("document.querySelector('#canvas').focus()")
     for name in ("ArrowLeft", "ArrowUp"):
         browser.key(name)
     browser.key("+", "+")
     browser.key("n", "n")
     changed = picture(browser)
-    browser.wait("location.hash.includes('zoom') || location.hash.includes('threshold=1') && location.hash.includes('voxel=0')")
+    browser.wait(
+        "location.hash.includes('zoom') || location.hash.includes('threshold=1') && location.hash.includes('voxel=0')"
+    )
     kept = browser.run("location.hash")
     assert changed != first
     assert picture(page(kept)) == changed
     assert picture(page("#subject=01")) == first
 
 
-@pytest.mark.parametrize("hash_", ["#map=nothing&voxel=-3&view=a+b", "#voxel=99999999999&threshold=x&high=-1&subject=..%2F..", "#shape=%3Cb%3E&side=Q&bin=7&region=%00", "#%E0%A4%A"])
+@pytest.mark.parametrize(
+    "hash_",
+    [
+        "#map=nothing&voxel=-3&view=a+b",
+        "#voxel=99999999999&threshold=x&high=-1&subject=..%2F..",
+        "#shape=%3Cb%3E&side=Q&bin=7&region=%00",
+        "#%E0%A4%A",
+    ],
+)
 def test_an_address_that_is_wrong_shows_the_first_map(page, hash_):
     browser = page(hash_)
     assert browser.run("data.subject") == "01"
@@ -170,7 +205,9 @@ def test_time_bins_of_electrodes(page, results):
     check(shown(browser), scores, 2, best[2])
     values = browser.run("[...values(chosenMap())]")
     np.testing.assert_array_equal(values, scores["two"]["score"].sel(metric="pearson_r").values.max(1))
-    place = browser.run("""(() => { const box = document.querySelector('#canvas').getBoundingClientRect(), [x, y] = scene.project(body.under.indexOf(4)); return [x + box.left, y + box.top]; })()""")
+    place = browser.run(
+        """(() => { const box = document.querySelector('#canvas').getBoundingClientRect(), [x, y] = scene.project(body.under.indexOf(4)); return [x + box.left, y + box.top]; })()"""
+    )
     browser.click(*place)
     check(shown(browser), scores, 4, best[4])
     assert "5 have a place" in browser.run("document.querySelector('#counts').textContent")
@@ -179,11 +216,15 @@ def test_time_bins_of_electrodes(page, results):
 def test_without_places_the_table_has_all(page, results):
     _, scores, _ = results[1]["03"]
     browser = page("#subject=03&map=pearson_r:two&bin=0")
-    assert browser.run("document.querySelector('#nothing').textContent").startswith("These neuroids have no place")
+    assert browser.run("document.querySelector('#nothing').textContent").startswith(
+        "These neuroids have no place"
+    )
     r = scores["two"]["score"].sel(metric="pearson_r").values[:, 0]
 
     def order():
-        return browser.run("[...document.querySelectorAll('#table tbody tr')].map((row) => Number(row.dataset.neuroid))")
+        return browser.run(
+            "[...document.querySelectorAll('#table tbody tr')].map((row) => Number(row.dataset.neuroid))"
+        )
 
     assert order() == np.argsort(-r, kind="stable").tolist()
     browser.run("document.querySelectorAll('#table thead button')[3].click()")
