@@ -465,9 +465,12 @@ def results_times(
 def explore(
     folder: Annotated[Path, typer.Argument(metavar="RESULTS", help="Results of a run, e.g. results/demo.")],
     out: Annotated[Path, typer.Option(help="Folder to write, whole or not at all.")],
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="With small copies of test pictures; mind their licence.")
+    ] = False,
 ) -> None:
     """Write pages of a run with maps to turn and to ask, which a browser opens from disk."""
     from neuroenc.explorer import write_explorer
 
-    subjects = write_explorer(folder, out)
+    subjects = write_explorer(folder, out, pictures=pictures)
     typer.echo(f"{out / 'index.html'}: {len(subjects)} subject{'s' * (len(subjects) > 1)}")

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from neuroenc import __version__
+from neuroenc.arrays import load
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError
 from neuroenc.explorer.meshes import meshes, n_vertices
+from neuroenc.explorer.preferred import preferred, write_pictures
 from neuroenc.explorer.run import read_run
 from neuroenc.explorer.scripts import assignment, packed
 from neuroenc.explorer.subject import describe
@@ -23,7 +25,7 @@ DIVERGING = "RdBu_r"
 INDEX = "index.html"
 
 
-def write_explorer(folder: str | Path, out: str | Path) -> list[str]:
+def write_explorer(folder: str | Path, out: str | Path, *, pictures: bool = False) -> list[str]:
     """Write what a run found as pages with maps that one turns and asks.
 
     Parameters
@@ -33,6 +35,8 @@ def write_explorer(folder: str | Path, out: str | Path) -> list[str]:
     out : path
         Folder to write, whole or not at all; an explorer that stands there is replaced. `index.html` is its
         page; all it needs lies beside it.
+    pictures : bool
+        With small copies of the test pictures that each neuroid answered to most.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def write_explorer(folder: str | Path, out: str | Path) -> list[str]:
     Raises
     ------
     InputError
-        The results hold no scores of encoders, or `out` is there and no explorer.
+        The results hold no scores of encoders, or `out` is there and no explorer; pictures are asked for and
+        cannot be read.
     ContractError
         Files of one subject are of different neuroids.
     """
@@ -54,14 +59,21 @@ def write_explorer(folder: str | Path, out: str | Path) -> list[str]:
         )
     run = read_run(folder)
     subjects = [found.subject for found in run]
-    described = (describe(found, n_vertices()) for found in run)
+    stimuli = load(p, "stimuli") if (p := folder / "stimuli.nc").is_file() else None
+    split = load(p, "splits") if (p := folder / "splits.nc").is_file() else None
     with atomic(out) as partial:
         with as_file(files("neuroenc.explorer") / "static") as static:
             shutil.copytree(static, partial)
         (partial / "data").mkdir()
         (partial / "pictures").mkdir()
         lie = set()
-        for found, said in zip(run, described, strict=True):
+        for found in run:
+            said = describe(found, n_vertices())
+            said["preferred"] = preferred(found, stimuli, split)
+            if pictures and said["preferred"] is not None and stimuli is not None:
+                at = f"pictures/sub-{found.subject}"
+                names = write_pictures(stimuli, said["preferred"]["stimuli"], partial / at)
+                said["preferred"]["pictures"] = [f"{at}/{name}" for name in names]
             lie.add(said["lies"])
             _write(partial, f"sub-{found.subject}", f"NEUROENC.subjects[{found.subject!r}]", said)
             for path, _ in found.synthesis.values():

@@ -57,6 +57,8 @@ def results(tmp_path_factory, nsd_options):
     split = splits.make(stimuli, Split(n_inner=3))
     of = stimuli["stimulus_id"].values
     models = {"one": features(rng, of, ["a"] * 8), "two": features(rng, of, ["a"] * 4 + [HOSTILE[0]] * 4)}
+    save(stimuli, folder / "stimuli.nc")
+    save(split, folder / "splits.nc")
     written = {"01": write_subject(folder, "01", responses, split, models)}
 
     of = np.array([f"p{i:03d}" for i in range(120)])

@@ -6,10 +6,13 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
+from PIL import Image
 
 from neuroenc.arrays import load, save
+from neuroenc.datasets.pixels import read_pixels
 from neuroenc.errors import ContractError, InputError
 from neuroenc.explorer import write_explorer
 from neuroenc.explorer.scripts import assignment, packed
@@ -124,6 +127,38 @@ def test_vertices_of_fsaverage_are_the_neuroids(results, tmp_path):
         mine = [i for i in range(n) if i % 2 == odd and vertex[i] < len(under)]
         assert under[vertex[mine]].tolist() == mine
         assert (under >= 0).sum() == len(mine) >= 25
+
+
+def test_preferred_stimuli_are_the_tested_ones_of_the_largest_mean(results, written):
+    folder, (responses, _, _) = results[0], results[1]["01"]
+    found = written[1]["01"]["preferred"]
+    split, stimuli = load(folder / "splits.nc", "splits"), load(folder / "stimuli.nc", "stimuli")
+    tested = set(split["stimulus_id"].values[split["side"].values[0] == 1])
+    table = pd.DataFrame(responses["response"].values, index=responses["stimulus_id"].values)
+    mean = table[table.index.isin(tested)].groupby(level=0).mean()
+    assert found["n"] == len(mean) == 20
+    order, value = unpack(found["order"]), unpack(found["response"])
+    said = dict(zip(stimuli["stimulus_id"].values, stimuli["caption"].values[:, 0], strict=True))
+    for neuroid in range(0, 400, 37):
+        best = mean[neuroid].sort_values(ascending=False).head(4)
+        assert [found["stimuli"][k] for k in order[neuroid]] == best.index.tolist()
+        np.testing.assert_allclose(value[neuroid], best.values, rtol=1e-5)
+        assert [found["captions"][k] for k in order[neuroid]] == [said[n] for n in best.index]
+    assert found["pictures"] is None and written[1]["02"]["preferred"] is None
+
+
+def test_pictures_are_copied_where_they_are_asked_for(results, tmp_path):
+    write_explorer(results[0], tmp_path / "out", pictures=True)
+    found = read(tmp_path / "out/data/sub-01.js")["preferred"]
+    stimuli = load(results[0] / "stimuli.nc", "stimuli")
+    row = stimuli["stimulus_id"].values.tolist().index(found["stimuli"][3])
+    shown = np.asarray(Image.open(tmp_path / "out" / found["pictures"][3]), float)
+    true = read_pixels(stimuli, np.array([row]))[0]
+    assert shown.shape == true.shape and np.abs(shown - true).mean() < 8
+    away = [
+        np.abs(np.asarray(Image.open(tmp_path / "out" / p), float) - true).mean() for p in found["pictures"]
+    ]
+    assert np.argmin(away) == 3
 
 
 def test_no_text_ends_a_script(written):

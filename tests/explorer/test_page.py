@@ -108,11 +108,12 @@ def test_texts_stay_texts(page):
 
 
 def vertex(browser, neuroid):
-    """A vertex over a neuroid that faces the eye, where it is on the page, and whether nothing lies before it."""
+    """A pixel of the page where a neuroid is seen, None where it is hidden."""
     return browser.run(f"""(() => {{ const box = document.querySelector('#canvas').getBoundingClientRect();
         for (let i = 0; i < body.under.length; i++) if (body.under[i] === {neuroid}) {{
-            const [x, y, facing] = scene.project(i);
-            if (facing > 0.3 && x > 0 && y > 0 && x < box.width && y < box.height && scene.pick(x, y) === i) return [x + box.left, y + box.top];
+            const [a, b, facing] = scene.project(i), x = Math.round(a + box.left), y = Math.round(b + box.top);
+            const inside = x > box.left && y > box.top && x < box.right && y < Math.min(box.bottom, innerHeight);
+            if (facing > 0.3 && inside && body.under[scene.pick(x - box.left, y - box.top)] === {neuroid}) return [x, y];
         }} return null; }})()""")
 
 

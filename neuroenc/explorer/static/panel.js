@@ -23,7 +23,7 @@ function describeNeuroid(panel, data, neuroid, state) {
   if (data.time) say("time bin", `${written(data.time.start[bin])} to ${written(data.time.stop[bin])} s`);
   panel.replaceChildren(make("h2", {}, data.ids[neuroid]), list, ...[
     scoresOf(data, neuroid, state), timesOf(data, neuroid, state), comparisonsOf(data, neuroid, bin), layersOf(data, neuroid, bin),
-    captionsOf(data, neuroid), synthesisOf(data, regions),
+    captionsOf(data, neuroid), preferredOf(data, neuroid), synthesisOf(data, regions),
   ].flat());
 }
 
@@ -90,6 +90,22 @@ function captionsOf(data, neuroid) {
   say("of the written one", "spearman_generated");
   return [make("h3", {}, "What the voxel wants, in words"), list,
     make("p", { className: "note" }, "Spearman: between how well the caption fits each test picture and the response to it.")];
+}
+
+/** Stimuli that the neuroid answered to most. */
+function preferredOf(data, neuroid) {
+  const p = data.preferred;
+  if (!p) return [];
+  const most = p.order.shape[1], rows = [];
+  for (let k = 0; k < most; k++) {
+    const which = unpack(p.order)[neuroid * most + k];
+    if (which < 0) continue;
+    const what = make("td", { className: "text" }, make("strong", {}, p.stimuli[which]), " ", p.captions[which]);
+    if (p.pictures) what.prepend(make("img", { src: p.pictures[which], alt: "", loading: "lazy" }), make("br"));
+    rows.push(make("tr", { "data-stimulus": p.stimuli[which] }, what, number(unpack(p.response)[neuroid * most + k])));
+  }
+  return [make("h3", {}, `Test stimuli it answered to most, of ${p.n}`), make("table", { id: "preferred" }, make("tbody", {}, ...rows)),
+    make("p", { className: "note" }, `Mean measured response (${p.units}); largest of many, so in part noise.`)];
 }
 
 function synthesisOf(data, regions) {

@@ -33,7 +33,7 @@ function written(value) {
   if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 0.001 || size >= 100000) return value.toExponential(1).replaceAll("-", "−");
+  if (size < 0.0005 || size >= 100000) return value.toExponential(1).replaceAll("-", "−");
   const text = size >= 100 ? value.toFixed(1) : value.toFixed(size < 0.01 ? 4 : 3);
   return text.replace("-", "−");
 }
