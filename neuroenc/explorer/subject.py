@@ -63,7 +63,7 @@ def _surface(found: Found, n_vertices: int) -> dict[str, Any] | None:
     """Say which neuroid lies under each vertex, -1 none; of fsaverage5, which are the first of fsaverage."""
     responses = found.responses
     if responses is not None and "surface_L" in responses:
-        return {side: packed(responses[f"surface_{side}"].values[:n_vertices]) for side in "LR"}
+        return {side: packed(responses[f"surface_{side}"].values[:n_vertices].astype("i4")) for side in "LR"}
     if responses is None or "vertex" not in responses.coords or responses.attrs["space"] not in OF_MESH:
         return None
     under = {}

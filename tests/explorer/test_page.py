@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
+from neuroenc.arrays import load, save
 from neuroenc.explorer import write_explorer
 from tests.explorer.browser import CHROMIUM, Page
 from tests.explorer.conftest import HOSTILE
@@ -64,7 +65,7 @@ def check(found, scores, neuroid, bin_=None):
         for key in ("r_low", "r_high", "p", "q"):
             np.testing.assert_equal(float(found[name][key][0]), one[key].item())
         r, text = one["score"].sel(metric="pearson_r").item(), found[name]["pearson_r"][1].replace("−", "-")
-        assert float(text) == pytest.approx(r, abs=6e-4)
+        assert text == "–" if np.isnan(r) else float(text) == pytest.approx(r, abs=6e-4)
 
 
 @pytest.mark.parametrize("neuroid", [0, 3, 123, 399])
@@ -91,6 +92,13 @@ def test_an_asked_voxel_has_the_numbers_of_the_files(page, results, neuroid):
         """document.querySelector('[data-comparison="better"] [data-rival="one"] [data-key="low"]').dataset.value"""
     )
     assert float(low) == comparison["low"].values[0, neuroid]
+    most = browser.run(
+        "[...document.querySelectorAll('#preferred tr')].map((r) => [r.dataset.stimulus, Number(r.querySelector('[data-value]').dataset.value)])"
+    )
+    mean = results[1]["01"][0]["response"][:, neuroid].to_series().groupby(
+        results[1]["01"][0]["stimulus_id"].values
+    ).mean()  # fmt: skip
+    assert len(most) == 4 and [v for _, v in most] == pytest.approx([mean[s] for s, _ in most], rel=1e-5)
     if neuroid < 9:
         assert "<b>bold" in browser.run("document.querySelector('#asked dl').textContent")
 
@@ -243,3 +251,17 @@ def test_significance_and_threshold_hide(page, results):
     browser = page("#subject=01&map=pearson_r:two&threshold=0.2")
     said = browser.run("document.querySelector('#counts').textContent")
     assert f"{(np.abs(r) >= 0.2).sum()} are shown" in said
+
+
+def test_one_neuroid_and_scores_that_are_not_known_are_shown(browser, results, tmp_path):
+    s = load(results[0] / "sub-01/sub-01_enc-ridge_feat-two_desc-scores.nc", "scores")
+    save(s.isel(neuroid=[5]), tmp_path / "run/sub-1/sub-1_enc-ridge_feat-two_desc-scores.nc")
+    for name in ("score", "ceiling", "p", "q", "r_low", "r_high", "validation_r2", "x", "y", "z"):
+        s[name] = s[name] * np.nan
+    save(s, tmp_path / "run/sub-2/sub-2_enc-ridge_feat-two_desc-scores.nc")
+    write_explorer(tmp_path / "run", tmp_path / "out")
+    for subject, neuroid in (("1", 0), ("2", 3)):
+        browser.go(f"{(tmp_path / 'out/index.html').as_uri()}#subject={subject}&voxel={neuroid}")
+        one = load(tmp_path / f"run/sub-{subject}/sub-{subject}_enc-ridge_feat-two_desc-scores.nc", "scores")
+        check(shown(browser), {"two": one}, neuroid)
+    assert browser.complaints() == []

@@ -33,6 +33,7 @@ async function openSubject(subject) {
   state.subject = subject;
   data.best = bestPredicted();
   if (!chosenMap()) state.map = `pearson_r:${data.best}`;
+  if (!chosenMap()) state.map = data.maps[0].id; // no fit has a score
   if (state.voxel >= data.ids.length) state.voxel = -1;
   fillControls();
   shape();
@@ -93,6 +94,7 @@ function shape() {
     body = { places, faces: null, extra: new Float32Array(under.length).fill(1), under, size: under.length > 2000 ? 6 : under.length > 300 ? 9 : 13 };
     scene.setBody(body, data.lies === "brain" ? joinedMesh("pial", false) : null);
   } else body = null;
+  $("stage").classList.toggle("empty", !body);
   outline();
   show();
   if (!seen && body?.faces) lookAtMost();
