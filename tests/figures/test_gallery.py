@@ -17,6 +17,7 @@ from PIL import Image
 from neuroenc.arrays import make_stimuli
 from neuroenc.errors import InputError
 from neuroenc.figures.gallery import measures, write_gallery
+from tests.explorer.browser import CHROMIUM
 
 HOSTILE = [
     "</script><script>document.title='hacked'</script>",
@@ -161,7 +162,7 @@ def test_nothing_in_names_or_captions_becomes_part_of_the_page(made, tmp_path):
         assert hostile in page.text  # as it was written
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium on PATH")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 def test_a_browser_runs_our_script_and_no_other(made, tmp_path):
     pictures, stimuli, scores, captions, said = made
     out = tmp_path / "page.html"
@@ -174,7 +175,7 @@ def test_a_browser_runs_our_script_and_no_other(made, tmp_path):
     (tmp_path / "injected.html").write_text(injected)
     for name in ("page.html", "injected.html"):
         done = subprocess.run(
-            ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chrome'}",
+            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chrome'}",
              "--virtual-time-budget=2000", "--dump-dom", f"file://{tmp_path / name}"],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
