@@ -296,9 +296,8 @@ def score(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # n
     """
     shapes = of.shapes
     n_targets, n_tested = prod(shapes["response"][1:]), shapes["prediction"][0]
-    n_stimuli = shapes["training_stimulus_id"][0] + n_tested
     labels = 1600 * n_targets  # coordinates, and what there is one of per neuroid
-    held = labels + 4 * (n_stimuli + 2 * n_tested) * n_targets + 2 * n_tested * n_targets
+    held = labels + 4 * (of.n + 2 * n_tested) * n_targets + 2 * n_tested * n_targets
     chunk = 2 * 4 * shapes["response"][0] * min(CHUNK, n_targets)
     block = 9 * min(BLOCK_BYTES, 8 * max(1000, n_tested) * n_targets)
     return START + (held + chunk + block) / 1e6

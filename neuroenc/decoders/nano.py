@@ -239,7 +239,7 @@ def _condition(
 ) -> torch.Tensor:
     if embedding is None:
         return torch.zeros(n, len(mean) + 1)
-    standard = (torch.from_numpy(np.asarray(embedding, np.float32)) - mean) / scale
+    standard = (torch.from_numpy(np.array(embedding, np.float32)) - mean) / scale
     return torch.cat([standard, torch.ones(len(standard), 1)], 1)
 
 

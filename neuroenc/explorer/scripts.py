@@ -20,7 +20,7 @@ def packed(values: ArrayLike) -> dict[str, Any]:
 
     Parameters
     ----------
-    values : array
+    values : array of any shape
         Of a type in `TYPES`, or of bool, which becomes uint8.
 
     Returns
