@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
 
+IDS = "stimulus_id"
 GROWTH = 200  # times what is stored that an array of more than 1 GiB may hold
 OBJECTS = 100_000  # groups and datasets of an HDF5, at most
 
@@ -66,6 +67,8 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
             f"{file.filename}#{key} announces {found.nbytes} bytes of shape {found.shape} and holds "
             f"{stored}. Was it written to the end?"
         )
+    if of_matlab(found) == "char":
+        raise InputError(f"{file.filename}#{key} holds text of MATLAB, expected an array of numbers.")
     packed = [
         k for k, none in (("scale_factor", 1), ("add_offset", 0)) if np.any(found.attrs.get(k, none) != none)
     ]
@@ -77,6 +80,72 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
             "Store the numbers themselves."
         )
     return found
+
+
+def of_matlab(found: h5py.Dataset) -> str:
+    """Return MATLAB's name of the kind of an array that it wrote, with axes in reverse; else nothing."""
+    kind = found.attrs.get("MATLAB_class", "")
+    return kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
+
+
+def row_names(file: h5py.File, key: str) -> NDArray[np.str_] | None:
+    """Return the `stimulus_id` of the rows of an array, which stands beside it in its group, or at the root.
+
+    Parameters
+    ----------
+    file : File
+    key : str
+        Of the array.
+
+    Returns
+    -------
+    array of text, or None where there is none
+
+    Raises
+    ------
+    InputError
+        It is no list of texts or whole numbers, or of MATLAB; it names another axis than the first.
+    """
+    found = file[key]
+    axis = next((k for k, dim in enumerate(found.dims) if IDS in (dim.label, *dim.keys())), 0)
+    if axis:
+        raise InputError(
+            f"{file.filename}#{key} has shape {found.shape} and {IDS!r} along axis {axis}, expected along "
+            "the first. Transpose it."
+        )
+    group = key.strip("/").rpartition("/")[0]
+    place = next((k for k in (f"{group}/{IDS}".lstrip("/"), IDS) if k in file), None)
+    if place is None:
+        return None
+    ids = file[place]
+    if isinstance(ids, h5py.Dataset) and (kind := of_matlab(ids)):
+        return _of_cells(file, ids) if kind == "cell" else _whole(file, ids)
+    if not isinstance(ids, h5py.Dataset) or ids.ndim != 1:
+        raise InputError(f"{file.filename}#{place} is no list of stimulus ids. Store them as text, 1-D.")
+    if h5py.check_string_dtype(ids.dtype):
+        return np.array(ids.asstr()[:].tolist(), dtype=str)
+    if ids.dtype.kind in "iu":
+        return np.asarray(ids[:].astype(str))
+    raise InputError(f"{file.filename}#{place} holds {ids.dtype}, expected text or whole numbers.")
+
+
+def _of_cells(file: h5py.File, ids: h5py.Dataset) -> NDArray[np.str_]:
+    """Read a cell array of texts, each the codes of its characters somewhere else in the file."""
+    texts = [file[cell] for cell in np.ravel(ids[()])]
+    if any(not isinstance(t, h5py.Dataset) or of_matlab(t) != "char" for t in texts):
+        raise InputError(f"{file.filename}#{ids.name.strip('/')} holds other cells than text. Give texts.")
+    return np.array(["".join(map(chr, np.ravel(t[()]))).strip() for t in texts], dtype=str)
+
+
+def _whole(file: h5py.File, ids: h5py.Dataset) -> NDArray[np.str_]:
+    """Read numbers that MATLAB stores as doubles and that name rows."""
+    values = np.ravel(numbers(file, ids.name)[()])
+    if ids.ndim > 2 or ids.size != max(ids.shape) or not (values == np.round(values)).all():
+        raise InputError(
+            f"{file.filename}#{ids.name.strip('/')} is no list of whole numbers or texts, expected the "
+            "stimulus id of each row. Store it as a cell array of texts."
+        )
+    return values.astype(np.int64).astype(str)
 
 
 def filled(found: h5py.Dataset, index: Any = ...) -> NDArray[Any]:

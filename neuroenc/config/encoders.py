@@ -52,7 +52,8 @@ class Delayed(EncoderSection):
 
     delays: Delays = Field(
         default_factory=list, description="Films and stories: read the stimuli so many places before each "
-        "one in place of itself (finite impulse response); 0 is itself; empty: no delays."
+        "one in place of itself (finite impulse response), or steps where onsets go by even steps; 0 is "
+        "itself; empty: no delays."
     )  # fmt: skip
 
 

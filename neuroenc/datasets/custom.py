@@ -20,15 +20,16 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
+from neuroenc.datasets.custom_rows import PRESENTATIONS, STIMULI, read_columns, same_rows
 from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import read_responses, read_voxels
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
-from neuroenc.datasets.reading import Table, read_array, read_table, refuse_index
+from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
-from neuroenc.hdf5 import filled, numbers, open_hdf5
+from neuroenc.hdf5 import filled, numbers, of_matlab, open_hdf5, row_names
 from neuroenc.real import real32
 
 LICENCE = "yours"
@@ -37,12 +38,7 @@ IMAGES = (".nii", ".nii.gz", ".gii")
 ARRAYS = (".npy", ".h5", ".hdf5")
 FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
 FARTHEST = 1e6  # of a coordinate
-STEADY = 10  # rows; so many equal steps no response has
-# columns that are read, and the beginnings of such
-STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption", "label"),
-           ("caption_", "category_", "label_"))  # fmt: skip
-PRESENTATIONS = ("stimulus_id", "session", "run")
-OF_TRIALS = {*PRESENTATIONS, *STIMULI[0], "subject", "trial", "trial_type", "repetition", "block", "time"}
+# columns that are read, and the beginnings of such; those of other tables stand in `custom_rows`
 NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
 
 
@@ -248,11 +244,13 @@ def _presentations(root: Path, about: Description, subject: str, stimuli: NDArra
 
 
 def _neuroids(
-    root: Path, name: str, labels: list[str] | None, n: int, responses: str, hemisphere: str
+    root: Path, name: str, labels: list[str], n: int, responses: str, hemisphere: str, *, named: bool
 ) -> pd.DataFrame:
-    """Read what is known of the columns of the responses, in their order where they have labels.
+    """Read what is known of the columns of the responses, in their order where they have these labels.
 
-    Of responses of one hemisphere, L or R, these are the rows of that hemisphere.
+    Of responses of one hemisphere, L or R, these are the rows of that hemisphere. Labels that are `named`
+    are names that somebody gave: the table must have them. Others are numbers, of columns, vertices or
+    voxels, which the table may call otherwise.
     """
     table = read_table(_inside(root, name), "neuroid_id")
     table.expect(*NEUROIDS)
@@ -274,9 +272,11 @@ def _neuroids(
             found[column] = table.numbers(column, missing=True, low=low, high=high)
     found |= {c: table.flags(c) for c in table.columns if c.startswith("roi_") and c != "roi_"}
     known = pd.DataFrame(found)[own].reset_index(drop=True)
-    if labels is None or labels == [str(i) for i in range(n)]:
-        return known
+    if not named and set(labels) != set(known["neuroid_id"]):
+        labels = [f"{hemisphere}{i}" for i in labels]
     if set(labels) != set(known["neuroid_id"]):
+        if not named:
+            return known
         first = next(i for i in labels if i not in set(known["neuroid_id"]))
         raise InputError(
             f"{responses} names the neuroid {first!r}, which is not in {name}. Give both the same names."
@@ -284,47 +284,21 @@ def _neuroids(
     return known.set_index("neuroid_id").loc[labels].reset_index()
 
 
-def _columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
-    """Read a table of responses; columns that name its rows are compared with the presentations."""
-    table = read_table(path)
-    table.expect(PRESENTATIONS)
-    if len(table) != len(shown):
-        raise InputError(
-            f"{path.name} has {len(table)} presentations, {shown.path} {len(shown)} rows; they must match "
-            "one to one."
-        )
-    for i in table.unnamed():
-        cells = [c.strip() for c in table.cells[:, i]]
-        if i > 0 or not (table.counts(i) or cells == shown.names("stimulus_id").tolist()):
-            raise InputError(f"Column {i + 1} of {path} has no name. Name it, or remove it.")
-    for column in filter(None, table.columns):
-        if column in shown:
-            here, there = (np.char.strip(t.text(column)) for t in (table, shown))
-            if (here != there).any():
-                row = int(np.flatnonzero(here != there)[0])
+def _placed(known: pd.DataFrame, own: pd.DataFrame, name: str, responses: str) -> pd.DataFrame:
+    """Join a table of neuroids and what an image says of them, which must be the same."""
+    for column in own.columns.drop("neuroid_id"):
+        said = own[column].notna() & (own[column] != "")
+        if column in known:
+            wrong = said & known[column].notna() & (known[column] != "") & (known[column] != own[column])
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
                 raise InputError(
-                    f"Line {table.lines[row]} of {path} has the {column} {str(here[row])!r}, line "
-                    f"{shown.lines[row]} of {shown.path} {str(there[row])!r}. Their rows must be the same "
-                    "presentations in the same order."
+                    f"{name} gives {column} {known[column][row]} for {known['neuroid_id'][row]!r}, "
+                    f"{responses} {own[column][row]}. Correct one; x, y, z of an image are its voxels, "
+                    "counted from 0."
                 )
-    labels = [c for c in table.columns if c and c not in shown]
-    if not labels:
-        raise InputError(f"{path} has no column of responses, only what names its rows.")
-    values = table.matrix(labels, missing=True)
-    for label, column in zip(labels, values.T, strict=True):
-        refuse_index(path, label, column)
-        bend = np.abs(np.diff(column, 2)).max(initial=0)
-        if len(column) >= STEADY and 0 < np.ptp(column) >= 1e6 * bend:
-            raise InputError(
-                f"Column {label!r} of {path} goes up or down evenly from row to row: a count or a time, no "
-                "response. Remove it."
-            )
-    if named := [c for c in labels if c.lower() in OF_TRIALS]:
-        raise InputError(
-            f"{path} has a column {named[0]!r} that names trials or stimuli and is no neuroid. Remove it, or "
-            "call it otherwise if it is one."
-        )
-    return values, labels
+        known[column] = own[column].where(said, known[column]) if column in known else own[column]
+    return known
 
 
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
@@ -435,11 +409,12 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     file, _, key = name.partition("#")
     path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
-    neuroids, labels, time = None, None, None
+    neuroids, labels, time, ids = None, None, None, None
+    image = file.endswith(IMAGES)
     if file.endswith("-epo.fif"):
-        values, neuroids, time = read_epochs(path)
+        values, neuroids, time, ids = read_epochs(path)
         labels = neuroids["neuroid_id"].tolist()
-    elif file.endswith(IMAGES):
+    elif image:
         mask = _inside(root, section.mask) if section.mask else None
         values, neuroids, attrs = read_responses(
             path, mask, {k: _inside(root, v) for k, v in section.regions.items()}
@@ -449,15 +424,18 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     elif file.endswith((".h5", ".hdf5")):
         with open_hdf5(path) as source:
             values = _stored(source, key)
+            ids = row_names(source, key)
     elif file.endswith((".csv", ".tsv")):
-        values, labels = _columns(path, shown)
+        values, labels = read_columns(path, shown)
     else:
         raise invalid("format of responses", name, FORMATS)
+    if ids is not None:
+        same_rows(name, ids, shown)
     if values.ndim not in (2, 3):
         raise InputError(f"{name} has shape {values.shape}, expected (presentations, neuroids[, time bins]).")
     if 0 in values.shape:
         raise InputError(f"{name} has shape {values.shape}: it is empty.")
-    if (section.mask or section.regions) and not file.endswith(IMAGES):
+    if (section.mask or section.regions) and not image:
         if not file.endswith(ARRAYS) or not section.mask or section.neuroids:
             raise InputError(
                 f"{name} has no voxels for `mask` and `regions`. Name its regions in `neuroids`, or give an "
@@ -465,10 +443,14 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
             )
         regions = {k: _inside(root, v) for k, v in section.regions.items()}
         neuroids, attrs = read_voxels(_inside(root, section.mask), regions, values.shape[1], name)
-    if section.neuroids is not None:
-        neuroids = _neuroids(root, section.neuroids, labels, values.shape[1], name, hemisphere)
     if neuroids is None:
         neuroids = pd.DataFrame({"neuroid_id": labels or np.arange(values.shape[1])})
+    if section.neuroids is not None:
+        own, n = neuroids, values.shape[1]
+        called = own["neuroid_id"].astype(str).tolist()
+        counted = len(own.columns) > 1 if image else called == [str(i) for i in range(n)]
+        neuroids = _neuroids(root, section.neuroids, called, n, name, hemisphere, named=not counted)
+        neuroids = _placed(neuroids, own, section.neuroids, name) if image else neuroids
     return Part(real32(values, name), neuroids, attrs, time)
 
 
@@ -476,7 +458,7 @@ def _stored(file: h5py.File, key: str) -> NDArray[Any]:
     """Read an array of HDF5 as its writer sees it: MATLAB's axes are in reverse there; a fill is missing."""
     found = numbers(file, key)
     values = filled(found)
-    return values.T if "MATLAB_class" in found.attrs else values
+    return values.T if of_matlab(found) else values
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from neuroenc.errors import InputError
 
 
-def read_epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]]]:
-    """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample."""
+def read_epochs(
+    path: Path,
+) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]], NDArray[np.str_] | None]:
+    """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample.
+
+    The last is the column `stimulus_id` of their metadata, where they have one.
+    """
     try:
         import mne
     except ImportError:
@@ -26,4 +31,6 @@ def read_epochs(path: Path) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArr
         raise InputError(f"Cannot read {path}: {reason}. Does it hold epochs of MNE?") from None
     where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
     table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
-    return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
+    known = epochs.metadata is not None and "stimulus_id" in epochs.metadata
+    ids = np.char.strip(epochs.metadata["stimulus_id"].to_numpy().astype(str)) if known else None
+    return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}, ids

@@ -17,7 +17,7 @@ from neuroenc.datasets.images import read_image, read_mask
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing
-from neuroenc.hdf5 import datasets, open_hdf5
+from neuroenc.hdf5 import datasets, of_matlab, open_hdf5
 
 SUBJECT = re.compile(r"(?:^|[_/-])sub(?:j|ject)?-?([A-Za-z0-9]+?)(?=[_./-]|$)")
 LEFT, RIGHT = (
@@ -117,10 +117,12 @@ def _table(found: Contents, path: Path, name: str) -> None:
 def _hdf5(found: Contents, path: Path, name: str) -> None:
     with open_hdf5(path) as file:
         for key, data in datasets(file):
-            if data.dtype == np.uint8 and data.ndim == 4 and data.shape[3] in (1, 3):
-                found.pictures.append((f"{name}#{key}", len(data)))
-            elif data.dtype.kind in "biuf" and data.ndim in (2, 3):
-                found.arrays.append(Array(f"{name}#{key}", data.shape[0], data.shape, "array"))
+            matlab = of_matlab(data)
+            shape = data.shape[::-1] if matlab else data.shape  # as its writer has it
+            if data.dtype == np.uint8 and data.ndim == 4 and shape[3] in (1, 3):
+                found.pictures.append((f"{name}#{key}", shape[0]))
+            elif data.dtype.kind in "biuf" and data.ndim in (2, 3) and matlab != "char":
+                found.arrays.append(Array(f"{name}#{key}", shape[0], shape, "array"))
 
 
 def _image(found: Contents, path: Path, name: str) -> None:

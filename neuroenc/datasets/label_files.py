@@ -173,7 +173,7 @@ def _cifti(path: Path, image: Any) -> dict[str, Part]:
                 "brain models (.dlabel.nii)."
             )
         _one(path, len(rows))
-        numbers = read_values(image)[0].astype(np.int64)
+        numbers = _integers(path, read_values(image)[0])
         names = {int(k): str(v[0]) for k, v in rows.label[0].items()}
         found = {}
         for structure, side in (("CORTEX_LEFT", "L"), ("CORTEX_RIGHT", "R")):
@@ -193,6 +193,18 @@ def _cifti(path: Path, image: Any) -> dict[str, Part]:
     except Exception as error:  # noqa: BLE001  axes of CIFTI are read from XML only now
         raise InputError(f"Cannot read {path}: {reason(error)}. Is it whole?") from None
     return found
+
+
+def _integers(path: Path, numbers: NDArray[Any]) -> NDArray[np.int64]:
+    """Return numbers of labels that may be stored as floating ones; what is missing is 0."""
+    found = np.where(np.isnan(numbers), 0, numbers)
+    off = (found != np.round(found)) | (np.abs(found) >= LARGEST)
+    if off.any():
+        raise InputError(
+            f"The labels {path} hold {found[off][0]:g}, expected whole numbers below 2**31. Resample labels "
+            "by the nearest neighbour."
+        )
+    return found.astype(np.int64)
 
 
 def _one(path: Path, n: int) -> None:
@@ -237,8 +249,7 @@ def read_surface(path: Path, side: str) -> Part:
     if own != side:
         raise InputError(f"{path} is of hemisphere {own!r}, expected {side!r}. Are the files swapped?")
     names = {int(k): v or "" for k, v in image.labeltable.get_labels_as_dict().items()}
-    number = np.ravel(arrays[0].data)
-    return _named(Part(path, number.astype(np.int64), names, None), path)
+    return _named(Part(path, _integers(path, np.ravel(arrays[0].data)), names, None), path)
 
 
 def _annotation(path: Path) -> Part:

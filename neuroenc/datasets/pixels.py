@@ -29,7 +29,7 @@ from neuroenc.datasets.films import ENDINGS, open_film
 from neuroenc.datasets.sounds import ENDINGS as SOUNDS
 from neuroenc.errors import InputError, reason
 from neuroenc.files import existing, relative
-from neuroenc.hdf5 import numbers, open_hdf5
+from neuroenc.hdf5 import numbers, of_matlab, open_hdf5
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr")
@@ -135,6 +135,19 @@ def _central_square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture[top : top + side, left : left + side]
 
 
+class Reversed:
+    """Pictures that MATLAB wrote, read along their first axis there, which is the last one here."""
+
+    def __init__(self, found: h5py.Dataset) -> None:
+        self.found, self.dtype, self.shape = found, found.dtype, found.shape[::-1]
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.asarray(self.found[..., rows]).T
+
+
 @contextmanager
 def _stack(path: Path, key: str) -> Iterator[Any]:
     """Open pictures of an HDF5: uint8 of shape (n, height, width[, 1 or 3]), or the bytes of n files."""
@@ -144,7 +157,8 @@ def _stack(path: Path, key: str) -> Iterator[Any]:
         if flat and h5py.check_vlen_dtype(encoded.dtype) == np.uint8:
             yield encoded
             return
-        found = numbers(file, key)
+        stored = numbers(file, key)
+        found = Reversed(stored) if of_matlab(stored) else stored
         shape = found.shape
         grey = len(shape) == 3 and shape[2] > 4  # else it is one picture, channels last
         if found.dtype != np.uint8 or not (grey or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc.arrays import join
 from neuroenc.errors import ContractError, InputError
 
+UNEVEN = 0.1  # of a step, by which steps may differ
+
 
 def earlier(delays: Sequence[int], groups: NDArray[Any]) -> NDArray[np.int64]:
     """Find the sample that each delay looks back to.
@@ -82,12 +84,16 @@ def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) 
 def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
     """Find the stimulus that each delay of each stimulus looks back to, within its film.
 
+    Where the stimuli of a film follow each other at even steps but for gaps, a delay is so many steps: what
+    falls into a gap is missing, not the stimulus before it. Where they are uneven, as words are, a delay is
+    so many stimuli.
+
     Parameters
     ----------
     features : Dataset
         Features, with the coordinates `film` and `onset`.
     delays : sequence of int
-        In stimuli.
+        In steps or stimuli.
 
     Returns
     -------
@@ -105,11 +111,28 @@ def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
             "Leave `delays` out, or extract the features again from stimuli that have both."
         )
     film = features["film"].values
-    order = np.lexsort((features["onset"].values, film))
-    found = earlier(delays, film[order])
+    onset = features["onset"].values
+    order = np.lexsort((onset, film))
+    place = np.concatenate([_steps(onset[order[film[order] == f]]) for f in np.unique(film)])
+    at = {where: row for row, where in enumerate(zip(film[order], place.tolist(), strict=True))}
+    found = np.array(
+        [[at.get((f, p - d), -1) for d in delays] for f, p in zip(film[order], place.tolist(), strict=True)],
+        dtype=np.int64,
+    ).reshape(len(order), len(delays))
     out = np.empty_like(found)
     out[order] = np.where(found >= 0, order[found], -1)
     return out
+
+
+def _steps(onset: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the numbers of the stimuli of a film, by the usual step where each is one or several such."""
+    steps = np.diff(onset)
+    if len(steps) and steps.min() > 0:
+        gap = steps / np.sort(steps)[(len(steps) - 1) // 2]
+        whole = np.round(gap)
+        if (whole >= 1).all() and (np.abs(gap - whole) <= UNEVEN).all():
+            return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
+    return np.arange(len(onset))
 
 
 def gather(

@@ -19,12 +19,11 @@ from neuroenc.datasets.reading import Table, open_parquet, read_array, read_tabl
 from neuroenc.documents import read_object
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
-from neuroenc.hdf5 import datasets, filled, numbers, open_hdf5
+from neuroenc.hdf5 import IDS, datasets, filled, numbers, of_matlab, open_hdf5, row_names
 
 if TYPE_CHECKING:
     import xarray as xr
 
-IDS = "stimulus_id"
 SIDECAR = ".json"
 FORMATS = (".npy", ".h5", ".hdf5", ".nc", ".parquet", ".csv", ".tsv")
 STATED = ("model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing")
@@ -102,18 +101,13 @@ class OfHDF5(Layer):
         super().__init__(path, name, key)
         with open_hdf5(path) as file:
             found = numbers(file, key)
-            if "MATLAB_class" in found.attrs:
+            if of_matlab(found):
                 raise InputError(
                     f"{self.place} was written by MATLAB, whose axes are in reverse here. Save it as .npy, "
                     "stimuli first."
                 )
             self.shape, self.dtype = found.shape, found.dtype
-            axis = next((k for k, dim in enumerate(found.dims) if IDS in (dim.label, *dim.keys())), 0)
-            if axis:
-                raise InputError(
-                    f"{self.place} has shape {self.shape} and {IDS!r} along axis {axis}, expected along the "
-                    "first. Transpose it."
-                )
+            self.names = row_names(file, key)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows; what the file marks as missing is not a number."""
@@ -124,22 +118,12 @@ class OfHDF5(Layer):
 
     def ids(self) -> NDArray[np.str_] | None:
         """Return the ids of all rows."""
-        with open_hdf5(self.path) as file:
+        beside = super().ids() if self.names is None else self.names
+        if beside is None:
             group = self.key.rpartition("/")[0]
-            place = next((k for k in (f"{group}/{IDS}".lstrip("/"), IDS) if k in file), None)
-            if place is None:
-                beside = super().ids()
-                if beside is None:
-                    _refuse_names(self.place, _named_by(file[group] if group else file, self.shape[0]))
-                return beside
-            found = file[place]
-            if not isinstance(found, h5py.Dataset) or found.ndim != 1:
-                raise InputError(f"{self.path}#{place} is no list of stimulus ids. Store them as text, 1-D.")
-            if h5py.check_string_dtype(found.dtype):
-                return np.array(found.asstr()[:].tolist(), dtype=str)
-            if found.dtype.kind in "iu":
-                return np.asarray(found[:].astype(str))
-            raise InputError(f"{self.path}#{place} holds {found.dtype}, expected text or whole numbers.")
+            with open_hdf5(self.path) as file:
+                _refuse_names(self.place, _named_by(file[group] if group else file, self.shape[0]))
+        return beside
 
 
 class OfFeatures(Layer):

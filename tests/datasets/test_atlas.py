@@ -29,7 +29,7 @@ from neuroenc.config.dataset import ATLASES
 from neuroenc.datasets import atlas_sources, custom, module
 from neuroenc.datasets.atlas import Where, _onto, add_parcels
 from neuroenc.datasets.from_bids import Choices, convert
-from neuroenc.datasets.label_files import Part, read_names
+from neuroenc.datasets.label_files import Part, read_names, read_surface
 from neuroenc.errors import InputError
 
 N = 8
@@ -488,3 +488,21 @@ def test_the_outermost_half_voxel_of_a_template_has_its_label(tmp_path):
     assert _onto(part, place).number[:, 1, 1].tolist() == [1, 2, 3, 0, 0]
     affine[0, 3] = 0.4
     assert _onto(part, place).number[:, 1, 1].tolist() == [1, 2, 3, 0, 0]
+
+
+@pytest.mark.parametrize(("last", "right"), [(2.0, True), (np.nan, True), (1.6, False)])
+def test_labels_of_surfaces_are_whole_numbers(tmp_path, last, right):
+    numbers = np.array([0, 1, last], np.float32)
+    table = nib.gifti.GiftiLabelTable()
+    for key, name in enumerate(("???", "A", "B")):
+        table.labels.append(nib.gifti.GiftiLabel(key))
+        table.labels[-1].label = name
+    array = nib.gifti.GiftiDataArray(numbers, "NIFTI_INTENT_LABEL", "NIFTI_TYPE_FLOAT32")
+    path = tmp_path / "lh.label.gii"
+    nib.save(nib.gifti.GiftiImage(darrays=[array], labeltable=table), path)
+    if right:
+        expected = ["", "A", "" if np.isnan(last) else "B"]
+        assert read_surface(path, "L").at((np.arange(3),)).tolist() == expected
+    else:
+        with pytest.raises(InputError, match=r"hold 1\.6, expected whole numbers"):
+            read_surface(path, "L")

@@ -372,3 +372,17 @@ def test_sessions_without_data_are_named(folder, run):
     _, out, _ = run("data", "check", "--options", '{"name": "custom"}', "--root", root, "--subject", "npy")
     assert "2 neuroids have no data, or one value throughout, in session 2" in out
     assert "in session 1" not in out
+
+
+def test_stimuli_that_epochs_name_are_compared(grid):
+    folder, epochs = grid
+    ids = [f"s{i}" for i in range(len(epochs))]
+    for named, right in ((ids, True), (ids[::-1], False)):
+        epochs.metadata = pd.DataFrame({"stimulus_id": named})
+        epochs.save(folder / "a-epo.fif", overwrite=True, verbose="error")
+        if right:
+            found = custom.load_responses(Dataset(name="custom", root=str(folder)), "a")
+            assert found["stimulus_id"].values.tolist() == ids
+        else:
+            with pytest.raises(InputError, match="has the stimulus_id 's6' in row 0"):
+                custom.load_responses(Dataset(name="custom", root=str(folder)), "a")
