@@ -290,6 +290,10 @@ def rgb(image: Image.Image, behind: int = BACKGROUND) -> NDArray[np.uint8]:
         return _scaled(image, tags)
     if image.mode not in MODES:
         raise InputError(f"its mode {image.mode} has no known range, expected one of {', '.join(MODES)}")
+    if ";16" in stored and image.format != "PPM" and np.asarray(image.convert("RGB")).max() < 2**6:
+        raise InputError(  # what is left of 16 bits are the upper 8; PPM says what white is
+            f"it has 16 bits (mode {image.mode}) and no value of 2**14 or above: 8, 12 or 14 bits, or dark?"
+        )
     if not image.has_transparency_data:
         return np.asarray(image.convert("RGB"))
     if (

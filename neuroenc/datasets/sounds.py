@@ -14,6 +14,7 @@ from neuroenc.errors import InputError, reason
 from neuroenc.files import existing
 
 ENDINGS = (".wav", ".flac", ".mp3", ".m4a", ".ogg")
+LOUDEST = 16.0  # of floating samples, whose full scale is 1: some go beyond it, whole numbers go far beyond
 MISSING = 0.1  # s; streams of sound end a little before or after the pictures
 
 
@@ -75,6 +76,11 @@ def _wav(path: Path) -> tuple[NDArray[np.float32], int]:
         values = stored / np.float32(2 ** (8 * stored.dtype.itemsize - 1))
     else:
         values = stored
+        if not (np.abs(values) <= LOUDEST).all():
+            raise InputError(
+                f"The sound {path} holds {values[~(np.abs(values) <= LOUDEST)][0]:g}, expected floating "
+                "numbers from -1 to 1. Scale it, or save it as 16-bit WAV."
+            )
     return values.reshape(len(values), -1).mean(1, dtype=np.float32), rate
 
 

@@ -99,6 +99,7 @@ def test_twelve_bits_are_scaled_where_the_file_says_so():
     [
         (encoded(Image.fromarray(RAMP // 16), "PNG"), r"16 bits .*no value above 4095"),
         (encoded(Image.fromarray(RAMP // 16), "TIFF"), r"16 bits .*no value above 4095"),
+        (png(8, 6, 16, 2, [np.repeat(r, 3).astype(">u2").tobytes() for r in RAMP // 16]), r"16 bits .*no value of"),
         (encoded(Image.fromarray(np.linspace(0, 1, 48, dtype="f4").reshape(6, 8)), "TIFF"), "mode F"),
         (encoded(Image.fromarray(RAMP.astype("i4")), "TIFF"), "mode I"),
         (tiff(8, 6, RAMP.tobytes(), bits=(16,), photometric=0), "inverted"),
