@@ -424,6 +424,11 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     elif file.endswith((".h5", ".hdf5")):
         with open_hdf5(path) as source:
             values = _stored(source, key)
+            if section.mask and of_matlab(source[key]):
+                raise InputError(
+                    f"{name} was written by MATLAB, which counts the voxels of a mask in another order than that "
+                    "of C, in which they are taken here. Save it as .npy, or leave `mask` out."
+                )
             ids = row_names(source, key)
     elif file.endswith((".csv", ".tsv")):
         values, labels = read_columns(path, shown)

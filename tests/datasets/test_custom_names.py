@@ -181,3 +181,13 @@ def test_init_takes_arrays_of_matlab_as_their_writer_sees_them(tmp_path):
     (tmp_path / "stimuli.csv").write_text("stimulus_id\n" + "\n".join(IDS) + "\n")
     (tmp_path / "trials.csv").write_text("stimulus_id,run\n" + ",1\n".join(IDS) + ",1\n")
     assert 'responses: "y.h5#betas" # shape (4, 3)\n' in init(tmp_path)
+
+
+def test_a_mask_does_not_order_the_voxels_of_matlab(read, tmp_path):
+    more = volume(tmp_path)
+    cells(tmp_path / "y.h5", IDS)
+    with pytest.raises(InputError, match="written by MATLAB, which counts the voxels of a mask"):
+        read("y.h5#betas", **more)
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["betas"] = VALUES
+    assert read("y.h5#betas", **more)[1]["x"].values.tolist() == [0, 1, 2]
