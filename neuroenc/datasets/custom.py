@@ -426,8 +426,8 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
             values = _stored(source, key)
             if section.mask and of_matlab(source[key]):
                 raise InputError(
-                    f"{name} was written by MATLAB, which counts the voxels of a mask in another order than that "
-                    "of C, in which they are taken here. Save it as .npy, or leave `mask` out."
+                    f"{name} was written by MATLAB, which counts the voxels of a mask in another order "
+                    "than that of C, in which they are taken here. Save it as .npy, or leave `mask` out."
                 )
             ids = row_names(source, key)
     elif file.endswith((".csv", ".tsv")):
