@@ -28,6 +28,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.ASCII)
 INDEX = re.compile(r"index|level_\d+|__index_level_\d+__")  # as pandas calls an index that has no name
+NAMING = re.compile(r"(^|[\W_])([Ii]d|ID|[Ii]dx|[Ii]ndex)$|[a-z](Id|ID|Idx|Index)$")  # id, image_id, nsdId
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
 
@@ -364,11 +365,17 @@ def refuse_index(path: Path, name: str, column: NDArray[Any]) -> None:
     Raises
     ------
     InputError
-        Pandas calls an index so, or the numbers count the rows, from 0 or 1.
+        Pandas calls an index so, or the numbers count the rows, from 0 or 1; or they are whole and called
+        an id.
     """
     counts = len(column) > 2 and column[0] in (0, 1) and (np.diff(column) == 1).all()
     if counts or INDEX.fullmatch(name):
         raise InputError(f"Column {name!r} of {path} numbers its rows; it holds no values. Remove it.")
+    if NAMING.search(name) and (column == np.round(column)).all():
+        raise InputError(
+            f"Column {name!r} of {path} names its rows; it holds no values. Call it 'stimulus_id' if it holds "
+            "the ids, else remove it."
+        )
 
 
 def read_array(path: str | Path) -> NDArray[Any]:

@@ -24,7 +24,8 @@ def _delayed(e: Section) -> str:
     if not e.delays:
         return ""
     return (
-        f" Features of the stimuli {listed(e.delays)} places before each one stand side by side (a finite "
+        f" Features of the stimuli {listed(e.delays)} places (where onsets are "
+        "even, steps of time) before each one stand side by side (a finite "
         "impulse response)."
     )
 

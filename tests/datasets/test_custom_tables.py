@@ -165,6 +165,7 @@ Y = "v1,v2\n1,2\n3,4\n5,7\n7,8\n"
         ({"responses": Y.replace("3,4", "3,x")}, "'v2' in line 3 .*'x'. Allowed: a finite number"),
         ({"responses": Y.replace("v2", "v1")}, "two columns 'v1'"),
         ({"responses": "trial,v1\n1,2\n2,4\n3,7\n4,8\n"}, "Column 'trial' of .*y.csv numbers its rows"),
+        ({"responses": "image_id,v1\n7,2\n2,4\n2,7\n4,8\n"}, "Column 'image_id' of .*y.csv names its rows"),
         ({"responses": "stimulus_id,v1\n001,2\n010,4\n002,7\n100,8\n"}, "Line 3 of .*y.csv has the stimulus_id '010', line 3 of .*trials.csv '002'"),
         ({"responses": "run,v1\n1,2\n1,4\n2,7\n2,8\n"}, "y.csv has a column 'run' that names trials or stimuli and is no neuroid"),
         ({"responses": "Onset,v1\n0,2\n1.5,4\n3.2,7\n5,8\n"}, "y.csv has a column 'Onset' that"),

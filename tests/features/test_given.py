@@ -447,3 +447,20 @@ def test_features_of_files_cannot_be_made_of_new_pictures(tmp_path):
 def test_parquet_is_read_by_its_row_groups(tmp_path):
     write_parquet(tmp_path / "x.parquet")
     assert open_parquet(tmp_path / "x.parquet").metadata.num_row_groups == 6
+
+
+@pytest.mark.parametrize("name", ["id", "image_id", "nsdId", "Image ID"])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_whole_numbers_that_are_called_an_id_are_no_feature(tmp_path, name, ending):
+    table = pd.DataFrame({name: [3, 1, 0, 2], "a": [0.5, 1.5, 2.5, 4.0], "grid": [1, 2, 2, 4]})
+    path = tmp_path / f"x{ending}"
+    ids = np.array(list("0123"))
+
+    def write(found):
+        found.to_csv(path, index=False) if ending == ".csv" else found.to_parquet(path, index=False)
+        return given.Given(Model(extractor="file", path=str(path)), ids)[np.arange(4)]["x"]
+
+    with pytest.raises(InputError, match=f"Column '{name}' of .* names its rows"):
+        write(table)
+    found = write(table.rename(columns={name: "stimulus_id"}))
+    np.testing.assert_array_equal(found, [[2.5, 2], [1.5, 2], [4.0, 4], [0.5, 1]])
