@@ -373,8 +373,8 @@ def refuse_index(path: Path, name: str, column: NDArray[Any]) -> None:
         raise InputError(f"Column {name!r} of {path} numbers its rows; it holds no values. Remove it.")
     if NAMING.search(name) and (column == np.round(column)).all():
         raise InputError(
-            f"Column {name!r} of {path} names its rows; it holds no values. Call it 'stimulus_id' if it holds "
-            "the ids, else remove it."
+            f"Column {name!r} of {path} names its rows; it holds no values. Call it 'stimulus_id' if it "
+            "holds the ids, else remove it."
         )
 
 
