@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 HOMES = {"load": "encoders.exported"}
 
 __all__ = ["__version__", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 face(__name__, HOMES)
