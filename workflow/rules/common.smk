@@ -596,7 +596,9 @@ DATASET_ROOT = (
 RECORDINGS = DATASET_ROOT if SIMULATED else ancient(DATASET_ROOT)
 FETCHABLE = ROOT and config["dataset"]["name"] in FETCHED_DATASETS
 # of a job that Snakemake starts for itself: download:
-DOWNLOADING = workflow.modifier.modify_rulename("download") in {a.partition(":")[0] for a in sys.argv}
+DOWNLOADING = workflow.modifier.modify_rulename("download") in {
+    a.partition(":")[0] for a in sys.argv
+}
 if (
     not SIMULATED
     and not os.path.exists(DATASET_ROOT)
