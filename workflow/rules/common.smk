@@ -38,6 +38,10 @@ if workflow.is_main_process:  # jobs read this file too
     check_config(json.dumps(config))
 
 
+# what is done once a process: a module is read again at each `use rule` of the workflow that uses it
+ONCE = vars(workflow).setdefault("of_neuroenc", {})
+
+
 def hold(label):
     """Keep a second run of the same results away for as long as this process lives, however it ends."""
     import fcntl
@@ -52,7 +56,7 @@ def hold(label):
             f"Another run of {label!r} is writing into this folder. Wait for it, end it, or give this one "
             "another `label`."
         )
-    return held
+    ONCE[label] = held
 
 
 def left_behind(label):
@@ -106,10 +110,13 @@ LOOKS = r"-[a-z]*n[a-z]*|--(dry|lint|report|list|summary|detailed|dag|rulegraph|
 RUNS = workflow.is_main_process and not any(
     re.fullmatch(LOOKS, a) for a in sys.argv[1:]
 )
-if RUNS:
-    HELD = hold(config.get("label", ""))
+if RUNS and config.get("label", "") not in ONCE:
+    hold(config.get("label", ""))
     if shutil.which("squeue"):
         await_left_behind(config.get("label", ""))
+
+
+HERE = workflow.current_basedir
 
 
 def answer_for_sacct():
@@ -117,8 +124,9 @@ def answer_for_sacct():
 
     It does while SLURM's controller is down, and forgets all jobs where sacct cannot answer: the run would hang.
     """
+    # a module that is read from GitHub has no such folder
     found = (
-        Path(workflow.current_basedir).parent.parent
+        Path(str(HERE.get_path_or_uri(secret_free=True))).parent.parent
         / "profiles/slurm/without-accounting"
     )
     if shutil.which("scontrol") and found.is_dir():
@@ -136,7 +144,9 @@ if workflow.is_main_process and workflow.resource_settings.nodes:
     answer_for_sacct()
 
 
-STARTED, WHERE = time.time(), Path("logs").absolute()
+# how a workflow that uses this one as a module moves its files: `prefix:`, `replace_prefix:`; `pathvars:`
+MOVES = workflow.modifier.path_modifier.replace_prefix
+STARTED, WHERE = time.time(), Path(workflow.pathvars.apply(MOVES("<logs>"))).absolute()
 OF_SLURM = Path(".snakemake/slurm_logs").absolute()
 
 
@@ -176,10 +186,16 @@ def note_time():
 
 
 # onerror: and onsuccess: are not taken over by those who use this as a module
-atexit.register(show_errors)
-if RUNS:
-    atexit.register(note_time)
+if WHERE not in ONCE:
+    ONCE[WHERE] = atexit.register(show_errors)
+if RUNS and (WHERE, config["label"]) not in ONCE:
+    ONCE[WHERE, config["label"]] = atexit.register(note_time)
 os.environ.update(NEUROENC_TIMES="1")  # each job says what it took
+
+
+def outside(path):
+    """A file that no rule makes: it lies where the run starts, not where a module's files are moved to."""
+    return path if MOVES(path) == path else os.path.abspath(path)
 
 
 def section(*keys, without=()):
@@ -214,7 +230,7 @@ def given(model):
             refuse(
                 f"File not found: {texts}. Point models.{model}.texts at the table of texts."
             )
-        return [texts]
+        return [outside(texts)]
     paths = config["models"][model].get("path") or {}
     places = [paths] if isinstance(paths, str) else list(paths.values())
     found = []
@@ -227,7 +243,7 @@ def given(model):
             )
         beside = os.path.splitext(path)[0] + ".json"
         found += [path, beside] if os.path.exists(beside) else [path]
-    return found
+    return [outside(path) for path in found]
 
 
 def given_of_model(wildcards):
@@ -248,7 +264,7 @@ def labels_of_atlas(wildcards):
         for name in names
         for side in sides
     }
-    return sorted(filter(os.path.isfile, paths))
+    return sorted(outside(path) for path in filter(os.path.isfile, paths))
 
 
 def grown(amount):
@@ -374,8 +390,9 @@ def of_fits(ending, subject="{subject}"):
 
 
 def command_of_the_run():
-    path = os.path.relpath(workflow.configfiles[-1])
-    return shlex.join(["snakemake", "--configfile", path])
+    # of a workflow that uses this one as a module it may have none
+    files = [f"--configfile={os.path.relpath(p)}" for p in workflow.configfiles[-1:]]
+    return shlex.join(["snakemake", *files])
 
 
 if isinstance(regions := config["dataset"].get("regions"), dict):
@@ -472,7 +489,7 @@ ALIKE = (
 )
 # pictures that nobody was shown, and the decoders that look for them
 POOLS = {
-    k: os.path.expanduser(os.path.expandvars(v))
+    k: outside(os.path.expanduser(os.path.expandvars(v)))
     for k, v in (config.get("pools") or {}).items()
 }
 for pool, folder in POOLS.items():
@@ -523,6 +540,7 @@ if OBJECTS:
         of = {k: OBJECTS.get(k) or DRAWN.get(k) for k in ("decoder", "model")}
         OBJECTS_FROM = f"dec-{of['decoder']}_feat-{of['model']}"
     MESHES = os.path.expanduser(os.path.expandvars(OBJECTS.get("meshes") or ""))
+    MESHES = MESHES and outside(MESHES)
     if MESHES and not os.path.isfile(MESHES):
         refuse(
             f"File not found: {MESHES}. Point shapes.meshes at the table of true meshes."
@@ -543,7 +561,7 @@ def writer(key, wanted):
         refuse(
             f"File not found: {path}. Point {key}.captioner at the folder of a captioner."
         )
-    return [path]
+    return [outside(path)]
 
 
 SUB = f"{RUN}/sub-{{subject}}/sub-{{subject}}"
@@ -572,13 +590,15 @@ SIMULATED = config["dataset"]["name"] == "nsd" and not ROOT
 DATASET_ROOT = (
     f"<resources>/{config['label']}/nsd"
     if SIMULATED
-    else os.path.expanduser(os.path.expandvars(ROOT or ""))
+    else outside(os.path.expanduser(os.path.expandvars(ROOT or "")))
 )
 # a folder of recordings is not looked into: that its time changes says nothing
 RECORDINGS = DATASET_ROOT if SIMULATED else ancient(DATASET_ROOT)
 FETCHABLE = ROOT and config["dataset"]["name"] in FETCHED_DATASETS
 # of a job that Snakemake starts for itself: download:
-DOWNLOADING = "download" in {a.partition(":")[0] for a in sys.argv}
+DOWNLOADING = workflow.modifier.modify_rulename("download") in {
+    a.partition(":")[0] for a in sys.argv
+}
 if (
     not SIMULATED
     and not os.path.exists(DATASET_ROOT)
@@ -588,7 +608,7 @@ if (
         f"File not found: {DATASET_ROOT or 'null'}. Point dataset.root at the recordings."
     )
 CHECKPOINTS = [
-    os.path.expandvars(m["weights"])
+    outside(os.path.expandvars(m["weights"]))
     for m in config["models"].values()
     if m.get("weights") and not m["weights"].startswith("random:")
 ]
