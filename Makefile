@@ -63,6 +63,7 @@ bench: .venv/.ready
 	python benchmarks/retrieval.py
 	python benchmarks/decoding.py
 	python benchmarks/simulation.py
+	python benchmarks/planning.py
 	python benchmarks/similarity.py
 	python benchmarks/coverage.py
 	python benchmarks/intervals.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +90,9 @@ def megabytes(
 def look(paths: Sequence[str | Path]) -> Inputs:
     """Read the shapes of variables, and how a split parts the stimuli that have responses.
 
+    A run of many fits asks this of the same few files for each: what a file says is read once, until it
+    changes.
+
     Raises
     ------
     FileNotFoundError
@@ -96,39 +100,91 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     InputError
         It is no netCDF.
     """
-    import h5py
-
     shapes: dict[str, tuple[int, ...]] = {}
-    n_layers, n_predictions, shown, parts, alike = 0, 0, np.zeros(0), None, np.zeros(0, int)
-    features = []
+    n_layers, n_predictions, features = 0, 0, []
+    responses, divided = None, None
     for path in paths:
         if Path(path).suffix != ".nc":
             continue
-        try:
-            with Path(path).open("rb") as raw, h5py.File(raw) as file:
-                shapes |= {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
-                if "feature" in file:
-                    n_layers += len(str(file.attrs["layer"]).split(","))
-                    features.append(file["feature"].shape)
-                n_predictions += "prediction" in file
-                if "response" in file:
-                    shown = np.unique(file["stimulus_id"].asstr()[:].astype(str))
-                    masks = [v[:] for k, v in file.items() if k.startswith(REGION_PREFIX)]
-                    masks.append(np.zeros(file["response"].shape[1], bool))
-                    alike = np.unique(np.array(masks), axis=1, return_counts=True)[1]
-                if "side" in file:
-                    parts = file["stimulus_id"].asstr()[:].astype(str), file["side"][:], file["inner"][:]
-        except FileNotFoundError:
-            raise
-        except (OSError, KeyError) as error:
-            raise InputError(f"Cannot read {path}: {error}. Delete it and make it again.") from None
-    split = None
-    if parts is not None:
-        known = np.isin(parts[0], shown)
-        split = sizes(parts[1][:, known], parts[2][:, known])
+        known = Path(path).stat()
+        version = str(path), known.st_mtime_ns, known.st_size
+        head = _head(version)
+        shapes |= head.shapes
+        n_layers += head.n_layers
+        if "feature" in head.shapes:
+            features.append(head.shapes["feature"])
+        n_predictions += "prediction" in head.shapes
+        if "response" in head.shapes:
+            responses = version
+        if "side" in head.shapes:
+            divided = version
+    shown = _head(responses).shown if responses else np.zeros(0, str)
+    alike = _head(responses).alike if responses else np.zeros(0, int)
+    split = _parts(responses, divided) if divided else None
     if len(features) > 1:
         shapes["feature"] = len(shown), sum(prod(shape[1:]) for shape in features)
     return Inputs(shapes, max(1, n_layers), len(features), len(shown), split, n_predictions, alike)
+
+
+class Head(NamedTuple):
+    """What a file says of itself."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    n_layers: int
+    shown: NDArray[np.str_]
+    """Stimuli of responses"""
+    alike: NDArray[np.int64]
+    """Neuroids of each combination of regions"""
+
+
+Version = tuple[str, int, int]
+"""A file: path, and when it was written and its size, which change with it"""
+
+
+@lru_cache(maxsize=1024)
+def _head(version: Version) -> Head:
+    """Read the shapes in one file, and of responses the names of stimuli and the regions."""
+    import h5py
+
+    path = version[0]
+    shown, alike, n_layers = np.zeros(0, str), np.zeros(0, int), 0
+    try:
+        with Path(path).open("rb") as raw, h5py.File(raw) as file:
+            shapes = {name: v.shape for name, v in file.items() if isinstance(v, h5py.Dataset)}
+            if "feature" in file:
+                n_layers = len(str(file.attrs["layer"]).split(","))
+            if "response" in file:
+                shown = np.unique(file["stimulus_id"].asstr()[:].astype(str))
+                masks = [v[:] for k, v in file.items() if k.startswith(REGION_PREFIX)]
+                masks.append(np.zeros(file["response"].shape[1], bool))
+                alike = np.unique(np.array(masks), axis=1, return_counts=True)[1]
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError) as error:
+        raise _unreadable(path, error) from None
+    return Head(shapes, n_layers, shown, alike)
+
+
+@lru_cache(maxsize=1024)
+def _parts(responses: Version | None, divided: Version) -> Sizes:
+    """Count how a split parts the stimuli that have responses."""
+    import h5py
+
+    path = divided[0]
+    try:
+        with Path(path).open("rb") as raw, h5py.File(raw) as file:
+            names = file["stimulus_id"].asstr()[:].astype(str)
+            side, inner = file["side"][:], file["inner"][:]
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError) as error:
+        raise _unreadable(path, error) from None
+    known = np.isin(names, _head(responses).shown if responses else [])
+    return sizes(side[:, known], inner[:, known])
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    return InputError(f"Cannot read {path}: {error}. Delete it and make it again.")
 
 
 def encode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neuroenc import splits
+from neuroenc import forecast, splits
 from neuroenc.arrays import CONTRACT, make_features, make_stimuli, save
 from neuroenc.config import Split
 from neuroenc.encoders.solvers import LIBRARY_BYTES
+from neuroenc.errors import InputError
 from neuroenc.forecast import START, START_TORCH, megabytes
 from tests.conftest import toy_responses
 
@@ -55,8 +56,8 @@ def test_scoring(tmp_path, n_stimuli, n_neuroids):
     save(predictions, tmp_path / "p.nc")
     files = [str(tmp_path / "r.nc"), str(tmp_path / "p.nc")]
     measured = json.loads(subprocess.check_output([sys.executable, "-c", MEASURE, *files]))
-    forecast = megabytes("evaluate score", files, {}) - START
-    assert measured <= forecast <= 1.2 * measured + 20
+    expected = megabytes("evaluate score", files, {}) - START
+    assert measured <= expected <= 1.2 * measured + 20
 
 
 STAGE = """
@@ -124,5 +125,31 @@ def test_fits(tmp_path, noun, options, shape, n_threads):
     measured = json.loads(said.splitlines()[-1])
     inputs = [tmp_path / "large" / f"{name}.nc" for name in ("responses", "features", "split")]
     start = START_TORCH if options["name"] == "network" else START
-    forecast = megabytes(f"{noun} fit", inputs, options, n_threads) - start
-    assert measured <= forecast <= 1.2 * measured + LIBRARY_BYTES / 1e6
+    expected = megabytes(f"{noun} fit", inputs, options, n_threads) - start
+    assert measured <= expected <= 1.2 * measured + LIBRARY_BYTES / 1e6
+
+
+def test_files_are_read_once_until_they_change(tmp_path, monkeypatch):
+    """A dry run of 640 fits read the same files 640 times, which took 110 s of 114 (benchmarks/planning.py)."""
+    import h5py
+
+    write(tmp_path / "small", 80, 30, (40,))
+    write(tmp_path / "large", 160, 60, (40,))
+    inputs = [tmp_path / "small" / f"{name}.nc" for name in ("responses", "features", "split")]
+    opened, opens = [], h5py.File
+    monkeypatch.setattr(h5py, "File", lambda raw: opened.append(raw.name) or opens(raw))
+    forecast._head.cache_clear()
+    first = [megabytes("encode fit", inputs, {"name": name}) for name in ("ridge", "banded", "ridge")]
+    assert len(opened) == 4  # the split too for how it parts these stimuli
+    assert first[0] == first[2]
+    for path in inputs:
+        path.write_bytes((tmp_path / "large" / path.name).read_bytes())
+    changed = megabytes("encode fit", inputs, {"name": "ridge"})
+    beside = [tmp_path / "large" / path.name for path in inputs]
+    assert changed == megabytes("encode fit", beside, {"name": "ridge"}) > first[0]
+    inputs[0].write_bytes(b"torn")
+    with pytest.raises(InputError, match=r"Cannot read .*responses\.nc"):
+        megabytes("encode fit", inputs, {"name": "ridge"})
+    inputs[0].unlink()
+    with pytest.raises(FileNotFoundError):
+        megabytes("encode fit", inputs, {"name": "ridge"})
