@@ -194,7 +194,7 @@ os.environ.update(NEUROENC_TIMES="1")  # each job says what it took
 
 
 def outside(path):
-    """A file that no rule makes: it lies where the run starts, not where a module's files are moved to."""
+    """A file that is the user's own lies where the run starts, not where a module's files are moved to."""
     return path if MOVES(path) == path else os.path.abspath(path)
 
 
