@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 Floats = NDArray[Any]
-STEPS = 20  # of drawing with a gradient, and without: 50 raise the response no more
+STEPS = 20  # of drawing with a gradient, and without: 50 raised that of the face area no more
 
 
 class Synthesis(NamedTuple):

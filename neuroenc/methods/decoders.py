@@ -87,7 +87,8 @@ def classifier(d: Section) -> str:
 
 DECODERS: dict[str, Callable[[Section], str]] = {"ridge": ridge, "network": network, "classifier": classifier}
 GENERATORS: dict[str, str] = {
-    "nano": "the small diffusion decoder that comes with neuroenc",
+    "nano": "the small diffusion decoder that comes with neuroenc, guided in all steps but the first and the "
+    "last [@kynkaanniemi2024]",
     "kandinsky": "Kandinsky 2.2 [@razzhigaev2023]",
     "unclip": "Stable unCLIP [@ramesh2022]",
     "ip_adapter": "SDXL-turbo [@sauer2023] with an IP-Adapter [@ye2023]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,10 +100,4 @@ def _recorded(d: Any) -> Recorded:
 def sizes(contract: dict[str, str]) -> dict[str, int]:
     """Count the features of each layer, by the contract."""
     shapes = json.loads(contract["shape"])
-    out = {}
-    for layer, shape in shapes.items():
-        n = 1
-        for side in shape:
-            n *= int(side)
-        out[layer] = n
-    return out
+    return {layer: math.prod(shape) for layer, shape in shapes.items()}

@@ -91,7 +91,7 @@ def part(config: Config, found: Found) -> Part:
             f"drift between sessions {s.drift:g}, seed {s.seed})."
         )
     else:
-        first = f"The recordings are {DATASETS[d.name]}."
+        first = f"The data are {DATASETS[d.name]}."
     who = "subject" if len(config.subjects) == 1 else "subjects"
     texts = [f"{first} Analysed: {who} {listed(map(code, config.subjects))}.{options(d)}"]
     for subject, r in found.recorded.items():
@@ -143,7 +143,10 @@ def split_part(config: Config, found: Found) -> Part:
             f"{n.n_training:,} training and {n.n_test:,} test stimuli of subject {code(subject)}"
             for subject, n in found.scored.items()
         ]
-        text += f" There are {listed(each)}."
+        text += f" There are {listed(each)}"
+        if s.kind != "dataset" and (s.kind, s.n_folds) != ("stimulus", 1):
+            text += ", training stimuli in the smallest fold and test stimuli in all folds together"
+        text += "."
     texts = [text]
     if (curve := config.learning_curve) is not None:
         fits = listed(map(code, curve.fits)) if curve.fits else "all fits"

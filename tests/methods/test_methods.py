@@ -383,3 +383,21 @@ def test_write_reads_a_finished_run(tmp_path, toy):
     text = (tmp_path / "methods.md").read_text()
     assert "6 neuroids and 120 presentations of 120 stimuli, each shown 1 time" in text
     assert "10 and 20 features" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_folds", "said"),
+    [
+        ("dataset", 5, False),
+        ("stimulus", 1, False),
+        ("kfold", 5, True),
+        ("group", 1, True),
+        ("stimulus", 3, True),
+    ],
+)
+def test_stimuli_of_folds_are_not_counted_as_of_one(kind, n_folds, said):
+    config = load_config(ROOT / "config/v4.yaml")
+    config = config.model_copy(update={"split": c.Split(kind=kind, n_folds=n_folds)})
+    text = recordings.split_part(config, Found(scored={"a": Scored(959, 575)})).paragraphs[0]
+    assert "959 training and 575 test stimuli of subject `a`" in text
+    assert ("in all folds together" in text) == said
