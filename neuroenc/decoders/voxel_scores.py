@@ -177,12 +177,14 @@ def score_sentences(
     together = together_at(responses, shown.ids[test], Evaluation().stretch)
     which = np.arange(len(measured)) if together is None else np.unique(together, return_inverse=True)[1]
     units = [np.flatnonzero(which == k) for k in range(which.max() + 1)]
+    columns = [c for c in ("caption", "generated") if c in table]
+    said = {c: table[c].fillna("").to_numpy(str)[best].tolist() for c in columns}
+    # all at once: those of the pictures, which are many, are embedded once
+    both = likeness([t for c in columns for t in said[c]], captions, embed).reshape(
+        len(columns), len(best), -1
+    )
     rows = []
-    for column in ("caption", "generated"):
-        if column not in table:
-            continue
-        said = table[column].fillna("").to_numpy(str)[best].tolist()
-        alike = likeness(said, captions, embed)
+    for column, alike in zip(columns, both, strict=True):
         rng = np.random.default_rng(seed)
         value = float(np.nanmean(spearman(alike, measured)))
         orders = [rng.permutation(len(alike)) for _ in range(n_deals)]
@@ -200,6 +202,6 @@ def score_sentences(
             "what": column, "value": value, "low": float(low), "high": float(high),
             "null": float(np.mean(dealt)), "null_high": float(np.max(dealt)),
             "p": float(p_value(value, dealt)), "n_voxels": len(best),
-            "n_pictures": int(test.sum()), "n_words": len({w for t in said for w in words(t)}),
+            "n_pictures": int(test.sum()), "n_words": len({w for t in said[column] for w in words(t)}),
         })  # fmt: skip
     return rows

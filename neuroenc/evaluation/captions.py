@@ -207,8 +207,7 @@ def sentence_cosine(captions: Sequence[str], references: Sequence[Sequence[str]]
 
     _check(captions, references)
     flat = [r for row in references for r in row if r]
-    # the same references may stand behind many captions; texts of one length run together
-    texts = sorted({*captions, *flat}, key=lambda text: (len(text.split()), text))
+    texts = sorted({*captions, *flat})  # the same references may stand behind many captions
     place = {t: i for i, t in enumerate(texts)}
     values = describe(texts, model)["feature"].values
     said, known = (values[[place[t] for t in part]] for part in (captions, flat))

@@ -458,8 +458,16 @@ def describer(
         shown = check_items(items, reads)
         if hasattr(extractor, "make_room"):
             extractor.make_room(lambda: list(shown))
-        parts = [run(prepare(shown[i : i + batch_size])) for i in range(0, len(shown), batch_size)]
-        values = {name: together([p[name] for p in parts], name) for name in parts[0]}
+        if reads == "text":  # texts of about one length run together
+            order = np.argsort([len(text) for text in shown], kind="stable")
+        else:
+            order = np.arange(len(shown))
+        parts = [
+            run(prepare([shown[k] for k in order[i : i + batch_size]]))
+            for i in range(0, len(shown), batch_size)
+        ]
+        back = np.argsort(order)
+        values = {name: together([p[name] for p in parts], name)[back] for name in parts[0]}
         contract = _viewed(extractor.contract, model)
         if projected is not None:
             values, contract = projected(values), _projected(contract, projected)
