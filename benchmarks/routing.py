@@ -5,11 +5,13 @@
 Reads the section `routing` of benchmarks/readouts.yaml; each encoder there says on which grids it is fitted.
 Random splits by picture, each with its own seed of training, as benchmarks/readouts.py has them; the
 validation r is that of the pictures on which options may be chosen. "Pooled" fits the sites of all sessions
-together, each to its own pictures. Writes benchmarks/results/routing.json and prints the table.
+together, each to its own pictures. Every fit is kept in results/routing/fits.jsonl, so that a run that was stopped
+goes on. Writes benchmarks/results/routing.json and prints the table.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,9 @@ def main() -> None:
     folder = Path("results/routing")
     folder.mkdir(parents=True, exist_ok=True)
     config, responses, features, stimuli = prepare("routing", folder)
+    log = folder / "fits.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    fitted = {tuple(key): values for key, values in map(json.loads, lines)}
     found: dict[tuple[str, str, str], list[Any]] = {}
     for seed, split in seeds(config, stimuli)[: int(next(iter(sys.argv[1:]), 3))]:
         for label, model in config.fits().values():
@@ -75,14 +80,19 @@ def main() -> None:
                 fits["pooled"] = {"all": list(responses)}
             for how, parts in fits.items():
                 for part, subjects in parts.items():
-                    recorded = responses[part] if part in responses else pooled(responses)
-                    p, _, seconds, _ = measure(recorded, features[model], split, options)
-                    for s in subjects:
-                        r = (r_of(responses[s], p, "validation", "held_stimulus_id"),
-                             r_of(responses[s], p, "prediction", "stimulus_id"), seconds)  # fmt: skip
-                        found.setdefault((s, f"{label} {model}", how), []).append(r)
-                        print(f"{s} {model} {label} {how} seed {seed} val {r[0]:.4f} test {r[1]:.4f} "
-                              f"{seconds:.0f} s", flush=True)  # fmt: skip
+                    keys = [(s, f"{label} {model}", how, seed) for s in subjects]
+                    if not all(key in fitted for key in keys):
+                        recorded = responses[part] if part in responses else pooled(responses)
+                        p, _, seconds, _ = measure(recorded, features[model], split, options)
+                        for key in keys:
+                            of = responses[key[0]]
+                            fitted[key] = [r_of(of, p, "validation", "held_stimulus_id"),
+                                           r_of(of, p, "prediction", "stimulus_id"), seconds]  # fmt: skip
+                            with log.open("a") as file:
+                                print(json.dumps([key, fitted[key]]), file=file)
+                    for key in keys:
+                        found.setdefault(key[:3], []).append(fitted[key])
+                        print(*key, "val {:.4f} test {:.4f} {:.0f} s".format(*fitted[key]), flush=True)
     rows = []
     for (subject, readout, how), each in found.items():
         values = np.array(each)
