@@ -31,6 +31,8 @@ RESPONSES = {
     for name, of in config["sets"].items()
     for s in of["subjects"]
 }
+DRAWN = config.get("reconstruction")  # may be empty
+LARGE = (DRAWN or {}).get("generator", "nano") != "nano"
 LEFT_OUT = [name.replace(":", "-") for name in config.get("leave_out", [])]
 
 
@@ -50,6 +52,10 @@ for SET, of in config["sets"].items():
             }
 
     use rule * from SET as PREFIX*
+
+
+# recording -> the page of what was decoded from it
+PAGES = [f"{RUN}/joint/{n.replace(':', '-')}_reconstructions.html" for n in RESPONSES]
 
 
 def of_sets(file):
@@ -79,6 +85,7 @@ rule all:
     input:
         f"{RUN}/joint.png",
         f"{RUN}/joint.csv",
+        [] if DRAWN is None else PAGES,
 
 
 rule joint_split:
@@ -123,7 +130,9 @@ rule joint_fit:
         split=rules.joint_split.output,
     output:
         embeddings=[
-            f"{RUN}/joint/{n.replace(':', '-')}_embeddings.nc" for n in RESPONSES
+            f"{RUN}/joint/{n.replace(':', '-')}{ending}_embeddings.nc"
+            for n in RESPONSES
+            for ending in ("", "_desc-shuffled")
         ],
         fused=f"{RUN}/joint/fused_embeddings.nc",
         scores=f"{RUN}/joint/scores.json",
@@ -151,6 +160,106 @@ use rule joint_fit as joint_fit_without with:
         f"{LOGS}/without-{{recording}}.log",
     benchmark:
         f"{BENCHMARKS}/without-{{recording}}.jsonl"
+
+
+def drawing(wildcards, input, output):
+    """List the commands that draw, caption and score what was decoded from a recording."""
+    given = {
+        k: getattr(input, k)
+        for k in ("embeddings", "null", "features", "stimuli", "split")
+    }
+    # the network that was decoded looks at what is drawn
+    several = DRAWN.get("n_draws", 1) > 1
+    options = section("reconstruction", without=["captions", "captioner"])
+    judged = f"target={section('model')}"
+    drawn = {"pictures": output.pictures, "stimuli": input.stimuli}
+    run = [
+        command(
+            "decode",
+            "reconstruct",
+            **given,
+            options=json.dumps(
+                {"decoder": "joint", "model": "target"} | json.loads(options)
+            ),
+            eye=[section("model")] if several else [],
+            out=output.pictures,
+        ),
+        command("evaluate", "pictures", **drawn, judge=judged, out=output.scores),
+    ]
+    said = {}
+    if output.captions:
+        run += [
+            command(
+                "decode",
+                "caption",
+                **given,
+                captioner=DRAWN.get("captioner", []),
+                out=output.captions,
+            ),
+            command(
+                "evaluate",
+                "captions",
+                captions=output.captions,
+                stimuli=input.stimuli,
+                clip=section("model"),
+                out=output.caption_scores,
+            ),
+        ]
+        said = {
+            "captions": output.captions,
+            "caption_scores": output.caption_scores,
+        }
+    page = command(
+        "results", "gallery", **drawn, scores=output.scores, **said, out=output.page
+    )
+    return commands(*run, page)
+
+
+def of_its_set(file):
+    """Find a file of the set that a recording is of."""
+    return lambda wildcards: f"{FOLDERS[wildcards.recording.rpartition('-')[0]]}/{file}"
+
+
+if DRAWN is not None:
+    DRAWS = f"{RUN}/joint/{{recording}}"
+
+    rule joint_pictures:
+        """Draw and caption what was decoded from one recording; score both; write a page of them."""
+        input:
+            embeddings=f"{DRAWS}_embeddings.nc",
+            null=f"{DRAWS}_desc-shuffled_embeddings.nc",
+            features=of_its_set("feat-target_features.nc"),
+            stimuli=of_its_set("stimuli.nc"),
+            split=rules.joint_split.output,
+        output:
+            pictures=f"{DRAWS}_pictures.nc",
+            scores=f"{DRAWS}_desc-pictures_scores.json",
+            captions=f"{DRAWS}_captions.nc" if DRAWN.get("captions") else [],
+            caption_scores=(
+                f"{DRAWS}_desc-captions_scores.json" if DRAWN.get("captions") else []
+            ),
+            page=report(
+                f"{DRAWS}_reconstructions.html",
+                caption="report/reconstructions.rst",
+                category="Decoding",
+                labels={"figure": "reconstructions of {recording}"},
+            ),
+        log:
+            f"{LOGS}/pictures/{{recording}}.log",
+        benchmark:
+            f"{BENCHMARKS}/pictures/{{recording}}.jsonl"
+        wildcard_constraints:
+            recording="|".join(name.replace(":", "-") for name in RESPONSES),
+        threads: 1
+        resources:
+            gpu=on_gpu(DRAWN) if LARGE else 0,
+            mem_mb=memory(8, base=24000 if LARGE else 1500),
+            runtime=grown(1440 if LARGE else 600),
+        params:
+            options=lambda wildcards: [section("reconstruction"), section("model")],
+            run=drawing,
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 rule joint_results:

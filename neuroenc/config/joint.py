@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from neuroenc.config.base import Name, Section
 from neuroenc.config.configuration import Config
 from neuroenc.config.dataset import Dataset, Split
-from neuroenc.config.decoders import JointDecoding
+from neuroenc.config.decoders import JointDecoding, Reconstruction
 from neuroenc.config.features import Model
 from neuroenc.errors import suggest
 
@@ -39,6 +39,20 @@ class SharedSplit(Split):
         return self
 
 
+class JointReconstruction(Reconstruction):
+    """Pictures and captions of what was decoded from each recording."""
+
+    decoder: str = "joint"
+    model: str = "target"
+
+    @model_validator(mode="after")
+    def _one_set_alone(self) -> Self:
+        for key in ("low_level", "judges", "closed_loop"):
+            if getattr(self, key):
+                raise ValueError(f"{key}: it is of one set of recordings. Leave it out")
+        return self
+
+
 class JointStudy(Section):
     """Everything the workflow is told of several sets of recordings that are decoded into one space."""
 
@@ -54,6 +68,8 @@ class JointStudy(Section):
         default_factory=list, description="Recordings, SET:SUBJECT, each of which is also read by a space "
         "that was trained without it."
     )  # fmt: skip
+
+    reconstruction: JointReconstruction | None = None
 
     @property
     def recordings(self) -> list[str]:

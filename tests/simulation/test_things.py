@@ -248,13 +248,18 @@ def test_the_study_runs(root, tmp_path):
     for of in sets.values():
         of["dataset"]["root"] = str(root / Path(of["dataset"]["root"]).name)
     small = {"n_components": 12, "n_hidden": 16, "n_blocks": 0, "max_epochs": 1, "device": "cpu"}
+    drawing = asked["reconstruction"] | {"n_test": 3}
     (tmp_path / "study.yaml").write_text(
-        yaml.safe_dump(asked | {"sets": sets, "joint": small, "leave_out": ["eeg:02"]})
+        yaml.safe_dump(
+            asked | {"sets": sets, "joint": small, "leave_out": ["eeg:02"], "reconstruction": drawing}
+        )
     )
     bin_ = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    targets = ("joint.png", "joint.csv", "joint/fmri-01_reconstructions.html")
     command = [bin_ / "snakemake", "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2",
-               "--workflow-profile", "none", "--configfile", tmp_path / "study.yaml"]  # fmt: skip
+               "--workflow-profile", "none", "--configfile", tmp_path / "study.yaml", "--",
+               *(f"results/one-space/{name}" for name in targets)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "results/one-space"
@@ -267,6 +272,17 @@ def test_the_study_runs(root, tmp_path):
     assert set(table["kind"]) == {"within", "across", "joint", "gain"}
     (together,) = table[(table["of"] == "eeg+fmri") & (table["metric"] == "brain_to_image_top1")
                         & (table["kind"] == "joint")].to_dict("records")  # fmt: skip
+    drawn = load(run / "joint/fmri-01_pictures.nc", "pictures")
+    assert drawn.sizes["presentation"] == 3 and {"brain", "shuffled", "true"} <= set(
+        drawn["condition"].values
+    )
+    said = load(run / "joint/fmri-01_captions.nc", "captions")
+    page = (run / "joint/fmri-01_reconstructions.html").read_text()
+    shown = drawn["stimulus_id"].values[0]
+    assert (
+        str(said["caption"].sel(condition="brain").values[list(said["stimulus_id"].values).index(shown)])
+        in page
+    )
     scores = json.loads((run / "joint/scores.json").read_text())["rows"]
     assert together["value"] == pytest.approx(next(r for r in scores if r["of"] == "eeg+fmri")["value"])
 
@@ -281,6 +297,7 @@ def test_sets_that_cannot_be_joined_are_one_line():
         ({"split": {"kind": "cluster", "features": "target"}}, "kind 'cluster' is of one set"),
         ({"model": asked["model"] | {"projection": "pca:8"}}, "model.projection: 'pca:8' is fitted"),
         ({"modle": {}}, "Unknown key 'modle'.*'model'"),
+        ({"reconstruction": {"low_level": "small"}}, "low_level: it is of one set"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             parse(JointStudy, asked | change)
