@@ -6,7 +6,8 @@ if not workflow.overwrite_configfiles:
 
 module neuroenc:
     snakefile:
-        "workflow/Snakefile"
+        # a configuration with `sets` is of several sets of recordings
+        "workflow/joint.smk" if "sets" in config else "workflow/Snakefile"
     config:
         config
 

@@ -29,7 +29,7 @@ SECTIONS: dict[str, tuple[type[config.Section], ...]] = {
     "evaluation": (config.Evaluation,),
     "comparisons": (config.Comparison,), "partition": (config.Partition,),
     "learning_curve": (config.LearningCurve,), "similarity": (config.Similarity,),
-    "figures": (config.Figures,),
+    "figures": (config.Figures,), "sets": (config.JointStudy,), "joint": (config.JointDecoding,),
 }  # fmt: skip
 
 

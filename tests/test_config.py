@@ -10,7 +10,7 @@ from benchmarks import defaults
 from neuroenc import config
 from neuroenc.arrays import CONTRACT
 from neuroenc.checks import check
-from neuroenc.config import Config, Model, Simulation, load_config, parse, schema
+from neuroenc.config import Config, JointStudy, Model, Simulation, load_config, parse, schema
 from neuroenc.errors import InputError
 from neuroenc.features import registry
 from tests.conftest import ROOT
@@ -21,8 +21,9 @@ def test_shipped_configurations_are_valid(name):
     load_config(ROOT / f"config/{name}.yaml")
 
 
-def test_schema_on_disk_is_the_model():
-    assert (ROOT / "workflow/schemas/config.schema.json").read_text() == schema()
+@pytest.mark.parametrize(("name", "section"), [("config", Config), ("joint", JointStudy)])
+def test_schema_on_disk_is_the_model(name, section):
+    assert (ROOT / f"workflow/schemas/{name}.schema.json").read_text() == schema(section)
 
 
 def test_every_key_stands_in_the_table_of_its_section_with_its_default():

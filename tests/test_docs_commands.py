@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from neuroenc.cli import app
-from neuroenc.config import Config, parse
+from neuroenc.config import Config, JointStudy, parse
 from neuroenc.datasets.custom import Description
 from tests.conftest import ROOT
 
@@ -153,8 +153,8 @@ def test_yaml_is_valid(page):
         if "units" in whole:  # a dataset.yaml
             parse(Description, whole)
             continue
-        if {"label", "dataset", "models"} <= set(whole):
-            parse(Config, whole)
+        if {"label", "dataset", "models"} <= set(whole) or "sets" in whole:
+            parse(JointStudy if "sets" in whole else Config, whole)
             continue
         for part in re.split(
             r"^(?=\w)", block, flags=re.M

@@ -159,7 +159,7 @@ CONFIGURATIONS = {"config": None, "v4": "data/v4", "haxby": "data/haxby", "mtl":
                   "studies/sites_of_integration_scenes": "resources/treebank", "studies/attention_routing": None,
                   "studies/regions_decoded": None, "studies/one_hour": None, "studies/mindeye": None,
                   "studies/words_on_cortex": None, "studies/objects": "resources/objects",
-                  "studies/dual_stream_v4": "data/v4",
+                  "studies/dual_stream_v4": "data/v4", "studies/one_space": "resources/things",
                   "studies/dual_stream_majajhong2015": "resources/brainio"}  # fmt: skip
 
 
@@ -177,7 +177,9 @@ def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch, dry_run):
     asked = yaml.safe_load(path.read_text())
     if meshes := (asked.get("shapes") or {}).get("meshes"):
         (tmp_path / meshes).touch()
-    for model in asked["models"].values():  # features that were made elsewhere
+    for of in asked.get("sets", {}).values():
+        (tmp_path / of["dataset"]["root"]).mkdir()
+    for model in asked.get("models", {}).values():  # features that were made elsewhere
         places = model.get("path") or {}
         places = [places] if isinstance(places, str) else [*places.values()]
         for place in [*places, *filter(None, [model.get("texts")])]:
@@ -185,7 +187,7 @@ def test_dry_run_of_every_configuration(name, tmp_path, monkeypatch, dry_run):
             (tmp_path / place).touch()
     done = dry_run(tmp_path, "--configfile", path)
     assert done.returncode == 0, done.said
-    assert "encode_fit" in done.said
+    assert ("joint_fit" if "sets" in asked else "encode_fit") in done.said
 
 
 def test_a_joint_core_is_one_job_for_all_subjects_and_scored_as_others_are(tmp_path, dry_run):

@@ -168,20 +168,24 @@ def doctor(
 def config_check(path: Annotated[Path, typer.Argument(help="config.yaml")]) -> None:
     """Check a configuration file."""
     from neuroenc.checks import check
-    from neuroenc.config import load_config
+    from neuroenc.config import JointStudy, load_study
 
-    loaded = check(load_config(path), libraries=True)
-    typer.echo(
-        f"{path}: {loaded.dataset.name}, {len(loaded.subjects)} subjects, {len(loaded.models)} models."
-    )
+    study = load_study(path)
+    for one in study.members.values() if isinstance(study, JointStudy) else [study]:
+        check(one, libraries=True)
+        typer.echo(f"{path}: {one.dataset.name}, {len(one.subjects)} subjects, {len(one.models)} models.")
 
 
 @configuration.command("schema")
-def config_schema() -> None:
+def config_schema(
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Of a study over several sets of recordings.")
+    ] = False,
+) -> None:
     """Print the JSON schema of the configuration."""
-    from neuroenc.config import schema
+    from neuroenc.config import Config, JointStudy, schema
 
-    typer.echo(schema(), nl=False)
+    typer.echo(schema(JointStudy if joint else Config), nl=False)
 
 
 def main() -> None:

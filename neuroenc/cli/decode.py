@@ -341,8 +341,8 @@ def decode_joint(
 
     chosen = common.section(JointDecoding, options)
     recorded, described = common.named(responses, "responses"), common.named(features, "features")
-    files = {name: out / f"{name.replace(':', '-')}_embeddings.nc" for name in (*recorded, "fused")}
-    if len(set(files.values())) < len(files):
+    stems = {name: name.replace(":", "-") for name in (*recorded, "fused")}
+    if len(set(stems.values())) < len(stems):
         raise InputError(
             f"Two of the recordings {', '.join(recorded)} would be written to one file, `:` as `-`. "
             "Name them otherwise."
@@ -355,8 +355,9 @@ def decode_joint(
     rows = score_joint(found, dealt, n_bootstraps=n_bootstraps, seed=seed)
     fused = found["fused"].attrs
     about = {k: str(fused[k]) for k in ("dataset", "model", "weights", "layer", "recordings")}
-    for name, embeddings in found.items():
-        save(embeddings, files[name])
+    for ending, made in (("", found), ("_desc-shuffled", dealt or {})):
+        for name, embeddings in made.items():
+            save(embeddings, out / f"{stems[name]}{ending}_embeddings.nc")
     write_json(about | {"seed": seed, "options": chosen.model_dump(), "rows": rows}, out / "scores.json")
     for row in rows:
         if not row["metric"].startswith("image_to_brain") and not row["metric"].endswith("top5"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,23 @@ from neuroenc.cli.common import Options, ResponsesFile, StimuliFile
 from neuroenc.cli.decode import EmbeddingsFile, NullFile, SplitFile, TrueFeatures
 from neuroenc.cli.decode import decode as decode
 from neuroenc.errors import InputError
+
+
+def split_of(path: Path, embeddings: Any) -> Any:
+    """Load the split of what was decoded: of its own set, where several were split together."""
+    from neuroenc import unions
+    from neuroenc.arrays import load
+    from neuroenc.decoders.fused import modality_of
+
+    found = load(path, "splits")
+    if "set" not in found.coords:
+        return found
+    if "recording" not in embeddings.attrs:
+        raise InputError(
+            f"{path} is of several sets, and the embeddings do not say of which they are. Give those of one "
+            "recording, by `neuroenc decode joint`."
+        )
+    return unions.part(found, modality_of(str(embeddings.attrs["recording"])))
 
 
 @decode.command("index")
@@ -138,7 +155,7 @@ def decode_reconstruct(
     decoded = load(embeddings, "embeddings")
     found = reconstruct(
         decoded, load(null, "embeddings"), load(features, "features"), load(stimuli, "stimuli"),
-        load(split, "splits"),
+        split_of(split, decoded),
         make(chosen.generator, device=pick_device(chosen.device), batch_size=chosen.batch_size), chosen,
         low_level=start, eye=eye_of(common.section(Model, eye), decoded) if eye else None,
     )  # fmt: skip
@@ -166,9 +183,10 @@ def decode_caption(
     from neuroenc.arrays import load, save
     from neuroenc.decoders.reconstruct import caption
 
+    decoded = load(embeddings, "embeddings")
     found = caption(
-        load(embeddings, "embeddings"), load(null, "embeddings"), load(features, "features"),
-        load(stimuli, "stimuli"), load(split, "splits"), captioner=writer(captioner),
+        decoded, load(null, "embeddings"), load(features, "features"), load(stimuli, "stimuli"),
+        split_of(split, decoded), captioner=writer(captioner),
         n_validation=n_validation, seed=seed,
     )  # fmt: skip
     save(found, out)

@@ -44,7 +44,8 @@ from neuroenc.config.encoders import (
 )
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, LearningCurve, Similarity
 from neuroenc.config.features import BLIND, SIZES, Model
-from neuroenc.config.parsing import load_config, parse, schema
+from neuroenc.config.joint import JointStudy
+from neuroenc.config.parsing import load_config, load_study, parse, schema
 from neuroenc.config.simulation import Plan, Simulation
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "Figures",
     "Gaussian",
     "JointDecoding",
+    "JointStudy",
     "LearningCurve",
     "Model",
     "ModelCaptioner",
@@ -95,6 +97,7 @@ __all__ = [
     "Transfer",
     "VoxelCaptions",
     "load_config",
+    "load_study",
     "models_of",
     "parse",
     "schema",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from neuroenc.config.base import Section
 from neuroenc.config.configuration import Config
+from neuroenc.config.joint import JointStudy
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, nearest, suggest
 
@@ -91,7 +92,21 @@ def load_config(path: str | Path) -> Config:
     return parse(Config, read_yaml(path), source=str(path))
 
 
-def schema() -> str:
-    """Return the JSON schema of the configuration."""
+def load_study(path: str | Path) -> Config | JointStudy:
+    """Read and check a configuration file, of one set of recordings or, with `sets`, of several.
+
+    Raises
+    ------
+    InputError
+        As `load_config`.
+    """
+    asked = read_yaml(path)
+    if isinstance(asked, dict) and "sets" in asked:
+        return parse(JointStudy, asked, source=str(path))
+    return parse(Config, asked, source=str(path))
+
+
+def schema(section: type[Section] = Config) -> str:
+    """Return the JSON schema of the configuration, or of a `JointStudy`."""
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(document | Config.model_json_schema(), indent=2) + "\n"
+    return json.dumps(document | section.model_json_schema(), indent=2) + "\n"

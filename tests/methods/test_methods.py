@@ -21,7 +21,8 @@ from neuroenc.methods.text import Part, cited, code, grid, listed, markdown, pag
 from neuroenc.methods.write import methods, write
 from tests.conftest import ROOT
 
-CONFIGS = sorted((ROOT / "config").rglob("*.yaml"))
+# of one set of recordings
+CONFIGS = sorted(p for p in (ROOT / "config").rglob("*.yaml") if "\nsets:" not in p.read_text())
 # how a computation is run, or a place on this disk: no part of a method
 UNSAID = {
     "device",

@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from neuroenc import datasets, splits, unions
 from neuroenc.arrays import load, save
 from neuroenc.cli import app
-from neuroenc.config import Dataset, JointDecoding, Model, Split
+from neuroenc.config import Dataset, JointDecoding, JointStudy, Model, Split, parse
 from neuroenc.datasets.pixels import contents
 from neuroenc.decoders.fused import row_cosine
 from neuroenc.decoders.joint_scores import score_joint, spoken
 from neuroenc.decoders.recordings import decode_recordings
+from neuroenc.errors import InputError
 from neuroenc.features.extract import extract
 from neuroenc.simulation import things
 from tests.conftest import ROOT
@@ -236,20 +239,68 @@ def test_commands_from_files_to_scores(stimuli, responses, features, tmp_path):
         load(tmp_path / f"joint/{name}_embeddings.nc", "embeddings")
 
 
-def test_the_script_of_the_study_runs(root, tmp_path):
-    """From trees to scores, as docs/studies/one_space.md has it, with fewer people and epochs."""
+def test_the_study_runs(root, tmp_path):
+    """From trees to scores and figure, as docs/studies/one_space.md has it, with fewer sets, people and epochs."""
+    pytest.importorskip("snakemake")
+    asked = yaml.safe_load((ROOT / "config/studies/one_space.yaml").read_text())
+    sets = {name: of | {"subjects": of["subjects"][:n]}
+            for (name, of), n in zip(asked["sets"].items(), (2, 0, 1), strict=True) if n}  # fmt: skip
+    for of in sets.values():
+        of["dataset"]["root"] = str(root / Path(of["dataset"]["root"]).name)
+    small = {"n_components": 12, "n_hidden": 16, "n_blocks": 0, "max_epochs": 1, "device": "cpu"}
+    drawing = asked["reconstruction"] | {"n_test": 3}
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump(
+            asked | {"sets": sets, "joint": small, "leave_out": ["eeg:02"], "reconstruction": drawing}
+        )
+    )
     bin_ = Path(sys.executable).parent
-    how = {"n_components": 12, "n_hidden": 16, "n_blocks": 0, "max_epochs": 1, "device": "cpu"}
-    environment = os.environ | {
-        "PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OPTIONS": json.dumps(how),
-        "EEG": "01 02", "MEG": "1", "FMRI": "01",
-    }  # fmt: skip
-    done = subprocess.run(
-        ["sh", ROOT / "config/studies/one_space.sh", root, tmp_path / "out"], env=environment,
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    last = done.stdout.strip().split("\n")[-1]
-    assert last.startswith("within eeg:02") and "across subjects, adapter mean of eeg:01" in last
-    for name in ("joint", "unseen"):
-        assert json.loads((tmp_path / f"out/{name}/scores.json").read_text())["rows"]
+    environment = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    targets = ("joint.png", "joint.csv", "joint/fmri-01_reconstructions.html")
+    command = [bin_ / "snakemake", "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2",
+               "--workflow-profile", "none", "--configfile", tmp_path / "study.yaml", "--",
+               *(f"results/one-space/{name}" for name in targets)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = tmp_path / "results/one-space"
+    assert Image.open(run / "joint.png").width > 1000
+    table = pd.read_csv(run / "joint.csv")
+    (unseen,) = table[(table["subjects"] == "across") & (table["metric"] == "brain_to_image_top1")].to_dict(
+        "records"
+    )
+    assert unseen["of"] == "eeg:02" and unseen["adapter"] == "mean of eeg:01"
+    assert set(table["kind"]) == {"within", "across", "joint", "gain"}
+    (together,) = table[(table["of"] == "eeg+fmri") & (table["metric"] == "brain_to_image_top1")
+                        & (table["kind"] == "joint")].to_dict("records")  # fmt: skip
+    drawn = load(run / "joint/fmri-01_pictures.nc", "pictures")
+    assert drawn.sizes["presentation"] == 3 and {"brain", "shuffled", "true"} <= set(
+        drawn["condition"].values
+    )
+    said = load(run / "joint/fmri-01_captions.nc", "captions")
+    page = (run / "joint/fmri-01_reconstructions.html").read_text()
+    shown = drawn["stimulus_id"].values[0]
+    assert (
+        str(said["caption"].sel(condition="brain").values[list(said["stimulus_id"].values).index(shown)])
+        in page
+    )
+    scores = json.loads((run / "joint/scores.json").read_text())["rows"]
+    assert together["value"] == pytest.approx(next(r for r in scores if r["of"] == "eeg+fmri")["value"])
+
+
+def test_sets_that_cannot_be_joined_are_one_line():
+    asked = yaml.safe_load((ROOT / "config/studies/one_space.yaml").read_text())
+    for change, message in (
+        ({"leave_out": ["eeg:09"]}, "leave_out: no recording 'eeg:09'"),
+        ({"joint": {"front": {"eegs": "atm"}}}, "joint.front: no set 'eegs'.*'eeg'"),
+        ({"sets": {"eeg": asked["sets"]["eeg"]}}, "'sets'.*at least 2"),
+        ({"sets": {"a": asked["sets"]["eeg"], "A": asked["sets"]["meg"]}}, "would share a folder"),
+        ({"split": {"kind": "cluster", "features": "target"}}, "kind 'cluster' is of one set"),
+        ({"model": asked["model"] | {"projection": "pca:8"}}, "model.projection: 'pca:8' is fitted"),
+        ({"modle": {}}, "Unknown key 'modle'.*'model'"),
+        ({"reconstruction": {"low_level": "small"}}, "low_level: it is of one set"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            parse(JointStudy, asked | change)
+        assert "\n" not in str(caught.value)
+    members = parse(JointStudy, asked).members
+    assert [(m.label, m.subjects) for m in members.values()][1] == ("one-space-meg", ["1", "2"])
