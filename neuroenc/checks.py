@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from neuroenc.config import BLIND, Config, Model, ResponseCore, models_of
 from neuroenc.config.encoders import SETS, TOKENS
@@ -242,15 +242,17 @@ def _embeddings(config: Config) -> None:
         layers = [said.layer] if said.layer else None
         _writes(config, "captions", "captions.generate", said.captioner, said.model, layers)
     if config.synthesis:
-        _takes(config, "synthesis.model", config.synthesis.model, ["visual"], CAPTIONERS)
+        _takes(config, "synthesis.model", config.synthesis.model, ["visual"], {"model": CAPTIONERS})
         _looks(config, "synthesis.judge", _only(config, "synthesis.judge", config.synthesis.judge))
     if config.reconstruction:
-        from neuroenc.decoders.pipelines import TAKES
+        from neuroenc.decoders.pipelines import TAKES, listing
 
         asked = config.reconstruction
         layers = config.embeddings[asked.decoder].layers or None
-        wanted = TAKES[asked.generator]["model"]
-        _takes(config, "reconstruction.generator", asked.model, layers, wanted)
+        takes = TAKES[asked.generator]
+        _takes(
+            config, "reconstruction.generator", asked.model, layers, takes, f". Of generators, {listing()}"
+        )
         if asked.captions:
             _writes(config, "reconstruction", "reconstruction.captions", asked.captioner, asked.model, layers)
         if asked.low_level:
@@ -297,7 +299,7 @@ def _writes(
                 f"{name!r} is {network!r}. Name a captioner of its own: {part}.captioner, of `captioners` or "
                 "a folder of `neuroenc captioner train`."
             )
-        _takes(config, key, name, layers, CAPTIONERS)
+        _takes(config, key, name, layers, {"model": CAPTIONERS})
         return
     kept = layers or model.layers
     given: dict[str, str | None] = (
@@ -321,12 +323,15 @@ def _writes(
             )
 
 
-def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:
-    """Refuse embeddings of another network, another layer, random weights or a projection."""
-    model = resolved(config.models[name])
-    found = f"{model.extractor}/{model.network}"
+def _takes(
+    config: Config, key: str, name: str, layers: list[str] | None, takes: Mapping[str, str], more: str = ""
+) -> None:
+    """Refuse embeddings of another network, layer or pooling, random weights or a projection."""
+    model, wanted = resolved(config.models[name]), takes["model"]
+    found, layer = f"{model.extractor}/{model.network}", takes.get("layer", "visual")
     if found != wanted:
-        _refuse(key, name, f"is {found!r}", f"{wanted!r}", "Name a model of that network, or leave it out")
+        instead = f"Name a model of that network, or leave it out{more}"
+        _refuse(key, name, f"is {found!r}", f"{wanted!r}", instead)
     if (model.weights or "").startswith("random:"):
         _refuse(key, name, f"has the weights {model.weights!r}", "trained ones", "Leave models.*.weights out")
     if model.projection:
@@ -334,10 +339,16 @@ def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted
     if model.view:
         _refuse(key, name, f"sees a {model.view} picture", "the plain one", "Leave models.*.view out")
     kept = layers or model.layers
-    if kept and (kept != ["visual"] or "visual" not in model.layers):
+    if kept and (kept != [layer] or layer not in model.layers):
         _refuse(
-            key, name, f"gives the layers {', '.join(map(repr, kept))}", "'visual' alone",
-            f"Set models.{name}.layers to [visual], or choose that layer",
+            key, name, f"gives the layers {', '.join(map(repr, kept))}", f"{layer!r} alone",
+            f"Set models.{name}.layers to [{layer}], or choose that layer{more}",
+        )  # fmt: skip
+    pooling = takes.get("pooling", model.pooling)
+    if model.pooling != pooling:
+        _refuse(
+            key, name, f"is pooled by {model.pooling!r}", f"{pooling!r}",
+            f"Set models.{name}.pooling{more}",
         )  # fmt: skip
 
 

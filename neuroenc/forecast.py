@@ -20,7 +20,24 @@ START = 150  # MB of Python with the libraries of a stage without torch
 START_TORCH = 500
 LABELS = 1600  # bytes of coordinates, and of what there is one of, for a neuroid
 QUERIES = {"probing": 8, "random_attention": 32}  # as the sections of encoders have them
+N_CONDITIONS = 11  # of reconstructed pictures
+LANGUAGE = 1000  # MB of a captioner, and of a network that looks at pictures
 TRAINED = ("attention", "probing", "semantic_transformer", "response_core")
+SDXL = 2_567_463_684 + 83_653_863 + 123_060_480 + 694_659_840  # U-Net, VAE, two text encoders
+GENERATORS: dict[str, tuple[int, int, float]] = {
+    "nano": (1_100_000, 0, 0.1),
+    "kandinsky": (1_253_057_288 + 67_832_495, 1_844_907_264, 1.4),  # U-Net, MoVQ; image encoder
+    "unclip": (870_173_124 + 83_653_863 + 340_387_840 + 632_076_800, 0, 1.9),  # U-Net, VAE, text, image
+    "ip_adapter": (SDXL + 8_400_896 + 340_787_200, 0, 0.9),  # projection, keys and values
+    "ip_adapter_plus": (SDXL + 82_961_664 + 340_787_200, 632_076_800, 0.9),  # resampler, the same; encoder
+    "versatile": (859_520_964 + 83_653_863, 303_966_208, 0.9),  # U-Net, VAE; image encoder
+}
+"""Parameters of generators where pictures are drawn, and of what stays on the host; GB that a picture takes.
+
+Counted on their configurations; the sizes of published files agree where these are known. What a picture
+takes are its live tensors, most of them of the decoder of its latents, in single precision.
+"""
+CUDA = 1.5  # GB of a GPU's context and of work space of convolutions
 
 
 class Inputs(NamedTuple):
@@ -78,6 +95,7 @@ def megabytes(
     forecasts = {
         "encode fit": encode_fit, "encode stack": stack, "evaluate score": score, "decode match": match,
         "decode fit": decode_fit, "decode contributions": contributions, "evaluate compare": compare,
+        "decode reconstruct": reconstruct,
     }  # fmt: skip
     for name, forecast in forecasts.items():
         if stage.startswith(name):
@@ -109,7 +127,8 @@ def look(paths: Sequence[str | Path]) -> Inputs:
         known = Path(path).stat()
         version = str(path), known.st_mtime_ns, known.st_size
         head = _head(version)
-        shapes |= head.shapes
+        widest = {"basis": prod(shapes["basis"])} if "basis" in shapes else {}
+        shapes |= {k: v for k, v in head.shapes.items() if prod(v) >= widest.get(k, 0)}
         n_layers += head.n_layers
         if "feature" in head.shapes:
             features.append(head.shapes["feature"])
@@ -179,7 +198,7 @@ def _parts(responses: Version | None, divided: Version) -> Sizes:
         raise
     except (OSError, KeyError) as error:
         raise _unreadable(path, error) from None
-    known = np.isin(names, _head(responses).shown if responses else [])
+    known = np.isin(names, _head(responses).shown if responses else names)
     return sizes(side[:, known], inner[:, known])
 
 
@@ -338,6 +357,25 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         start = START_TORCH
     peak = max(of.averaging, held + components + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
+
+
+def reconstruct(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
+    """Forecast drawing: the generator, which passes the host's memory, spaces of components, the pictures."""
+    assert of.split is not None
+    n_folds, n_components, width = of.shapes["basis"]
+    generator = options.get("generator", "nano")
+    drawn, looking, each = GENERATORS[generator]
+    spaces = 4 * n_components * width * (2 * n_folds + 4) + 4 * BLOCK_BYTES
+    known = of.split.n_train * (4 * n_components + 16 * of.split.n_test)
+    pictures = of.split.n_test * n_folds * 3 * options.get("side", 256) ** 2 * 2 * N_CONDITIONS
+    held = 4 * (drawn + looking) + each * 1e9 * options.get("batch_size", 1)
+    return START_TORCH + LANGUAGE + (held + spaces + known + pictures) / 1e6
+
+
+def gpu_megabytes(generator: str, batch_size: int = 1) -> float:
+    """Forecast the memory of a GPU that a generator draws on, in single precision, MB."""
+    drawn, _, each = GENERATORS[generator]
+    return 4 * drawn / 1e6 + 1e3 * (each * batch_size + CUDA)
 
 
 def contributions(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:

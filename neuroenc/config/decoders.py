@@ -250,9 +250,10 @@ class Reconstruction(Section):
 
     decoder: str = Field(description="Of `decoders`: whose embeddings.")
     model: str = Field(description="Of `models`: the embeddings it decodes.")
-    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter"] = Field(
+    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter", "ip_adapter_plus", "versatile"] = Field(
         default="nano", description="What draws: the decoder that comes along for pictures of the grammar, "
-        "Kandinsky 2.2, Stable unCLIP, or SDXL-turbo with an IP-Adapter (`neuroenc weights fetch`)."
+        "Kandinsky 2.2, Stable unCLIP, SDXL-turbo with an IP-Adapter, or, of tokens, with an IP-Adapter Plus "
+        "or Versatile Diffusion (`neuroenc weights fetch`)."
     )  # fmt: skip
     low_level: str | None = Field(
         default=None, description="Of `decoders`: one whose only model is small pictures (extractor "
@@ -274,7 +275,9 @@ class Reconstruction(Section):
         default=48, ge=0, description="Validation stimuli that are drawn to choose what of a prior is used; "
         "four times as many are captioned; 0: a sample is drawn, what was decoded is captioned."
     )  # fmt: skip
-    batch_size: int = Field(default=1, ge=1, description="Pictures that kandinsky and unclip draw at a time.")
+    batch_size: int = Field(
+        default=1, ge=1, description="Pictures drawn at a time; IP-Adapters draw one by one."
+    )
     side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
     captions: bool = Field(default=False, description="Caption the embeddings as well.")
     captioner: Place | None = Field(default=None, description="As in `captions`.")

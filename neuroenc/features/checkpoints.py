@@ -42,6 +42,19 @@ PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),
         ("adapter", "h94/IP-Adapter", ("sdxl_models/ip-adapter_sdxl_vit-h.safetensors",)),
     ),
+    "ip_adapter_plus": (
+        ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),
+        ("adapter", "h94/IP-Adapter", (
+            "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors", "models/image_encoder/config.json",
+            "models/image_encoder/model.safetensors",
+        )),
+    ),
+    # published as pickled tensors alone; of its parts those that go from picture to picture
+    "versatile": (
+        ("pipeline", "shi-labs/versatile-diffusion", (
+            "image_encoder/*", "image_unet/*", "scheduler/*", "vae/*",
+        )),
+    ),
     # its renderer is published as pickled tensors alone, the others as safetensors in half precision
     "shap_e": (
         ("pipeline", "openai/shap-e-img2img", (

@@ -92,6 +92,8 @@ GENERATORS: dict[str, str] = {
     "kandinsky": "Kandinsky 2.2 [@razzhigaev2023]",
     "unclip": "Stable unCLIP [@ramesh2022]",
     "ip_adapter": "SDXL-turbo [@sauer2023] with an IP-Adapter [@ye2023]",
+    "ip_adapter_plus": "SDXL-turbo [@sauer2023] with an IP-Adapter Plus [@ye2023], which reads all tokens,",
+    "versatile": "the image flow of Versatile Diffusion [@xu2023]",
 }
 SHAPES: dict[str, str] = {
     "retrieval": "the mesh of the training picture that is nearest to what was decoded",

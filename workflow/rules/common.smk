@@ -344,7 +344,8 @@ def forecast(*stages, part="", wildcard=""):
             from neuroenc.forecast import megabytes
         except ImportError:
             return memory(10)(wildcards, input, attempt)
-        options = config[part][getattr(wildcards, wildcard)] if part else {}
+        options = config[part] if part else {}
+        options = options[getattr(wildcards, wildcard)] if wildcard else options
         try:
             most = max(megabytes(stage, input, options, threads) for stage in stages)
         except InputError:  # the job says in one line what is wrong with its input
