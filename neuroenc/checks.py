@@ -257,10 +257,15 @@ def _embeddings(config: Config) -> None:
             _writes(config, "reconstruction", "reconstruction.captions", asked.captioner, asked.model, layers)
         if asked.low_level:
             small = config.embeddings[asked.low_level].models[0]
-            if resolved(config.models[small]).extractor != "pixel":
+            if resolved(config.models[small]).extractor not in ("pixel", "vae"):
                 raise InputError(
                     f"Invalid value for 'reconstruction.low_level': {asked.low_level!r} decodes {small!r}. "
-                    "Expected a decoder of one model whose extractor is 'pixel'."
+                    "Expected a decoder of one model whose extractor is 'pixel' or 'vae'."
+                )
+            if config.models[small].projection:
+                raise InputError(
+                    f"Invalid value for 'reconstruction.low_level': {small!r} is projected, and no picture "
+                    f"is made of it. Leave models.{small}.projection out."
                 )
         for name in asked.judges:
             _looks(config, "reconstruction.judges", name)

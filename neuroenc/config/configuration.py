@@ -328,7 +328,9 @@ class Config(Section):
         if asked.model not in (self.embeddings[asked.decoder].models or self.models):
             raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
         if asked.low_level and len(self.embeddings[asked.low_level].models) != 1:
-            raise ValueError("reconstruction.low_level: a decoder of one model, whose extractor is 'pixel'")
+            raise ValueError(
+                "reconstruction.low_level: a decoder of one model, whose extractor is 'pixel' or 'vae'"
+            )
 
     def _shapes(self, asked: Shapes) -> None:
         drawn, pictures = asked.generator == "shap_e", self.reconstruction

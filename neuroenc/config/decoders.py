@@ -257,7 +257,7 @@ class Reconstruction(Section):
     )  # fmt: skip
     low_level: str | None = Field(
         default=None, description="Of `decoders`: one whose only model is small pictures (extractor "
-        "'pixel'), from which drawing starts."
+        "'pixel') or latents (extractor 'vae'), from which drawing starts."
     )  # fmt: skip
     strength: float = Field(
         default=0.85, gt=0, le=1, description="Share of the way back to noise from the low-level picture."

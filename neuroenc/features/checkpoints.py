@@ -242,6 +242,9 @@ def _files(entry: Entry, revision: str) -> tuple[dict[str, str], str, list[File]
 
         data = timm.get_pretrained_cfg(f"{entry.network}.{entry.published}")
         repository, wanted, licence = data.hf_hub_id, ("model.safetensors",), str(data.license)
+    elif entry.extractor == "vae":
+        repository, licence = entry.published, ""
+        wanted = ("config.json", "diffusion_pytorch_model.safetensors")
     elif entry.extractor == "transformers":
         repository, wanted, licence = entry.published, (), ""
     else:

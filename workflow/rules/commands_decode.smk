@@ -241,6 +241,7 @@ def reconstruction(wildcards, input, output):
             **given,
             low_level=input.low,
             low_level_null=input.low_null,
+            low_level_model=[section("models", START_MODEL)] if START else [],
             options=DRAWING,
             eye=EYE,
             out=output.pictures,

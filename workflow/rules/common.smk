@@ -315,7 +315,7 @@ def memory_of_features(wildcards, input, attempt):
     return memory(1, base)(wildcards, input, attempt)
 
 
-# as in neuroenc.features.extract.NETWORKS
+# as in neuroenc.features.extract.NETWORKS, and autoencoders
 EXTRACTORS_OF_NETWORKS = (
     "open_clip",
     "open_clip_text",
@@ -323,6 +323,7 @@ EXTRACTORS_OF_NETWORKS = (
     "torchvision",
     "transformers",
     "module",
+    "vae",
 )
 # as in neuroenc.forecast.TRAINED, and decoders
 BY_GRADIENT = (
@@ -531,7 +532,8 @@ if DRAWN:
     LARGE = DRAWN.get("generator", "nano") != "nano"
     JUDGED_BY_NETWORKS = any(map(runs_network, DRAWN.get("judges", [])))
     START = DRAWN.get("low_level")
-    START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
+    START_MODEL = START and DECODERS[START]["models"][0]
+    START_FROM = START and f"dec-{START}_feat-{START_MODEL}"
 # objects in three dimensions, and whose embeddings or pictures they are made from
 OBJECTS = config.get("shapes") or {}
 BY_SHAP_E = OBJECTS.get("generator") == "shap_e"
@@ -623,6 +625,11 @@ FETCHED = sorted(
         m["network"]
         for m in config["models"].values()
         if not m.get("extractor") and not m.get("weights")
+    }
+    | {
+        m["network"]
+        for m in config["models"].values()
+        if m.get("extractor") == "vae" and "/" not in m["network"]
     }
     | ({DRAWN["generator"]} if DRAWN.get("generator", "nano") != "nano" else set())
     | ({"shap_e"} if BY_SHAP_E and not OBJECTS.get("weights") else set())

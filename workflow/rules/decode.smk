@@ -391,7 +391,11 @@ if DRAWN:
             mem_mb=forecast("decode reconstruct", part="reconstruction"),
             runtime=grown(1440 if LARGE else 600),
         params:
-            options=lambda wildcards: [DRAWING, *EYE],
+            options=lambda wildcards: [
+                DRAWING,
+                *EYE,
+                *([section("models", START_MODEL)] if START else []),
+            ],
             run=reconstruction,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
