@@ -180,6 +180,9 @@ def _files(config: Config) -> None:
 
     for folder in config.pools.values():
         pool_folder(folder)
+    for label, decoder in config.embeddings.items():
+        if decoder.augment and decoder.augment.pictures != "pool":
+            pool_folder(decoder.augment.pictures, f"decoders.{label}.augment.pictures")
     for key, model in config.models.items():
         if model.texts:
             check_table(model.texts)

@@ -23,21 +23,6 @@ QUERIES = {"probing": 8, "random_attention": 32}  # as the sections of encoders 
 N_CONDITIONS = 11  # of reconstructed pictures
 LANGUAGE = 1000  # MB of a captioner, and of a network that looks at pictures
 TRAINED = ("attention", "probing", "semantic_transformer", "response_core")
-SDXL = 2_567_463_684 + 83_653_863 + 123_060_480 + 694_659_840  # U-Net, VAE, two text encoders
-GENERATORS: dict[str, tuple[int, int, float]] = {
-    "nano": (1_100_000, 0, 0.1),
-    "kandinsky": (1_253_057_288 + 67_832_495, 1_844_907_264, 1.4),  # U-Net, MoVQ; image encoder
-    "unclip": (870_173_124 + 83_653_863 + 340_387_840 + 632_076_800, 0, 1.9),  # U-Net, VAE, text, image
-    "ip_adapter": (SDXL + 8_400_896 + 340_787_200, 0, 0.9),  # projection, keys and values
-    "ip_adapter_plus": (SDXL + 82_961_664 + 340_787_200, 632_076_800, 0.9),  # resampler, the same; encoder
-    "versatile": (859_520_964 + 83_653_863, 303_966_208, 0.9),  # U-Net, VAE; image encoder
-}
-"""Parameters of generators where pictures are drawn, and of what stays on the host; GB that a picture takes.
-
-Counted on their configurations; the sizes of published files agree where these are known. What a picture
-takes are its live tensors, most of them of the decoder of its latents, in single precision.
-"""
-CUDA = 1.5  # GB of a GPU's context and of work space of convolutions
 
 
 class Inputs(NamedTuple):
@@ -48,6 +33,8 @@ class Inputs(NamedTuple):
     n_layers: int
     n_models: int
     """Files of them, whose columns stand side by side"""
+    first: tuple[int, ...]
+    """Shape of the features of the first of them"""
     n: int
     """Stimuli with responses"""
     split: Sizes | None
@@ -142,7 +129,8 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     split = _parts(responses, divided) if divided else None
     if len(features) > 1:
         shapes["feature"] = len(shown), sum(prod(shape[1:]) for shape in features)
-    return Inputs(shapes, max(1, n_layers), len(features), len(shown), split, n_predictions, alike)
+    first = features[0] if features else ()
+    return Inputs(shapes, max(1, n_layers), len(features), first, len(shown), split, n_predictions, alike)
 
 
 class Head(NamedTuple):
@@ -335,7 +323,9 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     assert of.split is not None
     n, n_folds = of.split.n_train, of.split.n_inner
     layers = options.get("layers")
-    width = prod(of.shapes["feature"][1:]) * (len(layers) if layers else of.n_layers) // of.n_layers
+    width = prod(of.first[1:])  # beside them may stand what an encoder reads
+    if layers and of.n_models == 1:
+        width = width * len(layers) // of.n_layers
     n_components = min(n, width, options.get("n_components", 100) or n)
     rank = min(n, width)
     components = 4 * (n + of.n) * n_components + 8 * 2 * n_components * width
@@ -347,6 +337,10 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     if options.get("repeats") == "random":
         n_repetitions = -(-of.shapes["response"][0] // of.n)
     held = 4 * of.n * of.n_targets * (1 if n_repetitions == 1 else 1 + 2 * n_repetitions)
+    if made := options.get("augment"):  # pairs, and both kinds one behind the other
+        share = made.get("share", 0.5)
+        n = round(n / (1 - share))
+        held += 8 * n * (of.n_targets + width)
     if options.get("name", "ridge") == "ridge":
         n_alphas = options.get("alphas", (0, 6, 13))[2]
         fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
@@ -361,6 +355,8 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
 
 def reconstruct(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
     """Forecast drawing: the generator, which passes the host's memory, spaces of components, the pictures."""
+    from neuroenc.decoders.generator_memory import GENERATORS
+
     assert of.split is not None
     n_folds, n_components, width = of.shapes["basis"]
     generator = options.get("generator", "nano")
@@ -370,12 +366,6 @@ def reconstruct(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float
     pictures = of.split.n_test * n_folds * 3 * options.get("side", 256) ** 2 * 2 * N_CONDITIONS
     held = 4 * (drawn + looking) + each * 1e9 * options.get("batch_size", 1)
     return START_TORCH + LANGUAGE + (held + spaces + known + pictures) / 1e6
-
-
-def gpu_megabytes(generator: str, batch_size: int = 1) -> float:
-    """Forecast the memory of a GPU that a generator draws on, in single precision, MB."""
-    drawn, _, each = GENERATORS[generator]
-    return 4 * drawn / 1e6 + 1e3 * (each * batch_size + CUDA)
 
 
 def contributions(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:

@@ -34,7 +34,13 @@ def decode_fit(
         Path | None, typer.Option(help="Of the encoder that `augment` names (.safetensors).")
     ] = None,
     predictions: Annotated[Path | None, typer.Option(help="Its predictions (.nc).")] = None,
-    encoder_features: Annotated[Path | None, typer.Option(help="Features it reads (.nc).")] = None,
+    encoder_features: Annotated[
+        Path | None, typer.Option(help="Features it reads, of the pictures it may take (.nc).")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Features like --features of pictures of a folder, to make pairs of these (.nc)."),
+    ] = None,
 ) -> None:
     """Fit one decoder; decode the embeddings of held-out stimuli.
 
@@ -50,9 +56,19 @@ def decode_fit(
         raise InputError("A classifier decodes no embeddings. Use `neuroenc decode classify`.")
     encoder = None
     if weights and predictions and encoder_features:
-        encoder = Encoder(weights, load(predictions, "predictions"), load(encoder_features, "features"))
-    elif weights or predictions or encoder_features:
-        raise InputError("--weights, --predictions and --encoder-features are given together or not at all.")
+        of = load(pictures, "features") if pictures else None
+        encoder = Encoder(weights, load(predictions, "predictions"), load(encoder_features, "features"), of)
+    elif weights or predictions or encoder_features or pictures:
+        raise InputError(
+            "--weights, --predictions and --encoder-features are given together or not at all, --pictures "
+            "beside them."
+        )
+    asked = chosen.augment
+    if asked and encoder and (asked.pictures != "pool") != (pictures is not None):
+        raise InputError(
+            f"`augment.pictures` is {asked.pictures!r}, and --pictures is {'not ' * (pictures is None)}"
+            "given. Give the features of a folder's pictures, or 'pool' and none."
+        )
     resume = out.with_name(f".{out.stem}")
     found = run(
         load(responses, "responses"), load(features, "features"), load(split, "splits"), chosen,

@@ -41,9 +41,10 @@ class Augmentation(Section):
     fit: str = Field(
         description="MODEL (of the first encoder) or MODEL-ENCODER: what predicts the responses; one model."
     )
-    pictures: Literal["pool"] = Field(
+    pictures: Place = Field(
         default="pool", description="'pool': pictures on the training side of the split that the subject did "
-        "not see, of other subjects for example."
+        "not see, of other subjects for example; or a folder of pictures, of which those that are tested "
+        "are left out."
     )  # fmt: skip
     share: float = Field(default=0.5, gt=0, lt=1, description="Of made pairs among all.")
     seed: Seed = Field(default=0, description="Of pictures and noise.")

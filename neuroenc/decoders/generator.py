@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from neuroenc.decoders.generator_memory import gpu_megabytes
 from neuroenc.decoders.pipelines import ImageDecoder, Nano
 from neuroenc.errors import InputError
 from neuroenc.features import checkpoints
-from neuroenc.forecast import gpu_megabytes
 
 
 def make(name: str, *, device: str = "cpu", batch_size: int = 1) -> ImageDecoder:

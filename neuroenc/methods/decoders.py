@@ -133,11 +133,12 @@ def prior(p: Prior) -> str:
 
 def augmented(a: Augmentation) -> str:
     """Say which pairs are made up."""
+    folder = code(a.pictures.rstrip("/").rpartition("/")[2])
+    of = "pictures on the training side" if a.pictures == "pool" else f"pictures of the folder {folder}"
     return (
         f" A share of {a.share:g} of its training pairs is made up: responses that the encoder "
-        f"{code(a.fit)} predicts for pictures ({code(a.pictures)}) on the training side that the "
-        "subject did not see, with noise of the covariance of its validation residuals (seed "
-        f"{a.seed})."
+        f"{code(a.fit)} predicts for {of} that the subject did not see, with noise of the covariance of its "
+        f"validation residuals (seed {a.seed})."
     )
 
 

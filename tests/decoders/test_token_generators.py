@@ -252,7 +252,7 @@ def test_parameters_of_generators_are_counted_on_their_configurations():
     from diffusers.models.embeddings import IPAdapterPlusImageProjection
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    from neuroenc.forecast import GENERATORS, SDXL
+    from neuroenc.decoders.generator_memory import GENERATORS, SDXL
 
     with torch.device("meta"):
         sdxl = UNet2DConditionModel(

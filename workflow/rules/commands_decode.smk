@@ -1,18 +1,46 @@
 # What the jobs of decoders and captions run: the words of their commands.
 
 
-def of_augmenting(path):
-    """Return what lists a file of the encoder that makes pairs for a decoder."""
+def of_augmenting(path, folder=False):
+    """Return what lists a file of the encoder that makes pairs for a decoder.
+
+    `folder`: only where it makes them of pictures of a folder.
+    """
 
     def listed(wildcards):
         asked = DECODERS[wildcards.decoder].get("augment")
-        if not asked:
+        if not asked or (folder and wildcards.decoder not in OF_FOLDER):
             return []
         fit = stem(asked["fit"])
-        filled = path.replace("{fit}", fit).replace("{feat}", fit.rpartition("_")[2])
-        return filled.replace("{subject}", wildcards.subject)
+        at = f"dec-{wildcards.decoder}_" if wildcards.decoder in OF_FOLDER else ""
+        filled = path.replace("{fit}", fit).replace("{at}", at)
+        filled = filled.replace("{feat}", fit.rpartition("_")[2])
+        for name, value in wildcards.items():
+            filled = filled.replace(f"{{{name}}}", value)
+        return filled
 
     return listed
+
+
+def describing(label):
+    """Return what lists the commands of the pictures of a folder that pairs are made of."""
+
+    def run(wildcards, input, output):
+        return commands(
+            command("data", "pictures", folder=input.folder, out=output.stimuli),
+            *(
+                command(
+                    "features",
+                    "extract",
+                    stimuli=output.stimuli,
+                    options=section("models", model),
+                    out=out,
+                )
+                for model, out in zip(OF_FOLDER[label][1], output.features)
+            ),
+        )
+
+    return run
 
 
 def decoding(wildcards, input, output):

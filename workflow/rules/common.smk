@@ -499,6 +499,19 @@ for pool, folder in POOLS.items():
         refuse(
             f"Folder not found: {folder}. Point pools.{pool} at a folder of pictures."
         )
+# decoders for which pairs are made of pictures of a folder: label -> folder, models
+OF_FOLDER = {}
+for label, options in DECODERS.items():
+    augment = options.get("augment") or {}
+    if augment.get("pictures", "pool") == "pool":
+        continue
+    folder = outside(os.path.expanduser(os.path.expandvars(augment["pictures"])))
+    if not os.path.isdir(folder):
+        refuse(
+            f"Folder not found: {folder}. Point decoders.{label}.augment.pictures at a folder of pictures."
+        )
+    read = [*(options.get("models") or MODELS), FITS[augment["fit"]][1]]
+    OF_FOLDER[label] = folder, list(dict.fromkeys(read))
 LOOKING = [d for d in DECODED if POOLS and d.startswith("dec-")]
 POOLED = list(dict.fromkeys(d.split("_feat-")[1] for d in LOOKING))
 CONTRIBUTIONS = config.get("contributions")  # may be empty
