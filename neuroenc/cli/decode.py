@@ -164,15 +164,24 @@ def decode_evaluate(
     out: Out,
     null: Annotated[Path | None, typer.Option(help="Embeddings decoded after --shuffle (.nc).")] = None,
     n_way: NWay = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Splits with distances (.nc): also score near and far pictures.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Retrieve the test pictures by their decoded embeddings; write the scores as JSON."""
     from neuroenc.arrays import load
     from neuroenc.decoders.retrieve import N_WAY
-    from neuroenc.decoders.scores import prior_gain, score
+    from neuroenc.decoders.scores import prior_gain, retrieved_each, score
+    from neuroenc.evaluation.near_and_far import near_and_far
     from neuroenc.files import write_json
 
     found = load(embeddings, "embeddings")
+    apart = None
+    if split is not None:
+        each = retrieved_each(found, load(null, "embeddings") if null else None)
+        where = found["stimulus_id"].values, found["fold"].values
+        apart = near_and_far(each, *where, load(split, "splits"), seed=seed)
     scores = score(found, n_way=n_way, seed=seed)
     shuffled = score(load(null, "embeddings"), n_way=n_way, seed=seed) if null else {}
     for name, values in shuffled.items():
@@ -189,6 +198,8 @@ def decode_evaluate(
         for name, values in dealt.items():
             again[name]["shuffled"] = values["value"]
         about |= {"among": N_WAY, "scores_among": again}
+    if apart:
+        about["near_and_far"] = apart
     write_json({**about, "n_way": n_way or n, "seed": seed, "scores": scores}, out)
     _print(scores)
     if "scores_among" in about:

@@ -55,6 +55,7 @@ def decoding(wildcards, input, output):
             "evaluate",
             embeddings=output.embeddings,
             null=output.null,
+            split=[input.split] if SPACE else [],
             out=output.retrieval,
         ),
     )
@@ -167,6 +168,7 @@ def decoding_together(label):
                     "evaluate",
                     embeddings=output.embeddings[i],
                     null=output.null[i],
+                    split=[input.split] if SPACE else [],
                     out=output.retrieval[i],
                 )
                 for i in range(len(who))
@@ -306,6 +308,7 @@ def judgement(wildcards, input, output):
                 f"{name}={section('models', name)}" for name in DRAWN.get("judges", [])
             ],
             encoder=encoders,
+            split=input.split,
             out=output.pictures,
         )
     ]
@@ -316,6 +319,7 @@ def judgement(wildcards, input, output):
                 "captions",
                 captions=input.captions,
                 stimuli=input.stimuli,
+                split=input.split,
                 clip=section("models", DRAWN["model"]),
                 out=output.captions,
             )

@@ -437,6 +437,7 @@ if DRAWN:
             pictures=rules.decode_reconstruct.output.pictures,
             captions=rules.decode_reconstruct.output.captions,
             stimuli=f"{RUN}/stimuli.nc",
+            split=f"{RUN}/splits.nc" if SPACE else [],
             responses=f"{SUB}_responses.nc",
             weights=[
                 f"{SUB}_{stem(n)}_weights.safetensors"
