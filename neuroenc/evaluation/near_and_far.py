@@ -14,12 +14,15 @@ from neuroenc.errors import InputError, InputWarning
 from neuroenc.evaluation.distance import N_BINS, bootstrap, quarters
 
 ABOUT = ("metric", "condition", "network", "judge", "layer", "gave_the_embedding", "encoder")
+SCORE = ("metric", "network", "judge", "layer", "encoder")
+ADDED = "brain - shuffled"
 DEFINITIONS = {
     "near, far": "means over near and over far test stimuli: the folds of split.kind 'distant', else the "
     "nearest and the farthest quarter of those of all folds",
     "near_distance, far_distance": "mean distance to the nearest training stimulus, in the space of "
     "split.features: root mean square of standardised features",
-    "gap": "near less far",
+    "gap": "near less far. Unusual pictures may be told apart more easily by any guess, so that far ones can "
+    "be ahead in all conditions: `brain - shuffled` is what the response adds, picture by picture",
     "…low, …high": "95 % interval: stimuli drawn with replacement, those of one group or stretch of film "
     "together; none of a single one",
     "distractors": "of two-way identification and retrieval are near and far stimuli alike",
@@ -87,7 +90,20 @@ def near_and_far(
         near, far = quarter == 0, quarter == N_BINS - 1
     of = {"near_distance": float(distance[near].mean()), "far_distance": float(distance[far].mean()),
           "n_near": int(near.sum()), "n_far": int(far.sum())}  # fmt: skip
-    return {**about, "rows": [_row(r, near, far, n_bootstraps, seed) | of for r in rows if r.get("each")]}
+    known = [r for r in rows if r.get("each")]
+    return {**about, "rows": [_row(r, near, far, n_bootstraps, seed) | of for r in [*known, *_added(known)]]}
+
+
+def _added(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give what was decoded less what a shuffled brain gives, of each stimulus."""
+    of = {(*(r.get(k) for k in SCORE), r["condition"]): r for r in rows}
+    out = []
+    for key, brain in of.items():
+        shuffled = of.get((*key[:-1], "shuffled"))
+        if key[-1] == "brain" and shuffled is not None:
+            each = (np.array(brain["each"], float) - np.array(shuffled["each"], float)).tolist()
+            out.append({**brain, "condition": ADDED, "each": each})
+    return out
 
 
 def _row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from neuroenc.evaluation.near_and_far import ADDED
 from neuroenc.figures.pictures import CONDITIONS
 from neuroenc.records import row
 
@@ -41,7 +42,7 @@ def is_apart(r: Row) -> bool:
 
 
 def apart_table(rows: list[Row]) -> list[str]:
-    """List near and far scores: a line a measure, near/far in each condition, the gap of what was decoded.
+    """List near and far scores: a line a measure, near/far in each condition, the gap above a shuffled brain.
 
     Parameters
     ----------
@@ -71,13 +72,13 @@ def apart_table(rows: list[Row]) -> list[str]:
     lines = ["", f"near/far: {n['near']} and {n['far']} pictures of the first subject, at a mean distance of "
              f"{distance['near']:.3f} and {distance['far']:.3f} to the nearest training picture"]  # fmt: skip
     head = " ".join(f"{c:>11}" for c in names)
-    lines.append(f"{'subject':>8} {'near/far':<{wide}} {head} {'brain, near less far':>24}")
+    lines.append(f"{'subject':>8} {'near/far':<{wide}} {head} {'brain - shuffled, gap':>24}")
     for (subject, what), found in table.items():
         cells = []
         for c in names:
             pair = [found.get((p, c)) for p in ("near", "far")]
             cells.append("/".join(_number(r["value"]) for r in pair if r) or "–")
-        gap = found.get((PARTS["gap"], "brain"))
+        gap = found.get((PARTS["gap"], ADDED))
         told = _gap(gap) if gap else "–"
         lines.append(f"{subject:>8} {what:<{wide}} " + " ".join(f"{c:>11}" for c in cells) + f" {told:>24}")
     return lines

@@ -236,7 +236,7 @@ def test_near_and_far_pictures_stand_between_their_bounds(drawn, tmp_path, run):
     found = json.loads((tmp_path / "s.json").read_text())["near_and_far"]
     assert found["kind_of_split"] == "distant" and found["definitions"]["gap"]
     rows = {(r["metric"], r["condition"]): r for r in found["rows"]}
-    assert {c for _, c in rows} == set(made["condition"].values)
+    assert {c for _, c in rows} == {*made["condition"].values, "brain - shuffled"}
     for metric in ("pixcorr", "two_way_images"):
         for side in ("near", "far"):
             brain, null = rows[metric, "brain"][side], rows[metric, "shuffled"][side]

@@ -40,8 +40,10 @@ def test_quarters_find_the_gap_that_distance_makes_and_none_where_it_makes_none(
     rows = [scored(lost), scored(rng.normal(size=N), condition="shuffled"), {"metric": "fid", "each": None}]
     rows[1]["condition"] = "shuffled"
     found = near_and_far(rows, ids, fold, split_of(distance[None]))
-    assert found["space"] == "nano" and len(found["rows"]) == 2
-    brain, shuffled = found["rows"]
+    assert found["space"] == "nano" and len(found["rows"]) == 3
+    brain, shuffled, added = found["rows"]
+    assert added["condition"] == "brain - shuffled"
+    assert added["gap"] == pytest.approx(brain["gap"] - shuffled["gap"])
     assert brain["n_near"] == brain["n_far"] == N // 4
     order = np.argsort(distance)
     near, far = order[: N // 4], order[-N // 4 :]
@@ -109,4 +111,5 @@ def test_the_summary_shows_near_and_far_in_every_condition(world):
     assert told.startswith("near/far: 20 and 20 pictures") and head.split()[2:4] == ["shuffled", "brain"]
     brain = found[0]
     assert f"{brain['near']:.3f}/{brain['far']:.3f}" in line and "0.000/0.000" in line
+    # a null of 0 everywhere takes nothing off
     assert line.rstrip().endswith(f"{brain['gap']:+.3f} [{brain['gap_low']:+.3f}, {brain['gap_high']:+.3f}]")
