@@ -282,3 +282,52 @@ def test_parameters_of_generators_are_counted_on_their_configurations():
     assert GENERATORS["versatile"][:2] == (parameters(image_unet) + parameters(vae), parameters(eyes[1]))
     published = 848e6  # bytes of ip-adapter-plus_sdxl_vit-h.safetensors, in half precision
     assert 2 * (parameters(resampler) + read) == pytest.approx(published, rel=1e-3)
+
+
+def as_published(file):
+    """Bytes of a file, tensors pickled under their older names, as Versatile Diffusion is published."""
+    import io
+
+    from safetensors.torch import load_file
+
+    if file.suffix != ".safetensors":
+        return file.name, file.read_bytes()
+    held = io.BytesIO()
+    torch.save(load_file(file), held)
+    name = "pytorch_model.bin" if file.name == "model.safetensors" else f"{file.stem}.bin"
+    return name, held.getvalue()
+
+
+@pytest.mark.parametrize("name", ["ip_adapter_plus", "versatile"])
+def test_what_is_published_is_fetched_and_drawn_with(name, tmp_path, monkeypatch, run):
+    from decoders.test_pipelines import BUILD
+    from layouts.server import serve
+
+    from neuroenc.decoders.generator import make
+    from neuroenc.features import checkpoints
+
+    source = tmp_path / "source"
+    BUILD[name](source)
+    monkeypatch.setenv("NEUROENC_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("NEUROENC_RETRY_SECONDS", "0")
+    with serve({}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        for part, repository, _ in checkpoints.PIPELINES[name]:
+            files = {"text_unet/diffusion_pytorch_model.bin": b"not asked for", "README.md": b"words"}
+            for path in filter(lambda p: p.is_file(), (source / part).rglob("*")):
+                called, data = (path.name, path.read_bytes()) if name != "versatile" else as_published(path)
+                files[str(path.relative_to(source / part).with_name(called))] = data
+            listed = [{"rfilename": n, "size": len(d)} for n, d in files.items()]
+            about = {"sha": "0abcdef", "siblings": listed, "cardData": {"license": "mit"}}
+            server.files[f"api/models/{repository}/revision/main"] = json.dumps(about).encode()
+            server.files |= {f"{repository}/resolve/0abcdef/{n}": d for n, d in files.items()}
+        status, _, err = run("weights", "fetch", name)
+        assert status == 0, err
+    here = {
+        str(p.relative_to(tmp_path / "weights")) for p in (tmp_path / "weights").rglob("*") if p.is_file()
+    }
+    assert not any("text_unet" in p or "README" in p or p.endswith(".bin") for p in here)
+    decoder, embedding = make(name), np.ones((1, 5 * 24), np.float32)
+    made = decoder(embedding, **HOW)
+    kind = {"ip_adapter_plus": IPAdapterPlus, "versatile": Versatile}[name]
+    np.testing.assert_array_equal(made, kind.load(source, "cpu")(embedding, **HOW))
