@@ -362,7 +362,7 @@ def reconstruct(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float
     generator = options.get("generator", "nano")
     drawn, looking, each = GENERATORS[generator]
     n_tested = min(of.split.n_test, options.get("n_test") or of.split.n_test)
-    spaces = 4 * n_components * width * (2 * n_folds + 4) + 4 * BLOCK_BYTES
+    spaces = 4 * n_components * width * (2 * n_folds + 1) + 2 * BLOCK_BYTES
     known = of.split.n_train * (4 * n_components + 16 * of.split.n_test)
     pictures = n_tested * n_folds * 3 * options.get("side", 256) ** 2 * 2 * N_CONDITIONS
     held = 4 * (drawn + looking) + each * 1e9 * options.get("batch_size", 1)

@@ -331,6 +331,7 @@ def evaluate_pictures(
     from neuroenc.files import write_json
 
     found, shown = load(pictures, "pictures"), load(stimuli, "stimuli")
+    _refuse(found, split)
     judges = {}
     for item in judge or []:
         name, _, options = item.partition("=")
@@ -369,12 +370,22 @@ def evaluate_captions(
     from neuroenc.files import write_json
 
     found = load(captions, "captions")
+    _refuse(found, split)
     rows = score_captions(
         found, load(stimuli, "stimuli"), clip=common.section(Model, clip) if clip else None,
         sentences=sentences, seed=seed,
     )  # fmt: skip
     about = {k: found.attrs[k] for k in ("generator", "decoder", "model", "layer", "transductive")}
     write_json({**about, **_apart(rows, found, split, seed), "definitions": DEFINITIONS, "rows": rows}, out)
+
+
+def _refuse(made: Any, split: Path | None) -> None:
+    """Refuse a split of other stimuli, or without distances, before minutes of work."""
+    from neuroenc.arrays import load
+    from neuroenc.evaluation.near_and_far import distances
+
+    if split is not None:
+        distances(made["stimulus_id"].values, made["fold"].values, load(split, "splits"))
 
 
 def _apart(rows: list[dict[str, Any]], made: Any, split: Path | None, seed: int) -> dict[str, Any]:
@@ -384,5 +395,5 @@ def _apart(rows: list[dict[str, Any]], made: Any, split: Path | None, seed: int)
 
     if split is None:
         return {}
-    where = made["stimulus_id"].values, made["fold"].values
-    return {"near_and_far": near_and_far(rows, *where, load(split, "splits"), seed=seed)}
+    given = made["stimulus_id"].values, made["fold"].values, load(split, "splits")
+    return {"near_and_far": near_and_far(rows, *given, seed=seed)}

@@ -29,6 +29,31 @@ DEFINITIONS = {
 }
 
 
+def distances(ids: NDArray[np.str_], fold: NDArray[np.int64], split: xr.Dataset) -> NDArray[np.float64]:
+    """Return how far decoded stimuli, (n,), are from what was trained on in their folds, (n,).
+
+    Raises
+    ------
+    InputError
+        The split was made without features, or does not test a stimulus.
+    """
+    if "distance" not in split:
+        raise InputError(
+            "The split holds no distances: it was made without features. Set split.features and make it "
+            "again."
+        )
+    place = {s: i for i, s in enumerate(split["stimulus_id"].values)}
+    at = np.array([place.get(s, -1) for s in ids])
+    distance = split["distance"].values[fold, at]
+    if (at < 0).any() or not np.isfinite(distance).all():
+        lost = ids[(at < 0) | ~np.isfinite(distance)]
+        raise InputError(
+            f"{len(lost)} of {len(ids)} decoded stimuli are not tested by the split, first {str(lost[0])!r}. "
+            "Use the split they were decoded by."
+        )
+    return np.asarray(distance, float)
+
+
 def near_and_far(
     rows: Sequence[dict[str, Any]], ids: NDArray[np.str_], fold: NDArray[np.int64], split: xr.Dataset, *,
     n_bootstraps: int = 1000, seed: int = 0,
@@ -56,22 +81,9 @@ def near_and_far(
     Raises
     ------
     InputError
-        The split was made without features, or does not test a stimulus.
+        As `distances`.
     """
-    if "distance" not in split:
-        raise InputError(
-            "The split holds no distances: it was made without features. Set split.features and make it "
-            "again."
-        )
-    place = {s: i for i, s in enumerate(split["stimulus_id"].values)}
-    at = np.array([place.get(s, -1) for s in ids])
-    distance = split["distance"].values[fold, at]
-    if (at < 0).any() or not np.isfinite(distance).all():
-        lost = ids[(at < 0) | ~np.isfinite(distance)]
-        raise InputError(
-            f"{len(lost)} of {len(ids)} decoded stimuli are not tested by the split, first {str(lost[0])!r}. "
-            "Use the split they were decoded by."
-        )
+    distance = distances(ids, fold, split)
     about = {
         "definitions": DEFINITIONS, "kind_of_split": split.attrs["kind_of_split"],
         "space": split.attrs.get("features", ""), "seed": seed,
