@@ -346,6 +346,9 @@ def _takes(
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Leave it out")
     if model.view:
         _refuse(key, name, f"sees a {model.view} picture", "the plain one", "Leave models.*.view out")
+    if "pooling" in takes and model.input_size:  # which gives another number of tokens
+        _refuse(key, name, f"sees pictures of {model.input_size} px", "the network's own size",
+                f"Leave models.{name}.input_size out")  # fmt: skip
     kept = layers or model.layers
     if kept and (kept != [layer] or layer not in model.layers):
         _refuse(

@@ -207,6 +207,11 @@ MINDEYE2 = {"network": "clip-vitbigg14", "layers": ["visual.ln_post"], "pooling"
             r"expected 'visual.transformer.resblocks.30' alone",
         ),
         ("ip_adapter_plus", MINDEYE1, "expected 'open_clip/ViT-H-14'.*versatile takes open_clip/ViT-L-14"),
+        (
+            "ip_adapter_plus",
+            PLUS | {"input_size": 336},
+            "sees pictures of 336 px, expected the network's own size",
+        ),
         ("ip_adapter", PLUS, "expected 'visual' alone.*ip_adapter_plus takes"),
         (
             "versatile",
