@@ -21,7 +21,8 @@ from neuroenc.decoders.choice import candidates
 from neuroenc.decoders.decode import decode
 from neuroenc.decoders.drawing import choose_for_pictures, draw
 from neuroenc.decoders.generator import make
-from neuroenc.decoders.reconstruct import choose_for_captions, low_level_pictures
+from neuroenc.decoders.low_level import low_level_pictures
+from neuroenc.decoders.reconstruct import choose_for_captions
 from neuroenc.decoders.scores import prior_gain
 from neuroenc.decoders.target import target_of
 from neuroenc.evaluation import images

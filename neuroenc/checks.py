@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from neuroenc.config import BLIND, Config, Model, ResponseCore, models_of
 from neuroenc.config.encoders import SETS, TOKENS
@@ -180,6 +180,9 @@ def _files(config: Config) -> None:
 
     for folder in config.pools.values():
         pool_folder(folder)
+    for label, decoder in config.embeddings.items():
+        if decoder.augment and decoder.augment.pictures != "pool":
+            pool_folder(decoder.augment.pictures, f"decoders.{label}.augment.pictures")
     for key, model in config.models.items():
         if model.texts:
             check_table(model.texts)
@@ -242,23 +245,30 @@ def _embeddings(config: Config) -> None:
         layers = [said.layer] if said.layer else None
         _writes(config, "captions", "captions.generate", said.captioner, said.model, layers)
     if config.synthesis:
-        _takes(config, "synthesis.model", config.synthesis.model, ["visual"], CAPTIONERS)
+        _takes(config, "synthesis.model", config.synthesis.model, ["visual"], {"model": CAPTIONERS})
         _looks(config, "synthesis.judge", _only(config, "synthesis.judge", config.synthesis.judge))
     if config.reconstruction:
-        from neuroenc.decoders.pipelines import TAKES
+        from neuroenc.decoders.pipelines import TAKES, listing
 
         asked = config.reconstruction
         layers = config.embeddings[asked.decoder].layers or None
-        wanted = TAKES[asked.generator]["model"]
-        _takes(config, "reconstruction.generator", asked.model, layers, wanted)
+        takes = TAKES[asked.generator]
+        _takes(
+            config, "reconstruction.generator", asked.model, layers, takes, f". Of generators, {listing()}"
+        )
         if asked.captions:
             _writes(config, "reconstruction", "reconstruction.captions", asked.captioner, asked.model, layers)
         if asked.low_level:
             small = config.embeddings[asked.low_level].models[0]
-            if resolved(config.models[small]).extractor != "pixel":
+            if resolved(config.models[small]).extractor not in ("pixel", "vae"):
                 raise InputError(
                     f"Invalid value for 'reconstruction.low_level': {asked.low_level!r} decodes {small!r}. "
-                    "Expected a decoder of one model whose extractor is 'pixel'."
+                    "Expected a decoder of one model whose extractor is 'pixel' or 'vae'."
+                )
+            if config.models[small].projection:
+                raise InputError(
+                    f"Invalid value for 'reconstruction.low_level': {small!r} is projected, and no picture "
+                    f"is made of it. Leave models.{small}.projection out."
                 )
         for name in asked.judges:
             _looks(config, "reconstruction.judges", name)
@@ -297,7 +307,7 @@ def _writes(
                 f"{name!r} is {network!r}. Name a captioner of its own: {part}.captioner, of `captioners` or "
                 "a folder of `neuroenc captioner train`."
             )
-        _takes(config, key, name, layers, CAPTIONERS)
+        _takes(config, key, name, layers, {"model": CAPTIONERS})
         return
     kept = layers or model.layers
     given: dict[str, str | None] = (
@@ -321,23 +331,35 @@ def _writes(
             )
 
 
-def _takes(config: Config, key: str, name: str, layers: list[str] | None, wanted: str) -> None:
-    """Refuse embeddings of another network, another layer, random weights or a projection."""
-    model = resolved(config.models[name])
-    found = f"{model.extractor}/{model.network}"
+def _takes(
+    config: Config, key: str, name: str, layers: list[str] | None, takes: Mapping[str, str], more: str = ""
+) -> None:
+    """Refuse embeddings of another network, layer or pooling, random weights or a projection."""
+    model, wanted = resolved(config.models[name]), takes["model"]
+    found, layer = f"{model.extractor}/{model.network}", takes.get("layer", "visual")
     if found != wanted:
-        _refuse(key, name, f"is {found!r}", f"{wanted!r}", "Name a model of that network, or leave it out")
+        instead = f"Name a model of that network, or leave it out{more}"
+        _refuse(key, name, f"is {found!r}", f"{wanted!r}", instead)
     if (model.weights or "").startswith("random:"):
         _refuse(key, name, f"has the weights {model.weights!r}", "trained ones", "Leave models.*.weights out")
     if model.projection:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Leave it out")
     if model.view:
         _refuse(key, name, f"sees a {model.view} picture", "the plain one", "Leave models.*.view out")
+    if "pooling" in takes and model.input_size:  # which gives another number of tokens
+        _refuse(key, name, f"sees pictures of {model.input_size} px", "the network's own size",
+                f"Leave models.{name}.input_size out")  # fmt: skip
     kept = layers or model.layers
-    if kept and (kept != ["visual"] or "visual" not in model.layers):
+    if kept and (kept != [layer] or layer not in model.layers):
         _refuse(
-            key, name, f"gives the layers {', '.join(map(repr, kept))}", "'visual' alone",
-            f"Set models.{name}.layers to [visual], or choose that layer",
+            key, name, f"gives the layers {', '.join(map(repr, kept))}", f"{layer!r} alone",
+            f"Set models.{name}.layers to [{layer}], or choose that layer{more}",
+        )  # fmt: skip
+    pooling = takes.get("pooling", model.pooling)
+    if model.pooling != pooling:
+        _refuse(
+            key, name, f"is pooled by {model.pooling!r}", f"{pooling!r}",
+            f"Set models.{name}.pooling{more}",
         )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ START = 150  # MB of Python with the libraries of a stage without torch
 START_TORCH = 500
 LABELS = 1600  # bytes of coordinates, and of what there is one of, for a neuroid
 QUERIES = {"probing": 8, "random_attention": 32}  # as the sections of encoders have them
+N_CONDITIONS = 11  # of reconstructed pictures
+LANGUAGE = 1000  # MB of a captioner, and of a network that looks at pictures
 TRAINED = ("attention", "probing", "semantic_transformer", "response_core")
 
 
@@ -31,6 +33,8 @@ class Inputs(NamedTuple):
     n_layers: int
     n_models: int
     """Files of them, whose columns stand side by side"""
+    first: tuple[int, ...]
+    """Shape of the features of the first of them"""
     n: int
     """Stimuli with responses"""
     split: Sizes | None
@@ -78,6 +82,7 @@ def megabytes(
     forecasts = {
         "encode fit": encode_fit, "encode stack": stack, "evaluate score": score, "decode match": match,
         "decode fit": decode_fit, "decode contributions": contributions, "evaluate compare": compare,
+        "decode reconstruct": reconstruct,
     }  # fmt: skip
     for name, forecast in forecasts.items():
         if stage.startswith(name):
@@ -109,7 +114,8 @@ def look(paths: Sequence[str | Path]) -> Inputs:
         known = Path(path).stat()
         version = str(path), known.st_mtime_ns, known.st_size
         head = _head(version)
-        shapes |= head.shapes
+        widest = {"basis": prod(shapes["basis"])} if "basis" in shapes else {}
+        shapes |= {k: v for k, v in head.shapes.items() if prod(v) >= widest.get(k, 0)}
         n_layers += head.n_layers
         if "feature" in head.shapes:
             features.append(head.shapes["feature"])
@@ -123,7 +129,8 @@ def look(paths: Sequence[str | Path]) -> Inputs:
     split = _parts(responses, divided) if divided else None
     if len(features) > 1:
         shapes["feature"] = len(shown), sum(prod(shape[1:]) for shape in features)
-    return Inputs(shapes, max(1, n_layers), len(features), len(shown), split, n_predictions, alike)
+    first = features[0] if features else ()
+    return Inputs(shapes, max(1, n_layers), len(features), first, len(shown), split, n_predictions, alike)
 
 
 class Head(NamedTuple):
@@ -179,7 +186,7 @@ def _parts(responses: Version | None, divided: Version) -> Sizes:
         raise
     except (OSError, KeyError) as error:
         raise _unreadable(path, error) from None
-    known = np.isin(names, _head(responses).shown if responses else [])
+    known = np.isin(names, _head(responses).shown if responses else names)
     return sizes(side[:, known], inner[:, known])
 
 
@@ -316,7 +323,9 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     assert of.split is not None
     n, n_folds = of.split.n_train, of.split.n_inner
     layers = options.get("layers")
-    width = prod(of.shapes["feature"][1:]) * (len(layers) if layers else of.n_layers) // of.n_layers
+    width = prod(of.first[1:])  # beside them may stand what an encoder reads
+    if layers and of.n_models == 1:
+        width = width * len(layers) // of.n_layers
     n_components = min(n, width, options.get("n_components", 100) or n)
     rank = min(n, width)
     components = 4 * (n + of.n) * n_components + 8 * 2 * n_components * width
@@ -328,6 +337,10 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
     if options.get("repeats") == "random":
         n_repetitions = -(-of.shapes["response"][0] // of.n)
     held = 4 * of.n * of.n_targets * (1 if n_repetitions == 1 else 1 + 2 * n_repetitions)
+    if made := options.get("augment"):  # pairs, and both kinds one behind the other
+        share = made.get("share", 0.5)
+        n = round(n / (1 - share))
+        held += 8 * n * (of.n_targets + width)
     if options.get("name", "ridge") == "ridge":
         n_alphas = options.get("alphas", (0, 6, 13))[2]
         fit = forecast(n, of.n_targets, n_components, n_alphas, n_folds, n_threads=n_threads)
@@ -338,6 +351,22 @@ def decode_fit(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:
         start = START_TORCH
     peak = max(of.averaging, held + components + max(space, fit))
     return start + (peak + LABELS * of.shapes["response"][1]) / 1e6
+
+
+def reconstruct(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:  # noqa: ARG001
+    """Forecast drawing: the generator, which passes the host's memory, spaces of components, the pictures."""
+    from neuroenc.decoders.generator_memory import GENERATORS
+
+    assert of.split is not None
+    n_folds, n_components, width = of.shapes["basis"]
+    generator = options.get("generator", "nano")
+    drawn, looking, each = GENERATORS[generator]
+    n_tested = min(of.split.n_test, options.get("n_test") or of.split.n_test)
+    spaces = 4 * n_components * width * (2 * n_folds + 1) + 2 * BLOCK_BYTES
+    known = of.split.n_train * (4 * n_components + 16 * of.split.n_test)
+    pictures = n_tested * n_folds * 3 * options.get("side", 256) ** 2 * 2 * N_CONDITIONS
+    held = 4 * (drawn + looking) + each * 1e9 * options.get("batch_size", 1)
+    return START_TORCH + LANGUAGE + (held + spaces + known + pictures) / 1e6
 
 
 def contributions(of: Inputs, options: Mapping[str, Any], n_threads: int) -> float:

@@ -207,6 +207,39 @@ def test_a_joint_core_is_one_job_for_all_subjects_and_scored_as_others_are(tmp_p
     assert sum(job.startswith("evaluate:") for job in jobs) == 2
 
 
+def test_pairs_of_a_folder_and_latents_are_jobs_that_decoding_and_drawing_wait_for(tmp_path, dry_run):
+    made = {"fit": "gabor", "pictures": "mine"}
+    ridge = {"models": ["nano"], "augment": made}
+    low = {"latent": {"extractor": "vae", "network": "vae", "input_size": 32}}
+    only = {key: CONFIG[key] for key in ("label", "dataset", "simulate", "subjects")}
+    only |= {
+        "split": {"kind": "distant", "features": "nano"},
+        "models": {k: CONFIG["models"][k] for k in ("gabor", "nano")} | low,
+        "encoders": {"ridge": {"models": ["gabor"]}},
+        "decoders": {"ridge": ridge, "low": {"name": "ridge", "models": ["latent"]}},
+        "reconstruction": {"decoder": "ridge", "model": "nano", "low_level": "low", "judges": ["gabor"]},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(only))
+    done = dry_run(tmp_path, "--configfile", path)
+    assert done.returncode == 2
+    assert "Folder not found: mine. Point decoders.ridge.augment.pictures at a folder" in done.said
+    (tmp_path / "mine").mkdir()
+    done = dry_run(tmp_path, "--configfile", path)
+    assert done.returncode == 0, done.said
+    jobs = done.said.split("rule ")
+    (pictures,) = [job for job in jobs if job.startswith("decode_pictures_ridge:")]
+    assert all(
+        f"dec-ridge_feat-{m}_features.nc" in pictures.partition("output:")[2] for m in ("gabor", "nano")
+    )
+    fits = [job.partition("output:")[0] for job in jobs if job.startswith("decode_fit:")]
+    assert sum("dec-ridge_feat-nano_features.nc" in job for job in fits) == 2  # one a subject, none of `low`
+    (drawing, _) = [job for job in jobs if job.startswith("decode_reconstruct:")]
+    assert "dec-low_feat-latent_embeddings.nc" in drawing.partition("output:")[0]
+    judged = [job.partition("output:")[0] for job in jobs if job.startswith("evaluate_reconstructions:")]
+    assert len(judged) == 2 and all("splits.nc" in job for job in judged)
+
+
 def test_texts_of_a_model_are_an_input_of_its_features_alone(tmp_path, dry_run):
     encoders = {"ridge": {"models": ["words", "category"]}}
     models = {"words": {"extractor": "caption", "texts": "t.csv"}, "category": {"extractor": "category"}}

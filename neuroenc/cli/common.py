@@ -149,6 +149,17 @@ def reconstructed(files: list[str]) -> dict[str, list[dict[str, Any]]]:
     return out
 
 
+def apart(files: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Read near and far scores of pictures and captions, SUBJECT=FILE.json; one subject's are joined."""
+    from neuroenc.documents import read_json
+
+    out: dict[str, list[dict[str, Any]]] = {}
+    for subject, _, path in (item.partition("=") for item in files):
+        found = read_json(path, "rows").get("near_and_far", {})
+        out.setdefault(subject, []).extend(found.get("rows", []))
+    return out
+
+
 def dataset(options: str, root: Path | None) -> Any:
     """Read the section `dataset`, with its root if that is given apart."""
     from neuroenc.config import Dataset

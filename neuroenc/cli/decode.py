@@ -34,7 +34,13 @@ def decode_fit(
         Path | None, typer.Option(help="Of the encoder that `augment` names (.safetensors).")
     ] = None,
     predictions: Annotated[Path | None, typer.Option(help="Its predictions (.nc).")] = None,
-    encoder_features: Annotated[Path | None, typer.Option(help="Features it reads (.nc).")] = None,
+    encoder_features: Annotated[
+        Path | None, typer.Option(help="Features it reads, of the pictures it may take (.nc).")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Features like --features of pictures of a folder, to make pairs of these (.nc)."),
+    ] = None,
 ) -> None:
     """Fit one decoder; decode the embeddings of held-out stimuli.
 
@@ -50,9 +56,19 @@ def decode_fit(
         raise InputError("A classifier decodes no embeddings. Use `neuroenc decode classify`.")
     encoder = None
     if weights and predictions and encoder_features:
-        encoder = Encoder(weights, load(predictions, "predictions"), load(encoder_features, "features"))
-    elif weights or predictions or encoder_features:
-        raise InputError("--weights, --predictions and --encoder-features are given together or not at all.")
+        of = load(pictures, "features") if pictures else None
+        encoder = Encoder(weights, load(predictions, "predictions"), load(encoder_features, "features"), of)
+    elif weights or predictions or encoder_features or pictures:
+        raise InputError(
+            "--weights, --predictions and --encoder-features are given together or not at all, --pictures "
+            "beside them."
+        )
+    asked = chosen.augment
+    if asked and encoder and (asked.pictures != "pool") != (pictures is not None):
+        raise InputError(
+            f"`augment.pictures` is {asked.pictures!r}, and --pictures is {'not ' * (pictures is None)}"
+            "given. Give the features of a folder's pictures, or 'pool' and none."
+        )
     resume = out.with_name(f".{out.stem}")
     found = run(
         load(responses, "responses"), load(features, "features"), load(split, "splits"), chosen,
@@ -148,15 +164,24 @@ def decode_evaluate(
     out: Out,
     null: Annotated[Path | None, typer.Option(help="Embeddings decoded after --shuffle (.nc).")] = None,
     n_way: NWay = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Splits with distances (.nc): also score near and far pictures.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Retrieve the test pictures by their decoded embeddings; write the scores as JSON."""
     from neuroenc.arrays import load
     from neuroenc.decoders.retrieve import N_WAY
-    from neuroenc.decoders.scores import prior_gain, score
+    from neuroenc.decoders.scores import prior_gain, retrieved_each, score
+    from neuroenc.evaluation.near_and_far import near_and_far
     from neuroenc.files import write_json
 
     found = load(embeddings, "embeddings")
+    apart = None
+    if split is not None:
+        each = retrieved_each(found, load(null, "embeddings") if null else None)
+        where = found["stimulus_id"].values, found["fold"].values
+        apart = near_and_far(each, *where, load(split, "splits"), seed=seed)
     scores = score(found, n_way=n_way, seed=seed)
     shuffled = score(load(null, "embeddings"), n_way=n_way, seed=seed) if null else {}
     for name, values in shuffled.items():
@@ -173,6 +198,8 @@ def decode_evaluate(
         for name, values in dealt.items():
             again[name]["shuffled"] = values["value"]
         about |= {"among": N_WAY, "scores_among": again}
+    if apart:
+        about["near_and_far"] = apart
     write_json({**about, "n_way": n_way or n, "seed": seed, "scores": scores}, out)
     _print(scores)
     if "scores_among" in about:

@@ -303,6 +303,11 @@ def evaluate_grade(
     write_json({"graded": section.label, "rows": rows}, out)
 
 
+Apart = Annotated[
+    Path | None, typer.Option(help="Splits with distances (.nc): also score near and far stimuli.")
+]
+
+
 @evaluate.command("pictures")
 def evaluate_pictures(
     pictures: Annotated[Path, typer.Option(help="Pictures of `decode reconstruct` (.nc).")],
@@ -315,6 +320,7 @@ def evaluate_pictures(
     encoder: Annotated[
         list[str] | None, typer.Option(help="NAME=WEIGHTS=OPTIONS: an encoder and the model it reads.")
     ] = None,
+    split: Apart = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Score reconstructed pictures by pixels, networks and encoders, between their bounds."""
@@ -325,6 +331,7 @@ def evaluate_pictures(
     from neuroenc.files import write_json
 
     found, shown = load(pictures, "pictures"), load(stimuli, "stimuli")
+    _refuse(found, split)
     judges = {}
     for item in judge or []:
         name, _, options = item.partition("=")
@@ -342,7 +349,7 @@ def evaluate_pictures(
     about = {
         k: str(found.attrs[k]) for k in ("generator", "decoder", "model", "layer", "transductive", "seed")
     }
-    write_json({**about, "definitions": DEFINITIONS, "rows": rows}, out)
+    write_json({**about, **_apart(rows, found, split, seed), "definitions": DEFINITIONS, "rows": rows}, out)
 
 
 @evaluate.command("captions")
@@ -352,6 +359,7 @@ def evaluate_captions(
     out: Out,
     clip: Annotated[str | None, typer.Option(help="OPTIONS of an image-text model, for CLIPScore.")] = None,
     sentences: Annotated[bool, typer.Option(help="Cosine of all-MiniLM-L6-v2 (extra `text`).")] = True,
+    split: Apart = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Score captions against those people wrote, between their bounds."""
@@ -362,9 +370,30 @@ def evaluate_captions(
     from neuroenc.files import write_json
 
     found = load(captions, "captions")
+    _refuse(found, split)
     rows = score_captions(
         found, load(stimuli, "stimuli"), clip=common.section(Model, clip) if clip else None,
         sentences=sentences, seed=seed,
     )  # fmt: skip
     about = {k: found.attrs[k] for k in ("generator", "decoder", "model", "layer", "transductive")}
-    write_json({**about, "definitions": DEFINITIONS, "rows": rows}, out)
+    write_json({**about, **_apart(rows, found, split, seed), "definitions": DEFINITIONS, "rows": rows}, out)
+
+
+def _refuse(made: Any, split: Path | None) -> None:
+    """Refuse a split of other stimuli, or without distances, before minutes of work."""
+    from neuroenc.arrays import load
+    from neuroenc.evaluation.near_and_far import distances
+
+    if split is not None:
+        distances(made["stimulus_id"].values, made["fold"].values, load(split, "splits"))
+
+
+def _apart(rows: list[dict[str, Any]], made: Any, split: Path | None, seed: int) -> dict[str, Any]:
+    """Part scores into those of near and of far stimuli, if a split with distances is given."""
+    from neuroenc.arrays import load
+    from neuroenc.evaluation.near_and_far import near_and_far
+
+    if split is None:
+        return {}
+    given = made["stimulus_id"].values, made["fold"].values, load(split, "splits")
+    return {"near_and_far": near_and_far(rows, *given, seed=seed)}

@@ -126,9 +126,12 @@ def decode_reconstruct(
     options: Options,
     out: Annotated[Path, typer.Option(help="Pictures in all conditions (.nc).")],
     low_level: Annotated[
-        Path | None, typer.Option(help="Decoded small pictures to start from (.nc).")
+        Path | None, typer.Option(help="Decoded small pictures or latents to start from (.nc).")
     ] = None,
     low_level_null: Annotated[Path | None, typer.Option(help="The same after --shuffle (.nc).")] = None,
+    low_level_model: Annotated[
+        str | None, typer.Option(help="OPTIONS of the model they were decoded to; needed of latents.")
+    ] = None,
     eye: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +147,7 @@ def decode_reconstruct(
     from neuroenc.decoders.generator import make
     from neuroenc.decoders.reconstruct import reconstruct
     from neuroenc.devices import pick_device
+    from neuroenc.features.latents import Latents
 
     chosen = common.section(Reconstruction, options)
     if (low_level is None) != (low_level_null is None):
@@ -153,11 +157,13 @@ def decode_reconstruct(
         if low_level is not None and low_level_null is not None else None
     )  # fmt: skip
     decoded = load(embeddings, "embeddings")
+    small = common.section(Model, low_level_model) if low_level_model else None
+    encoder = Latents(small, device=small.device) if small and small.extractor == "vae" else None
     found = reconstruct(
         decoded, load(null, "embeddings"), load(features, "features"), load(stimuli, "stimuli"),
         split_of(split, decoded),
         make(chosen.generator, device=pick_device(chosen.device), batch_size=chosen.batch_size), chosen,
-        low_level=start, eye=eye_of(common.section(Model, eye), decoded) if eye else None,
+        low_level=start, latents=encoder, eye=eye_of(common.section(Model, eye), decoded) if eye else None,
     )  # fmt: skip
     save(found, out)
     typer.echo(f"{found.sizes['presentation']} pictures: {', '.join(found['condition'].values.tolist())}")

@@ -424,6 +424,7 @@ def results_summary(
         retrieval=common.retrieved(retrieval or []),
         classification=common.retrieved(classification or [], "--classification", common.CLASSES),
         reconstruction=common.reconstructed(reconstruction or []),
+        near_and_far=common.apart(reconstruction or []),
         parcels=parcels,
         comparisons=common.by_subject(comparison or [], "comparison"),
         drawn_from=drawn_from,

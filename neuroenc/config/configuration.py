@@ -25,7 +25,7 @@ from neuroenc.config.decoders import (
 )
 from neuroenc.config.encoders import FUSING, JOINT, Encoder, Partition, Ridge, Stack
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, LearningCurve, Similarity
-from neuroenc.config.features import Model
+from neuroenc.config.features import BLIND, Model
 from neuroenc.config.simulation import Simulation
 from neuroenc.errors import suggest
 
@@ -249,6 +249,19 @@ class Config(Section):
             raise ValueError(
                 f"{key}: needs `repeats: mean` and `front: linear`. Leave these or `augment` out"
             )
+        if decoder.augment.pictures != "pool":
+            read = [*(decoder.models or self.models), self.fits()[decoder.augment.fit][1]]
+            if name := next(filter(self._bound, read), None):
+                raise ValueError(
+                    f"{key}.pictures: {name!r} has features that pictures of a folder cannot have (a file, "
+                    "texts, a projection fitted to training stimuli). Use 'pool', or other models"
+                )
+
+    def _bound(self, name: str) -> bool:
+        """Say whether a model's features are of the dataset's stimuli alone."""
+        model = self.models[name]
+        projected = (model.projection or "").startswith("pca")
+        return projected or model.extractor in ("file", *BLIND) or model.texts is not None
 
     def _transfer(self, asked: Transfer) -> None:
         for key, name, kind in (
@@ -328,7 +341,9 @@ class Config(Section):
         if asked.model not in (self.embeddings[asked.decoder].models or self.models):
             raise ValueError(f"reconstruction.model: {asked.decoder!r} does not decode {asked.model!r}")
         if asked.low_level and len(self.embeddings[asked.low_level].models) != 1:
-            raise ValueError("reconstruction.low_level: a decoder of one model, whose extractor is 'pixel'")
+            raise ValueError(
+                "reconstruction.low_level: a decoder of one model, whose extractor is 'pixel' or 'vae'"
+            )
 
     def _shapes(self, asked: Shapes) -> None:
         drawn, pictures = asked.generator == "shap_e", self.reconstruction

@@ -41,9 +41,10 @@ class Augmentation(Section):
     fit: str = Field(
         description="MODEL (of the first encoder) or MODEL-ENCODER: what predicts the responses; one model."
     )
-    pictures: Literal["pool"] = Field(
+    pictures: Place = Field(
         default="pool", description="'pool': pictures on the training side of the split that the subject did "
-        "not see, of other subjects for example."
+        "not see, of other subjects for example; or a folder of pictures, of which those that are tested "
+        "are left out."
     )  # fmt: skip
     share: float = Field(default=0.5, gt=0, lt=1, description="Of made pairs among all.")
     seed: Seed = Field(default=0, description="Of pictures and noise.")
@@ -250,13 +251,14 @@ class Reconstruction(Section):
 
     decoder: str = Field(description="Of `decoders`: whose embeddings.")
     model: str = Field(description="Of `models`: the embeddings it decodes.")
-    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter"] = Field(
+    generator: Literal["nano", "kandinsky", "unclip", "ip_adapter", "ip_adapter_plus", "versatile"] = Field(
         default="nano", description="What draws: the decoder that comes along for pictures of the grammar, "
-        "Kandinsky 2.2, Stable unCLIP, or SDXL-turbo with an IP-Adapter (`neuroenc weights fetch`)."
+        "Kandinsky 2.2, Stable unCLIP, SDXL-turbo with an IP-Adapter, or, of tokens, with an IP-Adapter Plus "
+        "or Versatile Diffusion (`neuroenc weights fetch`)."
     )  # fmt: skip
     low_level: str | None = Field(
         default=None, description="Of `decoders`: one whose only model is small pictures (extractor "
-        "'pixel'), from which drawing starts."
+        "'pixel') or latents (extractor 'vae'), from which drawing starts."
     )  # fmt: skip
     strength: float = Field(
         default=0.85, gt=0, le=1, description="Share of the way back to noise from the low-level picture."
@@ -274,7 +276,9 @@ class Reconstruction(Section):
         default=48, ge=0, description="Validation stimuli that are drawn to choose what of a prior is used; "
         "four times as many are captioned; 0: a sample is drawn, what was decoded is captioned."
     )  # fmt: skip
-    batch_size: int = Field(default=1, ge=1, description="Pictures that kandinsky and unclip draw at a time.")
+    batch_size: int = Field(
+        default=1, ge=1, description="Pictures drawn at a time; IP-Adapters draw one by one."
+    )
     side: int = Field(default=256, ge=16, description="px to which larger pictures are brought for storage.")
     captions: bool = Field(default=False, description="Caption the embeddings as well.")
     captioner: Place | None = Field(default=None, description="As in `captions`.")

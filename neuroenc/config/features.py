@@ -12,7 +12,7 @@ from neuroenc.errors import suggest
 
 Extractor = Literal[
     "open_clip", "open_clip_text", "timm", "torchvision", "transformers", "gabor", "pixel", "luminance",
-    "spectral", "mel", "motion_energy", "category", "caption", "file", "module",
+    "spectral", "mel", "motion_energy", "category", "caption", "file", "module", "vae",
 ]  # fmt: skip
 Stated = Literal["model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing"]
 FOR_FILES = frozenset(
@@ -74,7 +74,8 @@ class Model(Section):
         default=None,
         pattern=r"^[^\x00-\x1f\x7f{}-][^\x00-\x1f\x7f{}]*$",
         description="Name in the library; for open_clip also a JSON configuration, for transformers a folder "
-        "with config.json and tokenizer, or OWNER/NAME on the hub, once fetched."
+        "with config.json and tokenizer, or OWNER/NAME on the hub, once fetched; for vae `sd-vae`, or a "
+        "folder of diffusers' AutoencoderKL."
     )  # fmt: skip
     weights: Place | None = Field(
         default=None, description="Checkpoint file, 'random:<seed>' for the untrained twin, or null for the "
@@ -147,7 +148,7 @@ class Model(Section):
     device: Device = "auto"
     input_size: int | None = Field(
         default=None, ge=1, le=8192, description="Side of the pictures that timm's, torchvision's or "
-        "open_clip's network sees, px; null: its own."
+        "open_clip's network sees, px; null: its own; of vae 224."
     )  # fmt: skip
     options: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the library's constructor; `crop_pct`: the share of "
@@ -211,14 +212,18 @@ class Model(Section):
     def _fits_the_extractor(self) -> Self:
         pictures = self.extractor in (None, "timm", "torchvision", "open_clip", "open_clip_text")
         self._own()
-        if self.network is None and (pictures or self.extractor == "transformers"):
+        latents = self.extractor == "vae"
+        if self.network is None and (pictures or latents or self.extractor == "transformers"):
             raise ValueError("name a `network`")
-        if self.extractor == "transformers" and self.weights and not self.weights.startswith("random:"):
-            raise ValueError("transformers reads weights from the folder `network`: leave `weights` out")
+        of_folder = latents or self.extractor == "transformers"
+        if of_folder and self.weights and not self.weights.startswith("random:"):
+            raise ValueError(f"{self.extractor} reads weights from the folder `network`: leave `weights` out")
+        if latents and self.pooling != "mean":
+            raise ValueError("`pooling` is not for vae, whose latents are kept as they are: leave it out")
         if self.sha256 and ((self.weights or "").startswith("random:") or not pictures):
             raise ValueError("`sha256` is of a checkpoint file, and none is read here: leave it out")
         for key in ("tag", "input_size"):
-            if getattr(self, key) and not pictures:
+            if getattr(self, key) and not pictures and not (latents and key == "input_size"):
                 raise ValueError(f"`{key}` is for timm, torchvision and open_clip, not for {self.extractor}")
         if self.texts and self.extractor not in (None, "transformers", "open_clip_text", "caption"):
             raise ValueError(f"`texts` is for models that read text, and {self.extractor} reads none")

@@ -14,8 +14,14 @@ from neuroenc.errors import InputError
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def pool_folder(folder: str | Path) -> Path:
+def pool_folder(folder: str | Path, key: str = "pools") -> Path:
     """Return the folder, with ~ and environment variables expanded.
+
+    Parameters
+    ----------
+    folder : path
+    key : str
+        Of the configuration, for messages.
 
     Raises
     ------
@@ -24,7 +30,7 @@ def pool_folder(folder: str | Path) -> Path:
     """
     folder = Path(os.path.expandvars(folder)).expanduser()
     if not folder.is_dir():
-        raise InputError(f"Folder not found: {folder}. Point `pools` at a folder of pictures.")
+        raise InputError(f"Folder not found: {folder}. Point `{key}` at a folder of pictures.")
     return folder
 
 

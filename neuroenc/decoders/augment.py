@@ -7,6 +7,7 @@ holds what the encoder does not explain as well as what repeats differently.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc import splits
-from neuroenc.arrays import average_repeats, same_neuroids, trained
+from neuroenc.arrays import average_repeats, same_contract, same_neuroids, select_layers, trained
+from neuroenc.decoders.index import copies_of
 from neuroenc.decoders.match import Noise, choose_shrinkage
 from neuroenc.encoders.design import Design, design
 from neuroenc.encoders.store import predict_fits
-from neuroenc.errors import InputError, LeakError
+from neuroenc.errors import InputError, InputWarning, LeakError
 
 Floats = NDArray[np.float32]
 
@@ -32,6 +34,8 @@ class Encoder(NamedTuple):
     """Of the same folds; its validation stimuli say how noisy responses are"""
     features: xr.Dataset
     """Of all pictures that may be taken"""
+    pictures: xr.Dataset | None = None
+    """Embeddings of pictures of a folder, which `features` are of; None: those of the stimuli"""
 
 
 class Pairs(NamedTuple):
@@ -48,7 +52,10 @@ def make_pairs(
     encoder: Encoder, responses: xr.Dataset, split: xr.Dataset, fold: int, features: xr.Dataset,
     layers: list[str], measured: Design, n: int, seed: int,
 ) -> Pairs:  # fmt: skip
-    """Predict responses to pictures of the training side that the subject did not see, and add noise.
+    """Predict responses to pictures that the subject did not see, and add noise.
+
+    They are of the training side of the split, or of a folder without those that are tested in the fold,
+    whatever they are called: pictures of the same embedding.
 
     Parameters
     ----------
@@ -68,22 +75,22 @@ def make_pairs(
 
     Raises
     ------
+    ContractError
+        The embeddings of the pictures of a folder are others than those that are decoded.
     InputError
-        The subject saw every picture of the training side; the encoder lacks a neuroid, the fold or the
-        features of a picture.
+        The subject saw every picture of the training side, or all of a folder are tested; the encoder lacks a
+        neuroid, the fold or the features of a picture.
     LeakError
         The encoder was fitted to what is tested in the fold.
     """
     same_neuroids(responses, encoder.predictions)
     _same_fold(encoder.predictions, split, fold)
     assert measured.centre is not None and measured.scale is not None
-    train = split["stimulus_id"].values[split["side"].values[fold] == splits.TRAIN]
-    pool = np.setdiff1d(train, responses["stimulus_id"].values)
-    if not len(pool):
-        raise InputError(
-            f"The subject saw all {len(train)} training pictures, so that none is left to predict. Leave "
-            "`augment` out, or list the stimuli of more subjects."
-        )
+    shown = features if encoder.pictures is None else encoder.pictures
+    if encoder.pictures is None:
+        pool = unseen(responses, split, fold)
+    else:
+        pool = untested(encoder.pictures, features, split, fold, layers)
     rng = np.random.default_rng((seed, fold))
     order = rng.permutation(pool)
     ids = np.resize(order, n)
@@ -92,10 +99,10 @@ def make_pairs(
     if absent := [s for s in taken if s not in rows]:
         raise InputError(
             f"{len(absent)} of {len(taken)} training pictures have no features that the encoder reads, first "
-            f"{str(absent[0])!r}. Extract them from the stimuli of the split."
+            f"{str(absent[0])!r}. Extract them from the same pictures."
         )
-    shown = encoder.features.isel(stimulus=[rows[s] for s in taken])
-    predicted = predict_fits(encoder.weights, shown, fold).values.reshape(len(taken), -1)
+    read = encoder.features.isel(stimulus=[rows[s] for s in taken])
+    predicted = predict_fits(encoder.weights, read, fold).values.reshape(len(taken), -1)
     residual = residuals(encoder.predictions, responses, fold)[:, measured.columns] / measured.scale
     made = (predicted[:, measured.columns] - measured.centre) / measured.scale
     lacking = int((~(np.isfinite(made).all(0) & np.isfinite(residual).all(0))).sum())
@@ -105,8 +112,43 @@ def make_pairs(
             "Fit it to the same responses, without neuroids that lack values."
         )
     noise = draw_noise(residual, n, rng)
-    embedding = design(features, taken, layers).flattened()[:]
+    embedding = design(shown, taken, layers).flattened()[:]
     return Pairs(ids, (made[again] + noise).astype(np.float32), embedding[again])
+
+
+def unseen(responses: xr.Dataset, split: xr.Dataset, fold: int) -> NDArray[np.str_]:
+    """List the pictures of the training side that a subject did not see."""
+    train = split["stimulus_id"].values[split["side"].values[fold] == splits.TRAIN]
+    pool = np.setdiff1d(train, responses["stimulus_id"].values)
+    if not len(pool):
+        raise InputError(
+            f"The subject saw all {len(train)} training pictures, so that none is left to predict. Leave "
+            "`augment` out, list the stimuli of more subjects, or name a folder of pictures."
+        )
+    return np.asarray(pool)
+
+
+def untested(
+    pictures: xr.Dataset, features: xr.Dataset, split: xr.Dataset, fold: int, layers: list[str]
+) -> NDArray[np.str_]:
+    """List the pictures of a folder that are not tested in a fold."""
+    same_contract(select_layers(pictures, layers).attrs, select_layers(features, layers).attrs)
+    tested = split["stimulus_id"].values[split["side"].values[fold] == splits.TEST]
+    tested = tested[np.isin(tested, features["stimulus_id"].values)]
+    ids = np.asarray(pictures["stimulus_id"].values)
+    pool = design(pictures, ids, layers).flattened()
+    copies = copies_of(design(features, tested, layers).flattened()[:], pool, ids)
+    if copies.all():
+        raise InputError(
+            f"All {len(ids)} pictures of the folder are tested in fold {fold}, and none is left to predict. "
+            "Give other pictures."
+        )
+    if copies.any():
+        warnings.warn(
+            f"{copies.sum()} of {len(ids)} pictures of the folder are tested in fold {fold}, first "
+            f"{str(ids[copies][0])!r}: they are left out.", InputWarning, stacklevel=2,
+        )  # fmt: skip
+    return ids[~copies]
 
 
 def _same_fold(predictions: xr.Dataset, split: xr.Dataset, fold: int) -> None:

@@ -30,7 +30,7 @@ class Diffusers:
     """What the pipelines of diffusers share: some pictures at a time, each from a seed of its own."""
 
     takes: Mapping[str, str]
-    n_features: int
+    shape: tuple[int, ...]
     guidance: float
     n_steps: int
     starts = True
@@ -46,13 +46,13 @@ class Diffusers:
         if init is not None and not self.starts:
             raise InputError(
                 f"{type(self).__name__} cannot start from a low-level picture. Leave `low_level` out, or "
-                "choose kandinsky or ip_adapter."
+                "choose another, as kandinsky or ip_adapter."
             )
         total, made = n if embedding is None else len(embedding), []
         for rows in blocks(total, self.batch_size if self.batched else 1):
             some = None
             if embedding is not None:
-                some = torch.from_numpy(np.asarray(embedding[rows], np.float32))
+                some = torch.from_numpy(np.array(embedding[rows], np.float32)).unflatten(1, self.shape)
             start = None if init is None else [Image.fromarray(p) for p in init[rows]]
             noise = [torch.Generator().manual_seed(seed + i) for i in range(rows.start, rows.stop)]
             with torch.inference_mode():
@@ -67,7 +67,8 @@ class Diffusers:
 
 def _ready(pipe: Any, device: str) -> Any:
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+    # text encoders that are published in half precision stay in it, beside a U-Net in single
+    return pipe.to(device, torch.float32)
 
 
 class Kandinsky(Diffusers):
@@ -87,7 +88,7 @@ class Kandinsky(Diffusers):
         self.pipe, self.null = pipe, null
         self.from_picture = KandinskyV22Img2ImgPipeline(**pipe.components)
         self.from_picture.set_progress_bar_config(disable=True)
-        self.n_features = int(null.shape[1])
+        self.shape: tuple[int, ...] = (int(null.shape[1]),)
         self.side = pipe.unet.config.sample_size * 2 ** (len(pipe.movq.config.block_out_channels) - 1)
 
     @classmethod
@@ -127,7 +128,7 @@ class StableUnCLIP(Diffusers):
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
-        self.n_features = int(pipe.image_normalizer.mean.shape[1])
+        self.shape: tuple[int, ...] = (int(pipe.image_normalizer.mean.shape[1]),)
 
     @classmethod
     def load(cls, folder: Any, device: str) -> StableUnCLIP:
@@ -144,7 +145,7 @@ class StableUnCLIP(Diffusers):
         n_steps: int,
         generator: Any,
     ) -> Any:
-        given = torch.zeros(len(generator), self.n_features) if embedding is None else embedding
+        given = torch.zeros(len(generator), *self.shape) if embedding is None else embedding
         return self.pipe(
             prompt=[""] * len(generator), image_embeds=given.to(self.pipe.device), generator=generator,
             num_inference_steps=n_steps, guidance_scale=guidance,
@@ -158,19 +159,21 @@ class IPAdapter(Diffusers):
     ----------
     pipe : StableDiffusionXLPipeline
         With its IP-Adapter loaded.
+    null : tensor of shape (1, *shape)
+        What stands for no picture.
     """
 
     takes = TAKES["ip_adapter"]
+    adapter = "ip-adapter_sdxl_vit-h.safetensors"
     guidance, n_steps = 1.0, 4
     batched = False  # its pipeline shows every picture of a call all embeddings
 
-    def __init__(self, pipe: Any) -> None:
-        self.pipe = pipe
+    def __init__(self, pipe: Any, null: Any) -> None:
+        self.pipe, self.null = pipe, null
         parts = {k: v for k, v in pipe.components.items() if k not in ("image_encoder", "feature_extractor")}
         self.from_picture = StableDiffusionXLImg2ImgPipeline(**parts)
         self.from_picture.set_progress_bar_config(disable=True)
-        layer = pipe.unet.encoder_hid_proj.image_projection_layers[0]
-        self.n_features = int(layer.image_embeds.in_features)
+        self.shape: tuple[int, ...] = tuple(null.shape[1:])
 
     @classmethod
     def load(cls, folder: Any, device: str) -> IPAdapter:
@@ -180,19 +183,26 @@ class IPAdapter(Diffusers):
         )
         pipe.load_ip_adapter(
             str(folder / "adapter"), subfolder="sdxl_models", image_encoder_folder=None,
-            weight_name="ip-adapter_sdxl_vit-h.safetensors", local_files_only=True,
+            weight_name=cls.adapter, local_files_only=True,
         )  # fmt: skip
-        return cls(_ready(pipe, device))
+        layer = pipe.unet.encoder_hid_proj.image_projection_layers[0]
+        return cls(_ready(pipe, device), cls.no_picture(layer, folder))
+
+    @staticmethod
+    def no_picture(layer: Any, folder: Any) -> torch.Tensor:  # noqa: ARG004
+        """Return the embedding of no picture, as in its training: zeros."""
+        return torch.zeros(1, layer.image_embeds.in_features)
 
     def _draw(
         self, embedding: Any, start: Any, strength: float, guidance: float, n_steps: int, generator: Any
     ) -> Any:
-        given = torch.zeros(len(generator), self.n_features) if embedding is None else embedding
-        tokens = given[:, None].to(self.pipe.device)
+        none = self.null.expand(len(generator), *self.shape)
+        # one picture of each prompt
+        shown = (none if embedding is None else embedding)[:, None].to(self.pipe.device)
         if guidance > 1:  # what is guided away from comes first, as diffusers expects
-            tokens = torch.cat([torch.zeros_like(tokens), tokens])
+            shown = torch.cat([none[:, None].to(shown), shown])
         given = {
-            "prompt": [""] * len(generator), "ip_adapter_image_embeds": [tokens],
+            "prompt": [""] * len(generator), "ip_adapter_image_embeds": [shown],
             "num_inference_steps": n_steps, "guidance_scale": guidance, "generator": generator,
         }  # fmt: skip
         if start is None:
@@ -202,4 +212,23 @@ class IPAdapter(Diffusers):
         return self.from_picture(image=large, strength=strength, **given).images
 
 
-KINDS: dict[str, Any] = {"kandinsky": Kandinsky, "unclip": StableUnCLIP, "ip_adapter": IPAdapter}
+class IPAdapterPlus(IPAdapter):
+    """SDXL-turbo with an IP-Adapter Plus: all tokens of the last but one block of CLIP ViT-H/14 by LAION."""
+
+    takes = TAKES["ip_adapter_plus"]
+    adapter = "ip-adapter-plus_sdxl_vit-h.safetensors"
+
+    @staticmethod
+    def no_picture(layer: Any, folder: Any) -> torch.Tensor:
+        """Return the tokens of no picture, as in its training: those of zeros in the place of pixels."""
+        eye = CLIPVisionModelWithProjection.from_pretrained(folder / "adapter" / "models" / "image_encoder")
+        side, width = eye.config.image_size, layer.proj_in.in_features
+        if eye.config.hidden_size != width:
+            raise InputError(
+                f"The IP-Adapter reads tokens of {width} channels, its image encoder gives "
+                f"{eye.config.hidden_size}. Fetch `ip_adapter_plus` again."
+            )
+        with torch.inference_mode():
+            found = eye(torch.zeros(1, 3, side, side), output_hidden_states=True)
+        tokens: torch.Tensor = found.hidden_states[-2]
+        return tokens

@@ -29,15 +29,17 @@ from neuroenc.decoders.drawing import (
     validated,
     validation_rows,
 )
+from neuroenc.decoders.low_level import low_level_starts
 from neuroenc.decoders.nano import describe, resize
 from neuroenc.decoders.pipelines import ImageDecoder, Nano, check_takes
-from neuroenc.decoders.target import Target, restore, target_of
+from neuroenc.decoders.target import Target, target_of
 from neuroenc.encoders.design import design
 from neuroenc.errors import ContractError, InputError
 from neuroenc.evaluation.identification import cosine
 
 if TYPE_CHECKING:
     from neuroenc.decoders.prefix_captioner import Captioner
+    from neuroenc.features.latents import Latents
 
 CONDITIONS = {
     "brain": "decoded from the response; with a prior, what served validation stimuli best",
@@ -143,28 +145,10 @@ def nearest_training(
     return np.asarray(pool[ranking.best(similarity, 1)])
 
 
-def low_level_pictures(embeddings: xr.Dataset, fold: int, name: str = "embedding") -> NDArray[np.uint8]:
-    """Return decoded small pictures, (n, side, side, 3).
-
-    Raises
-    ------
-    ContractError
-        The embeddings are not those of the extractor 'pixel'.
-    """
-    if not str(embeddings.attrs["model"]).startswith("pixel"):
-        raise ContractError(
-            f"Low-level pictures are decoded from {embeddings.attrs['model']!r}, expected 'pixel/…'. Decode "
-            "a model whose extractor is 'pixel'."
-        )
-    rgb = restore(embeddings, fold, name)
-    side = round((rgb.shape[1] / 3) ** 0.5)
-    return np.asarray((rgb.reshape(-1, side, side, 3).clip(0, 1) * 255).round(), np.uint8)
-
-
 def reconstruct(
     embeddings: xr.Dataset, null: xr.Dataset, features: xr.Dataset, stimuli: xr.Dataset, split: xr.Dataset,
     decoder: ImageDecoder, options: Reconstruction, *, low_level: tuple[xr.Dataset, xr.Dataset] | None = None,
-    eye: Eye | None = None,
+    latents: Latents | None = None, eye: Eye | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Draw the test pictures of all folds in all conditions.
 
@@ -177,7 +161,9 @@ def reconstruct(
     decoder : ImageDecoder
     options : Reconstruction
     low_level : (Embeddings, Embeddings), optional
-        Small pictures, decoded and decoded after shuffling.
+        Small pictures or latents, decoded and decoded after shuffling.
+    latents : Latents, optional
+        The autoencoder of latents.
     eye : callable, optional
         The network whose embeddings were decoded, which looks at what is drawn: for several draws, and to
         choose what of a prior is drawn from (`drawing.choose_for_pictures`).
@@ -215,7 +201,7 @@ def reconstruct(
             chosen = choose_for_pictures(embeddings, fold, decoder, eye, options.n_validation, how)
             choices.append(chosen)
         given = given_embeddings(embeddings, null, features, fold, chosen.name, rows)
-        starts = low_level_starts(*low_level, fold, rows) if low_level is not None else {}
+        starts = low_level_starts(*low_level, fold, rows, latents) if low_level is not None else {}
         near = nearest_training(embeddings, features, split, fold)[rows]
         shown: dict[str, Any] = {"retrieved": read_pixels(stimuli, np.array([row[s] for s in near]))}
         which: dict[str, Any] = {}
@@ -251,29 +237,6 @@ def reconstruct(
         "pictures", "picture", ("row", "column", "channel"), picture, names, np.concatenate(ids),
         np.concatenate(folds), embeddings, about, more,
     )  # fmt: skip
-
-
-def low_level_starts(
-    low_level: xr.Dataset, null: xr.Dataset, fold: int, rows: NDArray[np.int64]
-) -> dict[str, NDArray[np.uint8]]:
-    """Return the small pictures from which each condition of a fold is drawn, (n, side, side, 3).
-
-    Parameters
-    ----------
-    low_level, null : Dataset
-        Embeddings of small pictures, decoded and decoded after shuffling.
-    fold : int
-    rows : int array
-        Of the test stimuli of the fold.
-    """
-    decoded = low_level_pictures(low_level, fold)[rows]
-    average = target_of(low_level, fold).mean.reshape(1, *decoded.shape[1:])
-    mean = np.repeat((average.clip(0, 1) * 255).round().astype(np.uint8), len(decoded), 0)
-    return {
-        "brain": decoded, "plain": decoded, "prior": decoded, "mean": mean,
-        "shuffled": low_level_pictures(null, fold)[rows],
-        "true": low_level_pictures(low_level, fold, "true")[rows],
-    }  # fmt: skip
 
 
 def caption(

@@ -105,6 +105,41 @@ def _each(found: NDArray[np.float32], embeddings: xr.Dataset) -> dict[str, NDArr
     return {"cosine": near, "top1": top1, "length": (found.astype(float) ** 2).mean(1)}
 
 
+def retrieved_each(embeddings: xr.Dataset, null: xr.Dataset | None = None) -> list[dict[str, Any]]:
+    """Retrieve each test picture among those of its fold, between its bounds.
+
+    Parameters
+    ----------
+    embeddings : Dataset
+    null : Dataset, optional
+        Decoded after shuffling, of the same pictures.
+
+    Returns
+    -------
+    list of dict
+        metric (top-1 both ways), condition (brain, shuffled, chance), `each` and `unit` of each picture.
+    """
+    fold, group = embeddings["fold"].values, alike(_groups(embeddings))
+    unit = (np.arange(len(fold)) if group is None else np.unique(group, return_inverse=True)[1]).tolist()
+    n = np.bincount(fold)[fold]
+    directions = {"brain_to_image_top1": False, "image_to_brain_top1": True}
+    rows = [
+        {"metric": metric, "condition": "chance", "each": (1 / n).tolist(), "unit": unit}
+        for metric in directions
+    ]
+    for condition, found in {"brain": embeddings, "shuffled": null}.items():
+        if found is None:
+            continue
+        for metric, turned in directions.items():
+            each = np.empty(len(fold))
+            for f in np.unique(fold):
+                decoded, true = (v[fold == f] for v in (point_estimate(found), found["true"].values))
+                similarity = cosine(decoded, true)
+                each[fold == f] = hits(similarity.T if turned else similarity, 1)
+            rows.append({"metric": metric, "condition": condition, "each": each.tolist(), "unit": unit})
+    return rows
+
+
 def match(
     responses: xr.Dataset, predictions: xr.Dataset, *, n_way: int | None = None, n_bootstraps: int = 1000,
     seed: int = 0,

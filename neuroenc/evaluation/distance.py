@@ -81,7 +81,7 @@ def score_by_distance(
                 f"own. Make "
                 "them by `neuroenc encode fit` with this split."
             )
-        quarter = _quarters(distance)
+        quarter = quarters(distance)
         far, near = quarter == N_BINS - 1, quarter == 0
         if "condition" in split.coords:
             condition = split["condition"].values[rows.fold]
@@ -92,12 +92,12 @@ def score_by_distance(
             about = {"model": model, "region": region, "n_neuroids": int(members[region].sum())}
             for k in range(N_BINS):
                 here = quarter == k
-                mean, low, high = _bootstrap([(values[here], unit[here])], n_bootstraps, rng)
+                mean, low, high = bootstrap([(values[here], unit[here])], n_bootstraps, rng)
                 bins.append({
                     **about, "bin": k, "distance": float(distance[here].mean()), "n_stimuli": int(here.sum()),
                     "value": mean, "low": low, "high": high,
                 })  # fmt: skip
-            gap, low, high = _bootstrap([(values[k], unit[k]) for k in (near, far)], n_bootstraps, rng)
+            gap, low, high = bootstrap([(values[k], unit[k]) for k in (near, far)], n_bootstraps, rng)
             gaps.append({
                 **about, "near": _mean(values[near]), "far": _mean(values[far]), "gap": gap, "low": low,
                 "high": high, "n_near": int(near.sum()), "n_far": int(far.sum()),
@@ -110,7 +110,14 @@ def score_by_distance(
     }  # fmt: skip
 
 
-def _quarters(distance: NDArray[Any]) -> NDArray[np.int64]:
+def quarters(distance: NDArray[Any]) -> NDArray[np.int64]:
+    """Deal stimuli into quarters of distance, (n,), 0 the nearest.
+
+    Raises
+    ------
+    InputError
+        Fewer than eight.
+    """
     if len(distance) < 2 * N_BINS:
         raise InputError(
             f"{len(distance)} test stimuli are too few to tell near from far, expected {2 * N_BINS} or "
@@ -136,7 +143,7 @@ def _patterns(rows: Any, members: dict[str, NDArray[np.bool_]]) -> dict[str, NDA
     return out
 
 
-def _bootstrap(
+def bootstrap(
     samples: list[tuple[NDArray[np.float64], NDArray[np.int64]]], n: int, rng: np.random.Generator
 ) -> tuple[float | None, float | None, float | None]:
     """Give the mean of the first sample less that of the second, where there is one, and its interval.

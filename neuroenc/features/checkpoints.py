@@ -42,6 +42,19 @@ PIPELINES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),
         ("adapter", "h94/IP-Adapter", ("sdxl_models/ip-adapter_sdxl_vit-h.safetensors",)),
     ),
+    "ip_adapter_plus": (
+        ("pipeline", "stabilityai/sdxl-turbo", ("*.json", "tokenizer*/*", "*/*.fp16.safetensors")),
+        ("adapter", "h94/IP-Adapter", (
+            "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors", "models/image_encoder/config.json",
+            "models/image_encoder/model.safetensors",
+        )),
+    ),
+    # published as pickled tensors alone; of its parts those that go from picture to picture
+    "versatile": (
+        ("pipeline", "shi-labs/versatile-diffusion", (
+            "image_encoder/*", "image_unet/*", "scheduler/*", "vae/*",
+        )),
+    ),
     # its renderer is published as pickled tensors alone, the others as safetensors in half precision
     "shap_e": (
         ("pipeline", "openai/shap-e-img2img", (
@@ -229,6 +242,9 @@ def _files(entry: Entry, revision: str) -> tuple[dict[str, str], str, list[File]
 
         data = timm.get_pretrained_cfg(f"{entry.network}.{entry.published}")
         repository, wanted, licence = data.hf_hub_id, ("model.safetensors",), str(data.license)
+    elif entry.extractor == "vae":
+        repository, licence = entry.published, ""
+        wanted = ("config.json", "diffusion_pytorch_model.safetensors")
     elif entry.extractor == "transformers":
         repository, wanted, licence = entry.published, (), ""
     else:

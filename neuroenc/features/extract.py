@@ -48,7 +48,7 @@ from neuroenc.names import names
 NETWORKS = ("open_clip", "open_clip_text", "timm", "torchvision", "transformers", "module")
 PIXELS = ("gabor", "pixel", "luminance", "spectral")
 MOVING: dict[str, Callable[[str], Any]] = {"mel": moving.Mel, "motion_energy": moving.MotionEnergy}
-BATCHES = dict.fromkeys(PIXELS, 32) | dict.fromkeys(MOVING, 8)  # of what is no network
+BATCHES = dict.fromkeys(PIXELS, 32) | dict.fromkeys((*MOVING, "vae"), 8)  # of what is no network
 TABLES: dict[str, Callable[[xr.Dataset], tuple[NDArray[np.float32], dict[str, str]]]] = {
     "category": classical.category_features,
     "caption": classical.caption_features,
@@ -386,12 +386,17 @@ def _opened(asked: Model) -> tuple[Any, Callable[[list[Any]], Any], Callable[[An
     if model.extractor in MOVING:
         extractor = MOVING[model.extractor](model.pooling)
         return extractor, extractor.prepare, extractor.run, extractor.reads
+    if model.extractor == "vae":
+        from neuroenc.features.latents import Latents
+
+        extractor = Latents(asked, device=asked.device)
+        return extractor, list, extractor, "image"
     if model.extractor in NETWORKS:
         from neuroenc.features.networks import Network
 
         extractor = Network(asked, device=asked.device)
         return extractor, extractor.source.alike, extractor.run, extractor.reads
-    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *MOVING, *TABLES, "file"))
+    raise invalid("extractor", model.extractor, (*NETWORKS, *PIXELS, *MOVING, *TABLES, "file", "vae"))
 
 
 def describe(

@@ -224,7 +224,9 @@ CAPTIONERS = {
     "florence2-large": Entry("transformers", "", "florence-community/Florence-2-large", ()),
 }
 """That write texts of pictures: `features.captioners`, no models of their own; read by repository"""
-HELPERS = DETECTORS | CAPTIONERS
+AUTOENCODERS = {"sd-vae": Entry("vae", "sd-vae", "stabilityai/sd-vae-ft-mse", ())}
+"""Of `extractor: vae`: `features.latents`"""
+HELPERS = DETECTORS | CAPTIONERS | AUTOENCODERS
 
 
 def name_of(entry: Entry) -> str:

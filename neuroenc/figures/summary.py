@@ -15,6 +15,7 @@ from neuroenc.arrays import regions
 from neuroenc.documents import read_json
 from neuroenc.evaluation.effects import ALL, comparison_rows
 from neuroenc.evaluation.subjects import over_subjects
+from neuroenc.figures.near_and_far import apart_rows, apart_table, is_apart
 from neuroenc.figures.parcels import groups, parcel_table
 from neuroenc.figures.pictures import picture_table
 from neuroenc.files import atomic, write_json
@@ -43,6 +44,7 @@ def summarise(
     parcels: Path | None = None,
     comparisons: dict[tuple[str, str], xr.Dataset] | None = None,
     drawn_from: str | None = None,
+    near_and_far: dict[str, list[dict[str, Any]]] | None = None,
 ) -> None:
     """Write summary.json, the tidy table and a page.
 
@@ -73,6 +75,8 @@ def summarise(
         (subject, label) to what `evaluation.compare` gives.
     drawn_from : str, optional
         What of `retrieval` the pictures were drawn from.
+    near_and_far : dict, optional
+        Subject to near and far scores of its pictures and captions.
     """
     rows: list[Row] = []
     for (subject, model), s in scores.items():
@@ -80,6 +84,7 @@ def summarise(
     for (subject, by), found in (retrieval or {}).items():
         made = {"subject": subject, "by": by, "command": command, "seed": found["seed"]}
         rows += retrieved(found, made | ({"drawn": True} if by == drawn_from else {}))
+        rows += apart_rows(found.get("near_and_far", {}).get("rows", []), made)
     for (subject, by), found in (classification or {}).items():
         rows += classified(found, {"subject": subject, "by": by, "command": command, "seed": found["seed"]})
     drawn = dict(reconstruction or {})
@@ -87,6 +92,8 @@ def summarise(
         drawn["all"] = over_subjects(drawn, seed=seed)
     for subject, judged in drawn.items():
         rows += reconstructed(judged, {"subject": subject, "command": command, "seed": seed})
+    for subject, parted in (near_and_far or {}).items():
+        rows += apart_rows(parted, {"subject": subject, "command": command, "seed": seed})
     by_name: dict[str, dict[str, xr.Dataset]] = {}
     for (subject, name), comparison in (comparisons or {}).items():
         by_name.setdefault(name, {})[subject] = comparison
@@ -365,7 +372,8 @@ def short_table(summary: dict[str, Any]) -> str:
     """Print what a person wants to see first: one line per subject and model, one per way to retrieve."""
     rows = summary["rows"]
     drawn = [r for r in rows if r["name"].startswith("reconstruction, ")]
-    between = [r for r in rows if "comparison" in r]
+    between, apart = [r for r in rows if "comparison" in r], apart_table(rows)
+    rows = [r for r in rows if not is_apart(r)]
     rows = [r for r in rows if not r["name"].startswith("reconstruction, ") and "comparison" not in r]
     pairs = dict.fromkeys((r["subject"], r["model"]) for r in rows if "region" in r)
     wide = max([14, *(len(model) for _, model in pairs)])
@@ -393,7 +401,7 @@ def short_table(summary: dict[str, Any]) -> str:
         )
     told = classes_table(rows)
     return "\n".join(
-        [*lines, *_compared_table(between), *([""] if told else []), *told, *_drawn_table(drawn)]
+        [*lines, *_compared_table(between), *([""] if told else []), *told, *_drawn_table(drawn), *apart]
     )
 
 

@@ -92,6 +92,8 @@ GENERATORS: dict[str, str] = {
     "kandinsky": "Kandinsky 2.2 [@razzhigaev2023]",
     "unclip": "Stable unCLIP [@ramesh2022]",
     "ip_adapter": "SDXL-turbo [@sauer2023] with an IP-Adapter [@ye2023]",
+    "ip_adapter_plus": "SDXL-turbo [@sauer2023] with an IP-Adapter Plus [@ye2023], which reads all tokens,",
+    "versatile": "the image flow of Versatile Diffusion [@xu2023]",
 }
 SHAPES: dict[str, str] = {
     "retrieval": "the mesh of the training picture that is nearest to what was decoded",
@@ -131,11 +133,12 @@ def prior(p: Prior) -> str:
 
 def augmented(a: Augmentation) -> str:
     """Say which pairs are made up."""
+    folder = code(a.pictures.rstrip("/").rpartition("/")[2])
+    of = "pictures on the training side" if a.pictures == "pool" else f"pictures of the folder {folder}"
     return (
         f" A share of {a.share:g} of its training pairs is made up: responses that the encoder "
-        f"{code(a.fit)} predicts for pictures ({code(a.pictures)}) on the training side that the "
-        "subject did not see, with noise of the covariance of its validation residuals (seed "
-        f"{a.seed})."
+        f"{code(a.fit)} predicts for {of} that the subject did not see, with noise of the covariance of its "
+        f"validation residuals (seed {a.seed})."
     )
 
 

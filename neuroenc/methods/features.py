@@ -23,6 +23,7 @@ EXTRACTORS: dict[str, str] = {
     "caption": "counts of the words of the captions",
     "file": "features that were made elsewhere",
     "module": "a network of our own, {network}",
+    "vae": "pictures, encoded to latents by the autoencoder {network} of diffusers [@rombach2022]",
 }
 # by the name in the registry
 NETWORKS: dict[str, str] = {
@@ -80,7 +81,9 @@ NORMALISED = {
     "imagenet": "the channel statistics of ImageNet",
     "half": "mean and deviation 0.5 in each channel",
 }
-TABLES = ("gabor", "pixel", "luminance", "spectral", "mel", "motion_energy", "category", "caption", "file")
+TABLES = (
+    "gabor", "pixel", "luminance", "spectral", "mel", "motion_energy", "category", "caption", "file", "vae"
+)  # fmt: skip
 
 
 def describe(name: str, model: Model, contract: dict[str, str]) -> str:

@@ -10,8 +10,8 @@ from neuroenc.decoders.decode import decode
 from neuroenc.decoders.samples import lay_out, samples_of
 from neuroenc.decoders.scores import score
 from neuroenc.encoders.encode import encode
-from neuroenc.encoders.store import save_fits
-from neuroenc.errors import InputError, LeakError
+from neuroenc.encoders.store import predict_fits, save_fits
+from neuroenc.errors import ContractError, InputError, InputWarning, LeakError
 from tests.decoders.test_together import FAST, people  # noqa: F401
 
 ASKED = config.Augmentation(fit="toy", share=0.6)
@@ -82,6 +82,51 @@ def test_made_pairs_are_decoded_and_shuffled_ones_find_nothing(fitted, kind):
     assert score(null)["brain_to_image_top1"]["value"] < 0.15
 
 
+def folder_of(features, split, n=90, n_tested=5):
+    """Features of pictures of a folder, some of which are tested ones under other names."""
+    rng = np.random.default_rng(9)
+    known = features["feature"].values
+    values = known[rng.integers(len(known), size=(n, 6))].mean(1) * 6**0.5  # of their kind, none of them
+    tested = split["stimulus_id"].values[split["side"].values[0] == splits.TEST][:n_tested]
+    copies = features.isel(stimulus=np.isin(features["stimulus_id"].values, tested))["feature"].values
+    ids = np.array([f"mine/{i:03d}.png" for i in range(n + n_tested)])
+    one = features.isel(stimulus=np.zeros(n + n_tested, int))
+    made = one.assign(feature=(one["feature"].dims, np.concatenate([copies, values]).astype("f4")))
+    return made.assign_coords(stimulus_id=("stimulus", ids))
+
+
+def test_pairs_are_made_of_pictures_of_a_folder_without_those_that_are_tested(fitted):
+    responses, features, split, encoder = fitted
+    mine = folder_of(features, split)
+    of = encoder._replace(features=mine, pictures=mine)
+    with pytest.warns(
+        InputWarning, match="5 of 95 pictures of the folder are tested in fold 0, first 'mine/000"
+    ):
+        made, sides = pairs(responses, features, split, of, n=180)
+    assert set(made.ids) == set(mine["stimulus_id"].values[5:].tolist())
+    embedding = dict(zip(mine["stimulus_id"].values, mine["feature"].values, strict=True))
+    np.testing.assert_allclose(made.embedding, np.stack([embedding[s] for s in made.ids]))
+    predicted = predict_fits(encoder.weights, mine, 0).values
+    row = {s: i for i, s in enumerate(mine["stimulus_id"].values)}
+    clean = (predicted[[row[s] for s in made.ids]] - sides.response.centre) / sides.response.scale
+    residual = augment.residuals(encoder.predictions, responses, 0) / sides.response.scale
+    ratio = (made.response - clean).std(0) / np.sqrt((residual**2).mean(0))
+    assert np.abs(ratio - 1).max() < 0.3 and abs(ratio.mean() - 1) < 0.05
+    asked = ASKED.model_copy(update={"pictures": "mine"})
+    options = config.RidgeDecoding(n_components=8, augment=asked)
+    with pytest.warns(InputWarning):
+        found = decode(responses, features, split, options, encoder=of)
+        null = decode(responses, features, split, options, encoder=of, shuffle=0)
+    assert score(found)["brain_to_image_top1"]["value"] > 0.3
+    assert score(null)["brain_to_image_top1"]["value"] < 0.15
+    with pytest.raises(InputError, match="All 5 pictures of the folder are tested in fold 0"):
+        pairs(responses, features, split, of._replace(pictures=mine.isel(stimulus=slice(0, 5))))
+    with pytest.raises(ContractError, match="'weights'"):
+        pairs(responses, features, split, of._replace(pictures=mine.assign_attrs(weights="others")))
+    with pytest.raises(InputError, match=r"no features that the encoder reads, first 'mine/"):
+        pairs(responses, features, split, of._replace(features=features))
+
+
 def test_what_cannot_be_made_is_one_line(fitted, run, tmp_path):
     responses, features, split, encoder = fitted
     seen = np.isin(split["stimulus_id"].values, responses["stimulus_id"].values)
@@ -100,6 +145,14 @@ def test_what_cannot_be_made_is_one_line(fitted, run, tmp_path):
     assert status == 2 and "given together" in error and error.count("\n") == 1
     rest = ["--predictions", tmp_path / "p.nc", "--encoder-features", tmp_path / "f.nc"]
     assert run(*command, *rest)[0] == 0 and (tmp_path / "e.nc").exists()
+    status, _, error = run(*command, *rest, "--pictures", tmp_path / "f.nc")
+    assert status == 2 and "`augment.pictures` is 'pool', and --pictures is given" in error
+    save(folder_of(features, split), tmp_path / "mine.nc")
+    mine = '{"n_components": 8, "augment": {"fit": "toy", "share": 0.6, "pictures": "mine"}}'
+    rest = ["--predictions", tmp_path / "p.nc", "--encoder-features", tmp_path / "mine.nc", "--options", mine]
+    assert "--pictures is not given" in run(*command, *rest)[2]
+    status, _, error = run(*command, *rest, "--pictures", tmp_path / "mine.nc")
+    assert status == 0 and "5 of 95 pictures of the folder" in error
 
 
 def test_encoders_of_another_split_are_refused(fitted):

@@ -108,7 +108,7 @@ def unclip(folder):
     ).save_pretrained(folder / "pipeline")  # fmt: skip
 
 
-def ip_adapter(folder):
+def ip_adapter(folder, adapter=lambda: POOLED, file="ip-adapter_sdxl_vit-h"):
     from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
     from safetensors.torch import save_file
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -126,37 +126,97 @@ def ip_adapter(folder):
         vae=vae(), text_encoder=CLIPTextModel(text_config(16, projection_dim=16)),
         text_encoder_2=CLIPTextModelWithProjection(text_config(16, projection_dim=16)), tokenizer=words,
         tokenizer_2=words, unet=unet, scheduler=EulerAncestralDiscreteScheduler(timestep_spacing="trailing"),
-    ).save_pretrained(folder / "pipeline", variant="fp16")  # fmt: skip
+    ).to(torch.float16).save_pretrained(folder / "pipeline", variant="fp16")  # fmt: skip
     attention = [k for k in unet.attn_processors if "attn2" in k]
     numbers = {k: 2 * i + 1 for i, k in enumerate(attention)}
-    tensors = {
-        "image_proj.proj.weight": torch.randn(4 * 32, 24), "image_proj.proj.bias": torch.zeros(4 * 32),
-        "image_proj.norm.weight": torch.ones(32), "image_proj.norm.bias": torch.zeros(32),
-    }  # fmt: skip
+    tensors = {f"image_proj.{k}": v for k, v in adapter().items()}
     for name in attention:
         width = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
         for part in ("to_k_ip", "to_v_ip"):
             tensors[f"ip_adapter.{numbers[name]}.{part}.weight"] = torch.randn(width, 32)
     (folder / "adapter" / "sdxl_models").mkdir(parents=True)
-    save_file(tensors, folder / "adapter" / "sdxl_models" / "ip-adapter_sdxl_vit-h.safetensors")
+    save_file(tensors, folder / "adapter" / "sdxl_models" / f"{file}.safetensors")
+
+
+POOLED = {
+    "proj.weight": torch.randn(4 * 32, 24, generator=torch.Generator().manual_seed(0)),
+    "proj.bias": torch.zeros(4 * 32), "norm.weight": torch.ones(32), "norm.bias": torch.zeros(32),
+}  # fmt: skip
+N_TOKENS = 5  # of a class and 2 x 2 patches
+
+
+def resampler():
+    """The tensors of an IP-Adapter Plus, by the names its authors gave them."""
+    made = torch.Generator().manual_seed(1)
+    wide = {
+        "latents": (1, 16, 64), "proj_in.weight": (64, 24), "proj_in.bias": (64,), "proj_out.weight": (32, 64),
+        "proj_out.bias": (32,), "norm_out.weight": (32,), "norm_out.bias": (32,),
+    }  # fmt: skip
+    for k in range(4):
+        wide |= {f"layers.{k}.0.{n}.{w}": (64,) for n in ("norm1", "norm2") for w in ("weight", "bias")}
+        wide |= {
+            f"layers.{k}.0.to_q.weight": (64, 64), f"layers.{k}.0.to_kv.weight": (128, 64),
+            f"layers.{k}.0.to_out.weight": (64, 64), f"layers.{k}.1.0.weight": (64,),
+            f"layers.{k}.1.0.bias": (64,), f"layers.{k}.1.1.weight": (256, 64),
+            f"layers.{k}.1.3.weight": (64, 256),
+        }  # fmt: skip
+    return {name: torch.randn(shape, generator=made) / shape[-1] ** 0.5 for name, shape in wide.items()}
+
+
+def vision(width=24):
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(2)
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=width, projection_dim=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2,
+        image_size=16, patch_size=8,
+    ))  # fmt: skip
+
+
+def ip_adapter_plus(folder):
+    ip_adapter(folder, resampler, "ip-adapter-plus_sdxl_vit-h")
+    vision().save_pretrained(folder / "adapter" / "models" / "image_encoder")
+
+
+def versatile(folder):
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=4, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), block_out_channels=(16, 32), norm_num_groups=8,
+        attention_head_dim=4, cross_attention_dim=16, layers_per_block=1,
+    ).save_pretrained(folder / "pipeline" / "image_unet")  # fmt: skip
+    vae().save_pretrained(folder / "pipeline" / "vae")
+    vision().save_pretrained(folder / "pipeline" / "image_encoder")
+    DDIMScheduler(beta_schedule="scaled_linear", steps_offset=1, clip_sample=False).save_pretrained(
+        folder / "pipeline" / "scheduler"
+    )
+
+
+BUILD = {
+    "kandinsky": kandinsky, "unclip": unclip, "ip_adapter": ip_adapter, "ip_adapter_plus": ip_adapter_plus,
+    "versatile": versatile,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory):
     """A folder of weights as `weights fetch` leaves it."""
     folder = tmp_path_factory.mktemp("weights")
-    for name, build in (("kandinsky", kandinsky), ("unclip", unclip), ("ip_adapter", ip_adapter)):
+    for name, build in BUILD.items():
         build(folder / f"pipeline-{name}")
         (folder / f"pipeline-{name}" / "manifest.json").write_text("{}")
     return folder
 
 
-@pytest.mark.parametrize("name", ["kandinsky", "unclip", "ip_adapter"])
+@pytest.mark.parametrize("name", BUILD)
 def test_a_pipeline_draws_from_embeddings(name, fetched, monkeypatch):
     monkeypatch.setenv("NEUROENC_WEIGHTS", str(fetched))
     decoder = make(name)
-    embedding = np.random.default_rng(0).normal(size=(2, 24)).astype("f4")
-    assert decoder.n_features == 24
+    tokens = "pooling" in pipelines.TAKES[name]
+    assert decoder.shape == ((N_TOKENS, 24) if tokens else (24,))
+    embedding = np.random.default_rng(0).normal(size=(2, np.prod(decoder.shape))).astype("f4")
     made = decoder(embedding, **HOW)
     assert made.shape == (2, 16, 16, 3)
     assert made.dtype == np.uint8

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import zscore
 
-from neuroenc import config
+from neuroenc import config, splits
 from neuroenc.arrays import load, save
 from neuroenc.config import Model, Reconstruction
 from neuroenc.decoders import drawing
@@ -210,6 +210,63 @@ def test_commands(drawn, fitted, tmp_path, run):
     )  # fmt: skip
     assert (tmp_path / "grid.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "c.json").read_text())["definitions"]["cider"]
+
+
+def test_near_and_far_pictures_stand_between_their_bounds(drawn, tmp_path, run):
+    apart = splits.make(
+        drawn.stimuli,
+        config.Split(kind="distant", features="nano", test_fraction=0.1),
+        features=drawn.features,
+    )
+    save(apart, tmp_path / "split.nc")
+    eye, low = (
+        [decode(drawn.responses, f, apart, RIDGE, shuffle=s) for s in (None, 0)]
+        for f in (drawn.features, drawn.pixels)
+    )
+    made = reconstruct(
+        *eye, drawn.features, drawn.stimuli, apart, make("nano"), DRAW.model_copy(update={"n_steps": 3}),
+        low_level=tuple(low),
+    )  # fmt: skip
+    save(made, tmp_path / "p.nc")
+    save(drawn.stimuli, tmp_path / "stimuli.nc")
+    judge = f"nano={EYE.model_dump_json(exclude_defaults=True)}"
+    at = lambda name: str(tmp_path / name)  # noqa: E731
+    given = ["--pictures", at("p.nc"), "--stimuli", at("stimuli.nc"), "--judge", judge, "--out", at("s.json")]
+    assert run("evaluate", "pictures", *given, "--split", at("split.nc"))[0] == 0
+    found = json.loads((tmp_path / "s.json").read_text())["near_and_far"]
+    assert found["kind_of_split"] == "distant" and found["definitions"]["gap"]
+    rows = {(r["metric"], r["condition"]): r for r in found["rows"]}
+    assert {c for _, c in rows} == {*made["condition"].values, "brain - shuffled"}
+    for metric in ("pixcorr", "two_way_images"):
+        for side in ("near", "far"):
+            brain, null = rows[metric, "brain"][side], rows[metric, "shuffled"][side]
+            assert rows[metric, "true"][side] > brain > null
+    assert rows["pixcorr", "brain"]["far_distance"] > rows["pixcorr", "brain"]["near_distance"]
+    whole = json.loads((tmp_path / "s.json").read_text())["rows"]
+    mean = next(r for r in whole if r["metric"] == "pixcorr" and r["condition"] == "brain")["value"]
+    brain = rows["pixcorr", "brain"]
+    weighed = brain["near"] * brain["n_near"] + brain["far"] * brain["n_far"]
+    assert weighed / (brain["n_near"] + brain["n_far"]) == pytest.approx(mean, abs=1e-4)
+    for name, values in (("e.nc", eye[0]), ("n.nc", eye[1])):
+        save(values, tmp_path / name)
+    given = [
+        "--embeddings",
+        at("e.nc"),
+        "--null",
+        at("n.nc"),
+        "--out",
+        at("r.json"),
+        "--split",
+        at("split.nc"),
+    ]
+    assert run("decode", "evaluate", *given)[0] == 0
+    found = json.loads((tmp_path / "r.json").read_text())
+    rows = {(r["metric"], r["condition"]): r for r in found["near_and_far"]["rows"]}
+    top = rows["brain_to_image_top1", "brain"]
+    mean = (top["near"] + top["far"]) / 2
+    assert mean == pytest.approx(found["scores"]["brain_to_image_top1"]["value"])  # a fold each, averaged
+    assert rows["brain_to_image_top1", "chance"]["gap"] == pytest.approx(0, abs=0.01)
+    assert min(top["near"], top["far"]) > rows["brain_to_image_top1", "shuffled"]["far"]
 
 
 def test_words_of_regions_are_drawn(tmp_path):

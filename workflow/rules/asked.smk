@@ -101,6 +101,19 @@ for pool, folder in POOLS.items():
         refuse(
             f"Folder not found: {folder}. Point pools.{pool} at a folder of pictures."
         )
+# decoders for which pairs are made of pictures of a folder: label -> folder, models
+OF_FOLDER = {}
+for label, options in DECODERS.items():
+    augment = options.get("augment") or {}
+    if augment.get("pictures", "pool") == "pool":
+        continue
+    folder = outside(os.path.expanduser(os.path.expandvars(augment["pictures"])))
+    if not os.path.isdir(folder):
+        refuse(
+            f"Folder not found: {folder}. Point decoders.{label}.augment.pictures at a folder of pictures."
+        )
+    read = [*(options.get("models") or MODELS), FITS[augment["fit"]][1]]
+    OF_FOLDER[label] = folder, list(dict.fromkeys(read))
 LOOKING = [d for d in DECODED if POOLS and d.startswith("dec-")]
 POOLED = list(dict.fromkeys(d.split("_feat-")[1] for d in LOOKING))
 CONTRIBUTIONS = config.get("contributions")  # may be empty
@@ -134,7 +147,8 @@ if DRAWN:
     LARGE = DRAWN.get("generator", "nano") != "nano"
     JUDGED_BY_NETWORKS = any(map(runs_network, DRAWN.get("judges", [])))
     START = DRAWN.get("low_level")
-    START_FROM = START and f"dec-{START}_feat-{DECODERS[START]['models'][0]}"
+    START_MODEL = START and DECODERS[START]["models"][0]
+    START_FROM = START and f"dec-{START}_feat-{START_MODEL}"
 # objects in three dimensions, and whose embeddings or pictures they are made from
 OBJECTS = config.get("shapes") or {}
 BY_SHAP_E = OBJECTS.get("generator") == "shap_e"
@@ -226,6 +240,11 @@ FETCHED = sorted(
         m["network"]
         for m in config["models"].values()
         if not m.get("extractor") and not m.get("weights")
+    }
+    | {
+        m["network"]
+        for m in config["models"].values()
+        if m.get("extractor") == "vae" and "/" not in m["network"]
     }
     | ({DRAWN["generator"]} if DRAWN.get("generator", "nano") != "nano" else set())
     | ({"shap_e"} if BY_SHAP_E and not OBJECTS.get("weights") else set())

@@ -1,18 +1,46 @@
 # What the jobs of decoders and captions run: the words of their commands.
 
 
-def of_augmenting(path):
-    """Return what lists a file of the encoder that makes pairs for a decoder."""
+def of_augmenting(path, folder=False):
+    """Return what lists a file of the encoder that makes pairs for a decoder.
+
+    `folder`: only where it makes them of pictures of a folder.
+    """
 
     def listed(wildcards):
         asked = DECODERS[wildcards.decoder].get("augment")
-        if not asked:
+        if not asked or (folder and wildcards.decoder not in OF_FOLDER):
             return []
         fit = stem(asked["fit"])
-        filled = path.replace("{fit}", fit).replace("{feat}", fit.rpartition("_")[2])
-        return filled.replace("{subject}", wildcards.subject)
+        at = f"dec-{wildcards.decoder}_" if wildcards.decoder in OF_FOLDER else ""
+        filled = path.replace("{fit}", fit).replace("{at}", at)
+        filled = filled.replace("{feat}", fit.rpartition("_")[2])
+        for name, value in wildcards.items():
+            filled = filled.replace(f"{{{name}}}", value)
+        return filled
 
     return listed
+
+
+def describing(label):
+    """Return what lists the commands of the pictures of a folder that pairs are made of."""
+
+    def run(wildcards, input, output):
+        return commands(
+            command("data", "pictures", folder=input.folder, out=output.stimuli),
+            *(
+                command(
+                    "features",
+                    "extract",
+                    stimuli=output.stimuli,
+                    options=section("models", model),
+                    out=out,
+                )
+                for model, out in zip(OF_FOLDER[label][1], output.features)
+            ),
+        )
+
+    return run
 
 
 def decoding(wildcards, input, output):
@@ -27,6 +55,7 @@ def decoding(wildcards, input, output):
             "evaluate",
             embeddings=output.embeddings,
             null=output.null,
+            split=[input.split] if SPACE else [],
             out=output.retrieval,
         ),
     )
@@ -139,6 +168,7 @@ def decoding_together(label):
                     "evaluate",
                     embeddings=output.embeddings[i],
                     null=output.null[i],
+                    split=[input.split] if SPACE else [],
                     out=output.retrieval[i],
                 )
                 for i in range(len(who))
@@ -241,6 +271,7 @@ def reconstruction(wildcards, input, output):
             **given,
             low_level=input.low,
             low_level_null=input.low_null,
+            low_level_model=[section("models", START_MODEL)] if START else [],
             options=DRAWING,
             eye=EYE,
             out=output.pictures,
@@ -277,6 +308,7 @@ def judgement(wildcards, input, output):
                 f"{name}={section('models', name)}" for name in DRAWN.get("judges", [])
             ],
             encoder=encoders,
+            split=input.split,
             out=output.pictures,
         )
     ]
@@ -287,6 +319,7 @@ def judgement(wildcards, input, output):
                 "captions",
                 captions=input.captions,
                 stimuli=input.stimuli,
+                split=input.split,
                 clip=section("models", DRAWN["model"]),
                 out=output.captions,
             )

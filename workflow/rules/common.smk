@@ -319,7 +319,7 @@ def memory_of_features(wildcards, input, attempt):
     return memory(1, base)(wildcards, input, attempt)
 
 
-# as in neuroenc.features.extract.NETWORKS
+# as in neuroenc.features.extract.NETWORKS, and autoencoders
 EXTRACTORS_OF_NETWORKS = (
     "open_clip",
     "open_clip_text",
@@ -327,6 +327,7 @@ EXTRACTORS_OF_NETWORKS = (
     "torchvision",
     "transformers",
     "module",
+    "vae",
 )
 # as in neuroenc.forecast.TRAINED, and decoders
 BY_GRADIENT = (
@@ -348,7 +349,8 @@ def forecast(*stages, part="", wildcard=""):
             from neuroenc.forecast import megabytes
         except ImportError:
             return memory(10)(wildcards, input, attempt)
-        options = config[part][getattr(wildcards, wildcard)] if part else {}
+        options = config[part] if part else {}
+        options = options[getattr(wildcards, wildcard)] if wildcard else options
         try:
             most = max(megabytes(stage, input, options, threads) for stage in stages)
         except InputError:  # the job says in one line what is wrong with its input

@@ -6,7 +6,10 @@ rule decode_fit:
         split=f"{RUN}/splits.nc",
         weights=of_augmenting(f"{SUB}_{{fit}}_weights.safetensors"),
         predictions=of_augmenting(f"{SUB}_{{fit}}_desc-predictions.nc"),
-        encoder_features=of_augmenting(f"{RUN}/{{feat}}_features.nc"),
+        encoder_features=of_augmenting(f"{RUN}/{{at}}{{feat}}_features.nc"),
+        pictures=of_augmenting(
+            f"{RUN}/dec-{{decoder}}_feat-{{model}}_features.nc", folder=True
+        ),
     output:
         embeddings=f"{SUB}_dec-{{decoder}}_feat-{{model}}_embeddings.nc",
         null=f"{SUB}_dec-{{decoder}}_feat-{{model}}_desc-shuffled_embeddings.nc",
@@ -28,6 +31,34 @@ rule decode_fit:
         run=decoding,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"
+
+
+for label, (folder, read) in OF_FOLDER.items():
+
+    rule:
+        name:
+            f"decode_pictures_{label}"
+        input:
+            folder=ancient(folder),
+            # recordings that cannot be read are refused before hours of work
+            recorded=ancient(f"{RUN}/stimuli.nc"),
+        output:
+            stimuli=f"{RUN}/dec-{label}_stimuli.nc",
+            features=[f"{RUN}/dec-{label}_feat-{m}_features.nc" for m in read],
+        log:
+            f"{LOGS}/decode_pictures/{label}.log",
+        benchmark:
+            f"{BENCHMARKS}/decode_pictures/{label}.jsonl"
+        threads: 2
+        resources:
+            gpu=int(any(map(runs_network, read))),
+            mem_mb=grown(4000),
+            runtime=grown(1440),
+        params:
+            options=[folder, [section("models", m) for m in read]],
+            run=describing(label),
+        shell:
+            "neuroenc {params.run:q} > {log:q} 2>&1"
 
 
 for label, who in TOGETHER.items():
@@ -388,10 +419,14 @@ if DRAWN:
         threads: 1
         resources:
             gpu=on_gpu(DRAWN) if LARGE else 0,
-            mem_mb=memory(8, base=24000 if LARGE else 1500),
+            mem_mb=forecast("decode reconstruct", part="reconstruction"),
             runtime=grown(1440 if LARGE else 600),
         params:
-            options=lambda wildcards: [DRAWING, *EYE],
+            options=lambda wildcards: [
+                DRAWING,
+                *EYE,
+                *([section("models", START_MODEL)] if START else []),
+            ],
             run=reconstruction,
         shell:
             "neuroenc {params.run:q} > {log:q} 2>&1"
@@ -402,6 +437,7 @@ if DRAWN:
             pictures=rules.decode_reconstruct.output.pictures,
             captions=rules.decode_reconstruct.output.captions,
             stimuli=f"{RUN}/stimuli.nc",
+            split=f"{RUN}/splits.nc" if SPACE else [],
             responses=f"{SUB}_responses.nc",
             weights=[
                 f"{SUB}_{stem(n)}_weights.safetensors"
