@@ -253,7 +253,7 @@ if DRAWN is not None:
         threads: 1
         resources:
             gpu=on_gpu(DRAWN) if LARGE else 0,
-            mem_mb=memory(8, base=24000 if LARGE else 1500),
+            mem_mb=forecast("decode reconstruct", part="reconstruction"),
             runtime=grown(1440 if LARGE else 600),
         params:
             options=lambda wildcards: [section("reconstruction"), section("model")],
