@@ -20,7 +20,13 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
-from neuroenc.datasets.custom_rows import PRESENTATIONS, STIMULI, read_columns, same_rows
+from neuroenc.datasets.custom_rows import (
+    PRESENTATIONS,
+    STIMULI,
+    read_columns,
+    refuse_other_names,
+    same_rows,
+)
 from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import read_responses, read_voxels
 from neuroenc.datasets.pixels import locate, merge_same, n_pictures
@@ -29,7 +35,7 @@ from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
-from neuroenc.hdf5 import filled, numbers, of_matlab, open_hdf5, row_names
+from neuroenc.hdf5 import filled, numbers, of_matlab, open_hdf5, other_names, row_names
 from neuroenc.real import real32
 
 LICENCE = "yours"
@@ -313,6 +319,10 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     shown_as = {k: v[[place[i] for i in ids]] for k, v in design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
     parts = [_side(root, side, name, subject, section, shown) for side, name in files.items()]
+    known = {"file": stimuli.text("file")[[place[i] for i in ids]]} if "file" in stimuli else {}
+    for name, part in zip(files.values(), parts, strict=True):
+        refuse_other_names(name, part.others, shown, known)
+        known |= {f"{called} in {name}": v for called, v in part.others.items() if len(v) == n}
     response = np.concatenate([part.values for part in parts], 1)
     return make_responses(
         response,
@@ -342,6 +352,8 @@ class Part(NamedTuple):
     attrs: dict[str, Any]
     time: dict[str, NDArray[Any]] | None
     """Start and stop of the bins, where the file says."""
+    others: dict[str, NDArray[np.str_]]
+    """What the file calls its rows, but for `stimulus_id`."""
 
 
 def _side(root: Path, side: str, name: str, subject: str, section: Subject, shown: Table) -> Part:
@@ -410,15 +422,17 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
     neuroids, labels, time, ids = None, None, None, None
+    others: dict[str, NDArray[np.str_]] = {}
     image = file.endswith(IMAGES)
     if file.endswith("-epo.fif"):
-        values, neuroids, time, ids = read_epochs(path)
+        values, neuroids, time, ids, others = read_epochs(path)
         labels = neuroids["neuroid_id"].tolist()
     elif image:
         mask = _inside(root, section.mask) if section.mask else None
-        values, neuroids, attrs = read_responses(
+        values, neuroids, attrs, maps = read_responses(
             path, mask, {k: _inside(root, v) for k, v in section.regions.items()}
         )
+        others = {"its maps": np.array(maps, dtype=str)}
     elif file.endswith(".npy"):
         values = read_array(path)
     elif file.endswith((".h5", ".hdf5")):
@@ -429,7 +443,7 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
                     f"{name} was written by MATLAB, which counts the voxels of a mask in another order "
                     "than that of C, in which they are taken here. Save it as .npy, or leave `mask` out."
                 )
-            ids = row_names(source, key)
+            ids, others = row_names(source, key), other_names(source, key)
     elif file.endswith((".csv", ".tsv")):
         values, labels = read_columns(path, shown)
     else:
@@ -456,7 +470,7 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
         counted = len(own.columns) > 1 if image else called == [str(i) for i in range(n)]
         neuroids = _neuroids(root, section.neuroids, called, n, name, hemisphere, named=not counted)
         neuroids = _placed(neuroids, own, section.neuroids, name) if image else neuroids
-    return Part(real32(values, name), neuroids, attrs, time)
+    return Part(real32(values, name), neuroids, attrs, time, others if ids is None else {})
 
 
 def _stored(file: h5py.File, key: str) -> NDArray[Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroenc.datasets.reading import Table, read_table, refuse_index
+from neuroenc.datasets.reading import NAMING, Table, read_table, refuse_index
 from neuroenc.errors import InputError
 
 STEADY = 10  # rows; so many equal steps no response has
@@ -15,6 +18,8 @@ STEADY = 10  # rows; so many equal steps no response has
 STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration", "caption", "label"),
            ("caption_", "category_", "label_"))  # fmt: skip
 PRESENTATIONS = ("stimulus_id", "session", "run")
+ALIKE = 0.5  # of the names in either of two lists: so many stand in both where they name the same
+COARSER = {"session", "ses", "run", "block", "subject", "sub", "participant", "day"}
 OF_TRIALS = {*PRESENTATIONS, *STIMULI[0], "subject", "trial", "trial_type", "repetition", "block", "time"}
 
 
@@ -87,3 +92,106 @@ def same_rows(name: str, ids: NDArray[np.str_], shown: Table) -> None:
             f"in line {shown.lines[row]} of {shown.path}. Their rows must be the same presentations in the "
             "same order."
         )
+
+
+def refuse_other_names(
+    name: str, others: Mapping[str, NDArray[np.str_]], shown: Table, known: Mapping[str, NDArray[np.str_]]
+) -> None:
+    """Refuse responses whose rows a file names otherwise than `stimulus_id`, in another order than shown.
+
+    Parameters
+    ----------
+    name : str
+        Of the responses.
+    others : mapping
+        What may name the rows -> a text for each: maps of an image, events, lists beside an array.
+    shown : Table
+        Presentations.
+    known : mapping
+        What names the presentations but for `shown`, as the files of the stimuli or the maps of the other
+        hemisphere -> a text for each.
+
+    Raises
+    ------
+    InputError
+        They name the stimuli, or their files, in another order; or they are numbers that are called an id,
+        and nothing says of what.
+    """
+    known = {"stimulus_id": shown.names("stimulus_id")} | dict(known)
+    for called, given in others.items():
+        column = _last(called)
+        if column.lower() in OF_TRIALS - {"stimulus_id", "file"} or len(given) != len(shown):
+            continue
+        there = dict(known) | ({column: np.char.strip(shown.text(column))} if column in shown else {})
+        rows = [_differ(given, own) for own in there.values()]
+        if 0 in [len(r) for r in rows if r is not None] or _counts(given):
+            continue
+        for (key, own), differ in zip(there.items(), rows, strict=True):
+            if differ is not None:
+                k = int(differ[0])
+                raise InputError(
+                    f"{name}: {called} say {str(given[k])!r} of row {k} (from 0), {key} {str(own[k])!r} "
+                    f"(line {shown.lines[k]} of {shown.path}). Put both in one order, or leave these names "
+                    "out if they mean something else."
+                )
+        if _stands_for_ids(column, given) and not _one_to_one(given, known["stimulus_id"]):
+            raise InputError(
+                f"{name}: {called} number the rows, first {str(given[0])!r}, and nothing in {shown.path} is "
+                f"called so, first {str(known['stimulus_id'][0])!r}. Give that table a column {column!r} "
+                "with these numbers, or leave them out if the rows are in its order."
+            )
+
+
+def _last(called: str) -> str:
+    """Return the name of a list without the groups and signs before it."""
+    return re.split(r"[#/]", called)[-1]
+
+
+def _differ(given: NDArray[np.str_], own: NDArray[np.str_]) -> NDArray[np.int64] | None:
+    """Return the rows in which two lists of names differ; None where they name different things.
+
+    Folders, endings and case do not count; and whole numbers are those in names of the other list, counted
+    from 0 or 1.
+    """
+    here, there = _keys(given), _keys(own)
+    if _alike(here, there):
+        return np.flatnonzero(here != there)
+    if not all(re.fullmatch(r"\d+", g) for g in here.tolist()):
+        return None
+    found = [re.findall(r"\d+", g)[-1:] for g in there.tolist()]
+    if not all(found) or len(set(there.tolist())) != len({int(f[0]) for f in found}):
+        return None
+    one, other = here.astype(np.int64), np.array([int(f[0]) for f in found])
+    differ = [np.flatnonzero(one + k != other) for k in (0, 1, -1)]
+    best = min(differ, key=len)
+    return best if not len(best) or _alike(one, other) else None
+
+
+def _keys(names: NDArray[np.str_]) -> NDArray[np.str_]:
+    plain = [unicodedata.normalize("NFC", n).strip().casefold() for n in names.tolist()]
+    return np.array([re.sub(r"\.[a-z]\w{1,4}$", "", re.split(r"[/\\]", p)[-1]) for p in plain], dtype=str)
+
+
+def _alike(a: NDArray[np.generic], b: NDArray[np.generic]) -> bool:
+    """Say whether two lists hold mostly the same names, of which there are several."""
+    one, other = set(a.tolist()), set(b.tolist())
+    return len(one) > 1 and len(one & other) >= ALIKE * len(one | other)
+
+
+def _counts(names: NDArray[np.str_]) -> bool:
+    """Say whether names are the numbers of the rows, from 0 or 1."""
+    return any(names.tolist() == [str(i + first) for i in range(len(names))] for first in (0, 1))
+
+
+def _stands_for_ids(column: str, given: NDArray[np.str_]) -> bool:
+    """Say whether whole numbers are called ids, and not those of a session or the like."""
+    of = re.split(r"[\W_]", column.lower())[0]
+    whole = all(re.fullmatch(r"\d+", g) for g in given.tolist())
+    return whole and NAMING.search(column.removesuffix("s")) is not None and of not in COARSER
+
+
+def _one_to_one(given: NDArray[np.str_], ids: NDArray[np.str_]) -> bool:
+    """Say whether repeats show that each number stands for one stimulus: rows share both or neither."""
+    pairs = len(set(zip(given.tolist(), ids.tolist(), strict=True)))
+    n = len(set(ids.tolist()))
+    return pairs == n == len(set(given.tolist())) and n < len(ids)
