@@ -145,8 +145,9 @@ def _steps(onset: NDArray[np.float64], lasts: NDArray[np.float64], film: str) ->
         if not known:
             raise InputError(
                 f"{longer} of {len(steps)} steps between the stimuli of {film!r} are longer than the usual "
-                f"{gap:g} s, by whole numbers of it: `delays` could go by time, with stimuli missing, or from "
-                f"event to event. Give the stimuli a `duration` (of {gap:g} s for the first) and extract again."
+                f"{gap:g} s, by whole numbers of it: `delays` could go by time, with stimuli missing, or "
+                f"from event to event. Give the stimuli a `duration` ({gap:g} s for the first) and extract "
+                "the features again."
             )
         if np.abs(np.nanmedian(lasts) - gap) > UNEVEN * gap:
             return place

@@ -45,7 +45,9 @@ def test_zero_and_what_is_ahead():
 
 def test_events_at_whole_seconds_and_a_film_with_many_gaps_are_told_apart_by_duration():
     onset = np.cumsum([0.0, 1, 1, 3, 1, 2, 1, 5, 1, 2, 1, 4, 1])  # every fourth step or more is longer
-    with pytest.raises(InputError, match=r"5 of 12 steps .* of 'a' are longer than the usual 1 s.*`duration`"):
+    with pytest.raises(
+        InputError, match=r"5 of 12 steps .* of 'a' are longer than the usual 1 s.*`duration`"
+    ):
         sources(features(["a"] * 13, onset), [1])
     events = sources(features(["a"] * 13, onset, duration=[0.5] * 13), [1])[:, 0]
     assert events.tolist() == list(range(-1, 12))  # the event before, whenever it was
