@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
+from neuroenc.datasets.copies import merge_same
 from neuroenc.datasets.custom_rows import (
     PRESENTATIONS,
     STIMULI,
@@ -29,7 +30,7 @@ from neuroenc.datasets.custom_rows import (
 )
 from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import read_responses, read_voxels
-from neuroenc.datasets.pixels import locate, merge_same, n_pictures
+from neuroenc.datasets.pixels import locate, n_pictures
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
