@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroenc.datasets.pixels import n_pictures
 from neuroenc.datasets.reading import NAMING, Table, read_table, refuse_index
 from neuroenc.errors import InputError
+from neuroenc.hdf5 import open_hdf5, other_names, row_names
 
 STEADY = 10  # rows; so many equal steps no response has
 # columns that are read, and the beginnings of such
@@ -19,8 +21,24 @@ STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration"
            ("caption_", "category_", "label_"))  # fmt: skip
 PRESENTATIONS = ("stimulus_id", "session", "run")
 ALIKE = 0.5  # of the names in either of two lists: so many stand in both where they name the same
+MARKS = np.float32([999, 9999, 99999, 32767, 32768, 1e20, 2**31, 9.96921e36, 3.4028235e38])
+"""Numbers that stand for missing ones, with either sign"""
+FAR = 0.2  # of such a mark, up to which all else must lie
 COARSER = {"session", "ses", "run", "block", "subject", "sub", "participant", "day"}
 OF_TRIALS = {*PRESENTATIONS, *STIMULI[0], "subject", "trial", "trial_type", "repetition", "block", "time"}
+
+
+def unique_names(table: Table, column: str) -> NDArray[np.str_]:
+    """Return the names in a column, each of which stands there once."""
+    names = table.names(column)
+    known, counts = np.unique([unicodedata.normalize("NFC", n) for n in names], return_counts=True)
+    if (counts > 1).any():
+        first = str(known[counts > 1][0])
+        raise InputError(
+            f"{table.path} names {column} {first!r} more than once (blanks around it and the Unicode form of "
+            "accents do not count). Each needs a name of its own."
+        )
+    return names
 
 
 def read_columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
@@ -89,15 +107,64 @@ def same_rows(name: str, ids: NDArray[np.str_], shown: Table) -> None:
         row = int(np.flatnonzero(ids != there)[0])
         raise InputError(
             f"{name} has the stimulus_id {str(ids[row])!r} in row {row} (from 0), {str(there[row])!r} stands "
-            f"in line {shown.lines[row]} of {shown.path}. Their rows must be the same presentations in the "
-            "same order."
+            f"in line {shown.lines[row]} of {shown.path}. Their rows must be the same, in the same order."
         )
+
+
+def check_pictures(path: Path, key: str, table: Table) -> None:
+    """Compare the pictures of an HDF5, and what it calls them, with the table of stimuli, a row for each.
+
+    Raises
+    ------
+    InputError
+        There are more or fewer; they are others, or in another order.
+    """
+    n = n_pictures(path, key)
+    if n != len(table):
+        raise InputError(
+            f"{path}#{key} has {n} pictures, {table.path} {len(table)} rows; they must match one to one. Was "
+            "one of them filtered?"
+        )
+    with open_hdf5(path) as file:
+        ids, others = row_names(file, key), other_names(file, key)
+    if ids is not None:
+        same_rows(f"{path}#{key}", ids, table)
+        return
+    known = {c: np.char.strip(table.text(c)) for c in ("file", "label") if c in table}
+    refuse_other_names(f"{path}#{key}", others, table, known)
+
+
+def refuse_marks(name: str, values: NDArray[np.float32]) -> None:
+    """Refuse responses in which a number that is known as a mark of missing values stands far out alone.
+
+    Parameters
+    ----------
+    name : str
+        Of the responses.
+    values : array of any shape
+        Finite, or NaN.
+
+    Raises
+    ------
+    InputError
+        The least or the largest of them is one of `MARKS`, and the next is less than a fifth of it.
+    """
+    for extreme in (np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)):
+        if np.abs(extreme) not in MARKS:
+            continue
+        rest = np.where(values == extreme, np.nan, values)
+        others = np.fmax.reduce(np.abs(rest), axis=None)
+        if others < FAR * np.abs(extreme):
+            raise InputError(
+                f"{name} holds {extreme:g} {int((values == extreme).sum())} times and nothing else beyond "
+                f"{others:g}: it marks what is missing. Write NaN in its place (of a table an empty cell)."
+            )
 
 
 def refuse_other_names(
     name: str, others: Mapping[str, NDArray[np.str_]], shown: Table, known: Mapping[str, NDArray[np.str_]]
 ) -> None:
-    """Refuse responses whose rows a file names otherwise than `stimulus_id`, in another order than shown.
+    """Refuse responses or pictures that a file names otherwise than `stimulus_id`, in another order.
 
     Parameters
     ----------
@@ -106,9 +173,9 @@ def refuse_other_names(
     others : mapping
         What may name the rows -> a text for each: maps of an image, events, lists beside an array.
     shown : Table
-        Presentations.
+        Presentations, or stimuli.
     known : mapping
-        What names the presentations but for `shown`, as the files of the stimuli or the maps of the other
+        What names these but for their ids, as the files of the stimuli or the maps of the other
         hemisphere -> a text for each.
 
     Raises

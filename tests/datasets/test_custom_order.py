@@ -152,3 +152,63 @@ def test_lists_of_matlab(tmp_path):
             file[name].attrs["MATLAB_class"] = np.bytes_("double")
     with open_hdf5(tmp_path / "m.mat") as file:
         assert other_names(file, "betas")["#image_id"].tolist() == ["7", "2", "11", "2"]
+
+
+def test_pictures_that_their_file_names_are_in_the_order_of_the_table(tmp_path, read):
+    pixels = (
+        np.arange(3)[:, None, None, None] * np.ones((1, 8, 8, 3), "u1") + np.arange(8, dtype="u1")[:, None]
+    )
+    read(hdf5(tmp_path / "y.h5", {}))
+    about = yaml.safe_load((tmp_path / "dataset.yaml").read_text())
+    about["stimuli"]["pictures"] = "p.h5#pixels"
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(about))
+
+    def load(name, ids):
+        with h5py.File(tmp_path / "p.h5", "w") as file:
+            file["pixels"], file[name] = pixels.astype("u1"), ids
+        return custom.load_stimuli(Dataset(name="custom", root=str(tmp_path)), ["1"])
+
+    for name, ids in (
+        ("stimulus_id", IDS[:3]),
+        ("names", ["PIC_07", "pic_02", "pic_11"]),
+        ("image_id", [7, 2, 11]),
+    ):
+        assert load(name, ids).sizes["stimulus"] == 3
+        with pytest.raises(
+            InputError, match=r"p.h5#pixels.* (has the stimulus_id|say) '\w*0?2\S*' (in|of) row 0"
+        ):
+            load(name, [ids[1], ids[0], ids[2]])
+
+
+@pytest.mark.parametrize("mark", [-999.0, 9999, 1e20, -32768])
+def test_a_mark_of_missing_values_is_no_response(read, tmp_path, mark):
+    values = VALUES.copy()
+    values[1, 2] = mark
+    np.save(tmp_path / "y.npy", values)
+    with pytest.raises(InputError, match=r"y.npy holds \S+ 1 times and nothing else beyond 7: .*Write NaN"):
+        read("y.npy")
+    spread = VALUES * 300  # of which -999 is no outlier
+    spread[1, 2] = -999
+    np.save(tmp_path / "y.npy", spread)
+    np.testing.assert_array_equal(read("y.npy"), spread)
+
+
+def test_times_in_ms_are_refused(read, tmp_path):
+    np.save(tmp_path / "y.npy", np.repeat(VALUES[:, :, None], 50, 2))
+    (tmp_path / "trials.csv").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="3 dimensions"):
+        read("y.npy")
+    about = yaml.safe_load((tmp_path / "dataset.yaml").read_text())
+    options = Dataset(name="custom", root=str(tmp_path))
+    for start, width, wrong in ((-0.2, 0.01, None), (-200, 10, "from -200 to 290 s .* Is `time` in ms")):
+        about["subjects"]["1"]["time"] = {"start": start, "width": width}
+        (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(about))
+        if wrong is None:
+            assert custom.load_responses(options, "1")["start"].values[-1] == pytest.approx(0.29)
+        else:
+            with pytest.raises(InputError, match=wrong):
+                custom.load_responses(options, "1")
+    ids = pd.DataFrame({"stimulus_id": list(dict.fromkeys(IDS)), "film": "a", "onset": [0, 20_000, 40_000]})
+    ids.to_csv(tmp_path / "stimuli.csv", index=False)
+    with pytest.raises(InputError, match=r"stimuli.csv has the onset 40000 s.*Are they in ms"):
+        custom.load_stimuli(options, ["1"])
