@@ -30,6 +30,7 @@ from neuroenc.datasets.custom_rows import (
     refuse_other_names,
     same_rows,
     unique_names,
+    warn_of_order,
 )
 from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import read_responses, read_voxels
@@ -247,6 +248,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     stimuli = stimuli_table(_inside(root, about.stimuli.table))
     every = stimuli.names("stimulus_id")
     shown = _presentations(root, about, subject, every)
+    warn_of_order(shown)
     section = about.subjects[subject]
     ids, n = shown.names("stimulus_id"), len(shown)
     place = {name: row for row, name in enumerate(every)}

@@ -51,6 +51,12 @@ def join_neuroids(
         labels = [f"{hemisphere}{i}" for i in labels]
     if set(labels) != set(known["neuroid_id"]):
         if not named:
+            counted = [str(i + 1) for i in range(n)]
+            if known["neuroid_id"].tolist() != counted and set(known["neuroid_id"]) == set(counted):
+                raise InputError(
+                    f"{name} numbers the neuroids from 1, in another order than {responses}, whose columns "
+                    "are numbered from 0. Number them from 0, or sort the table."
+                )
             return known
         first = next(i for i in labels if i not in set(known["neuroid_id"]))
         raise InputError(

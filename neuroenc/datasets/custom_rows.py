@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroenc.datasets.pixels import n_pictures
 from neuroenc.datasets.reading import NAMING, Table, read_table, refuse_index
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.hdf5 import open_hdf5, other_names, row_names
 
 STEADY = 10  # rows; so many equal steps no response has
@@ -24,6 +25,12 @@ ALIKE = 0.5  # of the names in either of two lists: so many stand in both where 
 MARKS = np.float32([999, 9999, 99999, 32767, 32768, 1e20, 2**31, 9.96921e36, 3.4028235e38])
 """Numbers that stand for missing ones, with either sign"""
 FAR = 0.2  # of such a mark, up to which all else must lie
+ORDERED = re.compile(
+    r"(trial|event|row|presentation)(_?(ids?|idx|index|number|nr|no))?|index|onset|time|timestamp",
+    re.IGNORECASE,
+)
+"""Columns that say in which order presentations were"""
+BACK = 0.25  # share of steps that may go against that order
 COARSER = {"session", "ses", "run", "block", "subject", "sub", "participant", "day"}
 OF_TRIALS = {*PRESENTATIONS, *STIMULI[0], "subject", "trial", "trial_type", "repetition", "block", "time"}
 
@@ -111,6 +118,24 @@ def same_rows(name: str, ids: NDArray[np.str_], shown: Table) -> None:
         )
 
 
+def warn_of_order(shown: Table) -> None:
+    """Say where presentations are not in the order in which they were, by a column that tells."""
+    for column in shown.columns:
+        if not ORDERED.fullmatch(column):
+            continue
+        try:
+            when = shown.numbers(column)
+        except InputError:  # no numbers
+            continue
+        back = (np.diff(when) < 0) & (when[1:] > when.min())  # not to where a run begins anew
+        if len(back) and back.mean() > BACK:
+            warnings.warn(
+                f"{shown.path} is not in the order of its column {column!r}: are the responses in that of "
+                "its rows? Sort it as they are.", InputWarning, stacklevel=2,
+            )  # fmt: skip
+            return
+
+
 def check_pictures(path: Path, key: str, table: Table) -> None:
     """Compare the pictures of an HDF5, and what it calls them, with the table of stimuli, a row for each.
 
@@ -191,7 +216,9 @@ def refuse_other_names(
             continue
         there = dict(known) | ({column: np.char.strip(shown.text(column))} if column in shown else {})
         rows = [_differ(given, own) for own in there.values()]
-        if 0 in [len(r) for r in rows if r is not None] or _counts(given):
+        called_ids = _stands_for_ids(column, given)
+        counts = _counts(given) and not (called_ids and not ORDERED.fullmatch(column))
+        if 0 in [len(r) for r in rows if r is not None] or counts:
             continue
         for (key, own), differ in zip(there.items(), rows, strict=True):
             if differ is not None:
@@ -201,7 +228,7 @@ def refuse_other_names(
                     f"(line {shown.lines[k]} of {shown.path}). Put both in one order, or leave these names "
                     "out if they mean something else."
                 )
-        if _stands_for_ids(column, given) and not _one_to_one(given, known["stimulus_id"]):
+        if called_ids and not _counts(given) and not _one_to_one(given, known["stimulus_id"]):
             raise InputError(
                 f"{name}: {called} number the rows, first {str(given[0])!r}, and nothing in {shown.path} is "
                 f"called so, first {str(known['stimulus_id'][0])!r}. Give that table a column {column!r} "

@@ -1,5 +1,7 @@
 """Rows of responses that a file names by anything but `stimulus_id` stand in the order of the presentations."""
 
+import warnings
+
 import h5py
 import mne
 import nibabel as nib
@@ -10,7 +12,7 @@ import yaml
 
 from neuroenc.config import Dataset
 from neuroenc.datasets import custom
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.hdf5 import open_hdf5, other_names
 
 IDS = ["pic_07.png", "pic_02.png", "pic_11.png", "pic_02.png"]
@@ -212,3 +214,40 @@ def test_times_in_ms_are_refused(read, tmp_path):
     ids.to_csv(tmp_path / "stimuli.csv", index=False)
     with pytest.raises(InputError, match=r"stimuli.csv has the onset 40000 s.*Are they in ms"):
         custom.load_stimuli(options, ["1"])
+
+
+def test_ids_that_count_are_ids_where_stimuli_have_these_numbers(read, tmp_path):
+    ids = ["img2", "img0", "img1"]
+    read(hdf5(tmp_path / "y.h5", {"trial_id": [0, 1, 2, 3]}))
+    with h5py.File(tmp_path / "z.h5", "w") as file:
+        file["b"], file["image_id"] = VALUES[:3], [0, 1, 2]
+    with pytest.raises(InputError, match="image_id say '0' of row 0"):
+        read("z.h5#b", ids=ids)
+    with h5py.File(tmp_path / "z.h5", "a") as file:
+        file.move("image_id", "trial_ids")
+    assert read("z.h5#b", ids=ids).shape == (3, 3)
+
+
+def test_presentations_that_say_that_they_were_sorted_are_warned_of(read, tmp_path):
+    np.save(tmp_path / "y.npy", VALUES)
+    with pytest.warns(InputWarning, match="trials.csv is not in the order of its column 'trial'"):
+        read("y.npy", {"trial": [3, 1, 4, 2]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read("y.npy", {"trial": [1, 2, 3, 1]})  # of two runs
+        read("y.npy", {"row": ["b", "a", "c", "d"]})
+
+
+def test_neuroids_counted_from_1_in_another_order_are_refused(read, tmp_path):
+    np.save(tmp_path / "y.npy", VALUES)
+    read("y.npy")
+    about = yaml.safe_load((tmp_path / "dataset.yaml").read_text())
+    about["subjects"]["1"]["neuroids"] = "n.csv"
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(about))
+    options = Dataset(name="custom", root=str(tmp_path))
+    for rows, first in (("0\n1\n2", "1_0"), ("1\n2\n3", "1_1"), ("2\n0\n1", "1_0")):
+        (tmp_path / "n.csv").write_text(f"neuroid_id\n{rows}\n")
+        assert custom.load_responses(options, "1")["neuroid_id"].values[0] == first
+    (tmp_path / "n.csv").write_text("neuroid_id\n2\n1\n3\n")
+    with pytest.raises(InputError, match=r"n.csv numbers the neuroids from 1, in another order"):
+        custom.load_responses(options, "1")
