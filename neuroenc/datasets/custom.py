@@ -25,6 +25,7 @@ from neuroenc.datasets.custom_rows import (
     PRESENTATIONS,
     STIMULI,
     check_pictures,
+    parts,
     read_columns,
     refuse_marks,
     refuse_other_names,
@@ -47,6 +48,13 @@ LICENCE = "yours"
 CITATION = "yours"
 IMAGES = (".nii", ".nii.gz", ".gii")
 ARRAYS = (".npy", ".h5", ".hdf5")
+INSTEAD = {
+    (".mat",): "Save it by MATLAB's -v7.3 as .h5 (presentations first), or as .npy",
+    (".fif", ".vhdr", ".eeg", ".set", ".edf", ".bdf", ".gdf", ".cnt", ".ds"):
+    "Cut it into epochs by MNE, one for each presentation, and save these as …-epo.fif",
+    (".parquet", ".feather", ".xlsx", ".xls", ".ods"): "Save it as CSV, a column for each neuroid",
+    (".mgh", ".mgz"): "Save it as .nii.gz or .func.gii",
+}  # fmt: skip
 LONGEST_FILM = 36_000.0  # s
 LONGEST_COURSE = 120.0  # s before or after the onset of a stimulus
 FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
@@ -210,7 +218,7 @@ def design(table: Table) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
         "split": table.choices("split", ("train", "test")) if "split" in table
         else np.full(len(table), "train"),
-        "group": table.names("group" if "group" in table else "stimulus_id"),
+        "group": parts(table, "group") if "group" in table else table.names("stimulus_id"),
     }  # fmt: skip
     columns |= {c: table.numbers(c, low=0) for c in ("onset", "duration") if c in table}
     for c in ("onset", "duration"):
@@ -224,7 +232,7 @@ def design(table: Table) -> dict[str, NDArray[Any]]:
             raise InputError(
                 f"{table.path} has films but no column 'onset': where in them the stimuli begin, in s."
             )
-        columns["film"] = table.names("film")
+        columns["film"] = parts(table, "film")
     return columns
 
 
@@ -366,6 +374,9 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     elif file.endswith((".csv", ".tsv")):
         values, labels = read_columns(path, shown)
     else:
+        instead = next((how for ends, how in INSTEAD.items() if file.endswith(ends)), "")
+        if instead:
+            raise InputError(f"{name} is of a format that is not read as responses. {instead}.")
         raise invalid("format of responses", name, FORMATS)
     if ids is not None:
         same_rows(name, ids, shown)

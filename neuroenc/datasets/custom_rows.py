@@ -48,6 +48,26 @@ def unique_names(table: Table, column: str) -> NDArray[np.str_]:
     return names
 
 
+def parts(table: Table, column: str) -> NDArray[np.str_]:
+    """Return the names of what stimuli are parts of, a group or film.
+
+    Raises
+    ------
+    InputError
+        Two differ in case, blanks or the Unicode form of accents alone: a split would part what is one.
+    """
+    found = table.names(column)
+    loosely: dict[str, str] = {}
+    for name in np.unique(found).tolist():
+        other = loosely.setdefault("".join(unicodedata.normalize("NFC", name).casefold().split()), name)
+        if other != name:
+            raise InputError(
+                f"{table.path} has the {column}s {other!r} and {name!r}, which differ in case, blanks or the "
+                "Unicode form of accents alone. Write both alike, or give them names of their own."
+            )
+    return found
+
+
 def read_columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[str]]:
     """Read a table of responses; columns that name its rows are compared with the presentations.
 

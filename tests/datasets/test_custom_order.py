@@ -251,3 +251,28 @@ def test_neuroids_counted_from_1_in_another_order_are_refused(read, tmp_path):
     (tmp_path / "n.csv").write_text("neuroid_id\n2\n1\n3\n")
     with pytest.raises(InputError, match=r"n.csv numbers the neuroids from 1, in another order"):
         custom.load_responses(options, "1")
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.vhdr", "a_raw.fif", "a.set", "a.parquet", "a.xlsx", "a.mgz"])
+def test_a_format_that_is_not_read_says_what_to_do(read, tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(
+        InputError, match=rf"^{name} is of a format that is not read as responses. (Save|Cut) it"
+    ):
+        read(name)
+
+
+@pytest.mark.parametrize(
+    "names", [["Dog", "dog", "cat"], ["a b", "cat", "ab"], ["caf\u00e9", "cafe\u0301", "x"]]
+)
+def test_groups_and_films_of_nearly_one_name_are_refused(read, tmp_path, names):
+    np.save(tmp_path / "y.npy", VALUES)
+    read("y.npy")
+    options = Dataset(name="custom", root=str(tmp_path))
+    for column in ("group", "film"):
+        table = pd.DataFrame({"stimulus_id": list(dict.fromkeys(IDS)), column: names, "onset": [0, 1, 2]})
+        table.to_csv(tmp_path / "stimuli.csv", index=False)
+        with pytest.raises(
+            InputError, match=f"has the {column}s .* and .*, which differ in case, blanks or the"
+        ):
+            custom.load_stimuli(options, ["1"])
