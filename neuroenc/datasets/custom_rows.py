@@ -22,7 +22,7 @@ STIMULI = (("stimulus_id", "file", "split", "group", "film", "onset", "duration"
            ("caption_", "category_", "label_"))  # fmt: skip
 PRESENTATIONS = ("stimulus_id", "session", "run")
 ALIKE = 0.5  # of the names in either of two lists: so many stand in both where they name the same
-MARKS = np.float32([999, 9999, 99999, 32767, 32768, 1e20, 2**31, 9.96921e36, 3.4028235e38])
+MARKS = np.array([999, 9999, 99999, 32767, 32768, 1e20, 2**31, 9.96921e36, 3.4028235e38], np.float32)
 """Numbers that stand for missing ones, with either sign"""
 FAR = 0.2  # of such a mark, up to which all else must lie
 ORDERED = re.compile(
