@@ -13,6 +13,12 @@ import yaml
 from neuroenc.errors import InputError
 from neuroenc.files import existing
 
+BINARY = {
+    b"PK\x03\x04": "a workbook (.xlsx, .ods) or a zip", b"\xd0\xcf\x11\xe0": "a workbook (.xls)",
+    b"PAR1": "a Parquet", b"\x89HDF": "an HDF5", b"\x1f\x8b": "compressed (.gz)",
+    b"MATLAB 5": "a MATLAB file",
+}  # fmt: skip
+
 
 def read_text(path: str | Path, *, made_by: str = "", utf16: bool = False) -> str:
     """Read a text file; a byte order mark is taken off, line ends are left as they are.
@@ -35,6 +41,9 @@ def read_text(path: str | Path, *, made_by: str = "", utf16: bool = False) -> st
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}. Expected a file you may read.") from None
+    for begin, kind in BINARY.items():
+        if data.startswith(begin):
+            raise InputError(f"{path} is {kind}, expected text. Save it as UTF-8 (a table as CSV).")
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     if wide and not utf16:
         raise InputError(f"{path} is UTF-16. Save it as UTF-8.")

@@ -129,6 +129,47 @@ def row_names(file: h5py.File, key: str) -> NDArray[np.str_] | None:
     raise InputError(f"{file.filename}#{place} holds {ids.dtype}, expected text or whole numbers.")
 
 
+def other_names(file: h5py.File, key: str) -> dict[str, NDArray[np.str_]]:
+    """Return lists of texts or whole numbers that may name the rows of an array, but for `stimulus_id`.
+
+    Parameters
+    ----------
+    file : File
+    key : str
+        Of the array; lists of as many stand beside it in its group, or at the root.
+
+    Returns
+    -------
+    dict
+        Place in the file -> a text for each row.
+    """
+    found = file[key]
+    n = found.shape[-1 if of_matlab(found) else 0]
+    out = {}
+    for place in dict.fromkeys((found.parent.name.strip("/"), "")):
+        for name, beside in (file[place] if place else file).items():
+            listed = isinstance(beside, h5py.Dataset) and beside.size == n == max(beside.shape, default=0)
+            texts = _texts(file, beside) if listed and name != IDS else None
+            if texts is not None:
+                out[f"#{place}/{name}" if place else f"#{name}"] = texts
+    return out
+
+
+def _texts(file: h5py.File, found: h5py.Dataset) -> NDArray[np.str_] | None:
+    """Return texts or whole numbers as texts; None of what is neither."""
+    if h5py.check_string_dtype(found.dtype):
+        return np.array(np.ravel(found.asstr(errors="replace")[()]).tolist(), dtype=str)
+    if of_matlab(found) == "cell":
+        try:
+            return _of_cells(file, found)
+        except InputError:  # cells of something else
+            return None
+    values = np.ravel(found[()])
+    if values.dtype.kind not in "iuf" or not (values == np.round(values)).all():
+        return None
+    return values.astype(np.int64).astype(str)
+
+
 def _of_cells(file: h5py.File, ids: h5py.Dataset) -> NDArray[np.str_]:
     """Read a cell array of texts, each the codes of its characters somewhere else in the file."""
     texts = [file[cell] for cell in np.ravel(ids[()])]

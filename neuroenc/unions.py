@@ -1,7 +1,8 @@
 """One split of several StimulusSets: what any of them tests, none trains on.
 
 Sets are matched by a label of their stimuli, the concept, and by the content of pictures: what shares either
-is one group. Copies that were scaled or compressed anew have other contents; only their label joins them.
+is one group. Copies that were scaled or compressed anew have other contents; only their label joins
+them (the command warns of others).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ def test_a_mapping_is_read_and_a_mark_is_taken_off(tmp_path):
         ("# für\na: 1".encode("latin-1"), "is not UTF-8: byte 0xfc in line 1. Save it as UTF-8"),
         ("a: 1".encode("utf-16"), "is UTF-16. Save it as UTF-8"),
         ("a: 1".encode("utf-16-le"), "zero byte in line 1"),
+        (b"PK\x03\x04\x14\0", "is a workbook .*a table as CSV"),
         (b"a: {b: 1\nc: [1", "cannot be read as YAML in line 2"),
         (b"a: 1\n\tb: 2", "cannot be read as YAML in line 2"),
         (b"", "holds nothing, expected keys with values"),

@@ -213,16 +213,19 @@ def split_union(
     from neuroenc import unions
     from neuroenc.arrays import save
     from neuroenc.config import Split
-    from neuroenc.datasets.pixels import contents
+    from neuroenc.datasets.copies import look, together, warn_of_copies
 
     sets, given = common.named(stimuli, "stimuli"), common.named(splits or [], "splits")
     for name in given:
         if name not in sets:
             raise invalid("splits", name, sets)
     chosen = common.section(Split, options)
-    content = {name: contents(s) for name, s in sets.items()} if pixels else None
+    looks = {name: look(s) for name, s in sets.items()} if pixels else {}
+    content = {name: found.content for name, found in looks.items()} or None
     found = unions.union(sets, chosen, by=by, content=content, given=given)
     save(found, out)
+    if looks:
+        warn_of_copies(found, together(list(looks.values())))
     for name in sets:
         side = unions.part(found, name)["side"].values
         train, test, neither = ((side == k).sum(1).mean() for k in range(3))

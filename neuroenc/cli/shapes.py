@@ -144,9 +144,11 @@ def evaluate_shapes(
     write_json({**found.about, "judge": name, "align": align, "definitions": DEFINITIONS, "rows": rows}, out)
     typer.echo(f"{'metric':10s}{'condition':10s}{'value':>8s}{'others':>8s}{'two-way':>9s}")
     for r in rows:
+        limits = (r["two_way_low"], r["two_way_high"])  # none where all show one object or group
+        interval = "" if None in limits else " [{:.3f}, {:.3f}]".format(*limits)
         typer.echo(
-            f"{r['metric']:10s}{r['condition']:10s}{r['value']:8.3f}{r['shuffled']:8.3f}{r['two_way']:9.3f} "
-            f"[{r['two_way_low']:.3f}, {r['two_way_high']:.3f}]"
+            f"{r['metric']:10s}{r['condition']:10s}{r['value']:8.3f}{r['shuffled']:8.3f}{r['two_way']:9.3f}"
+            + interval
         )
 
 

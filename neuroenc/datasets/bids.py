@@ -34,6 +34,7 @@ CONFOUNDS = ("timeseries", "regressors")  # since 20.2, before
 NATIVE = "func"  # fMRIPrep's name for the space whose files name none
 EMPTY = ("", "n/a")  # cells of stim_file
 LONGEST = 60.0  # s between volumes; longer ones are in ms
+OVERLAP = 0.5  # share of events that may last past the one after the next
 SAME = 1e-3  # s by which two statements of the repetition time may differ
 
 
@@ -294,6 +295,14 @@ def read_events(run: Run, *, film: bool) -> Shown:
             )
         if not lasts >= 0 or (film and lasts == 0):
             raise InputError(f"The event in {where} lasts {lasts:g} s, expected a duration.")
+    order = np.argsort(onset, kind="stable")
+    after = onset[order][2:]  # the event after the next
+    past = (onset + duration)[order][: len(after)] > after + SAME
+    if duration.max() > length or (len(past) and past.mean() > OVERLAP):
+        raise InputError(
+            f"{run.events} has events that last up to {duration.max():g} s, past others and the run of "
+            f"{length:g} s. Are their durations in ms? Write seconds."
+        )
     for name in set(file[rows].tolist()):
         relative(name)
     return Shown(file[rows], onset, duration)

@@ -7,7 +7,6 @@ responses) and the responses themselves; docs/custom.md walks through one. Nothi
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -20,26 +19,45 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
-from neuroenc.datasets.custom_rows import PRESENTATIONS, STIMULI, read_columns, same_rows
+from neuroenc.datasets.copies import merge_same
+from neuroenc.datasets.custom_neuroids import NEUROIDS, coordinates, join_neuroids, placed
+from neuroenc.datasets.custom_rows import (
+    PRESENTATIONS,
+    STIMULI,
+    check_pictures,
+    parts,
+    read_columns,
+    refuse_marks,
+    refuse_other_names,
+    same_rows,
+    unique_names,
+    warn_of_order,
+)
 from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import read_responses, read_voxels
-from neuroenc.datasets.pixels import locate, merge_same, n_pictures
+from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
-from neuroenc.hdf5 import filled, numbers, of_matlab, open_hdf5, row_names
+from neuroenc.hdf5 import filled, numbers, of_matlab, open_hdf5, other_names, row_names
 from neuroenc.real import real32
 
 LICENCE = "yours"
 CITATION = "yours"
 IMAGES = (".nii", ".nii.gz", ".gii")
 ARRAYS = (".npy", ".h5", ".hdf5")
+INSTEAD = {
+    (".mat",): "Save it by MATLAB's -v7.3 as .h5 (presentations first), or as .npy",
+    (".fif", ".vhdr", ".eeg", ".set", ".edf", ".bdf", ".gdf", ".cnt", ".ds"):
+    "Cut it into epochs by MNE, one for each presentation, and save these as …-epo.fif",
+    (".parquet", ".feather", ".xlsx", ".xls", ".ods"): "Save it as CSV, a column for each neuroid",
+    (".mgh", ".mgz"): "Save it as .nii.gz or .func.gii",
+}  # fmt: skip
+LONGEST_FILM = 36_000.0  # s
+LONGEST_COURSE = 120.0  # s before or after the onset of a stimulus
 FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
-FARTHEST = 1e6  # of a coordinate
-# columns that are read, and the beginnings of such; those of other tables stand in `custom_rows`
-NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
 
 
 File = Annotated[str, AfterValidator(relative)]
@@ -125,20 +143,8 @@ def stimuli_table(path: Path) -> Table:
     """Read a table of stimuli, whose columns are `STIMULI` and whose ids are each there once."""
     table = read_table(path, "stimulus_id")
     table.expect(*STIMULI)
-    _unique(table, "stimulus_id")
+    unique_names(table, "stimulus_id")
     return table
-
-
-def _unique(table: Table, column: str) -> NDArray[np.str_]:
-    names = table.names(column)
-    known, counts = np.unique([unicodedata.normalize("NFC", n) for n in names], return_counts=True)
-    if (counts > 1).any():
-        first = str(known[counts > 1][0])
-        raise InputError(
-            f"{table.path} names {column} {first!r} more than once (blanks around it and the Unicode form of "
-            "accents do not count). Each needs a name of its own."
-        )
-    return names
 
 
 def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
@@ -182,12 +188,7 @@ def stimulus_set(
         folder = _inside(root, place)
         pixels = f"{folder}{hash_}{key}"
         if hash_ or place.lower().endswith((".h5", ".hdf5")):
-            n = n_pictures(folder, key)
-            if n != len(table):
-                raise InputError(
-                    f"{pixels} has {n} pictures, {table.path} {len(table)} rows; they must match one to one. "
-                    "Was one of them filtered?"
-                )
+            check_pictures(folder, key, table)
         else:
             columns["file"] = locate(folder, table.names("file")[rows])
             for file in dict.fromkeys(columns["file"].tolist()):
@@ -217,15 +218,21 @@ def design(table: Table) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
         "split": table.choices("split", ("train", "test")) if "split" in table
         else np.full(len(table), "train"),
-        "group": table.names("group" if "group" in table else "stimulus_id"),
+        "group": parts(table, "group") if "group" in table else table.names("stimulus_id"),
     }  # fmt: skip
     columns |= {c: table.numbers(c, low=0) for c in ("onset", "duration") if c in table}
+    for c in ("onset", "duration"):
+        if columns.get(c, np.zeros(1)).max() > LONGEST_FILM:
+            raise InputError(
+                f"{table.path} has the {c} {columns[c].max():g} s, expected at most {LONGEST_FILM:g} s, ten "
+                "hours of a film. Are they in ms? Write seconds."
+            )
     if "film" in table:
         if "onset" not in table:
             raise InputError(
                 f"{table.path} has films but no column 'onset': where in them the stimuli begin, in s."
             )
-        columns["film"] = table.names("film")
+        columns["film"] = parts(table, "film")
     return columns
 
 
@@ -243,76 +250,23 @@ def _presentations(root: Path, about: Description, subject: str, stimuli: NDArra
     return table
 
 
-def _neuroids(
-    root: Path, name: str, labels: list[str], n: int, responses: str, hemisphere: str, *, named: bool
-) -> pd.DataFrame:
-    """Read what is known of the columns of the responses, in their order where they have these labels.
-
-    Of responses of one hemisphere, L or R, these are the rows of that hemisphere. Labels that are `named`
-    are names that somebody gave: the table must have them. Others are numbers, of columns, vertices or
-    voxels, which the table may call otherwise.
-    """
-    table = read_table(_inside(root, name), "neuroid_id")
-    table.expect(*NEUROIDS)
-    ids = _unique(table, "neuroid_id")
-    found: dict[str, Any] = {"neuroid_id": ids}
-    if "hemisphere" in table or hemisphere:
-        found["hemisphere"] = table.choices("hemisphere", ("L", "R", *([] if hemisphere else [""])))
-    own = found["hemisphere"] == hemisphere if hemisphere else np.ones(len(ids), bool)
-    if own.sum() != n:
-        of = f" of hemisphere {hemisphere}" if hemisphere else ""
-        raise InputError(
-            f"{name} has {own.sum()} rows{of}, {responses} {n} neuroids; they must match one to one."
-        )
-    if "vertex" in table:
-        found["vertex"] = table.integers("vertex", low=0)
-    found |= {c: table.numbers(c, missing=True, low=-FARTHEST, high=FARTHEST) for c in "xyz" if c in table}
-    for column, low, high in (("noise_ceiling", -np.inf, 1), ("ncsnr", 0, np.inf)):
-        if column in table:
-            found[column] = table.numbers(column, missing=True, low=low, high=high)
-    found |= {c: table.flags(c) for c in table.columns if c.startswith("roi_") and c != "roi_"}
-    known = pd.DataFrame(found)[own].reset_index(drop=True)
-    if not named and set(labels) != set(known["neuroid_id"]):
-        labels = [f"{hemisphere}{i}" for i in labels]
-    if set(labels) != set(known["neuroid_id"]):
-        if not named:
-            return known
-        first = next(i for i in labels if i not in set(known["neuroid_id"]))
-        raise InputError(
-            f"{responses} names the neuroid {first!r}, which is not in {name}. Give both the same names."
-        )
-    return known.set_index("neuroid_id").loc[labels].reset_index()
-
-
-def _placed(known: pd.DataFrame, own: pd.DataFrame, name: str, responses: str) -> pd.DataFrame:
-    """Join a table of neuroids and what an image says of them, which must be the same."""
-    for column in own.columns.drop("neuroid_id"):
-        said = own[column].notna() & (own[column] != "")
-        if column in known:
-            wrong = said & known[column].notna() & (known[column] != "") & (known[column] != own[column])
-            if wrong.any():
-                row = int(np.flatnonzero(wrong)[0])
-                raise InputError(
-                    f"{name} gives {column} {known[column][row]} for {known['neuroid_id'][row]!r}, "
-                    f"{responses} {own[column][row]}. Correct one; x, y, z of an image are its voxels, "
-                    "counted from 0."
-                )
-        known[column] = own[column].where(said, known[column]) if column in known else own[column]
-    return known
-
-
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     """Read one subject."""
     root, about = describe(options)
     stimuli = stimuli_table(_inside(root, about.stimuli.table))
     every = stimuli.names("stimulus_id")
     shown = _presentations(root, about, subject, every)
+    warn_of_order(shown)
     section = about.subjects[subject]
     ids, n = shown.names("stimulus_id"), len(shown)
     place = {name: row for row, name in enumerate(every)}
     shown_as = {k: v[[place[i] for i in ids]] for k, v in design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
     parts = [_side(root, side, name, subject, section, shown) for side, name in files.items()]
+    known = {"file": stimuli.text("file")[[place[i] for i in ids]]} if "file" in stimuli else {}
+    for name, part in zip(files.values(), parts, strict=True):
+        refuse_other_names(name, part.others, shown, known)
+        known |= {f"{called} in {name}": v for called, v in part.others.items() if len(v) == n}
     response = np.concatenate([part.values for part in parts], 1)
     return make_responses(
         response,
@@ -323,7 +277,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
             **{k: shown_as[k] for k in ("film", "onset") if "film" in shown_as},
         },
-        neuroid=_coordinates(subject, pd.concat([part.neuroids for part in parts], ignore_index=True)),
+        neuroid=coordinates(subject, pd.concat([part.neuroids for part in parts], ignore_index=True)),
         time_bin=_time_bins(subject, section, response, parts[-1].time),
         attrs={
             "dataset": about.name, "space": about.space, "units": about.units,
@@ -342,6 +296,8 @@ class Part(NamedTuple):
     attrs: dict[str, Any]
     time: dict[str, NDArray[Any]] | None
     """Start and stop of the bins, where the file says."""
+    others: dict[str, NDArray[np.str_]]
+    """What the file calls its rows, but for `stimulus_id`."""
 
 
 def _side(root: Path, side: str, name: str, subject: str, section: Subject, shown: Table) -> Part:
@@ -379,29 +335,12 @@ def _time_bins(
     if section.time is None:
         return time
     start = section.time.start + section.time.width * np.arange(response.shape[2])
+    if max(-start[0], start[-1]) > LONGEST_COURSE:
+        raise InputError(
+            f"The time bins of {subject} begin from {start[0]:g} to {start[-1]:g} s after the onset of a "
+            f"stimulus, expected within {LONGEST_COURSE:g} s. Is `time` in ms? Write start and width in s."
+        )
     return {"start": start, "stop": start + section.time.width}
-
-
-def _coordinates(subject: str, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """Turn what is known of the neuroids into coordinates; what is not known is NaN or empty."""
-    nowhere = pd.Series(np.full(len(table), np.nan, "f4"))
-    neuroid: dict[str, NDArray[Any]] = {
-        "neuroid_id": np.array([f"{subject}_{i}" for i in table["neuroid_id"]]),
-        "subject": np.full(len(table), subject),
-        "hemisphere": table.get("hemisphere", pd.Series([""] * len(table))).to_numpy(str),
-    }
-    if "vertex" in table:
-        neuroid["vertex"] = table["vertex"].to_numpy(int)
-    if "x" in table or "vertex" not in table:
-        neuroid |= {axis: table.get(axis, nowhere).to_numpy("f4") for axis in "xyz"}
-    if "structure" in table:
-        neuroid["structure"] = table["structure"].to_numpy(str)
-    ceiling = "noise_ceiling" if "noise_ceiling" in table else "ncsnr"
-    neuroid[ceiling] = table.get(ceiling, nowhere).to_numpy("f4")
-    for column in table:
-        if str(column).startswith("roi_"):
-            neuroid[str(column)] = table[column].to_numpy(bool)
-    return neuroid
 
 
 def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str) -> Part:
@@ -410,15 +349,17 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
     neuroids, labels, time, ids = None, None, None, None
+    others: dict[str, NDArray[np.str_]] = {}
     image = file.endswith(IMAGES)
     if file.endswith("-epo.fif"):
-        values, neuroids, time, ids = read_epochs(path)
+        values, neuroids, time, ids, others = read_epochs(path)
         labels = neuroids["neuroid_id"].tolist()
     elif image:
         mask = _inside(root, section.mask) if section.mask else None
-        values, neuroids, attrs = read_responses(
+        values, neuroids, attrs, maps = read_responses(
             path, mask, {k: _inside(root, v) for k, v in section.regions.items()}
         )
+        others = {"its maps": np.array(maps, dtype=str)}
     elif file.endswith(".npy"):
         values = read_array(path)
     elif file.endswith((".h5", ".hdf5")):
@@ -429,10 +370,13 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
                     f"{name} was written by MATLAB, which counts the voxels of a mask in another order "
                     "than that of C, in which they are taken here. Save it as .npy, or leave `mask` out."
                 )
-            ids = row_names(source, key)
+            ids, others = row_names(source, key), other_names(source, key)
     elif file.endswith((".csv", ".tsv")):
         values, labels = read_columns(path, shown)
     else:
+        instead = next((how for ends, how in INSTEAD.items() if file.endswith(ends)), "")
+        if instead:
+            raise InputError(f"{name} is of a format that is not read as responses. {instead}.")
         raise invalid("format of responses", name, FORMATS)
     if ids is not None:
         same_rows(name, ids, shown)
@@ -454,9 +398,13 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
         own, n = neuroids, values.shape[1]
         called = own["neuroid_id"].astype(str).tolist()
         counted = len(own.columns) > 1 if image else called == [str(i) for i in range(n)]
-        neuroids = _neuroids(root, section.neuroids, called, n, name, hemisphere, named=not counted)
-        neuroids = _placed(neuroids, own, section.neuroids, name) if image else neuroids
-    return Part(real32(values, name), neuroids, attrs, time)
+        neuroids = join_neuroids(
+            _inside(root, section.neuroids), section.neuroids, called, n, name, hemisphere, named=not counted
+        )
+        neuroids = placed(neuroids, own, section.neuroids, name) if image else neuroids
+    values = real32(values, name)
+    refuse_marks(name, values)
+    return Part(values, neuroids, attrs, time, others if ids is None else {})
 
 
 def _stored(file: h5py.File, key: str) -> NDArray[Any]:

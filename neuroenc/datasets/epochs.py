@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from neuroenc.errors import InputError
 
 
-def read_epochs(
-    path: Path,
-) -> tuple[NDArray[Any], pd.DataFrame, dict[str, NDArray[Any]], NDArray[np.str_] | None]:
-    """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample.
+class Epochs(NamedTuple):
+    """What a file of epochs holds."""
 
-    The last is the column `stimulus_id` of their metadata, where they have one.
-    """
+    values: NDArray[Any]
+    """(n_epochs, n_channels, n_samples), in SI units"""
+    channels: pd.DataFrame
+    time: dict[str, NDArray[Any]]
+    stimulus_id: NDArray[np.str_] | None
+    """Of its metadata"""
+    others: dict[str, NDArray[np.str_]]
+    """What else may name the epochs: their events, and columns of metadata."""
+
+
+def read_epochs(path: Path) -> Epochs:
+    """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample."""
     try:
         import mne
     except ImportError:
@@ -31,6 +39,11 @@ def read_epochs(
         raise InputError(f"Cannot read {path}: {reason}. Does it hold epochs of MNE?") from None
     where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
     table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
-    known = epochs.metadata is not None and "stimulus_id" in epochs.metadata
-    ids = np.char.strip(epochs.metadata["stimulus_id"].to_numpy().astype(str)) if known else None
-    return values, table, {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}, ids
+    about = pd.DataFrame() if epochs.metadata is None else epochs.metadata
+    named = {str(c): np.char.strip(about[c].to_numpy().astype(str)) for c in about}
+    ids = named.pop("stimulus_id", None)
+    event = {number: name for name, number in epochs.event_id.items()}
+    events = np.array([event[number] for number in epochs.events[:, 2].tolist()], dtype=str)
+    time = {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
+    others = {"its events": events, **{f"its metadata#{c}": v for c, v in named.items()}}
+    return Epochs(values, table, time, ids, others)

@@ -175,7 +175,8 @@ def _subject(
     if inside is not None:
         more, n = _volumes(runs[0], parts, inside, out)
     else:
-        more, n = (_surfaces if runs[0].kind == "surface" else _grayordinates)(runs[0], parts, out)
+        write = _surfaces if runs[0].kind == "surface" else _grayordinates
+        more, n = write(runs[0], parts, out, table["stimulus_id"].tolist())
     return section | more, len(table), n
 
 
@@ -328,14 +329,19 @@ def _volumes(
     return {"responses": responses, "mask": brain}, shape[1]
 
 
-def _surfaces(run: Run, parts: list[NDArray[np.float32]], out: Path) -> tuple[dict[str, Any], int]:
-    """Write a GIFTI of each hemisphere, an array for each presentation; vertices without a value are NaN."""
+def _surfaces(
+    run: Run, parts: list[NDArray[np.float32]], out: Path, ids: list[str]
+) -> tuple[dict[str, Any], int]:
+    """Write a GIFTI of each hemisphere, an array for each presentation, named by it; NaN: no value."""
     sizes = _units(run)
     found, start = {}, 0
     for side, letter, n in zip(("left", "right"), "LR", sizes, strict=True):
         name = f"sub-{run.subject}_hemi-{letter}_responses.func.gii"
         rows = [row for part in parts for row in np.asarray(part[:, start : start + n])]
-        arrays = [nib.gifti.GiftiDataArray(r, "NIFTI_INTENT_NONE", "NIFTI_TYPE_FLOAT32") for r in rows]
+        arrays = [
+            nib.gifti.GiftiDataArray(r, "NIFTI_INTENT_NONE", "NIFTI_TYPE_FLOAT32", meta={"Name": i})
+            for r, i in zip(rows, ids, strict=True)
+        ]
         meta = nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": f"Cortex{side.capitalize()}"})
         with atomic(out / name) as partial:
             nib.save(nib.gifti.GiftiImage(darrays=arrays, meta=meta), partial)
@@ -351,11 +357,13 @@ def _units(run: Run) -> Any:
         return [int(read_image(p).darrays[0].data.shape[0]) for p in run.series]
 
 
-def _grayordinates(run: Run, parts: list[NDArray[np.float32]], out: Path) -> tuple[dict[str, Any], int]:
-    """Write a CIFTI of scalars, a row for each presentation, on the axis of the series."""
+def _grayordinates(
+    run: Run, parts: list[NDArray[np.float32]], out: Path, ids: list[str]
+) -> tuple[dict[str, Any], int]:
+    """Write a CIFTI of scalars, a row for each presentation, which is named, on the axis of the series."""
     values = np.concatenate([np.asarray(p) for p in parts])
     axis = _units(run)
-    rows = nib.cifti2.ScalarAxis([str(i) for i in range(len(values))])
+    rows = nib.cifti2.ScalarAxis(ids)
     name = f"sub-{run.subject}_responses.dscalar.nii"
     with atomic(out / name) as partial:
         nib.save(nib.Cifti2Image(values, (rows, axis)), partial)

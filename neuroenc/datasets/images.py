@@ -6,7 +6,7 @@ import gzip
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -25,7 +25,17 @@ VALUES = {0, 1001, 1011, 2001, 2005, *range(2, 25)}
 NODE_INDEX = 2002
 SIDES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R", "CortexLeft": "L", "CortexRight": "R"}
 Places = tuple[pd.DataFrame, dict[str, Any]]
-Read = tuple[NDArray[np.float32], pd.DataFrame, dict[str, Any]]
+
+
+class Read(NamedTuple):
+    """What an image of responses holds."""
+
+    values: NDArray[np.float32]
+    """(n_presentations, n_neuroids)"""
+    neuroids: pd.DataFrame
+    attrs: dict[str, Any]
+    maps: list[str]
+    """How it calls its volumes or rows, in their order; empty where it does not."""
 
 
 def read_image(path: str | Path) -> Any:
@@ -186,6 +196,8 @@ def read_responses(path: Path, mask: Path | None, regions: dict[str, Path]) -> R
     attrs : dict
         `grid_shape` and `affine` of volumes (of voxels beside surfaces `voxel_grid_shape`, `voxel_affine`),
         `n_vertices_L` and `n_vertices_R` of meshes, `n_vertices` where the file does not say which.
+    maps : list of str
+        Names of scalars (CIFTI) or arrays (GIFTI).
 
     Raises
     ------
@@ -220,7 +232,7 @@ def _volumes(path: Path, image: Any, mask: Path | None, regions: dict[str, Path]
     values = np.empty((n, inside.sum()), np.float32)
     for volume in range(n):
         values[volume] = read_values(image, (..., volume))[inside]
-    return values, *_places(image, inside, regions)
+    return Read(values, *_places(image, inside, regions), [])
 
 
 def _places(image: Any, inside: NDArray[np.bool_], regions: dict[str, Path]) -> Places:
@@ -301,9 +313,9 @@ def _gifti(path: Path, image: Any) -> Read:
     side = SIDES.get(str(meta.get("AnatomicalStructurePrimary", "")), "")
     # listed vertices do not say how many the mesh has
     mesh = {} if nodes else {f"n_vertices_{side}" if side else "n_vertices": values.shape[1]}
-    return values.astype(np.float32), pd.DataFrame(
-        {"neuroid_id": vertex, "vertex": vertex, "hemisphere": side}
-    ), mesh  # fmt: skip
+    table = pd.DataFrame({"neuroid_id": vertex, "vertex": vertex, "hemisphere": side})
+    maps = [str(dict(a.meta).get("Name", "")) for a in arrays] if len(shapes[0]) == 1 else []
+    return Read(values.astype(np.float32), table, mesh, maps)
 
 
 def _cifti(path: Path, image: Any) -> Read:
@@ -318,8 +330,9 @@ def _cifti(path: Path, image: Any) -> Read:
             "series of brain models or parcels (.dscalar, .dtseries, .pscalar, .ptseries)."
         )
     values = read_values(image).astype(np.float32)
+    maps = [str(name) for name in rows.name] if isinstance(rows, axes.ScalarAxis) else []
     if isinstance(columns, axes.ParcelsAxis):
-        return values, pd.DataFrame({"neuroid_id": columns.name.astype(str)}), {}
+        return Read(values, pd.DataFrame({"neuroid_id": columns.name.astype(str)}), {}, maps)
     structure = [str(s).removeprefix("CIFTI_STRUCTURE_") for s in columns.name]
     surface, ijk = columns.surface_mask, columns.voxel
     table = pd.DataFrame({"hemisphere": [SIDES.get(s, "") for s in structure], "structure": structure})
@@ -341,4 +354,4 @@ def _cifti(path: Path, image: Any) -> Read:
         of = "voxel_" if surface.any() else ""
         attrs[f"{of}grid_shape"] = np.array(columns.volume_shape)
         attrs[f"{of}affine"] = np.asarray(columns.affine).ravel()
-    return values, table, attrs
+    return Read(values, table, attrs, maps)

@@ -18,7 +18,8 @@ import xarray as xr
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.pixels import locate, merge_same
+from neuroenc.datasets.copies import merge_same
+from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.report import report_responses
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, sha256

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +40,17 @@ class Volume:
                 f"The atlas {path.name} has the grid {image.shape}, the betas {self.shape}. "
                 "Use the regions of the same subject and space."
             )
+        self._same_axes(image, path)
         return read_values(image).astype(np.int64)
+
+    def _same_axes(self, image: Any, path: Path) -> None:
+        """Refuse a volume whose axes run otherwise than those of the betas: it is read by its indices."""
+        own, there = ("".join(map(str, nib.orientations.aff2axcodes(a))) for a in (image.affine, self.affine))
+        if own != there:
+            raise InputError(
+                f"The axes of {path} run to {own}, those of the betas to {there}. Was it reoriented? Use the "
+                "file as it was published."
+            )
 
     def mask(self, name: str) -> NDArray[np.bool_]:
         """Return which voxels an atlas names, or all with data ("brain"), on the whole grid."""
@@ -77,6 +88,7 @@ class Volume:
             check_int16(image.get_data_dtype(), path)
             if image.shape[:3] != self.shape:
                 raise InputError(f"{path} has the grid {image.shape[:3]}, expected {self.shape}.")
+            self._same_axes(image, path)
             values = read_values(image)[mask].T
             return values.astype(np.float32) / np.float32(BETA_SCALE), [path]
         with open_hdf5(path) as file:

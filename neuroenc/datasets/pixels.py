@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -21,12 +20,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from neuroenc.datasets.films import ENDINGS, open_film
-from neuroenc.datasets.sounds import ENDINGS as SOUNDS
 from neuroenc.errors import InputError, reason
 from neuroenc.files import existing, relative
 from neuroenc.hdf5 import numbers, of_matlab, open_hdf5
@@ -429,60 +424,3 @@ def _same(name: str) -> str:
 
 def _loosely(name: str) -> str:
     return _same(name).casefold().strip()
-
-
-def merge_same(stimuli: xr.Dataset) -> xr.Dataset:
-    """Put stimuli with the same pixels into one group, so that no split parts them.
-
-    A name is a label: the same photograph may stand under two ids, as one file or as copies, in two formats
-    even. Groups that share a picture become one, and so on; it is called by the first of their names.
-
-    Parameters
-    ----------
-    stimuli : Dataset
-        A StimulusSet with pictures; every one is decoded once, and so checked.
-
-    Returns
-    -------
-    Dataset
-        With `group` merged; `attrs["n_same_pictures"]` says how many pictures stand under several ids.
-
-    Raises
-    ------
-    InputError
-        A picture is missing or broken.
-    """
-    content = np.unique(contents(stimuli), return_inverse=True)[1]
-    names, group = np.unique(stimuli["group"].values, return_inverse=True)
-    size = max(len(names), content.max(initial=-1) + 1)
-    edges = coo_array((np.ones(len(group)), (group, size + content)), (2 * size, 2 * size))
-    part = connected_components(edges, directed=False)[1][: len(names)]
-    first = {p: n for n, p in reversed(list(enumerate(part)))}
-    merged = names[[first[p] for p in part]][group]
-    found = stimuli.assign_coords(group=("stimulus", merged))
-    return found.assign_attrs(n_same_pictures=int((np.bincount(content) > 1).sum()))
-
-
-def contents(stimuli: xr.Dataset) -> list[str]:
-    """Return what tells the pixels of each stimulus apart; of films it is the file and the time."""
-    n = stimuli.sizes["stimulus"]
-    files = stimuli["file"].values.astype(str) if "file" in stimuli.coords else [""] * n
-    known: dict[str, str] = {}  # of files: one that stands there twice is read once
-    out = []
-    for row in tqdm(range(n), "pictures looked at", disable=None, delay=2):
-        name = str(files[row])
-        if STACK.search(name):
-            name += f" {stimuli['pixel_index'].values[row]}"
-        if name.lower().endswith((*ENDINGS, *SOUNDS)):
-            when = [float(stimuli[k].values[row]) for k in ("onset", "duration") if k in stimuli.coords]
-            out.append(f"{name} {when}")
-        elif name in known:
-            out.append(known[name])
-        else:
-            (pixels,) = read_pixels(stimuli, np.array([row]))
-            digest = hashlib.sha256(f"{pixels.shape}".encode())
-            digest.update(pixels.tobytes())
-            out.append(digest.hexdigest())
-            if name:
-                known[name] = out[-1]
-    return out

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -48,6 +49,13 @@ def _trials(root: Path, subject: str) -> pd.DataFrame:
     """List all trials: trial_type, session, run, stimulus (file), concept."""
     table = _table(root, subject, "StimulusMetadata")
     names = ("trial_type", "session", "stimulus", "concept")
+    if "trial_id" in table:
+        number = table.integers("trial_id")
+        if len(set(number.tolist())) == len(number) and (np.diff(number) < 0).any():
+            raise InputError(
+                f"{table.path} is not in the order of its trial_id, as the betas are. Sort it, or fetch it "
+                "again."
+            )
     return pd.DataFrame({c: table.names(c) for c in names} | {"run": table.integers("run")})
 
 
@@ -80,10 +88,13 @@ def load_stimuli(options: Dataset, subjects: list[str]) -> xr.Dataset:
     )  # fmt: skip
 
 
-def _betas(path: Path, n_trials: int, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+def _betas(
+    path: Path, n_trials: int, wanted: NDArray[np.int64], voxel_id: NDArray[np.str_]
+) -> NDArray[np.float32]:
     """Read voxels of a table that pandas wrote as HDF5 (its fixed format), (trials, voxels).
 
-    The column of voxel ids is left out; blocks of voxels are read, so that the file is never whole in memory.
+    The column of voxel ids is compared with those of the table of voxels; blocks of voxels are read, so that
+    the file is never whole in memory.
     """
     with open_hdf5(path) as file:
         group: Any = next(iter(file.values()), {})
@@ -100,12 +111,26 @@ def _betas(path: Path, n_trials: int, wanted: NDArray[np.int64]) -> NDArray[np.f
             raise InputError(
                 f"{path} has {len(values)} voxels, the table names number {wanted.max()} (from 0)."
             )
+        _same_voxels(path, [group[k] for k in group if k.startswith("block")], voxel_id)
         out = np.empty((n_trials, len(wanted)), np.float32)
         for start in range(0, len(values), 4096):
             here = (wanted >= start) & (wanted < start + 4096)
             if here.any():
                 out[:, here] = values[start : start + 4096][wanted[here] - start].T
     return out
+
+
+def _same_voxels(path: Path, blocks: list[h5py.Dataset], voxel_id: NDArray[np.str_]) -> None:
+    """Refuse betas whose column of voxel ids has those of the table in another order."""
+    for block in blocks:
+        if block.shape == (len(voxel_id), 1) and block.dtype.kind in "iu":
+            own = block[:, 0].astype(str)
+            off = np.flatnonzero(own != voxel_id)
+            if len(off) and set(own.tolist()) == set(voxel_id.tolist()):
+                raise InputError(
+                    f"{path} has the voxel_id {own[off[0]]} in row {off[0]} (from 0), the table of voxels "
+                    f"{voxel_id[off[0]]}. Put both in one order, or fetch them again."
+                )
 
 
 def load_responses(options: Dataset, subject: str) -> xr.Dataset:
@@ -130,7 +155,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         inside |= region
     kept = inside if options.mask == "rois" else np.ones(len(voxels), bool)
     path = existing(root / f"betas_csv/sub-{subject}_ResponseData.h5")
-    values = _betas(path, len(trials), np.flatnonzero(kept))
+    values = _betas(path, len(trials), np.flatnonzero(kept), voxels.names("voxel_id"))
     names = voxels.names("voxel_id")[kept]
     ids = trials["stimulus"].map(lambda s: Path(s).stem).to_numpy(str)
     return make_responses(

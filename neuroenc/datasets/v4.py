@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
-from neuroenc.datasets.pixels import merge_same, open_zip, read_bytes
+from neuroenc.datasets.copies import merge_same
+from neuroenc.datasets.pixels import open_zip, read_bytes
 from neuroenc.datasets.reading import read_array
 from neuroenc.datasets.report import report_responses
 from neuroenc.errors import InputError, invalid

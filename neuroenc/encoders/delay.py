@@ -13,6 +13,8 @@ from neuroenc.arrays import join
 from neuroenc.errors import ContractError, InputError
 
 UNEVEN = 0.1  # of a step, by which steps may differ
+GAPS = 0.25  # share of steps, and
+FEW = 3  # number of them, up to which longer steps are gaps
 
 
 def earlier(delays: Sequence[int], groups: NDArray[Any]) -> NDArray[np.int64]:
@@ -86,12 +88,13 @@ def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
 
     Where the stimuli of a film follow each other at even steps but for gaps, a delay is so many steps: what
     falls into a gap is missing, not the stimulus before it. Where they are uneven, as words are, a delay is
-    so many stimuli.
+    so many stimuli. Where more than a quarter of the steps are longer, by whole numbers of the usual one, it
+    could be either, as of events at whole seconds: they are even if a stimulus lasts a step.
 
     Parameters
     ----------
     features : Dataset
-        Features, with the coordinates `film` and `onset`.
+        Features, with the coordinates `film` and `onset`, and `duration` if known.
     delays : sequence of int
         In steps or stimuli.
 
@@ -104,6 +107,8 @@ def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
     ------
     ContractError
         The stimuli do not run.
+    InputError
+        Whether their steps are even cannot be told.
     """
     if not {"film", "onset"} <= set(features.coords):
         raise ContractError(
@@ -113,7 +118,9 @@ def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
     film = features["film"].values
     onset = features["onset"].values
     order = np.lexsort((onset, film))
-    place = np.concatenate([_steps(onset[order[film[order] == f]]) for f in np.unique(film)])
+    lasts = features["duration"].values if "duration" in features.coords else np.full(len(onset), np.nan)
+    rows = [order[film[order] == f] for f in np.unique(film)]
+    place = np.concatenate([_steps(onset[r], lasts[r], str(film[r[0]])) for r in rows])
     at = {where: row for row, where in enumerate(zip(film[order], place.tolist(), strict=True))}
     found = np.array(
         [[at.get((f, p - d), -1) for d in delays] for f, p in zip(film[order], place.tolist(), strict=True)],
@@ -124,15 +131,27 @@ def sources(features: xr.Dataset, delays: Sequence[int]) -> NDArray[np.int64]:
     return out
 
 
-def _steps(onset: NDArray[np.float64]) -> NDArray[np.int64]:
+def _steps(onset: NDArray[np.float64], lasts: NDArray[np.float64], film: str) -> NDArray[np.int64]:
     """Return the numbers of the stimuli of a film, by the usual step where each is one or several such."""
-    steps = np.diff(onset)
-    if len(steps) and steps.min() > 0:
-        gap = steps / np.sort(steps)[(len(steps) - 1) // 2]
-        whole = np.round(gap)
-        if (whole >= 1).all() and (np.abs(gap - whole) <= UNEVEN).all():
-            return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
-    return np.arange(len(onset))
+    steps, place = np.diff(onset), np.arange(len(onset))
+    if not len(steps) or steps.min() <= 0:
+        return place
+    gap = np.sort(steps)[(len(steps) - 1) // 2]
+    whole = np.round(steps / gap)
+    if (whole < 1).any() or (np.abs(steps / gap - whole) > UNEVEN).any():
+        return place
+    longer, known = int((whole > 1).sum()), np.isfinite(lasts).any()
+    if longer > max(FEW, GAPS * len(steps)):
+        if not known:
+            raise InputError(
+                f"{longer} of {len(steps)} steps between the stimuli of {film!r} are longer than the usual "
+                f"{gap:g} s, by whole numbers of it: `delays` could go by time, with stimuli missing, or "
+                f"from event to event. Give the stimuli a `duration` ({gap:g} s for the first) and extract "
+                "the features again."
+            )
+        if np.abs(np.nanmedian(lasts) - gap) > UNEVEN * gap:
+            return place
+    return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
 
 
 def gather(

@@ -19,8 +19,7 @@ from xarray.core.indexing import (
 from neuroenc.arrays import CONTRACT, check, positions
 from neuroenc.encoders.design import Design
 from neuroenc.errors import InputError
-
-RUNNING = ("film", "onset")
+from neuroenc.features.layers import RUNNING
 
 
 class SideBySide(BackendArray):

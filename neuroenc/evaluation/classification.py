@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.errors import InputError
 from neuroenc.evaluation.permutation import p_value
 from neuroenc.evaluation.statistics import resample
 from neuroenc.files import without_nan
@@ -34,6 +35,23 @@ def choice(scores: ArrayLike) -> Floats:
     return np.asarray(best / np.maximum(best.sum(1, keepdims=True), 1))
 
 
+def _labels(label: ArrayLike, scores: Floats) -> NDArray[np.int64]:
+    """Return the number of each row's class, which has a column in the scores."""
+    found = np.asarray(label)
+    if found.shape != scores.shape[:1] or found.dtype.kind not in "iu":
+        raise InputError(
+            f"label holds {found.dtype} of shape {found.shape}, expected a whole number for each of "
+            f"{len(scores)} rows of scores."
+        )
+    wrong = found[(found < 0) | (found >= scores.shape[1])]
+    if len(wrong):
+        raise InputError(
+            f"label holds {wrong[0]}, expected 0 to {scores.shape[1] - 1}: a column of the scores. Leave "
+            "rows without a class out."
+        )
+    return found.astype(np.int64)
+
+
 def confusion(scores: ArrayLike, label: ArrayLike) -> Floats:
     """Count decisions, (n_classes, n_classes): rows are true classes, columns chosen ones.
 
@@ -41,10 +59,15 @@ def confusion(scores: ArrayLike, label: ArrayLike) -> Floats:
     ----------
     scores : array of shape (n, n_classes)
     label : int array of shape (n,)
+
+    Raises
+    ------
+    InputError
+        As `measures`.
     """
     chosen = choice(scores)
     out = np.zeros((chosen.shape[1],) * 2)
-    np.add.at(out, np.asarray(label), chosen)
+    np.add.at(out, _labels(label, chosen), chosen)
     return out
 
 
@@ -87,8 +110,14 @@ def measures(scores: ArrayLike, label: ArrayLike, weight: ArrayLike | None = Non
         Each of shape (n_samples,). `accuracy`; `balanced_accuracy`, the mean over the classes that are there;
         `auc`, of two classes that of the difference of their scores, of more the mean of each class against
         the rest, over the classes that are there. NaN where a class is not defined.
+
+    Raises
+    ------
+    InputError
+        A label is no whole number from 0 to n_classes - 1: -1 would be the last class.
     """
-    s, label = np.asarray(scores, np.float64), np.asarray(label)
+    s = np.asarray(scores, np.float64)
+    label = _labels(label, s)
     w = np.ones((1, len(s))) if weight is None else np.asarray(weight, np.float64)
     right = choice(s)[np.arange(len(s)), label]
     own = np.eye(s.shape[1])[label]

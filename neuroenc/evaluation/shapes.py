@@ -26,15 +26,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from neuroenc.config import Model
+from neuroenc.config import Evaluation, Model
 from neuroenc.datasets.shapes import N_VIEWS, MeshFiles, Shapes, seen_pictures
 from neuroenc.errors import InputError
+from neuroenc.evaluation.evaluate import alike, together_at
 from neuroenc.evaluation.identification import cosine
+from neuroenc.evaluation.statistics import Resampling, mean_limits, resample
 from neuroenc.features.extract import describer
 from neuroenc.meshes import Mesh, about_vertical, areas
+from neuroenc.unions import joined
 from neuroenc.views import turning_views
 
 Floats = NDArray[np.float64]
+STRETCH = Evaluation().stretch  # s; of films, whose stimuli are drawn by stretches
 N_POINTS = 2000  # of a surface
 N_FEW = 200  # of them, by which a turn is sought
 THRESHOLD = 0.05  # of the F-score, in the unit above
@@ -201,7 +205,8 @@ def others(objects: Sequence[str], *, n_others: int = N_OTHERS, seed: int = 0) -
 
 def score_geometry(
     made: Mapping[str, Sequence[Mesh]], true: Sequence[Mesh], wrong: Sequence[NDArray[np.int64]], *,
-    align: bool = True, n_points: int = N_POINTS, n_bootstraps: int = 1000, seed: int = 0,
+    align: bool = True, n_points: int = N_POINTS, samples: Resampling | None = None,
+    n_bootstraps: int = 1000, seed: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Score meshes against the true ones by Chamfer distance and F-score, each between its bounds.
 
@@ -218,15 +223,18 @@ def score_geometry(
     n_points, seed
         Of a surface; the points of a true one are drawn by the next seed, so that a mesh is not at no
         distance from itself.
+    samples : Resampling, optional
+        Of what is drawn together for intervals (`drawn`); None: `n_bootstraps` of stimuli one by one.
     n_bootstraps : int
 
     Returns
     -------
     list of dict
-        metric, condition, value, low, high (95 %, over stimuli); shuffled, the mean against the meshes of
-        others; two_way, two_way_low, two_way_high, chance 1/2; n; `each`. The condition "same" is the
-        true mesh itself, other points drawn.
+        metric, condition, value, low, high (95 %, over what is drawn; None of a single unit); shuffled, the
+        mean against the meshes of others; two_way, two_way_low, two_way_high, chance 1/2; n; `each`. The
+        condition "same" is the true mesh itself, other points drawn.
     """
+    samples = samples or _singly(len(true), n_bootstraps, seed)
     known = [surface(m, n_points=n_points, seed=seed + 1) for m in true]
     rows = []
     for condition, meshes in {**made, "same": true}.items():
@@ -236,13 +244,13 @@ def score_geometry(
             own[:, i] = fit(found, known[i], align=align)[:2]
             other[i][:] = np.transpose([fit(found, known[j], align=align)[:2] for j in wrong[i]])
         for k, metric in enumerate(("chamfer", "f_score")):
-            rows.append(_row(metric, condition, own[k], [o[k] for o in other], n_bootstraps, seed))
+            rows.append(_row(metric, condition, own[k], [o[k] for o in other], samples))
     return rows
 
 
 def score_views(
     made: Mapping[str, Floats], true: Floats | None, seen: Floats, wrong: Sequence[NDArray[np.int64]], *,
-    align: bool = True, n_bootstraps: int = 1000, seed: int = 0,
+    align: bool = True, samples: Resampling | None = None, n_bootstraps: int = 1000, seed: int = 0,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Score how alike turning views are to a network, to those of the true mesh and to what was seen.
 
@@ -258,13 +266,15 @@ def score_views(
         Of `others`.
     align : bool
         Whether the views are those of the turn at which they are most alike.
-    n_bootstraps, seed
+    samples, n_bootstraps, seed
+        As in `score_geometry`.
 
     Returns
     -------
     list of dict
         As of `score_geometry`; metrics `views` and `picture`.
     """
+    samples = samples or _singly(len(seen), n_bootstraps, seed)
     rows = []
     for condition, found in (made if true is None else {**made, "same": true}).items():
         pairs = [[i, *w] for i, w in enumerate(wrong)]
@@ -275,8 +285,35 @@ def score_views(
             alike["views"] = [[_alike(found[i], true[j], align) for j in p] for i, p in enumerate(pairs)]
         for metric, values in alike.items():
             own, other = np.array([v[0] for v in values]), [np.array(v[1:]) for v in values]
-            rows.append(_row(metric, condition, own, other, n_bootstraps, seed))
+            rows.append(_row(metric, condition, own, other, samples))
     return rows
+
+
+def drawn(
+    stimuli: xr.Dataset, ids: Sequence[str], objects: Sequence[str], fold: ArrayLike, *,
+    n_bootstraps: int = 1000, seed: int = 0,
+) -> Resampling:  # fmt: skip
+    """Draw samples of stimuli, those of one object or group (of films, of one stretch) together.
+
+    Parameters
+    ----------
+    stimuli : Dataset
+        StimulusSet that holds them.
+    ids, objects : sequences of str, (n,)
+        The stimuli, and what each shows.
+    fold : array of shape (n,)
+    n_bootstraps, seed : int
+    """
+    near = together_at(stimuli, np.array(ids), STRETCH)
+    unit = joined(np.array(ids) if near is None else near, np.array(objects))
+    return resample(
+        np.array(ids), fold, stretch=alike(unit), n_stimuli=stimuli.sizes["stimulus"], n=n_bootstraps,
+        seed=seed,
+    )  # fmt: skip
+
+
+def _singly(n: int, n_bootstraps: int, seed: int) -> Resampling:
+    return resample(np.arange(n), np.zeros(n), n=n_bootstraps, seed=seed)
 
 
 def _alike(a: Floats, b: Floats, align: bool) -> float:
@@ -288,16 +325,16 @@ def _alike(a: Floats, b: Floats, align: bool) -> float:
 
 
 def _row(
-    metric: str, condition: str, own: Floats, other: Sequence[Floats], n_bootstraps: int, seed: int
+    metric: str, condition: str, own: Floats, other: Sequence[Floats], samples: Resampling
 ) -> dict[str, Any]:
     sign = -1 if metric in LOWER_IS_BETTER else 1
     won = np.array([
         (sign * (mine - theirs) > 0).mean() + (mine == theirs).mean() / 2
         for mine, theirs in zip(own, other, strict=True)
     ])  # fmt: skip
-    drawn = np.random.default_rng(seed).integers(0, len(own), (n_bootstraps, len(own)))
-    low, high = np.quantile(own[drawn].mean(1), [0.025, 0.975]).tolist()
-    two_way_low, two_way_high = np.quantile(won[drawn].mean(1), [0.025, 0.975]).tolist()
+    low, high, two_way_low, two_way_high = (
+        None if np.isnan(v) else v for of in (own, won) for v in mean_limits(of, samples)
+    )
     return {
         "metric": metric, "condition": condition, "value": float(own.mean()), "low": low, "high": high,
         "shuffled": float(np.mean([o.mean() for o in other])), "two_way": float(won.mean()),
@@ -346,8 +383,10 @@ def score_shapes(
     ids = [str(s) for s in shapes.stimulus_id[rows]]
     made = {c: MeshFiles([files.paths[i] for i in rows]) for c, files in shapes.meshes.items()}
     known = MeshFiles([true[s] for s in ids]) if true is not None else None
-    wrong = others([str(p) for p in known.paths] if known else ids, n_others=n_others, seed=seed)
-    more: dict[str, Any] = {"align": align, "n_bootstraps": n_bootstraps, "seed": seed}
+    objects = [str(p) for p in known.paths] if known else ids
+    wrong = others(objects, n_others=n_others, seed=seed)
+    samples = drawn(stimuli, ids, objects, shapes.fold[rows], n_bootstraps=n_bootstraps, seed=seed)
+    more: dict[str, Any] = {"align": align, "samples": samples, "seed": seed}
     out = []
     if known is not None:
         out += score_geometry(made, known, wrong, **more)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import load
 from neuroenc.config import Model
-from neuroenc.datasets.reading import Table, open_parquet, read_array, read_table, refuse_index
+from neuroenc.datasets.reading import NAMING, Table, open_parquet, read_array, read_table, refuse_index
 from neuroenc.documents import read_object
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
@@ -245,12 +245,16 @@ def _without_index(path: Path, schema: Any) -> list[str]:
 
 
 def _named_by(group: h5py.Group, n: int) -> list[str]:
-    """List the texts beside an array that differ in all its rows, as ids do."""
-    return [
-        f"the texts {name!r}" for name, texts in group.items()
-        if isinstance(texts, h5py.Dataset) and texts.shape == (n,) and h5py.check_string_dtype(texts.dtype)
-        and len(set(texts[:].tolist())) == n
-    ]  # fmt: skip
+    """List the texts beside an array that differ in all its rows, as ids do, and numbers called ids."""
+    out = []
+    for name, beside in group.items():
+        if isinstance(beside, h5py.Dataset) and beside.shape == (n,):
+            known, text = beside[:].tolist(), h5py.check_string_dtype(beside.dtype)
+            called = NAMING.search(name.removesuffix("s")) and beside.dtype.kind in "iu"
+            counts = known in [list(range(k, n + k)) for k in (0, 1)]
+            if len(set(known)) == n and (text or (called and not counts)):
+                out.append(f"the {'texts' if text else 'numbers'} {name!r}")
+    return out
 
 
 def _refuse_names(path: str | Path, by: list[str]) -> None:

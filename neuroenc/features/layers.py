@@ -15,6 +15,7 @@ from neuroenc.arrays import load, make_features
 from neuroenc.errors import InputError
 
 Layers = dict[str, NDArray[np.float32]]  # name -> (n, n_features) or (n, n_tokens, n_channels)
+RUNNING = ("film", "onset", "duration")  # of stimuli, which features carry
 
 
 def together(parts: list[NDArray[np.float32]], layer: str) -> NDArray[np.float32]:
@@ -116,7 +117,7 @@ def shapes_of(values: Layers) -> str:
 def with_time(features: xr.Dataset, stimuli: xr.Dataset) -> xr.Dataset:
     """Say when the stimuli stand in a film, where they do."""
     return features.assign_coords(
-        {name: ("stimulus", stimuli[name].values) for name in ("film", "onset") if name in stimuli.coords}
+        {name: ("stimulus", stimuli[name].values) for name in RUNNING if name in stimuli.coords}
     )
 
 

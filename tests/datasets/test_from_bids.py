@@ -205,6 +205,8 @@ def moved(found):
     (edit(EVENTS, cell("onset", 3, "320.0")), r"line 5 of .*run-2_events.tsv begins at 320 s, the run lasts from 0 to 320 s"),
     (edit(EVENTS, cell("onset", 3, "-1")), r"begins at -1 s"),
     (edit(EVENTS, cell("duration", 3, "n/a")), r"lasts nan s, expected a duration"),
+    (edit(EVENTS, lambda t: t.assign(duration=1000.0)), r"last up to \d+ s, past others and the run of 320 s. Are their durations in ms"),
+    (edit(EVENTS, lambda t: t.assign(duration=60.0)), r"last up to 60 s, past others"),
     (edit(EVENTS, lambda t: t.drop(columns="stim_file")), r"has no column 'stim_file', which says what was shown"),
     (edit(EVENTS, lambda t: t.assign(stim_file="n/a")), r"names no stimulus in its column 'stim_file'"),
     (edit(EVENTS, cell("stim_file", 0, "else.png")), r"1 of 7 stimuli are not in .*stimuli, first 'else.png'"),

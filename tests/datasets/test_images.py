@@ -30,7 +30,7 @@ def test_slope_and_intercept_are_honoured(tmp_path, files):
     image = nib.Nifti1Image((VOLUME * 100).astype("i2"), AFFINE)
     image.header.set_slope_inter(0.01, 3)
     nib.save(image, tmp_path / "s.nii")
-    values, table, attrs = read_responses(tmp_path / "s.nii", files[1], {"A": files[1]})
+    values, table, attrs, _ = read_responses(tmp_path / "s.nii", files[1], {"A": files[1]})
     np.testing.assert_allclose(values, (VOLUME * 100).astype("i2")[INSIDE].T * 0.01 + 3, atol=1e-4)
     np.testing.assert_array_equal(table[["x", "y", "z"]], np.argwhere(INSIDE))
     assert table["roi_A"].all()
@@ -127,7 +127,7 @@ def test_without_a_mask_all_presentations_are_looked_at(tmp_path):
     data[3, 0, 0, :] = 7
     path = put(tmp_path / "b.nii.gz", data)
     assert np.argwhere(varying(read_image(path))).tolist() == [[0, 0, 0], [1, 0, 0]]
-    values, table, _ = read_responses(path, None, {})
+    values, table, _, _ = read_responses(path, None, {})
     np.testing.assert_array_equal(values, data[:2, 0, 0].T)
     assert table["neuroid_id"].tolist() == ["0-0-0", "1-0-0"]
     with pytest.raises(InputError, match="No voxel of"):
@@ -148,14 +148,14 @@ FLAT = RNG.standard_normal((N, 5)).astype("f4")
 
 def test_gifti(tmp_path):
     path = gifti(tmp_path / "l.gii", [("NONE", f) for f in FLAT], AnatomicalStructurePrimary="CortexRight")
-    values, table, _ = read_responses(path, None, {})
+    values, table, _, _ = read_responses(path, None, {})
     np.testing.assert_array_equal(values, FLAT)
     assert table["vertex"].tolist() == [0, 1, 2, 3, 4] and set(table["hemisphere"]) == {"R"}
     path = gifti(tmp_path / "l.gii", [("TIME_SERIES", FLAT.T.copy())])
     np.testing.assert_array_equal(read_responses(path, None, {})[0], FLAT)
     nodes = np.array([3, 5, 8, 13, 21], "i4")
     path = gifti(tmp_path / "l.gii", [("NODE_INDEX", nodes), *(("NONE", f) for f in FLAT)])
-    values, table, _ = read_responses(path, None, {})
+    values, table, _, _ = read_responses(path, None, {})
     np.testing.assert_array_equal(values, FLAT)
     assert table["vertex"].tolist() == nodes.tolist()
 
@@ -199,7 +199,7 @@ def cifti(path, rows, columns):
 @pytest.mark.parametrize("kind", ROWS)
 def test_cifti_carries_its_own_labels(tmp_path, kind):
     path, data = cifti(tmp_path / f"b.{kind}.nii", ROWS[kind], LEFT + RIGHT + DEEP)
-    values, table, attrs = read_responses(path, None, {})
+    values, table, attrs, _ = read_responses(path, None, {})
     np.testing.assert_array_equal(values, data)
     assert table["vertex"].tolist() == [2, 3, 7, 0, 5, -1, -1, -1, -1]
     assert table["hemisphere"].tolist() == ["L"] * 3 + ["R"] * 2 + [""] * 4
@@ -211,14 +211,14 @@ def test_cifti_carries_its_own_labels(tmp_path, kind):
     assert attrs.keys() == {"n_vertices_L", "n_vertices_R", "voxel_grid_shape", "voxel_affine"}
     assert attrs["n_vertices_L"] == attrs["n_vertices_R"] == 10 and tuple(attrs["voxel_grid_shape"]) == SHAPE
     path, _ = cifti(tmp_path / f"d.{kind}.nii", ROWS[kind], DEEP)
-    _, table, attrs = read_responses(path, None, {})
+    _, table, attrs, _ = read_responses(path, None, {})
     assert "vertex" not in table and tuple(attrs["grid_shape"]) == SHAPE
 
 
 def test_parcels_have_names(tmp_path):
     parcels = AXES.ParcelsAxis.from_brain_models([("V1", LEFT), ("MT", RIGHT)])
     path, data = cifti(tmp_path / "b.ptseries.nii", ROWS["dtseries"], parcels)
-    values, table, _ = read_responses(path, None, {})
+    values, table, _, _ = read_responses(path, None, {})
     np.testing.assert_array_equal(values, data)
     assert table["neuroid_id"].tolist() == ["V1", "MT"]
 

@@ -40,6 +40,17 @@ def test_hdf5_and_nifti_give_the_same(broken, responses):
     np.testing.assert_array_equal(load(broken)["response"].values, responses["response"].values)
 
 
+def test_an_atlas_that_was_reoriented_is_refused(broken):
+    """Of the same grid, it would name the voxels of the other hemisphere."""
+    path = broken / ROI / "nsdgeneral.nii.gz"
+    image = nib.load(path)
+    turned = image.as_reoriented([[0, -1], [1, 1], [2, 1]])
+    assert turned.shape == image.shape
+    turned.to_filename(path)
+    with pytest.raises(InputError, match=r"The axes of .*nsdgeneral.nii.gz run to L.*Was it reoriented"):
+        load(broken)
+
+
 def test_surface_and_volume_give_the_same(tree, responses):
     surface = load(tree, space="fsaverage")
     for side in "LR":

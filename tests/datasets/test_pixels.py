@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from neuroenc.arrays import make_stimuli
-from neuroenc.datasets.pixels import LARGEST, decode, locate, merge_same, read_pixels
+from neuroenc.datasets.copies import merge_same
+from neuroenc.datasets.pixels import LARGEST, decode, locate, read_pixels
 from neuroenc.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -57,6 +57,20 @@ def test_check_compares_with_the_release(tree, monkeypatch):
     ]
 
 
+def test_tables_in_another_order_than_the_betas_are_refused(tree):
+    root, _ = tree
+    for kind, column, message in (
+        ("VoxelMetadata", "voxel_z", r"has the voxel_id 0 in row 0 \(from 0\), the table of voxels 4999"),
+        ("StimulusMetadata", "trial_id", "is not in the order of its trial_id, as the betas are"),
+    ):
+        path = root / f"betas_csv/sub-01_{kind}.csv"
+        before = path.read_text()
+        pd.read_csv(path, index_col=0).sort_values(column, ascending=False).to_csv(path)
+        with pytest.raises(InputError, match=message):
+            things_fmri.load_responses(options(root), "01")
+        path.write_text(before)
+
+
 def test_broken_trees_are_explained(tree):
     root, _ = tree
     with pytest.raises(InputError, match="'subject': '4'"):

@@ -5,10 +5,12 @@ import pytest
 import xarray as xr
 
 from neuroenc.encoders.delay import sources
+from neuroenc.errors import InputError
 
 
-def features(film, onset):
-    return xr.Dataset(coords={"film": ("stimulus", np.array(film)), "onset": ("stimulus", np.array(onset))})
+def features(film, onset, **more):
+    coords = {"film": film, "onset": onset, **more}
+    return xr.Dataset(coords={k: ("stimulus", np.array(v)) for k, v in coords.items()})
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,22 @@ def test_zero_and_what_is_ahead():
         [1, -1, 2],
         [2, -1, -1],
     ]
+
+
+def test_events_at_whole_seconds_and_a_film_with_many_gaps_are_told_apart_by_duration():
+    onset = np.cumsum([0.0, 1, 1, 3, 1, 2, 1, 5, 1, 2, 1, 4, 1])  # every fourth step or more is longer
+    with pytest.raises(
+        InputError, match=r"5 of 12 steps .* of 'a' are longer than the usual 1 s.*`duration`"
+    ):
+        sources(features(["a"] * 13, onset), [1])
+    events = sources(features(["a"] * 13, onset, duration=[0.5] * 13), [1])[:, 0]
+    assert events.tolist() == list(range(-1, 12))  # the event before, whenever it was
+    film = sources(features(["a"] * 13, onset, duration=[1.0] * 12 + [0.4]), [1, 3])
+    before = {float(t): i for i, t in enumerate(onset)}
+    assert film.tolist() == [[before.get(t - d, -1) for d in (1, 3)] for t in onset]
+
+
+def test_a_few_gaps_need_no_duration():
+    onset = np.delete(np.arange(0, 40, 2.0), [3, 4, 9, 15])
+    found = sources(features(["a"] * len(onset), onset), [1])[:, 0]
+    assert [onset[k] if k >= 0 else None for k in found] == [t - 2 if t - 2 in onset else None for t in onset]

@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
+from neuroenc.errors import InputError
 from neuroenc.evaluation.classification import auc, chance, choice, confusion, measures, over_folds
 from neuroenc.evaluation.permutation import p_value
 
@@ -102,3 +103,15 @@ def test_chance_and_p():
     assert chance([0, 0, 0, 1], [0, 0, 1, 1], 2) == {"uniform": 0.5, "majority": 0.75}
     assert p_value(0.5, np.array([0.4, 0.5, 0.6])) == 0.75
     assert p_value(2.0, np.zeros(99)) == 0.01
+
+
+@pytest.mark.parametrize(
+    ("label", "wrong"),
+    [([0, -1, 2], "holds -1, expected 0 to 2"), ([0, 3, 2], "holds 3"), ([0.0, 1, 2], "holds float64"),
+     ([0, 1], r"of shape \(2,\)"), ([True, False, True], "holds bool")],
+)  # fmt: skip
+def test_a_label_that_is_no_class_is_refused(label, wrong):
+    """-1, which marks what is unlabelled, was the last class."""
+    for of in (measures, confusion):
+        with pytest.raises(InputError, match=wrong):
+            of(np.eye(3), np.array(label))

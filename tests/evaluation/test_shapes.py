@@ -5,8 +5,10 @@ import pytest
 import trimesh
 from scipy.spatial.distance import cdist
 
+from neuroenc.arrays import make_stimuli
 from neuroenc.errors import InputError
 from neuroenc.evaluation import shapes
+from neuroenc.evaluation.statistics import mean_limits, resample
 from neuroenc.meshes import Mesh, areas, turned
 from neuroenc.simulation import solids
 
@@ -141,3 +143,37 @@ def test_views_are_compared_at_the_turn_they_agree_at():
         {"brain": np.ones((6, 4, 10))}, None, np.ones((6, 10)), wrong, n_bootstraps=100
     )
     assert alike[0]["two_way"] == 0.5
+
+
+def test_stimuli_of_one_object_or_group_are_drawn_together():
+    """Of five objects in eight views each, a mean varies as that of five values."""
+    objects, group = np.repeat(list("abcde"), 8), np.array([f"g{i}" for i in range(40)])
+    ids = np.array([f"s{i:02d}" for i in range(40)])
+    stimuli = make_stimuli(
+        {"stimulus_id": ids, "split": np.full(40, "test"), "group": group, "pixel_index": np.arange(40)},
+        attrs={"dataset": "x", "pixels": "not distributed"},
+    )  # fmt: skip
+    about = {"n_bootstraps": 4000, "seed": 1}
+    values = np.repeat([0.1, 0.5, 0.2, 0.9, 0.4], 8)
+    samples = shapes.drawn(stimuli, ids, objects, np.zeros(40), **about)
+    assert all((samples.weight[:, samples.unit[objects == o]].std(1) == 0).all() for o in "abcde")
+    low, high = mean_limits(values, samples)
+    alone = np.diff(mean_limits(values, shapes._singly(40, **about)))[0]
+    assert high - low == pytest.approx(2 * 2.776 * values[::8].std(ddof=1) / 5**0.5, rel=0.1)
+    assert high - low > 2 * alone
+    # groups join objects: a and b are one, and so are two units of five
+    stimuli["group"].values[[0, 8]] = "g40"
+    joined = shapes.drawn(stimuli, ids, objects, np.zeros(40), **about)
+    assert len(np.unique(joined.unit)) == 4
+    # of objects of their own groups alone are drawn together
+    assert len(np.unique(shapes.drawn(stimuli, ids, ids, np.zeros(40)).unit)) == 39
+
+
+def test_one_stimulus_has_no_interval():
+    kinds = list(solids.SOLIDS)[:2]
+    one, two = (solids.make(k, 1) for k in kinds)
+    wrong = [np.array([1]), np.array([0])]
+    stimulus = np.array(["a", "b"])
+    samples = resample(stimulus, np.zeros(2), stretch=np.array(["x", "x"]))
+    (row, *_) = shapes.score_geometry({"right": [one, two]}, [one, two], wrong, n_points=100, samples=samples)
+    assert row["low"] is row["high"] is row["two_way_low"] is None and row["two_way"] == 1

@@ -347,6 +347,8 @@ FILES = {
                     {}, "lacks 10 of 40 stimuli, first 'p00'; 10 of its 40 rows are of other stimuli, first 'q00'"),
     "texts of another name": ("x.h5", lambda p: hdf5(p, x=X, picture=np.char.encode(IDS)), {},
                             "x.h5#x has no 'stimulus_id', and its rows are named by the texts 'picture'"),
+    "numbers that are called ids": ("x.h5", lambda p: hdf5(p, x=X, image_id=np.arange(N)[::-1]), {},
+                                    "x.h5#x has no 'stimulus_id', and its rows are named by the numbers 'image_id'"),
     "stimuli across": ("x.nc", across, {}, "x.nc#x has shape .40, 40. and 'stimulus_id' along axis 1"),
     "fewer stimuli": ("x.csv", lambda p: frame(X[1:], IDS[1:]).to_csv(p, index=False), {},
                       "lacks 1 of 40 stimuli, first 'p00'. Give"),

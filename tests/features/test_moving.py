@@ -9,7 +9,7 @@ from scipy.io import wavfile
 from neuroenc.arrays import load, make_stimuli
 from neuroenc.config import Model
 from neuroenc.datasets import clips
-from neuroenc.datasets.pixels import merge_same
+from neuroenc.datasets.copies import merge_same
 from neuroenc.datasets.sounds import Sound, read_sound, resampled
 from neuroenc.errors import InputError
 from neuroenc.features import moving

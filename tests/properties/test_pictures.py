@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from neuroenc.arrays import make_stimuli
-from neuroenc.datasets.pixels import FORMATS, decode, locate, merge_same, read_pixels
+from neuroenc.datasets.copies import merge_same
+from neuroenc.datasets.pixels import FORMATS, decode, locate, read_pixels
 from neuroenc.errors import InputError
 
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP", "WEBP", "PPM")

@@ -18,7 +18,7 @@ from neuroenc import datasets, splits, unions
 from neuroenc.arrays import load, save
 from neuroenc.cli import app
 from neuroenc.config import Dataset, JointDecoding, JointStudy, Model, Split, parse
-from neuroenc.datasets.pixels import contents
+from neuroenc.datasets.copies import contents
 from neuroenc.decoders.fused import row_cosine
 from neuroenc.decoders.joint_scores import score_joint, spoken
 from neuroenc.decoders.recordings import decode_recordings
