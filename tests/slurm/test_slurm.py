@@ -156,3 +156,54 @@ def test_second_run_is_refused_and_a_killed_one_leaves_no_job_that_is_submitted_
     finish(second, unfitted)
     assert of_rule(slurm, ENCODE_FIT, known) == ["COMPLETED"] and len(slurm.jobs()) == len(known) + 1
     same(unfitted, local, PREDICTIONS, "prediction")
+
+
+@pytest.fixture
+def small_disk(unfitted, tmp_path):
+    """The unfinished run on a disk of its own, which has room for notes and logs and not for predictions."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk]).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        shutil.copytree(unfitted, disk, dirs_exist_ok=True)
+        with (disk / "ballast").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - 100 * 1024)
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize("where", ["here", "SLURM"])
+def test_full_disk_leaves_no_half_of_a_file_and_the_same_command_goes_on(slurm, small_disk, local, where):
+    known = slurm.jobs()
+    options = (
+        (*CLUSTER, "--retries", "0") if where == "SLURM" else ("--workflow-profile", "none", "--cores", "1")
+    )
+    before = {p: p.read_bytes() for p in (small_disk / "results").rglob("*") if p.is_file()}
+    text = finish(start(small_disk, *options, PREDICTIONS, environment=slurm.environment), small_disk, 1)
+    said = {line.partition("  [")[0] for line in text.splitlines() if line.startswith("neuroenc: ")}
+    (line,) = said  # SLURM's plugin shows it with the log of the job
+    assert line.startswith(f"neuroenc: Cannot write {PREDICTIONS}: No space left") and "Free space" in line
+    assert "Traceback" not in text and text.splitlines()[-1].startswith(line)
+    assert {p: p.read_bytes() for p in (small_disk / "results").rglob("*") if p.is_file()} == before
+    (small_disk / "ballast").unlink()
+    text = finish(start(small_disk, *options, PREDICTIONS, environment=slurm.environment), small_disk)
+    assert re.findall(r"^(?:local)?rule (\w+):", text, re.M) == ["encode_fit"]
+    new = [state for k, (state, _) in slurm.jobs().items() if k not in known]
+    assert sorted(new) == (["COMPLETED", "FAILED"] if where == "SLURM" else [])
+    same(small_disk, local, PREDICTIONS, "prediction")
+
+
+def test_run_that_has_no_room_for_its_notes_says_so_before_it_begins(small_disk, slurm):
+    with (small_disk / "more").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 90 * 1024)
+    # what it says goes elsewhere
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", small_disk, "--workflow-profile", "none",
+               "--cores", "1", "--config", f"label={CONFIG['label']}"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert (
+        done.stderr.startswith("neuroenc: Cannot write ")
+        and "No space left on device. Free space" in done.stderr
+    )
