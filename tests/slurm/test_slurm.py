@@ -195,12 +195,11 @@ def test_full_disk_leaves_no_half_of_a_file_and_the_same_command_goes_on(slurm, 
     same(small_disk, local, PREDICTIONS, "prediction")
 
 
-def test_run_that_has_no_room_for_its_notes_says_so_before_it_begins(small_disk, slurm):
+def test_run_that_has_no_room_for_its_notes_says_so_before_it_begins(small_disk):
     with (small_disk / "more").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, 90 * 1024)
-    # what it says goes elsewhere
     command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", small_disk, "--workflow-profile", "none",
-               "--cores", "1", "--config", f"label={CONFIG['label']}"]  # fmt: skip
+               "--cores", "1", "--configfile", small_disk / "config.yaml", PREDICTIONS]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert (
