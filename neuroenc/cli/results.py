@@ -489,9 +489,13 @@ def explore(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="With small copies of test pictures; mind their licence.")
     ] = False,
+    mesh: Annotated[
+        Path | None,
+        typer.Option(help="Folder of surfaces: lh.inflated, rh.inflated, lh.pial, ...; none: fsaverage5."),
+    ] = None,
 ) -> None:
     """Write pages of a run with maps to turn and to ask, which a browser opens from disk."""
     from neuroenc.explorer import write_explorer
 
-    subjects = write_explorer(folder, out, pictures=pictures)
+    subjects = write_explorer(folder, out, pictures=pictures, mesh=mesh)
     typer.echo(f"{out / 'index.html'}: {len(subjects)} subject{'s' * (len(subjects) > 1)}")

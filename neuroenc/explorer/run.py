@@ -35,6 +35,8 @@ class Found(NamedTuple):
     """Of `evaluate distance`: a row for each model and region"""
     synthesis: dict[str, tuple[Path, dict[str, Any]]]
     """Region to the figure of its pictures, and what is known of them"""
+    attention: dict[str, Path]
+    """Name of the fit to where its regions look in the test stimuli"""
 
     @property
     def first(self) -> xr.Dataset:
@@ -124,4 +126,10 @@ def _read_subject(folder: Path, subject: str, paths: dict[str, Path]) -> Found:
     return Found(
         subject, fits, {name: path.name for name, path in paths.items()}, responses, comparisons, partition,
         captions, read_json(distance, "gaps")["gaps"] if distance.is_file() else [], synthesis,
+        {name: maps for name, path in paths.items() if (maps := _beside(path, "attention.nc")).is_file()},
     )  # fmt: skip
+
+
+def _beside(scores: Path, ending: str) -> Path:
+    """Name another file of a fit."""
+    return scores.with_name(scores.name.removesuffix("desc-scores.nc") + ending)

@@ -9,11 +9,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.arrays import regions
+from neuroenc.datasets.atlas import VERTICES
+from neuroenc.errors import InputError
 from neuroenc.explorer.maps import layer_numbers, maps_of
+from neuroenc.explorer.meshes import SIDES, Mesh, fits
 from neuroenc.explorer.run import Found
 from neuroenc.explorer.scripts import packed
+from neuroenc.explorer.slices import grid_of
 
-OF_MESH = ("fsaverage", "fsaverage5")  # spaces whose first vertices are those of the mesh
 FARTHEST = 130.0  # mm from the origin of MNI's space, beyond any brain
 ABOUT = (
     "model", "weights", "encoder", "transductive", "ceiling_method", "ceiling_threshold", "fdr_level",
@@ -23,28 +26,34 @@ PER_NEUROID = ("ceiling", "p", "q", "r_low", "r_high")
 COMPARED = ("low", "high", "p", "q")
 
 
-def describe(found: Found, n_vertices: int) -> dict[str, Any]:
+def describe(found: Found, mesh: Mesh) -> dict[str, Any]:
     """Gather what the page shows of a subject.
 
     Parameters
     ----------
     found : Found
-    n_vertices : int
-        Of a hemisphere of the mesh; those of fsaverage beyond them are left out.
+    mesh : Mesh
+        Vertices of a finer fsaverage beyond its own are left out.
 
     Returns
     -------
     dict
         Ready for `scripts.assignment`.
+
+    Raises
+    ------
+    InputError
+        The neuroids lie under vertices of another mesh.
     """
     s = found.first
-    surface = _surface(found, n_vertices)
+    surface = _surface(found, mesh)
     places = _places(found)
     return {
         "subject": found.subject, "dataset": s.attrs["dataset"],
         "ids": s["neuroid_id"].values.tolist(), "hemisphere": s["hemisphere"].values.tolist(),
         "lies": "surface" if surface else _lies(found, places), "surface": surface,
         "places": None if places is None else packed(places.astype(np.float32)),
+        "grid": grid_of(found),
         "regions": [{"name": name, "inside": packed(mask)} for name, mask in regions(s).items()],
         "parcel": s["parcel"].values.tolist() if "parcel" in s.coords else None,
         "time": {k: s[k].values.tolist() for k in ("start", "stop")} if "time_bin" in s.dims else None,
@@ -59,21 +68,39 @@ def describe(found: Found, n_vertices: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _surface(found: Found, n_vertices: int) -> dict[str, Any] | None:
-    """Say which neuroid lies under each vertex, -1 none; of fsaverage5, which are the first of fsaverage."""
-    responses = found.responses
-    if responses is not None and "surface_L" in responses:
-        return {side: packed(responses[f"surface_{side}"].values[:n_vertices].astype("i4")) for side in "LR"}
-    if responses is None or "vertex" not in responses.coords or responses.attrs["space"] not in OF_MESH:
+def _surface(found: Found, mesh: Mesh) -> dict[str, Any] | None:
+    """Say which neuroid lies under each vertex of the mesh, -1 none."""
+    r = found.responses
+    if r is None:
         return None
-    under = {}
-    for side in "LR":
-        vertex = np.full(n_vertices, -1, np.int32)
-        mine = np.flatnonzero(
-            (responses["hemisphere"].values == side) & (responses["vertex"].values < n_vertices)
+    if "surface_L" in r:
+        n = {side: r.sizes[r[f"surface_{side}"].dims[0]] for side in SIDES}
+    elif "vertex" in r.coords and {"L", "R"} >= set(r["hemisphere"].values[r["vertex"].values >= 0]):
+        known = {
+            side: r.attrs.get(f"n_vertices_{side}", VERTICES.get(str(r.attrs["space"]))) for side in SIDES
+        }
+        n = {side: int(v) for side, v in known.items() if v is not None}
+    else:
+        return None
+    if n.keys() != SIDES.keys():
+        return None  # nothing says of which mesh the vertices are
+    if not fits(mesh, n):
+        said = " and ".join(f"{v} ({SIDES[k]})" for k, v in n.items())
+        of = " and ".join(map(str, mesh.n_vertices.values()))
+        raise InputError(
+            f"Responses of subject {found.subject} lie on a surface of {said} vertices, {mesh.name} has "
+            f"{of}. Name the folder of their own surfaces by --mesh."
         )
-        vertex[responses["vertex"].values[mine]] = mine
-        under[side] = packed(vertex)
+    return {side: packed(_under(r, side, mesh.n_vertices[side])) for side in SIDES}
+
+
+def _under(responses: xr.Dataset, side: str, n_vertices: int) -> NDArray[np.int32]:
+    """Say which neuroid lies under each of the first vertices of a hemisphere."""
+    if f"surface_{side}" in responses:
+        return np.asarray(responses[f"surface_{side}"].values[:n_vertices], np.int32)
+    under, vertex = np.full(n_vertices, -1, np.int32), responses["vertex"].values
+    mine = (responses["hemisphere"].values == side) & (vertex >= 0) & (vertex < n_vertices)
+    under[vertex[mine]] = np.flatnonzero(mine)
     return under
 
 

@@ -13,7 +13,8 @@ from neuroenc import __version__
 from neuroenc.arrays import load
 from neuroenc.documents import read_json
 from neuroenc.errors import InputError
-from neuroenc.explorer.meshes import meshes, n_vertices
+from neuroenc.explorer.attention import attended
+from neuroenc.explorer.meshes import read_mesh
 from neuroenc.explorer.preferred import preferred, write_pictures
 from neuroenc.explorer.run import read_run
 from neuroenc.explorer.scripts import assignment, packed
@@ -25,7 +26,9 @@ DIVERGING = "RdBu_r"
 INDEX = "index.html"
 
 
-def write_explorer(folder: str | Path, out: str | Path, *, pictures: bool = False) -> list[str]:
+def write_explorer(
+    folder: str | Path, out: str | Path, *, pictures: bool = False, mesh: str | Path | None = None
+) -> list[str]:
     """Write what a run found as pages with maps that one turns and asks.
 
     Parameters
@@ -36,7 +39,10 @@ def write_explorer(folder: str | Path, out: str | Path, *, pictures: bool = Fals
         Folder to write, whole or not at all; an explorer that stands there is replaced. `index.html` is its
         page; all it needs lies beside it.
     pictures : bool
-        With small copies of the test pictures that each neuroid answered to most.
+        With small copies of the test pictures that each neuroid answered to most, and, of attention routing,
+        where its regions look in them.
+    mesh : path, optional
+        Folder of surfaces to draw on, as `meshes.read_mesh` reads them; None: fsaverage5.
 
     Returns
     -------
@@ -47,7 +53,7 @@ def write_explorer(folder: str | Path, out: str | Path, *, pictures: bool = Fals
     ------
     InputError
         The results hold no scores of encoders, or `out` is there and no explorer; pictures are asked for and
-        cannot be read.
+        cannot be read; responses lie on another mesh.
     ContractError
         Files of one subject are of different neuroids.
     """
@@ -57,6 +63,7 @@ def write_explorer(folder: str | Path, out: str | Path, *, pictures: bool = Fals
         raise InputError(
             f"{out} is there and no explorer: it would be replaced. Choose another name, or remove it."
         )
+    drawn_on = read_mesh(mesh)
     run = read_run(folder)
     subjects = [found.subject for found in run]
     stimuli = load(p, "stimuli") if (p := folder / "stimuli.nc").is_file() else None
@@ -68,18 +75,19 @@ def write_explorer(folder: str | Path, out: str | Path, *, pictures: bool = Fals
         (partial / "pictures").mkdir()
         lie = set()
         for found in run:
-            said = describe(found, n_vertices())
-            said["preferred"] = preferred(found, stimuli, split)
+            said = describe(found, drawn_on)
+            said["preferred"], said["attention"] = preferred(found, stimuli, split), []
             if pictures and said["preferred"] is not None and stimuli is not None:
                 at = f"pictures/sub-{found.subject}"
                 names = write_pictures(stimuli, said["preferred"]["stimuli"], partial / at)
                 said["preferred"]["pictures"] = [f"{at}/{name}" for name in names]
+                said["attention"] = attended(found, said["preferred"]["stimuli"])
             lie.add(said["lies"])
             _write(partial, f"sub-{found.subject}", f"NEUROENC.subjects[{found.subject!r}]", said)
             for path, _ in found.synthesis.values():
                 shutil.copyfile(path, partial / "pictures" / path.name)
         if lie & {"surface", "brain"}:
-            _write(partial, "meshes", "NEUROENC.meshes", meshes())
+            _write(partial, "meshes", "NEUROENC.meshes", drawn_on.packed())
         _write(partial, "index", "NEUROENC", _index(folder, subjects, bool(lie & {"surface", "brain"})))
     return subjects
 

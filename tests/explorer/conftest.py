@@ -1,6 +1,7 @@
 """A folder of results such as a run leaves: a brain with a surface, electrodes over time, and neuroids without a place."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from neuroenc.config import Comparison, Evaluation, Ridge, Split
 from neuroenc.encoders.encode import encode
 from neuroenc.evaluation.comparison import compare
 from neuroenc.evaluation.evaluate import evaluate
+from neuroenc.explorer import write_explorer
 from tests.conftest import toy_responses
+from tests.explorer.browser import Page
 
 FEW = Evaluation(n_bootstraps=100, n_permutations=100)
 CONTRACT = dict.fromkeys(
@@ -114,3 +117,35 @@ def _write_words(folder, scores):
     (folder / "sub-01/sub-01_synthesis-V1.json").write_text(
         json.dumps({"region": "V1", "caption": HOSTILE[1]})
     )
+
+
+@pytest.fixture(scope="module")
+def folder(results, tmp_path_factory):
+    out = tmp_path_factory.mktemp("explorer") / "a page"
+    write_explorer(results[0], out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def browser(folder, tmp_path_factory):
+    profile = tmp_path_factory.mktemp("profile")
+    page = Page(f"{(folder / 'index.html').as_uri()}", profile)
+    yield page
+    page.close()
+    shutil.rmtree(profile, ignore_errors=True)
+
+
+@pytest.fixture
+def page(browser, folder):
+    """The page at some address; in the end nothing was complained of, and nothing but files was asked for."""
+
+    def go(hash_=""):
+        browser.go(f"{(folder / 'index.html').as_uri()}{hash_}")
+        return browser
+
+    yield go
+    assert browser.complaints() == []
+    asked = browser.requests()
+    assert asked and all(u.startswith(("file:", "about:blank", "data:")) for u in asked)
+    # eight of the page, a subject's, and the meshes
+    assert browser.run("window.hacked === undefined && document.scripts.length") in (9, 10, 11)

@@ -1,52 +1,15 @@
 """The page in a browser: what is asked is answered with the numbers of the files, and nothing is fetched."""
 
-import shutil
-
 import numpy as np
 import pytest
 from matplotlib import colormaps
 
 from neuroenc.arrays import load, save
 from neuroenc.explorer import write_explorer
-from tests.explorer.browser import CHROMIUM, Page
+from tests.explorer.browser import CHROMIUM
 from tests.explorer.conftest import HOSTILE
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-
-
-@pytest.fixture(scope="module")
-def folder(results, tmp_path_factory):
-    out = tmp_path_factory.mktemp("explorer") / "a page"
-    write_explorer(results[0], out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def browser(folder, tmp_path_factory):
-    profile = tmp_path_factory.mktemp("profile")
-    page = Page(f"{(folder / 'index.html').as_uri()}", profile)
-    yield page
-    page.close()
-    shutil.rmtree(profile, ignore_errors=True)
-
-
-@pytest.fixture
-def page(browser, folder):
-    """The page at some address; in the end nothing was complained of, and nothing but files was asked for."""
-
-    def go(hash_=""):
-        browser.go(f"{(folder / 'index.html').as_uri()}{hash_}")
-        return browser
-
-    yield go
-    assert browser.complaints() == []
-    asked = browser.requests()
-    assert asked and all(u.startswith(("file:", "about:blank", "data:")) for u in asked)
-    assert browser.run("window.hacked === undefined && document.scripts.length") in (
-        7,
-        8,
-        9,
-    )  # six, a subject's, and the meshes
 
 
 def shown(browser):

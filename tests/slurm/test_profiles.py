@@ -84,6 +84,35 @@ def test_a_job_asks_for_twice_as_much_at_each_attempt(tmp_path):
     assert len(numbers) > 8 and all(later == 4 * before for before, later in numbers)
 
 
+def short_fits(folder):
+    """Write the profile with the lines that a study of short fits takes the # away from."""
+    text = (ROOT / "profiles/slurm/profile.yaml").read_text()
+    short = re.sub(r"^#(?=  (encode_fit|  turn|  runtime|fits-|  fits-))", "", text, flags=re.M)
+    assert len(yaml.safe_load(short)["groups"]) == 2
+    folder.mkdir(exist_ok=True)
+    (folder / "profile.yaml").write_text(short)
+    return folder
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_what_takes_seconds_goes_along_with_others(tmp_path, short):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    profile = short_fits(tmp_path / "p") if short else ROOT / "profiles/slurm"
+    many = {f"e{i:02d}": {"name": "ridge", "models": ["cells"]} for i in range(24)}
+    config = CONFIG | {"subjects": ["01", "02"], "encoders": many, "decoders": {}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", tmp_path, "--profile", profile, "--dry-run",
+               "--configfile", tmp_path / "c.yaml"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    groups = re.split(r"^.*Group job (\S+) \(.*$", said, flags=re.M)[1:]
+    found = [(name, len(re.findall(r"^ +(?:local)?rule (?:figures|encode_fit):", text, re.M)))
+             for name, text in zip(groups[::2], groups[1::2], strict=True)]  # fmt: skip
+    fits = [(f"fits-{s}", n) for s in ("01", "02") for n in (4, 20)] if short else []
+    assert sorted(x for x in found if x[0] != "listing") == [("drawing", 2), *fits]
+
+
 def test_what_runs_on_a_gpu_is_what_the_library_says():
     text = (ROOT / "workflow/rules/common.smk").read_text()
     said = {

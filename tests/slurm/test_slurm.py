@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import REGIONS, ROOT
 from tests.slurm.server import Slurm, why_not
+from tests.slurm.test_profiles import short_fits
 
 pytest.importorskip("snakemake_executor_plugin_slurm")
 if reason := why_not():
@@ -42,10 +43,10 @@ def slurm():
         yield server
 
 
-def start(folder, *arguments, environment=None):
+def start(folder, *arguments, environment=None, **changed):
     """Start Snakemake in a folder; what it says goes to said.txt there."""
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(CONFIG))
+    path.write_text(yaml.safe_dump(CONFIG | changed))
     environment = dict(environment or os.environ)
     environment["PATH"] = f"{SNAKEMAKE.parent}:{environment['PATH']}"
     command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", folder, *arguments, "--configfile", path]
@@ -156,3 +157,80 @@ def test_second_run_is_refused_and_a_killed_one_leaves_no_job_that_is_submitted_
     finish(second, unfitted)
     assert of_rule(slurm, ENCODE_FIT, known) == ["COMPLETED"] and len(slurm.jobs()) == len(known) + 1
     same(unfitted, local, PREDICTIONS, "prediction")
+
+
+def test_short_fits_of_a_subject_are_one_job_in_which_one_follows_another(slurm, unfitted, local, tmp_path):
+    fits = [PREDICTIONS.replace("ridge", name) for name in ("ridge", "ridge2", "ridge3")]
+    extra = {
+        "encoders": {name: {"name": "ridge", "alphas": [0, 5, 4]} for name in ("ridge", "ridge2", "ridge3")}
+    }
+    known = slurm.jobs()
+    run = start(
+        unfitted,
+        "--profile",
+        short_fits(tmp_path),
+        *CLUSTER[2:],
+        *fits,
+        environment=slurm.environment,
+        **extra,
+    )
+    finish(run, unfitted)
+    (job,) = set(slurm.jobs()) - set(known)
+    assert slurm.jobs()[job][0] == "COMPLETED"
+    asked = slurm.run("squeue", "--states=all", "--noheader", f"--jobs={job}", "--format=%C %m %l").split()
+    fit = re.search(r"mem_mb=(\d+).*?runtime=(\d+)|runtime=(\d+).*?mem_mb=(\d+)", said(unfitted))
+    assert asked[0] == "8" and asked[1] == f"{fit[1] or fit[4]}M", (asked, fit[0])  # as one of them does
+    assert asked[2] == "15:00"  # three times five minutes
+    for name in fits:
+        with xr.open_dataset(unfitted / name) as a, xr.open_dataset(local / PREDICTIONS) as b:
+            np.testing.assert_allclose(a["prediction"], b["prediction"], rtol=0, atol=1e-6)
+
+
+@pytest.fixture
+def small_disk(unfitted, tmp_path):
+    """The unfinished run on a disk of its own, which has room for notes and logs and not for predictions."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk]).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        shutil.copytree(unfitted, disk, dirs_exist_ok=True)
+        with (disk / "ballast").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - 100 * 1024)
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize("where", ["here", "SLURM"])
+def test_full_disk_leaves_no_half_of_a_file_and_the_same_command_goes_on(slurm, small_disk, local, where):
+    known = slurm.jobs()
+    options = (
+        (*CLUSTER, "--retries", "0") if where == "SLURM" else ("--workflow-profile", "none", "--cores", "1")
+    )
+    before = {p: p.read_bytes() for p in (small_disk / "results").rglob("*") if p.is_file()}
+    text = finish(start(small_disk, *options, PREDICTIONS, environment=slurm.environment), small_disk, 1)
+    said = {line.partition("  [")[0] for line in text.splitlines() if line.startswith("neuroenc: ")}
+    (line,) = said  # SLURM's plugin shows it with the log of the job
+    assert line.startswith(f"neuroenc: Cannot write {PREDICTIONS}: No space left") and "Free space" in line
+    assert "Traceback" not in text and text.splitlines()[-1].startswith(line)
+    assert {p: p.read_bytes() for p in (small_disk / "results").rglob("*") if p.is_file()} == before
+    (small_disk / "ballast").unlink()
+    text = finish(start(small_disk, *options, PREDICTIONS, environment=slurm.environment), small_disk)
+    assert re.findall(r"^(?:local)?rule (\w+):", text, re.M) == ["encode_fit"]
+    new = [state for k, (state, _) in slurm.jobs().items() if k not in known]
+    assert sorted(new) == (["COMPLETED", "FAILED"] if where == "SLURM" else [])
+    same(small_disk, local, PREDICTIONS, "prediction")
+
+
+def test_run_that_has_no_room_for_its_notes_says_so_before_it_begins(small_disk):
+    with (small_disk / "more").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 90 * 1024)
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "--directory", small_disk, "--workflow-profile", "none",
+               "--cores", "1", PREDICTIONS, "--configfile", small_disk / "config.yaml"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert (
+        done.stderr.startswith("neuroenc: Cannot write ")
+        and "No space left on device. Free space" in done.stderr
+    )

@@ -1,5 +1,6 @@
 import atexit
 import base64
+import errno
 import json
 import os
 import re
@@ -46,12 +47,30 @@ if workflow.is_main_process:  # jobs read this file too
 ONCE = vars(workflow).setdefault("of_neuroenc", {})
 
 
+ROOM = 40_000  # bytes that Snakemake's notes and a log take
+
+
+def no_room(path):
+    """Say why nothing more can be written to a file, if so; else it is there, and empty."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            written = file.write(bytes(ROOM))
+            file.truncate(0)
+    except OSError as error:
+        return error.strerror
+    return "" if written == ROOM else os.strerror(errno.ENOSPC)
+
+
 def hold(label):
     """Keep a second run of the same results away for as long as this process lives, however it ends."""
     import fcntl
 
     path = Path(".snakemake") / f"neuroenc-{label}.lock"
-    path.parent.mkdir(exist_ok=True)
+    if why := no_room(path):
+        refuse(
+            f"Cannot write {path.absolute()}: {why}. Free space, or start in another folder."
+        )
     held = path.open("a")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,7 +204,13 @@ def note_time():
     """Leave beside the logs what Snakemake itself took, as `neuroenc results times` reads it."""
     used = f"{time.process_time():.1f} s"
     path = WHERE / config["label"] / "snakemake.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if why := no_room(path):
+        print(
+            f"neuroenc: Cannot write {path}: {why}. What jobs had to say may be missing. Free space, and run "
+            "the same command again.",
+            file=sys.stderr,
+        )
+        return
     path.write_text(f"took {used} of processor time, {used} of it Snakemake itself\n")
 
 

@@ -4,11 +4,11 @@
 const $ = (id) => document.getElementById(id);
 const VIEWS = { "left, from outside": [-90, 0, "both"], "left, from inside": [90, 0, "L"], "right, from outside": [90, 0, "both"],
   "right, from inside": [-90, 0, "R"], behind: [0, 0, "both"], below: [180, -90, "both"], above: [0, 90, "both"] };
-const SHAPES = ["inflated", "pial", "flat"], CALLED = { pial: "folded" };
+const CALLED = { pial: "folded" };
 const ROWS = 300, GAP = 4; // rows of the table at once; mm between hemispheres
 const state = { subject: "", map: "", shape: "inflated", side: "both", threshold: 0, high: null, significant: false,
-  bin: 0, best: true, voxel: -1, regions: null };
-let data = null, scene = null, body = null, dirty = false, seen = false, sorted = { column: "value", down: true }, saving = 0, labels = [];
+  bin: 0, best: true, voxel: -1, at: null, regions: null };
+let data = null, scene = null, body = null, slices = null, dirty = false, seen = false, sorted = { column: "value", down: true }, saving = 0, labels = [];
 
 const chosenMap = () => data.maps.find((m) => m.id === state.map);
 const fitOf = (name) => data.fits.find((f) => f.name === name);
@@ -35,6 +35,7 @@ async function openSubject(subject) {
   if (!chosenMap()) state.map = `pearson_r:${data.best}`;
   if (!chosenMap()) state.map = data.maps[0].id; // no fit has a score
   if (state.voxel >= data.ids.length) state.voxel = -1;
+  if (!shapesOf().includes(state.shape)) state.shape = shapesOf()[0] ?? "";
   fillControls();
   shape();
   if (state.voxel >= 0) ask(state.voxel, false);
@@ -49,6 +50,12 @@ function bestPredicted() {
     if (mean > most) { most = mean; best = fit; }
   }
   return best.name;
+}
+
+/** What neuroids can be shown as: shapes of the surface or points, and slices of the grid they lie in. */
+function shapesOf() {
+  const drawn = !scene || data.lies === "nowhere" ? [] : data.lies === "surface" ? Object.keys(NEUROENC.meshes.shapes) : ["points"];
+  return data.grid ? [...drawn, "slices"] : drawn;
 }
 
 // ---- the body that values lie on -----------------------------------------------------------------------------
@@ -74,12 +81,19 @@ function joinedMesh(name, apart) {
   return { places, faces, extra, flat, ranges: { L: [0, parts[0].faces.length], R: [parts[0].faces.length, parts[1].faces.length] } };
 }
 
-/** Build what is drawn: a mesh with the neuroid under each vertex, or a point for each neuroid with a place. */
+/** Build what is drawn: a mesh with the neuroid under each vertex, a point for each neuroid with a place, or slices. */
 function shape() {
-  const nothing = $("nothing");
-  nothing.hidden = Boolean(scene) && data.lies !== "nowhere";
+  const nothing = $("nothing"), cut = state.shape === "slices";
+  nothing.hidden = shapesOf().length > 0;
   nothing.textContent = scene ? "These neuroids have no place: the table below lists them." : "This browser draws no WebGL2: the table below has all numbers.";
-  if (scene && data.lies === "surface") {
+  $("canvas").hidden = cut;
+  $("slices").hidden = !cut;
+  slices = cut ? new Slices($("slices"), data.grid) : null;
+  if (slices) {
+    body = null;
+    if (state.at) slices.move(slices.toBody(state.at));
+    else slices.go(state.voxel >= 0 ? state.voxel : highest());
+  } else if (scene && data.lies === "surface") {
     const [l, r] = ["L", "R"].map((side) => unpack(data.surface[side]));
     const under = new Int32Array(l.length + r.length);
     under.set(l);
@@ -94,9 +108,10 @@ function shape() {
     body = { places, faces: null, extra: new Float32Array(under.length).fill(1), under, size: under.length > 2000 ? 6 : under.length > 300 ? 9 : 13 };
     scene.setBody(body, data.lies === "brain" ? joinedMesh("pial", false) : null);
   } else body = null;
-  $("stage").classList.toggle("empty", !body);
+  $("stage").classList.toggle("empty", !body && !slices);
   outline();
   show();
+  if (slices && state.voxel < 0 && !state.at) ask(slices.chosen(), false);
   if (!seen && body?.faces) lookAtMost();
 }
 
@@ -149,9 +164,11 @@ const highOf = (map) => (state.high > 0 ? state.high : map.high);
 function show() {
   const map = chosenMap(), now = values(map), high = highOf(map), names = map.kind === "names";
   const range = names ? [-0.5, map.names.length - 0.5] : map.kind === "signed" ? [-high, high] : [0, high];
+  const colours = { shades: shades(map), range, threshold: names ? 0 : state.threshold, names };
+  slices?.setValues(now, colours);
   if (body) {
     scene.body.side = data.lies === "surface" ? state.side : undefined;
-    scene.setColours({ shades: shades(map), range, threshold: names ? 0 : state.threshold, names });
+    scene.setColours(colours);
     scene.setValues(Float32Array.from(body.under, (neuroid) => (neuroid < 0 ? NaN : now[neuroid])));
     if (!body.faces) {
       const fit = fitFor(map);
@@ -160,7 +177,7 @@ function show() {
   }
   $("map-title").textContent = `${map.label} — ${data.dataset}, subject ${data.subject}`;
   $("about-map").textContent = map.about;
-  $("canvas").setAttribute("aria-label", `${map.label} of ${data.ids.length} neuroids, subject ${data.subject}`);
+  for (const id of ["canvas", "slices"]) $(id).setAttribute("aria-label", `${map.label} of ${data.ids.length} neuroids, subject ${data.subject}`);
   legend(map, range);
   count(map, now);
   table(map, now);
@@ -178,7 +195,11 @@ function count(map, now) {
     const what = data.lies === "surface" ? `lie under a vertex of ${NEUROENC.meshes.name}` : "have a place";
     text += `; ${seen.size} ${what}`;
   }
-  if (data.lies === "brain") text += "; the brain is fsaverage's, places are taken to be MNI's: some mm apart";
+  if (slices) {
+    const size = data.grid.zooms.map((mm) => Number(mm.toPrecision(3))).join(" × ");
+    text += `; ${slices.inside} lie in the grid of ${data.grid.shape.join(" × ")} voxels of ${size} mm`;
+    text += `, whose axes are ${data.grid.degrees < 0.1 ? "the body's" : `up to ${data.grid.degrees.toFixed(1)}° from the body's`}. L is the subject's left`;
+  } else if (data.lies === "brain") text += "; the brain is fsaverage's, places are taken to be MNI's: some mm apart";
   $("counts").textContent = `${text}.`;
 }
 
@@ -187,8 +208,10 @@ function count(map, now) {
 function outline() {
   labels = [];
   $("labels").replaceChildren();
-  if (!body || !body.faces) return;
   const drawn = data.regions.filter((r) => state.regions.includes(r.name));
+  if (slices) slices.masks = drawn.map((region) => unpack(region.inside));
+  if (slices) redraw();
+  if (!body || !body.faces) return;
   const masks = drawn.map((region) => {
     const inside = unpack(region.inside);
     return Uint8Array.from(body.under, (neuroid) => (neuroid >= 0 ? inside[neuroid] : 0));
@@ -225,6 +248,7 @@ function ask(neuroid, write = true, vertex = -1) {
   if (body) {
     scene.chosen = vertex >= 0 ? vertex : body.under.indexOf(neuroid);
   }
+  slices?.go(neuroid);
   $("status").textContent = `${data.ids[neuroid]}: r of ${fit.name} ${written(at(fit.arrays.pearson_r, neuroid, bin))}`;
   for (const row of $("table").querySelectorAll("tbody tr")) row.classList.toggle("chosen", row.dataset.neuroid === String(neuroid));
   if (write) settle();
@@ -249,7 +273,7 @@ function fillControls() {
     make("optgroup", { label: group }, ...maps.map((m) => make("option", { value: m.id }, m.label)))));
   state.regions ??= data.regions.length <= 16 ? data.regions.map((r) => r.name) : [];
   const surface = Boolean(scene) && data.lies === "surface";
-  $("regions").hidden = !surface || !data.regions.length;
+  $("regions").hidden = !(surface || state.shape === "slices") || !data.regions.length;
   $("regions").replaceChildren(make("legend", {}, "Regions"), ...data.regions.map((region) => {
     const input = make("input", { type: "checkbox", checked: state.regions.includes(region.name) });
     input.onchange = () => {
@@ -259,10 +283,17 @@ function fillControls() {
     };
     return make("label", {}, input, region.name);
   }));
-  $("shapes").hidden = !surface;
-  $("shapes").replaceChildren(make("legend", {}, "Surface"), ...SHAPES.map((name) => {
+  $("shapes").hidden = shapesOf().length < 2;
+  $("shapes").replaceChildren(make("legend", {}, "Shown as"), ...shapesOf().map((name) => {
     const input = make("input", { type: "radio", name: "shape", checked: state.shape === name });
-    input.onchange = () => { Object.assign(scene.view, { zoom: 1, right: 0, up: 0 }); state.shape = name; shape(); restoreChosen(); views(); };
+    input.onchange = () => {
+      if (scene) Object.assign(scene.view, { zoom: 1, right: 0, up: 0 });
+      Object.assign(state, { shape: name, at: null });
+      shape();
+      restoreChosen();
+      views();
+      $("regions").hidden = !(surface || slices) || !data.regions.length;
+    };
     return make("label", {}, input, CALLED[name] ?? name);
   }));
   $("time-controls").hidden = !data.time;
@@ -279,7 +310,7 @@ function restoreChosen() {
 }
 
 function views() {
-  const turned = Boolean(scene) && data.lies !== "nowhere" && !(data.lies === "surface" && state.shape === "flat");
+  const turned = Boolean(scene) && state.shape !== "slices" && data.lies !== "nowhere" && !(data.lies === "surface" && state.shape === "flat");
   $("views").hidden = !turned;
   $("views").replaceChildren(make("legend", {}, "View from"), ...Object.entries(VIEWS).map(([name, [turn, lift, side]]) => {
     const button = make("button", { type: "button" }, name);
@@ -334,7 +365,7 @@ function step(bins) {
 function wire() {
   $("controls").onsubmit = (event) => event.preventDefault();
   $("subject").append(...NEUROENC.names.map((name) => make("option", { value: name }, name)));
-  $("subject").onchange = () => { Object.assign(state, { voxel: -1, regions: null, bin: 0 }); openSubject($("subject").value).catch(fail); };
+  $("subject").onchange = () => { Object.assign(state, { voxel: -1, at: null, regions: null, bin: 0 }); openSubject($("subject").value).catch(fail); };
   $("map").onchange = () => chooseMap($("map").value);
   $("threshold").oninput = () => { state.threshold = Number($("threshold").value); sayThreshold(chosenMap()); show(); };
   $("high").onchange = () => { state.high = Number($("high").value); state.threshold = Math.min(state.threshold, highOf(chosenMap())); refresh(); };
@@ -351,6 +382,7 @@ function wire() {
   window.onresize = redraw;
   window.onhashchange = () => { if (location.hash.slice(1) !== address()) restore().catch(fail); };
   if (scene) wireCanvas($("canvas"));
+  wireSlices($("slices"));
 }
 
 function wireCanvas(canvas) {
@@ -408,13 +440,15 @@ function zoom(factor) {
   settle();
 }
 
-// ---- drawing, and the address -----------------------------------------------------------------------------------
+// ---- drawing -----------------------------------------------------------------------------------
 
 function redraw() {
-  if (dirty || !scene || !body) return;
+  if (dirty || !(slices || body)) return;
   dirty = true;
   requestAnimationFrame(() => {
     dirty = false;
+    if (slices) slices.draw();
+    if (!body) return;
     scene.draw();
     const taken = [];
     for (const { span, side, vertex } of labels) {
@@ -426,55 +460,6 @@ function redraw() {
       if (free) span.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px) translate(-50%, -50%)`;
     }
   });
-}
-
-/** What is chosen, as it stands in the address. */
-function address() {
-  const out = new URLSearchParams({ subject: state.subject, map: state.map });
-  if (state.voxel >= 0) out.set("voxel", state.voxel);
-  if (state.threshold > 0) out.set("threshold", Number(state.threshold.toPrecision(4)));
-  if (state.high > 0) out.set("high", state.high);
-  if (state.significant) out.set("significant", 1);
-  if (data.time && !state.best) out.set("bin", state.bin);
-  if (data.lies === "surface") {
-    out.set("shape", state.shape);
-    out.set("side", state.side);
-    const every = data.regions.map((r) => r.name);
-    if (state.regions.length < every.length) {
-      out.set("regions", "");
-      for (const name of state.regions) out.append("region", name);
-    }
-  }
-  if (scene) out.set("view", ["turn", "lift", "zoom", "right", "up"].map((k) => Number(scene.view[k].toFixed(3))).join(" "));
-  return out.toString();
-}
-
-/** Keep the view in the address, once it rests. */
-function settle() {
-  clearTimeout(saving);
-  saving = setTimeout(() => history.replaceState(null, "", `#${address()}`), 200);
-}
-
-/** Take the view from the address; what it does not name stays as it is. */
-async function restore() {
-  const said = new URLSearchParams(location.hash.slice(1)), number = (key, other) => (said.has(key) && Number.isFinite(Number(said.get(key))) ? Number(said.get(key)) : other);
-  const subject = NEUROENC.names.includes(said.get("subject")) ? said.get("subject") : state.subject || NEUROENC.names[0];
-  state.map = said.get("map") ?? state.map;
-  state.threshold = Math.max(0, number("threshold", 0));
-  state.high = number("high", null);
-  state.significant = said.get("significant") === "1";
-  state.voxel = said.has("voxel") && /^\d+$/.test(said.get("voxel")) ? Number(said.get("voxel")) : -1;
-  state.best = !said.has("bin");
-  state.bin = Math.max(0, Math.trunc(number("bin", 0)));
-  if (SHAPES.includes(said.get("shape"))) state.shape = said.get("shape");
-  if (["both", "L", "R"].includes(said.get("side"))) state.side = said.get("side");
-  state.regions = said.has("regions") ? said.getAll("region") : null;
-  const view = (said.get("view") ?? "").split(" ").map(Number);
-  if (scene && view.length === 5 && view.every(Number.isFinite)) {
-    seen = true;
-    [scene.view.turn, scene.view.lift, scene.view.zoom, scene.view.right, scene.view.up] = view;
-  }
-  await openSubject(subject);
 }
 
 function fail(error) {

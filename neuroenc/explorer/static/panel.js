@@ -13,7 +13,11 @@ function describeNeuroid(panel, data, neuroid, state) {
   say("hemisphere", data.hemisphere[neuroid] || "–");
   if (data.places) {
     const place = [0, 1, 2].map((d) => unpack(data.places)[3 * neuroid + d]);
-    say(data.lies === "brain" ? "place (mm, MNI)" : "place (x, y, z)", place.map((v) => (Number.isFinite(v) ? v.toFixed(1) : "–")).join(", "));
+    say(data.lies === "brain" ? "place (mm, MNI)" : data.grid ? "place (mm)" : "place (x, y, z)", place.map((v) => (Number.isFinite(v) ? v.toFixed(1) : "–")).join(", "));
+  }
+  if (data.grid) {
+    const voxel = [...unpack(data.grid.voxels).subarray(3 * neuroid, 3 * neuroid + 3)];
+    say("voxel (i, j, k)", make("span", { id: "asked-voxel" }, voxel[0] < 0 ? "outside the grid" : voxel.join(", ")));
   }
   say("regions", regions.join(", ") || "none");
   if (data.parcel) say("parcel", data.parcel[neuroid] || "none");
@@ -23,7 +27,7 @@ function describeNeuroid(panel, data, neuroid, state) {
   if (data.time) say("time bin", `${written(data.time.start[bin])} to ${written(data.time.stop[bin])} s`);
   panel.replaceChildren(make("h2", {}, data.ids[neuroid]), list, ...[
     scoresOf(data, neuroid, state), timesOf(data, neuroid, state), comparisonsOf(data, neuroid, bin), layersOf(data, neuroid, bin),
-    captionsOf(data, neuroid), preferredOf(data, neuroid), synthesisOf(data, regions),
+    captionsOf(data, neuroid), preferredOf(data, neuroid, attentionOf(data, neuroid, state.fit)), synthesisOf(data, regions),
   ].flat());
 }
 
@@ -92,8 +96,32 @@ function captionsOf(data, neuroid) {
     make("p", { className: "note" }, "Spearman: between how well the caption fits each test picture and the response to it.")];
 }
 
-/** Stimuli that the neuroid answered to most. */
-function preferredOf(data, neuroid) {
+/** The maps of attention that are the neuroid's: those of the smallest region it lies in, by the fit that is shown or the first that has some. */
+function attentionOf(data, neuroid, fit) {
+  const maps = data.attention.find((a) => a.fit === fit) ?? data.attention[0];
+  if (!maps) return null;
+  const size = (region) => unpack(region.inside).reduce((sum, v) => sum + v, 0);
+  const mine = data.regions.filter((r) => unpack(r.inside)[neuroid] && maps.queries.includes(r.name)).sort((a, b) => size(a) - size(b));
+  const region = mine.length ? mine[0].name : "none", query = maps.queries.indexOf(region);
+  return query < 0 ? null : { maps, region, query };
+}
+
+/** A picture in grey with what moves the region in colour. */
+function overlaid(p, which, { maps, region, query }) {
+  const row = unpack(maps.row)[which], [, queries, height, width] = maps.shares.shape;
+  if (row < 0) return [];
+  const canvas = make("canvas", { width, height, role: "img", "aria-label": `Where ${region} looks in ${p.stimuli[which]}` });
+  const pen = canvas.getContext("2d"), image = pen.createImageData(width, height), colour = NEUROENC.colours[5];
+  unpack(maps.shares).subarray((row * queries + query) * height * width, (row * queries + query + 1) * height * width).forEach((share, i) => {
+    for (let d = 0; d < 3; d++) image.data[4 * i + d] = parseInt(colour.slice(1 + 2 * d, 3 + 2 * d), 16);
+    image.data[4 * i + 3] = Math.round(255 * 0.85 * (share / 255) ** 0.7);
+  });
+  pen.putImageData(image, 0, 0);
+  return [make("span", { className: "seen" }, make("img", { src: p.pictures[which], alt: "", loading: "lazy" }), canvas)];
+}
+
+/** Stimuli that the neuroid answered to most, with where its region looks in them. */
+function preferredOf(data, neuroid, attention) {
   const p = data.preferred;
   if (!p) return [];
   const most = p.order.shape[1], rows = [];
@@ -101,11 +129,14 @@ function preferredOf(data, neuroid) {
     const which = unpack(p.order)[neuroid * most + k];
     if (which < 0) continue;
     const what = make("td", { className: "text" }, make("strong", {}, p.stimuli[which]), " ", p.captions[which]);
-    if (p.pictures) what.prepend(make("img", { src: p.pictures[which], alt: "", loading: "lazy" }), make("br"));
+    if (p.pictures) what.prepend(make("img", { src: p.pictures[which], alt: "", loading: "lazy" }), ...(attention ? overlaid(p, which, attention) : []), make("br"));
     rows.push(make("tr", { "data-stimulus": p.stimuli[which] }, what, number(unpack(p.response)[neuroid * most + k])));
   }
+  const where = attention && `In colour: what moves the mean response of ${attention.region === "none" ? "voxels of no region" : attention.region} `
+    + `(attention × slope, by ${attention.maps.fit}), a region's map and not this voxel's own; full from ${written(attention.maps.top[attention.query])}.`;
   return [make("h3", {}, `Test stimuli it answered to most, of ${p.n}`), make("table", { id: "preferred" }, make("tbody", {}, ...rows)),
-    make("p", { className: "note" }, `Mean measured response (${p.units}); largest of many, so in part noise.`)];
+    make("p", { className: "note" }, `Mean measured response (${p.units}); largest of many, so in part noise.`),
+    ...(where ? [make("p", { className: "note", id: "attention-about" }, where)] : [])];
 }
 
 function synthesisOf(data, regions) {

@@ -157,15 +157,25 @@ class Scene {
     for (const key of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, key, gl.CLAMP_TO_EDGE);
   }
 
-  /** Regions to outline: a Uint8Array of vertices each; four go into one pass. */
+  /** Regions to outline: a Uint8Array of vertices each; four go into one pass, over the faces that an outline crosses. */
   setOutlines(masks) {
     this.outlines = [];
+    const { faces, ranges } = this.body;
     for (let first = 0; first < masks.length; first += 4) {
-      const four = masks.slice(first, first + 4);
+      const four = masks.slice(first, first + 4), crossed = [], parts = {};
+      for (const [side, [from, count]] of Object.entries(ranges)) {
+        parts[side] = [crossed.length, 0];
+        for (let f = from; f < from + count; f += 3) {
+          const [i, j, k] = [faces[f], faces[f + 1], faces[f + 2]];
+          if (four.some((mask) => mask[i] !== mask[j] || mask[j] !== mask[k])) crossed.push(i, j, k);
+        }
+        parts[side][1] = crossed.length - parts[side][0];
+      }
+      this.upload(`crossed${first}`, Uint32Array.from(crossed), this.gl.ELEMENT_ARRAY_BUFFER);
       const packed = new Uint8Array(four[0].length * 4);
       four.forEach((mask, k) => { for (let i = 0; i < mask.length; i++) packed[4 * i + k] = mask[i] ? 255 : 0; });
       this.upload(`inside${first}`, packed, this.gl.ARRAY_BUFFER);
-      this.outlines.push({ name: `inside${first}`, drawn: [0, 1, 2, 3].map((k) => +(k < four.length)) });
+      this.outlines.push({ name: `inside${first}`, faces: `crossed${first}`, parts, whole: [0, crossed.length], drawn: [0, 1, 2, 3].map((k) => +(k < four.length)) });
     }
   }
 
@@ -261,13 +271,15 @@ class Scene {
     }
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    for (const { name, drawn } of this.outlines) {
+    for (const { name, faces, parts, whole, drawn } of this.outlines) {
       const uniforms = this.use(this.surface, 1);
       gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
       gl.enableVertexAttribArray(PLACES.inside[0]);
       gl.vertexAttribPointer(PLACES.inside[0], 4, gl.UNSIGNED_BYTE, true, 0, 0);
       gl.uniform4fv(uniforms.drawn, drawn);
-      this.drawFaces("body");
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.buffers[faces]);
+      const [first, count] = parts[this.body.side] ?? whole;
+      gl.drawElements(gl.TRIANGLES, count, gl.UNSIGNED_INT, 4 * first);
     }
     gl.disableVertexAttribArray(PLACES.inside[0]);
     if (this.chosen >= 0) {
