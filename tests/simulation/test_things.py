@@ -296,7 +296,7 @@ def test_sets_that_cannot_be_joined_are_one_line():
         ({"sets": {"a": asked["sets"]["eeg"], "A": asked["sets"]["meg"]}}, "would share a folder"),
         ({"split": {"kind": "cluster", "features": "target"}}, "kind 'cluster' is of one set"),
         ({"model": asked["model"] | {"projection": "pca:8"}}, "model.projection: 'pca:8' is fitted"),
-        ({"modle": {}}, "Unknown key 'modle'.*'model'"),
+        ({"modelx": {}}, "Unknown key 'modelx'.*'model'"),
         ({"reconstruction": {"low_level": "small"}}, "low_level: it is of one set"),
     ):
         with pytest.raises(InputError, match=message) as caught:
