@@ -244,7 +244,7 @@ FETCHED = sorted(
     | {
         m["network"]
         for m in config["models"].values()
-        if m.get("extractor") == "vae" and "/" not in m["network"]
+        if m.get("extractor") == "vae" and os.sep not in m["network"]
     }
     | ({DRAWN["generator"]} if DRAWN.get("generator", "nano") != "nano" else set())
     | ({"shap_e"} if BY_SHAP_E and not OBJECTS.get("weights") else set())
