@@ -124,26 +124,6 @@ def results_transfer(
     write_table(rows, table)
 
 
-@results.command("joint")
-def results_joint(
-    scores: Annotated[
-        list[Path],
-        typer.Option(help="Of `decode joint` (.json); then of spaces without a recording (--leave-out)."),
-    ],
-    figure: Annotated[Path, typer.Option(help="Figure to write (.png).")],
-    table: Annotated[Path, typer.Option(help="Table to write (.csv).")],
-) -> None:
-    """Draw and list retrieval within recordings, across modalities, and by all together."""
-    from neuroenc.documents import read_rows
-    from neuroenc.figures.joint import KEYS, draw_joint, write_table
-
-    whole, *without = (read_rows(path, of=KEYS)["rows"] for path in scores)
-    # of a space that lacks a recording only how that one is read is new
-    rows = [*whole, *(r for found in without for r in found if r["subjects"] == "across")]
-    draw_joint(rows, figure)
-    write_table(rows, table)
-
-
 @results.command("classes")
 def results_classes(
     scores: Annotated[Path, typer.Option(help="Of `decode classify` (.json).")],
