@@ -95,6 +95,12 @@ class JointStudy(Section):
         for name in self.leave_out:
             if name not in self.recordings:
                 raise ValueError(f"leave_out: no recording {name!r}. {suggest(name, self.recordings)}")
+            modality = name.partition(":")[0]
+            if len(self.sets[modality].subjects) < 2:
+                raise ValueError(
+                    f"leave_out: {name!r} is read through the adapters of others of {modality!r}, and there "
+                    "is none. Leave out another"
+                )
         for key in ("front", "window"):
             for name in getattr(self.joint, key):
                 if name not in self.sets:

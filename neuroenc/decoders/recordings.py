@@ -100,6 +100,9 @@ def decode_recordings(
         _contract(texts, [], responses, "texts")
     if shuffle is not None and shuffle < 0:
         raise InputError(f"The seed of shuffling is {shuffle}, expected 0 or more.")
+    if not set(responses) - set(out):
+        raise InputError("All recordings are left out: there is none to train on.")
+    others = {name: _others(name, out, responses) for name in out}
     folds: dict[str, list[DecodedFold]] = {}
     few: dict[str, list[Floats]] = {name: [] for name in responses}
     said: dict[str, dict[str, str]] = {}
@@ -109,7 +112,7 @@ def decode_recordings(
         model = fit({n: p for n, p in parts.items() if n not in out}, options, fold, shuffle)
         found = {}
         for name, p in parts.items():
-            through = [name] if name not in out else _adapters(model, p, responses, options)
+            through = [name] if name not in out else _adapters(model, p, others[name], options)
             said[name] = {"left_out": p.left_out, "adapter": _spoken(name, through, options)}
             found[name] = model.predict_components(p.test, name, through)
             few[name].append(np.array([model.predict_components(x, name, through) for x in p.few]))
@@ -226,8 +229,6 @@ def fit(
     """Fit one decoder to what is read of recordings."""
     from neuroenc.decoders.joint import JointDecoder
 
-    if not parts:
-        raise InputError("All recordings are left out: there is none to train on.")
     n_times: dict[str, int] = {}
     for name, p in parts.items():
         if p.n_times is not None and n_times.setdefault(modality_of(name), p.n_times) != p.n_times:
@@ -255,23 +256,26 @@ def fit(
     return model.fit({n: p.train for n, p in parts.items()}, pictures, texts or None)
 
 
-def _adapters(
-    model: JointDecoder, new: Recording, responses: Mapping[str, xr.Dataset], options: JointDecoding
-) -> list[str]:
-    """Name the recordings whose adapters read one that was not trained on."""
-    modality = modality_of(new.name)
-    known, space = _channels(responses[new.name], new.name), str(responses[new.name].attrs["space"])
+def _others(new: str, out: list[str], responses: Mapping[str, xr.Dataset]) -> list[str]:
+    """Name the recordings that are trained on and whose adapters can read one that is not."""
+    modality = modality_of(new)
+    known, space = _channels(responses[new], new), str(responses[new].attrs["space"])
     others = [
-        n for n in model.fronts_
-        if modality_of(n) == modality and responses[n].attrs["space"] == space
+        n for n in responses
+        if n not in out and modality_of(n) == modality and responses[n].attrs["space"] == space
         and space.startswith(SHARED) and _channels(responses[n], n) == known
     ]  # fmt: skip
     if not others:
         raise InputError(
-            f"{new.name!r} (space {space!r}) is left out of training, and no other recording of {modality!r} "
+            f"{new!r} (space {space!r}) is left out of training, and no other recording of {modality!r} "
             f"has its neuroids by name in a space that people share ({', '.join(SHARED)}): there is no "
             "adapter to read it through. Leave out another, or bring them to one space."
         )
+    return others
+
+
+def _adapters(model: JointDecoder, new: Recording, others: list[str], options: JointDecoding) -> list[str]:
+    """Name the recordings through whose adapters one is read that was not trained on."""
     if options.adapter == "mean":
         return others
     true = model.target_.transform(new.picture)

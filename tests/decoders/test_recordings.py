@@ -6,6 +6,7 @@ import pytest
 from neuroenc import unions
 from neuroenc.arrays import make_features, make_responses, make_stimuli
 from neuroenc.config import JointDecoding, Split
+from neuroenc.decoders import recordings
 from neuroenc.decoders.joint_scores import score_joint
 from neuroenc.decoders.recordings import decode_recordings, windowed
 from neuroenc.decoders.retrieve import interval
@@ -190,6 +191,13 @@ def test_texts_stand_beside_pictures(world):
 def renamed(responses, subject):
     names = [f"{subject}_{n.partition('_')[2]}" for n in responses["neuroid_id"].values]
     return responses.assign_coords(neuroid_id=("neuroid", names))
+
+
+def test_who_cannot_be_read_is_said_before_anything_is_trained(world, monkeypatch):
+    responses, given, split = world
+    monkeypatch.setattr(recordings, "fit", None)
+    with pytest.raises(InputError, match="no adapter to read it through"):
+        decode_recordings(responses, given, split, FAST, leave_out=["fmri:1"])
 
 
 def test_refusals_are_one_line(world):

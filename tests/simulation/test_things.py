@@ -291,6 +291,13 @@ def test_sets_that_cannot_be_joined_are_one_line():
     asked = yaml.safe_load((ROOT / "config/studies/one_space.yaml").read_text())
     for change, message in (
         ({"leave_out": ["eeg:09"]}, "leave_out: no recording 'eeg:09'"),
+        (
+            {
+                "leave_out": ["one:01"],
+                "sets": asked["sets"] | {"one": asked["sets"]["eeg"] | {"subjects": ["01"]}},
+            },
+            "'one:01' is read through the adapters of others of 'one', and there is none",
+        ),
         ({"joint": {"front": {"eegs": "atm"}}}, "joint.front: no set 'eegs'.*'eeg'"),
         ({"sets": {"eeg": asked["sets"]["eeg"]}}, "'sets'.*at least 2"),
         ({"sets": {"a": asked["sets"]["eeg"], "A": asked["sets"]["meg"]}}, "would share a folder"),
