@@ -2,12 +2,13 @@
 
 ```
 root/                   or, of a single subject, what stands in sub-01/ straight in root
-  stimuli.csv           stimulus_id and what else docs/custom.md lists: a row for each condition, in order
+  stimuli.csv           stimulus_id and what else docs/custom.md lists: a row for each condition, in the order
+                        of the design's columns, or in any with their numbers in a column `condition`
   pictures/             or pictures.zip, or stimuli/: what the column `file` names
   sub-01/               or sub-01/ses-01/, sub-01/ses-02/, …: a fit each
     DESIGNINFO.npy
     TYPED_FITHRF_GLMDENOISE_RR.npy     or .hdf5; or TYPEC_…, TYPEB_…
-    conditions.csv      only where the conditions are not the rows of stimuli.csv: stimulus_id, in order
+    conditions.csv      only where the conditions are not the rows of stimuli.csv: the same columns
     …_run-1_events.tsv  or these, one a run: stimulus_id, else stim_file, of each trial
     V1.nii.gz           masks and regions on the grid of the betas
 ```
@@ -179,7 +180,17 @@ def _trials(root: Path, fit: Fit) -> tuple[NDArray[np.str_], NDArray[np.str_] | 
             f"Nothing says which stimuli the conditions of {fit.folder} are. Put stimuli.csv (stimulus_id, a "
             f"row for each condition, in order) into {root}, or events.tsv of each run beside the betas."
         )
-    names = read_table(table, "stimulus_id").names("stimulus_id")
+    rows = read_table(table, "stimulus_id")
+    names = rows.names("stimulus_id")
+    if "condition" in rows:
+        number = rows.integers("condition", 0)
+        order = np.argsort(number, kind="stable")
+        if not np.array_equal(number[order] - number.min(), np.arange(len(number))) or number.min() > 1:
+            raise InputError(
+                f"The column 'condition' of {table} does not number its {len(number)} rows from 0 or from 1, "
+                "each once. Give each condition its column of the design, or leave the column out."
+            )
+        names = names[order]
     expected = fit.n_conditions or len(names)
     if len(names) != expected or fit.condition.max(initial=0) >= len(names):
         raise InputError(

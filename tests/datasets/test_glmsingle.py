@@ -234,6 +234,23 @@ def test_what_glmsingle_itself_writes(tmp_path, monkeypatch, flat):
     assert np.median(r) > 0.95
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_conditions_in_any_order_go_by_their_numbers(tmp_path, first):
+    order, _ = layout.build(tmp_path)
+    table = tmp_path / "stimuli.csv"
+    head, *rows = table.read_text().splitlines()
+    numbered = [f"{row},{k + first}" for k, row in enumerate(rows)]
+    table.write_text("\n".join([f"{head},condition", *numbered[::-1]]) + "\n")
+    found = glmsingle.load_responses(options(tmp_path), "01")
+    assert found["stimulus_id"].values.tolist() == [f"p{c}" for c in order]
+    for wrong in ([*numbered[:-1], f"{rows[-1]},{first}"], [f"{row},{k + 2}" for k, row in enumerate(rows)]):
+        table.write_text("\n".join([f"{head},condition", *wrong]) + "\n")
+        with pytest.raises(
+            InputError, match=r"'condition' of .* does not number its 6 rows from 0 or from 1"
+        ):
+            glmsingle.load_responses(options(tmp_path), "01")
+
+
 def test_a_design_in_hdf5_and_conditions_of_a_subject(tmp_path):
     order, _ = layout.build(tmp_path)
     place = tmp_path / "sub-01"
