@@ -7,6 +7,7 @@ responses) and the responses themselves; docs/custom.md walks through one. Nothi
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -57,6 +58,11 @@ INSTEAD = {
 }  # fmt: skip
 LONGEST_FILM = 36_000.0  # s
 LONGEST_COURSE = 120.0  # s before or after the onset of a stimulus
+# units of MNE's epochs with a prefix, which their values never have
+SCALED = re.compile(
+    r"(?:micro|milli|nano|femto|pico|[u\u00b5\u03bcmnfp]) ?(?:v(?:olts?)?|t(?:eslas?)?)(?: ?/.*)?",
+    re.IGNORECASE,
+)
 FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
 
 
@@ -262,6 +268,11 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     place = {name: row for row, name in enumerate(every)}
     shown_as = {k: v[[place[i] for i in ids]] for k, v in design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
+    if SCALED.fullmatch(about.units.strip()) and any(f.lower().endswith("-epo.fif") for f in files.values()):
+        raise InputError(
+            f"Invalid value for 'units' in {root / 'dataset.yaml'}: {about.units!r}. MNE's epochs are in V, "
+            "T and T/m, whatever was recorded. Write that, or save the values you mean as .npy."
+        )
     parts = [_side(root, side, name, subject, section, shown) for side, name in files.items()]
     known = {"file": stimuli.text("file")[[place[i] for i in ids]]} if "file" in stimuli else {}
     for name, part in zip(files.values(), parts, strict=True):

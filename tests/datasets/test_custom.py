@@ -226,6 +226,15 @@ def test_epochs_of_real_electrodes(grid):
     assert np.isfinite(found["x"].values).all()
 
 
+@pytest.mark.parametrize("units", ["uV", "\u00b5V", "microvolts", "mV", "fT/cm"])
+def test_units_that_epochs_are_not_in_are_refused(grid, units):
+    folder, _ = grid
+    about = yaml.safe_load((folder / "dataset.yaml").read_text())
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(about | {"units": units}))
+    with pytest.raises(InputError, match=r"'units' in .*MNE's epochs are in V, T"):
+        custom.load_responses(Dataset(name="custom", root=str(folder)), "a")
+
+
 def test_montages_of_real_electrodes(grid):
     """Neighbours on a strip are closer to each other than strangers, and share what a reference takes off."""
     folder, _ = grid
