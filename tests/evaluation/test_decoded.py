@@ -6,7 +6,7 @@ import xarray as xr
 
 from neuroenc.arrays import make_stimuli
 from neuroenc.evaluation.decoded import score_captions
-from neuroenc.evaluation.distance import _bootstrap
+from neuroenc.evaluation.distance import bootstrap
 from neuroenc.evaluation.statistics import expansion, mean_limits, resample
 from neuroenc.evaluation.subjects import over_subjects
 
@@ -84,9 +84,9 @@ def test_near_and_far_stimuli_of_one_group_are_drawn_together():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 8))
     units, copies = np.arange(8), np.repeat(np.arange(8), 5)
-    few = _bootstrap([(one, units), (other, units)], 2000, np.random.default_rng(0))
-    many = _bootstrap([(one[copies], copies), (other[copies], copies)], 2000, np.random.default_rng(0))
+    few = bootstrap([(one, units), (other, units)], 2000, np.random.default_rng(0))
+    many = bootstrap([(one[copies], copies), (other[copies], copies)], 2000, np.random.default_rng(0))
     assert many == pytest.approx(few)
-    alone = _bootstrap([(one[copies], np.arange(40)), (other[copies], np.arange(40))], 2000, rng)
+    alone = bootstrap([(one[copies], np.arange(40)), (other[copies], np.arange(40))], 2000, rng)
     assert alone[2] - alone[1] < 0.6 * (few[2] - few[1])
-    assert _bootstrap([(one, np.zeros(8, int))], 100, rng) == (pytest.approx(one.mean()), None, None)
+    assert bootstrap([(one, np.zeros(8, int))], 100, rng) == (pytest.approx(one.mean()), None, None)
