@@ -187,8 +187,11 @@ if DRAWN is not None:
 
 
 rule joint_results:
-    """Draw retrieval within, across and jointly; list all scores with their protocols."""
+    """Draw retrieval within, across and jointly; list all scores with their protocols; write the methods."""
     input:
+        # what methods say of the recordings and the network is read from these
+        responses=list(RESPONSES.values()),
+        features=of_sets("feat-target_features.nc"),
         scores=rules.joint_fit.output.scores,
         without=[f"{RUN}/without-{name}/scores.json" for name in LEFT_OUT],
     output:
@@ -204,6 +207,13 @@ rule joint_results:
             category="Decoding",
             labels={"figure": "one space, table"},
         ),
+        methods=f"{RUN}/methods.md",
+        bib=f"{RUN}/methods.bib",
+        methods_page=report(
+            f"{RUN}/methods.html",
+            caption="report/methods.rst",
+            category="Methods",
+        ),
     log:
         f"{LOGS}/results.log",
     benchmark:
@@ -213,8 +223,7 @@ rule joint_results:
         mem_mb=grown(1500),
         runtime=grown(10),
     params:
-        run=lambda wildcards, input, output: command(
-            "results", "joint", scores=[input.scores, *input.without], **output
-        ),
+        options=lambda wildcards: json.dumps(config),
+        run=telling,
     shell:
         "neuroenc {params.run:q} > {log:q} 2>&1"

@@ -24,14 +24,14 @@ def results_methods(
     page: Annotated[Path | None, typer.Option(help="The same text to read (.html).")] = None,
 ) -> None:
     """Write the methods section of a run with its parameters, and what to cite."""
-    from neuroenc.config import Config, load_config, parse
+    from neuroenc.config import parse_study
     from neuroenc.errors import InputError
     from neuroenc.methods.write import write
 
     if folder is not None and not folder.is_dir():
         raise InputError(f"Folder not found: {folder}. Give the results of a run, e.g. results/demo.")
-    asked = parse(Config, common.read(config)[0]) if config.lstrip().startswith("{") else load_config(config)
-    write(asked, folder, out, bib=bib, html=page)
+    asked, source = common.read(config)
+    write(parse_study(asked, source=source), folder, out, bib=bib, html=page)
 
 
 @results.command("gallery")

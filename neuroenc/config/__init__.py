@@ -45,7 +45,7 @@ from neuroenc.config.encoders import (
 from neuroenc.config.evaluation import Comparison, Evaluation, Figures, LearningCurve, Similarity
 from neuroenc.config.features import BLIND, SIZES, Model
 from neuroenc.config.joint import JointStudy
-from neuroenc.config.parsing import load_config, load_study, parse, schema
+from neuroenc.config.parsing import load_config, load_study, parse, parse_study, schema
 from neuroenc.config.simulation import Plan, Simulation
 
 __all__ = [
@@ -100,5 +100,6 @@ __all__ = [
     "load_study",
     "models_of",
     "parse",
+    "parse_study",
     "schema",
 ]

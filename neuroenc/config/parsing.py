@@ -100,10 +100,20 @@ def load_study(path: str | Path) -> Config | JointStudy:
     InputError
         As `load_config`.
     """
-    asked = read_yaml(path)
+    return parse_study(read_yaml(path), source=str(path))
+
+
+def parse_study(asked: Any, *, source: str = "") -> Config | JointStudy:
+    """Check a configuration, of one set of recordings or, with `sets`, of several.
+
+    Raises
+    ------
+    InputError
+        As `parse`.
+    """
     if isinstance(asked, dict) and "sets" in asked:
-        return parse(JointStudy, asked, source=str(path))
-    return parse(Config, asked, source=str(path))
+        return parse(JointStudy, asked, source=source)
+    return parse(Config, asked, source=source)
 
 
 def schema(section: type[Section] = Config) -> str:

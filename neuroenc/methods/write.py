@@ -7,10 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from neuroenc import __version__
-from neuroenc.config import Config
+from neuroenc.config import Config, JointStudy
 from neuroenc.features.registry import resolve
 from neuroenc.files import atomic
-from neuroenc.methods import decoders, encoders, evaluation, features, recordings, references
+from neuroenc.methods import decoders, encoders, evaluation, features, joint, recordings, references
 from neuroenc.methods.found import Found, look
 from neuroenc.methods.text import Part, cited, code, listed, markdown, page
 
@@ -82,13 +82,18 @@ def _software(config: Config, found: Found) -> Part:
 
 
 def write(
-    config: Config, folder: Path | None, out: Path, *, bib: Path | None = None, html: Path | None = None
+    config: Config | JointStudy,
+    folder: Path | None,
+    out: Path,
+    *,
+    bib: Path | None = None,
+    html: Path | None = None,
 ) -> None:
     """Write the methods section of a run, and what it cites.
 
     Parameters
     ----------
-    config : Config
+    config : Config or JointStudy
     folder : Path, optional
         Results of the run; without them the text says what the configuration asks for.
     out : Path
@@ -98,7 +103,12 @@ def write(
     html : Path, optional
         The same text as a page, with a list of references.
     """
-    parts, title = methods(config, look(config, folder)), f"Methods of {config.label}"
+    if isinstance(config, JointStudy):
+        parts, of, found = joint.parts(config, folder)
+        parts.append(_software(of, found))
+    else:
+        parts = methods(config, look(config, folder))
+    title = f"Methods of {config.label}"
     files = {out: markdown(title, parts)}
     if bib is not None:
         files[bib] = references.bibtex(cited(parts))

@@ -11,11 +11,11 @@ import yaml
 
 from neuroenc import config as c
 from neuroenc.arrays import save
-from neuroenc.config import Config, load_config, parse
+from neuroenc.config import Config, load_config, load_study, parse
 from neuroenc.config.configuration import Reconstruction
 from neuroenc.config.features import Extractor
 from neuroenc.features.registry import ENTRIES
-from neuroenc.methods import decoders, encoders, evaluation, features, recordings, references
+from neuroenc.methods import decoders, encoders, evaluation, features, joint, recordings, references
 from neuroenc.methods.found import Found, Recorded, Scored
 from neuroenc.methods.text import Part, cited, code, grid, listed, markdown, page, plural
 from neuroenc.methods.write import methods, write
@@ -70,7 +70,7 @@ def test_all_that_is_cited_is_in_the_table_and_all_of_it_is_cited_somewhere():
     import inspect
 
     table = references.load()
-    modules = (decoders, encoders, evaluation, features, recordings)
+    modules = (decoders, encoders, evaluation, features, joint, recordings)
     keys = set(
         re.findall(r"@([a-z]+\d{4}[a-z]*|muselsl|laionfmri)", "".join(map(inspect.getsource, modules)))
     )
@@ -81,7 +81,7 @@ def test_all_that_is_cited_is_in_the_table_and_all_of_it_is_cited_somewhere():
         "molder2021"
     }
     assert keys <= set(table), keys - set(table)
-    assert set(table) - keys == {"li2025"}  # decode joint, which no configuration asks for
+    assert set(table) == keys
 
 
 def test_references_are_whole_and_say_what_is_not_verified():
@@ -212,6 +212,35 @@ def test_a_changed_option_changes_its_sentence(section, said):
         if isinstance(getattr(section, name), (c.Prior, c.Augmentation)):
             changed = section.model_copy(update={name: None})
         assert said(changed) != said(section), name
+
+
+def test_a_changed_option_of_one_space_changes_the_text():
+    study = load_study(ROOT / "config/studies/one_space.yaml")
+    study = study.model_copy(update={"texts": c.Model(network="nano-text")})
+
+    def said(study):
+        return markdown("", joint.parts(study, None)[0])
+
+    text = said(study)
+    assert set(cited(joint.parts(study, None)[0])) <= set(references.load())
+    for name in (*study.sets, *study.leave_out):
+        assert name in text
+    given = {"front": {"eeg": "atm"}, "window": {"meg": (0.1, 0.5)}, "layers": ["a"]}
+    for section in ("joint", "split"):
+        options = getattr(study, section)
+        for name, field in type(options).model_fields.items():
+            if name in UNSAID | {"n_folds", "test_fraction", "stratify", "embargo", "features"}:
+                continue
+            value = given[name] if name in given else other(getattr(options, name), field.annotation)
+            changed = study.model_copy(update={section: options.model_copy(update={name: value})})
+            assert said(changed) != text, name
+    shares = study.split.model_copy(update={"kind": "stimulus"})
+    for name, value in (("n_folds", 4), ("test_fraction", 0.3), ("stratify", True)):
+        changed = shares.model_copy(update={name: value})
+        assert said(study.model_copy(update={"split": changed})) != said(
+            study.model_copy(update={"split": shares})
+        ), name
+    assert "Pictures were scored" not in said(study.model_copy(update={"reconstruction": None}))
 
 
 CONFIG = {

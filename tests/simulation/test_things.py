@@ -283,6 +283,10 @@ def test_the_study_runs(root, tmp_path):
         str(said["caption"].sel(condition="brain").values[list(said["stimulus_id"].values).index(shown)])
         in page
     )
+    methods, bib = (run / "methods.md").read_text(), (run / "methods.bib").read_text()
+    assert "## Recordings: eeg" in methods and "subjects `01` and `02`" in methods and "@li2025" in methods
+    heard = load(tmp_path / "results/one-space-eeg/sub-01/sub-01_responses.nc", "responses")
+    assert f"{heard.sizes['neuroid']} neuroids" in methods and "{li2025," in bib
     scores = json.loads((run / "joint/scores.json").read_text())["rows"]
     assert together["value"] == pytest.approx(next(r for r in scores if r["of"] == "eeg+fmri")["value"])
 

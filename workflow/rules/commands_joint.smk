@@ -72,6 +72,29 @@ def drawing(wildcards, input, output):
     return commands(*run, page)
 
 
+def telling(wildcards, input, output):
+    """List the commands that draw and list the scores, and write the methods section."""
+    scores = [input.scores, *input.without]
+    return commands(
+        command(
+            "results",
+            "joint",
+            scores=scores,
+            figure=output.figure,
+            table=output.table,
+        ),
+        command(
+            "results",
+            "methods",
+            json.dumps(config),
+            results=os.path.dirname(output.methods),
+            out=output.methods,
+            bib=output.bib,
+            page=output.methods_page,
+        ),
+    )
+
+
 def of_its_set(file):
     """Find a file of the set that a recording is of."""
     return lambda wildcards: f"{FOLDERS[wildcards.recording.rpartition('-')[0]]}/{file}"
