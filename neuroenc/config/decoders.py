@@ -386,9 +386,10 @@ class JointDecoding(Section):
         default=100, ge=1, description="Whitened principal components of the embeddings of training "
         "pictures; null: all."
     )  # fmt: skip
-    front: dict[str, Literal["linear", "atm"]] = Field(
-        default_factory=dict, description="Modality -> adapter of its recordings: linear (the default), or "
-        "for epochs attention between channels and convolutions over time."
+    front: dict[str, Literal["linear", "atm", "graph"]] = Field(
+        default_factory=dict, description="Modality -> adapter of its recordings: linear (the default); atm: "
+        "for epochs, attention between channels and convolutions over time; graph: convolutions over the "
+        "graph of its sensors, each joined to those that lie nearest (`x`, `y`, `z`)."
     )  # fmt: skip
     window: dict[str, tuple[float, float]] = Field(
         default_factory=dict, description="Modality -> time bins that lie between these times (s); else all."

@@ -2,7 +2,7 @@
 
 For a response x of recording r, whose modality is m, h = drop(first_r(x) + first_modality_m + first_who_r)
 runs through residual blocks, and the result is head(h) + first_straight_r(x). `first_r` is linear, or reads
-epochs (`EpochEncoder`). `head` starts at zero, so that training starts at the linear path.
+epochs (`EpochEncoder`, `SensorGraph`). `head` starts at zero, so that training starts at the linear path.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 
 from neuroenc.decoders.atm import EpochEncoder
+from neuroenc.decoders.graph import SensorGraph
 from neuroenc.decoders.residual import ResidualBlock, zeroed
 
 
@@ -25,6 +27,8 @@ class Front(NamedTuple):
     """Neuroids, times time bins of epochs"""
     n_times: int | None = None
     """Samples of an epoch, laid out channel by channel, for attention and convolutions; None: linear"""
+    position: ArrayLike | None = None
+    """Of the channels, (n_channels, 3), for a graph of them in place of attention"""
 
 
 class JointNetwork(nn.Module):
@@ -53,6 +57,8 @@ class JointNetwork(nn.Module):
         def first(front: Front) -> nn.Module:
             if front.n_times is None:
                 return nn.Linear(front.width, n_hidden, bias=False)  # who it is stands in its place
+            if front.position is not None:
+                return SensorGraph(front.position, front.n_times, n_hidden, dropout)
             return EpochEncoder(front.width // front.n_times, front.n_times, n_hidden, dropout)
 
         self.first = nn.ModuleDict({f"r{name}": first(f) for name, f in fronts.items()})

@@ -43,6 +43,8 @@ class JointDecoder(BaseEstimator):  # type: ignore[misc]
     n_times : mapping, optional
         Modality -> samples of an epoch, of modalities whose epochs, flattened channel by channel, attention
         between channels and convolutions over time read (`atm`) in place of a linear layer.
+    position : mapping, optional
+        Recording -> (n_channels, 3): a graph of these channels reads the epochs in place of attention.
     n_hidden, n_blocks : int
         Width and number of the shared residual blocks.
     dropout : float
@@ -76,6 +78,7 @@ class JointDecoder(BaseEstimator):  # type: ignore[misc]
         n_components: int | None = 100,
         *,
         n_times: Mapping[str, int] | None = None,
+        position: Mapping[str, ArrayLike] | None = None,
         n_hidden: int = 256,
         n_blocks: int = 2,
         dropout: float = 0.3,
@@ -95,6 +98,7 @@ class JointDecoder(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.n_components = n_components
         self.n_times = n_times
+        self.position = position
         self.n_hidden = n_hidden
         self.n_blocks = n_blocks
         self.dropout = dropout
@@ -164,13 +168,18 @@ class JointDecoder(BaseEstimator):  # type: ignore[misc]
 
     def _front(self, name: str, width: int) -> Front:
         modality = modality_of(name)
-        n_times = (self.n_times or {}).get(modality)
+        n_times, position = (self.n_times or {}).get(modality), (self.position or {}).get(name)
         if n_times and width % n_times:
             raise InputError(
                 f"{width} responses of {name!r} are no epochs of {n_times} samples. Give channels times "
                 "samples, flattened."
             )
-        return Front(modality, width, n_times)
+        if position is not None and (n_times is None or np.shape(position) != (width // n_times, 3)):
+            raise InputError(
+                f"The positions of {name!r} have shape {np.shape(position)}, expected "
+                f"({width // (n_times or 1)}, 3), one of each channel, and `n_times` of its modality."
+            )
+        return Front(modality, width, n_times, position)
 
     def _start(self, name: str, X: Floats, component: Floats, folds: list[Any]) -> None:
         """Start the linear path of a recording at the ridge of its fitted rows."""

@@ -50,6 +50,9 @@ class Recording(NamedTuple):
     """Of the test stimuli"""
     true: Floats
     n_times: int | None
+    """Of epochs that are read as such"""
+    position: Floats | None
+    """(n_neuroids, 3), where a graph reads them"""
     left_out: str
 
 
@@ -182,13 +185,47 @@ def read(
     }
     picture, text = of["picture"], of["text"]
     assert picture is not None
+    front = options.front.get(modality, "linear")
+    n_times = samples.n_times or (1 if front == "graph" else None)
     return Recording(
         name, scaled(samples.response[train]), inner[train][:, 0], picture.take(train)[:],
         None if text is None else text.take(train)[:], scaled(samples.response[test]),
         [scaled(_mean_of(seen, ids, k, options.seed)) for k in options.repeats], ids,
         np.array([concept[s] for s in ids]), picture.take(test)[:],
-        samples.n_times if options.front.get(modality) == "atm" else None, samples.left_out,
+        None if front == "linear" else n_times, positions(seen, name) if front == "graph" else None,
+        samples.left_out,
     )  # fmt: skip
+
+
+def positions(responses: xr.Dataset, name: str) -> Floats:
+    """Return where neuroids are, (n_neuroids, 3): as recorded, else where the 10-05 system has their names.
+
+    Raises
+    ------
+    InputError
+        One has no place.
+    """
+    where = np.stack([responses[axis].values for axis in "xyz"], 1)
+    if np.isfinite(where).all() and len(np.unique(where, axis=0)) > 1:
+        return where
+    standard = standard_places()
+    channels = [channel.lower() for channel in _channels(responses, name)]
+    unknown = [channel for channel in channels if channel not in standard]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} of {len(channels)} neuroids of {name!r} have no `x`, `y`, `z` and no name of "
+            f"the 10-05 system, first {unknown[0]!r}; `front: graph` joins those that lie near each other. "
+            "Give their places, or use another front."
+        )
+    return np.array([standard[channel] for channel in channels])
+
+
+def standard_places() -> dict[str, Floats]:
+    """Return where the 10-05 system has its names, in lower case."""
+    from mne.channels import make_standard_montage
+
+    places = make_standard_montage("colin27_1005").get_positions()["ch_pos"]
+    return {str(channel).lower(): np.asarray(place) for channel, place in places.items()}
 
 
 def windowed(responses: xr.Dataset, window: tuple[float, float] | None, name: str) -> xr.Dataset:
@@ -250,7 +287,9 @@ def fit(
         for name, p in parts.items()
     }
     how = options.model_dump(exclude={"layers", "front", "window", "repeats", "adapter"})
-    model = JointDecoder(**how | {"device": pick_device(options.device)}, n_times=n_times, cv=folds)
+    position = {n: p.position for n, p in parts.items() if p.position is not None}
+    how |= {"device": pick_device(options.device), "n_times": n_times, "position": position}
+    model = JointDecoder(**how, cv=folds)
     texts = {n: p.text[dealt[n]] for n, p in parts.items() if p.text is not None}
     pictures = {n: p.picture[dealt[n]] for n, p in parts.items()}
     return model.fit({n: p.train for n, p in parts.items()}, pictures, texts or None)

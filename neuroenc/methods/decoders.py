@@ -23,6 +23,7 @@ from neuroenc.methods.text import Part, code, grid, listed, plural
 Section = Any  # of one decoder
 FRONTS = {
     "linear": "a linear layer", "atm": "attention between channels and convolutions over time [@li2024]",
+    "graph": "convolutions over the graph of its sensors, each joined to those nearest to it [@kipf2017]",
 }  # fmt: skip
 
 

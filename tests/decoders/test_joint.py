@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import norm
 
 from neuroenc.decoders.fused import average, fuse, modality_of, row_cosine
+from neuroenc.decoders.graph import SensorGraph, adjacency
 from neuroenc.decoders.joint import JointDecoder
 from neuroenc.decoders.retrieve import hits
 from neuroenc.errors import InputError
@@ -154,3 +157,53 @@ def test_what_cannot_be_trained_on_is_one_line():
         with pytest.raises(InputError, match=words) as error:
             JointDecoder().fit(given, targets)
         assert "\n" not in str(error.value)
+
+
+def test_a_graph_joins_each_sensor_to_its_nearest():
+    """As scikit-learn's neighbours, normalised as scipy's Laplacian; sensors in one place are neighbours."""
+    from scipy.sparse.csgraph import laplacian
+    from sklearn.neighbors import kneighbors_graph
+
+    place = np.random.default_rng(0).normal(size=(30, 3))
+    near = kneighbors_graph(place, 6).toarray().astype(bool)
+    weights = (near | near.T).astype(float) + np.eye(30)
+    degree = weights.sum(1)
+    assert adjacency(place) == pytest.approx(weights / np.sqrt(np.outer(degree, degree)), abs=1e-6)
+    alone = (near | near.T).astype(float)  # without loops, the smallest eigenvalue of the Laplacian is 0
+    assert np.linalg.eigvalsh(laplacian(alone, normed=True))[0] == pytest.approx(0, abs=1e-9)
+    assert np.linalg.eigvalsh(adjacency(place))[-1] == pytest.approx(1, abs=1e-6)
+    assert adjacency(1000 * place) == pytest.approx(adjacency(place))
+    twins = np.repeat(place[:4], 2, 0)
+    assert (np.diag(adjacency(twins, 1)) > 0).all() and adjacency(twins, 1)[0, 1] == 0.5
+    assert adjacency(place[:3]) == pytest.approx(np.full((3, 3), 1 / 3))
+
+
+def test_a_graph_of_sensors_is_its_equation_and_is_trained():
+    rng = np.random.default_rng(0)
+    place, n_times = rng.normal(size=(24, 3)), 5
+    torch.manual_seed(0)
+    module = SensorGraph(place, n_times, 7, dropout=0.5).eval()
+    x = rng.normal(size=(3, 24, n_times)).astype("f4")
+    hidden = x.astype(float)
+    for weight in module.weights:
+        w, b = weight.weight.detach().double().numpy(), weight.bias.detach().double().numpy()
+        hidden = adjacency(place).astype(float) @ (hidden @ w.T + b)
+        hidden = hidden - hidden.mean((1, 2), keepdims=True)
+        hidden /= np.sqrt((hidden**2).mean((1, 2), keepdims=True) + 1e-5)
+        hidden = hidden * norm.cdf(hidden)
+    w, b = module.out.weight.detach().double().numpy(), module.out.bias.detach().double().numpy()
+    with torch.inference_mode():
+        found = module(torch.from_numpy(x.reshape(3, -1))).numpy()
+    assert found == pytest.approx(hidden.reshape(3, -1) @ w.T + b, abs=1e-4)
+
+    X, z = world()
+    X = {name: np.repeat(v, 2, 1) for name, v in X.items()}  # 30 sensors, two samples
+    rows = {"eeg:01": np.arange(150), "fmri:01": np.arange(150)}
+    position = {"eeg:01": rng.normal(size=(30, 3))}
+    how = {"n_times": {"eeg": 2}, "position": position, "max_epochs": 2}
+    model = fitted(X, z, rows, **how)
+    assert isinstance(model.module_.first["reeg:01"], SensorGraph)
+    assert row_cosine(model.predict(X["eeg:01"][180:], "eeg:01"), z[180:]).mean() > 0.5
+    for wrong in ({"position": {"eeg:01": position["eeg:01"][1:]}}, {"n_times": None}):
+        with pytest.raises(InputError, match=r"positions of 'eeg:01' have shape .* one of each channel"):
+            fitted(X, z, rows, **how | wrong)

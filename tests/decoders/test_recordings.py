@@ -7,8 +7,9 @@ from neuroenc import unions
 from neuroenc.arrays import make_features, make_responses, make_stimuli
 from neuroenc.config import JointDecoding, Split
 from neuroenc.decoders import recordings
+from neuroenc.decoders.graph import adjacency
 from neuroenc.decoders.joint_scores import score_joint
-from neuroenc.decoders.recordings import decode_recordings, windowed
+from neuroenc.decoders.recordings import decode_recordings, positions, windowed
 from neuroenc.decoders.retrieve import interval
 from neuroenc.decoders.target import restore
 from neuroenc.errors import InputError, LeakError
@@ -238,6 +239,36 @@ def test_epochs_are_read_by_attention_and_convolutions(world):
     short = responses | {"eeg:2": windowed(responses["eeg:2"], (0.0, 0.4), "eeg:2")}
     with pytest.raises(InputError, match="'eeg:2' has 4 time bins, another recording of its modality 6"):
         decode_recordings(short, given, split, options)
+
+
+def test_a_graph_joins_sensors_by_their_places_or_by_their_names(world):
+    """Fz, FCz and Cz stand in a line: places that are recorded, and those of the names, join them alike."""
+    responses, given, split = world
+    options = FAST.model_copy(update={"front": {"eeg": "graph"}, "max_epochs": 1})
+    with pytest.raises(InputError, match=r"6 of 12 neuroids of 'eeg:1' have no `x`.*first 'c0'.*Give"):
+        decode_recordings(responses, given, split, options)
+    names = ["Fp1", "Fp2", "F7", "Fz", "F8", "FCz", "Cz", "P7", "Pz", "P8", "O1", "O2"]
+    named = {
+        r: d.assign_coords(neuroid_id=("neuroid", [f"{r[-1]}_{c}" for c in names]))
+        if r.startswith("eeg")
+        else d
+        for r, d in responses.items()
+    }
+    where = positions(named["eeg:1"], "eeg:1")
+    near = {frozenset((names[i], names[j])) for i, j in zip(*np.nonzero(adjacency(where, 1)), strict=True)}
+    assert {frozenset(("Fz", "FCz")), frozenset(("FCz", "Cz")), frozenset(("Fp1", "Fp2"))} <= near
+    placed = {
+        r: d.assign_coords({a: ("neuroid", v) for a, v in zip("xyz", 1000 * where.T, strict=True)})
+        if r.startswith("eeg") else d
+        for r, d in responses.items()
+    }  # fmt: skip
+    by_name, by_place = (decode_recordings(d, given, split.isel(fold=[0]), options) for d in (named, placed))
+    assert by_name["eeg:1"]["embedding"].values == pytest.approx(
+        by_place["eeg:1"]["embedding"].values, abs=1e-4
+    )
+    zeros = placed["eeg:1"].assign_coords({a: ("neuroid", np.zeros(12)) for a in "xyz"})
+    with pytest.raises(InputError, match="no name of the 10-05 system"):  # MNE's sensors without a montage
+        positions(zeros, "eeg:1")
 
 
 def test_pictures_of_a_concept_are_drawn_as_one():
