@@ -125,7 +125,9 @@ def drawn() -> str:
         f"\nMeans over two simulated subjects, 120 test pictures each; intervals resample subjects and pictures; two-way "
         f"chance is 0.5. `nano` gave the embedding and favours what it sees. The picture decoder ({p['parameters']:,} "
         f"parameters, trained in {p['seconds'] / 60:.0f} minutes on 2 cores) draws the right category for "
-        f"{p['category_of_generated']:.2f} of unseen pictures from their true embedding, the captioner "
+        f"{p['category_of_generated']:.2f} of unseen pictures from their true embedding, by the eye of the network it "
+        f"was trained to please, and for {p['category_of_generated_by_a_judge']:.2f} by that of a judge that took no "
+        f"part, which names {p['category_of_true_by_a_judge']:.2f} of the true ones; the captioner "
         f"({c['parameters']:,}, {c['seconds'] / 60:.0f} minutes) names it for {c['category_named']:.2f} (chance 0.125)."
     )
     return "\n".join(lines)

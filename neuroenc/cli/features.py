@@ -243,7 +243,7 @@ def nano_train(
     epochs: Annotated[int | None, typer.Option(help="Else as the shipped weights.", min=1)] = None,
     seed: int = 0,
 ) -> None:
-    """Train a small model on the grammar of pictures, within an hour on two cores."""
+    """Train a small model on the grammar of pictures, in about an hour on two cores."""
     from neuroenc.simulation import train_decoders, train_network
 
     train: dict[Trained, Any] = {

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle
 
 from neuroenc.config import Model
 from neuroenc.decoders.diffusion import Schedule
@@ -54,6 +54,19 @@ def embed(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Embed pictures, (n, height, width, 3) to (n, n_features)."""
     batches = [network()(list(pictures[i : i + 256]))[LAYER] for i in range(0, len(pictures), 256)]
     return np.concatenate(batches)
+
+
+def look(pictures: torch.Tensor) -> torch.Tensor:
+    """Embed pictures, (n, 3, height, width) from -1 to 1, so that gradients pass: (n, n_features)."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in (nano.MEAN, nano.STD))
+    x = interpolate((pictures + 1) / 2, size=(96, 96), mode="bicubic", antialias=True)
+    found: torch.Tensor = network().module.encode_image((x - mean) / std)
+    return found
+
+
+def embed_patches(patches: torch.Tensor) -> torch.Tensor:
+    """Embed the U-Net's places, (n, 27, 16, 16), so that gradients pass, also a little beyond -1 and 1."""
+    return look(pixel_shuffle(patches, PATCH).clamp(-1.2, 1.2))
 
 
 def resize(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -152,16 +152,10 @@ def _picture_embedding(caption: str, texts: NDArray[Any], embedding: Floats) -> 
 def _push(weight: Floats, centre: Floats, scale: float) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return from pictures, (n, 3, side, side) in -1 to 1, the response to be raised, (n,)."""
     import torch
-    from torch.nn.functional import interpolate
 
-    from neuroenc.features.nano import MEAN, STD
-
-    module = small.network().module
     w, c = (torch.from_numpy(np.asarray(v, np.float32)) for v in (weight, centre))
-    mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
 
     def response(pictures: torch.Tensor) -> torch.Tensor:
-        x = interpolate((pictures.clamp(-1, 1) + 1) / 2, size=(96, 96), mode="bicubic", antialias=True)
-        return scale * ((module.encode_image((x - mean) / std) - c) @ w)
+        return scale * ((small.look(pictures.clamp(-1, 1)) - c) @ w)
 
     return response

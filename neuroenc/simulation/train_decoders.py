@@ -20,7 +20,9 @@ from neuroenc.decoders.nano import (
     caption_model,
     describe,
     embed,
+    embed_patches,
     generate,
+    load,
     network,
     picture_model,
     resize,
@@ -35,10 +37,13 @@ from neuroenc.words import content_words
 if TYPE_CHECKING:
     import torch
 
+    Loss = Callable[[Any, NDArray[np.int64]], torch.Tensor]
+
 STREAM = 1  # added to the seed: pictures the image-text network was not trained on
 JITTER = 0.3  # standard deviation of noise on standardised embeddings: decoded ones are never exact
 UNSEEN = 0.3  # share of training steps without a low-level picture
 DROPPED = 0.1  # share of training steps without an embedding, for guidance
+SEEN = 0.05  # weight of the squared error of the standardised embedding
 
 
 class Corpus(NamedTuple):
@@ -50,6 +55,12 @@ class Corpus(NamedTuple):
     """(n, 5, length), five captions each"""
     embedding: NDArray[np.float32]
     """(n, n_features), of the small network"""
+    shown: NDArray[np.bool_]
+    """(n, n_categories)"""
+
+    def standard(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mean and standard deviation of the embedding."""
+        return self.embedding.mean(0), self.embedding.std(0)
 
 
 def corpus(n: int, seed: int) -> Corpus:
@@ -65,7 +76,12 @@ def corpus(n: int, seed: int) -> Corpus:
             embedding.append(embed(drawn))
             pixels.append(np.stack([resize(p, SIDE) for p in drawn]))
     tokens = np.stack([to_ids(grammar.sample_captions(s, rng)[0]) for s in scenes])
-    return Corpus(np.concatenate(pixels), tokens, np.concatenate(embedding))
+    return Corpus(np.concatenate(pixels), tokens, np.concatenate(embedding), categories_shown(scenes))
+
+
+def categories_shown(scenes: list[grammar.Scene]) -> NDArray[np.bool_]:
+    """Say which categories are in each scene, (n, n_categories)."""
+    return np.array([[c in {t.category for t in s.things} for c in grammar.CATEGORIES] for s in scenes])
 
 
 def _draw(scenes: list[grammar.Scene]) -> NDArray[np.uint8]:
@@ -76,10 +92,12 @@ def train_pictures(
     out: Path, *, n_pictures: int = 50_000, epochs: int = 12, batch_size: int = 128,
     learning_rate: float = 1.5e-3, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train the picture decoder by denoising, on a cosine schedule.
+    """Train the picture decoder by denoising, then for half as many epochs by what its pictures show, too.
 
     The picture is predicted, not the noise, which a U-Net with few channels a patch could not pass through
-    (Li and He 2025, arXiv 2511.13720); errors are weighted as those of the velocity.
+    (Li and He 2025, arXiv 2511.13720); errors are weighted as those of the velocity. Squared error alone is
+    spent on the ground: what a picture shows is in few of its pixels. So the small network then looks at the
+    denoised picture, and how far its embedding lies from that of the true one is added.
 
     Parameters
     ----------
@@ -95,10 +113,49 @@ def train_pictures(
     """
     import torch
 
-    data = corpus(n_pictures, seed)
-    mean, scale = data.embedding.mean(0), data.embedding.std(0)
-    condition = torch.from_numpy((data.embedding - mean) / scale)
+    started, data = time.perf_counter(), corpus(n_pictures, seed)
     torch.manual_seed(seed)
+    how: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
+    model = picture_model(data.embedding.shape[1])
+    losses = _train(
+        model,
+        denoising(data),
+        kind="pictures",
+        n=n_pictures,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        **how,
+    )
+    _store(out, model, data)
+    refined = refine_pictures(out, data, epochs=max(1, epochs // 2), learning_rate=learning_rate / 2, **how)
+    about = {"n_pictures": n_pictures, "epochs": epochs, "learning_rate": learning_rate, **how}
+    about |= {"loss_per_epoch": losses, "refined_loss_per_epoch": refined}
+    return write_record(out, model, _of_network() | about | _pictures_named(out, data, seed), started)
+
+
+def refine_pictures(out: Path, data: Corpus, *, seed: int, **how: Any) -> list[float]:
+    """Train a stored picture decoder on by squared error and embedding; return the loss of each epoch."""
+    import torch
+
+    model, _, _ = load(out, picture_model(data.embedding.shape[1]))
+    torch.manual_seed(seed)
+    loss = denoising(data, seen=SEEN)
+    losses = _train(
+        model.requires_grad_(True), loss, kind="pictures, looked at", n=len(data.pixels), seed=seed, **how
+    )
+    _store(out, model, data)
+    return losses
+
+
+def denoising(data: Corpus, seen: float = 0.0) -> Loss:
+    """Return the loss of rows: squared error of the denoised picture and, times `seen`, of its embedding.
+
+    The embedding is standardised; half of the rows are looked at, which costs as much as denoising all.
+    """
+    import torch
+
+    mean, scale = (torch.from_numpy(v) for v in data.standard())
+    condition = (torch.from_numpy(data.embedding) - mean) / scale
 
     def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         x = to_patches(data.pixels[rows])
@@ -106,14 +163,17 @@ def train_pictures(
         noise, t = torch.randn_like(x), torch.randint(SCHEDULE.n_times, (len(rows),))
         noisy = SCHEDULE.add_noise(x, noise, t)
         with torch.autocast("cpu", torch.bfloat16):
-            found = model(torch.cat([noisy, coarse], 1), t, given)
+            found = model(torch.cat([noisy, coarse], 1), t, given).float()
         noisiness = 1 - SCHEDULE.signal[t][:, None, None, None]
-        return (((found.float() - x) ** 2) / noisiness.clamp(min=0.1)).mean()
+        error = (((found - x) ** 2) / noisiness.clamp(min=0.1)).mean()
+        if not seen:
+            return error
+        some = slice(len(rows) // 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            embedding = embed_patches(found[some]).float()
+        return error + seen * (((embedding - mean) / scale - condition[rows[some]]) ** 2).mean()
 
-    return _train(
-        out, picture_model(len(mean)), loss, mean, scale, _pictures_named, kind="pictures", n=n_pictures,
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-    )  # fmt: skip
+    return loss
 
 
 def train_captions(
@@ -135,10 +195,9 @@ def train_captions(
     """
     import torch
 
-    data = corpus(n_pictures, seed)
-    mean, scale = data.embedding.mean(0), data.embedding.std(0)
+    started, data = time.perf_counter(), corpus(n_pictures, seed)
+    mean, scale = data.standard()
     condition, tokens = torch.from_numpy((data.embedding - mean) / scale), torch.from_numpy(data.tokens)
-    torch.manual_seed(seed)
 
     def loss(model: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         n = len(rows)
@@ -152,10 +211,15 @@ def train_captions(
             logits[:, N_PREFIX - 1 : -1].float().transpose(1, 2), words, ignore_index=0
         )
 
-    return _train(
-        out, caption_model(len(mean)), loss, mean, scale, _captions_named, kind="captions", n=n_pictures,
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = caption_model(len(mean))
+    how: dict[str, Any] = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
+    losses = _train(model, loss, kind="captions", n=n_pictures, **how)
+    _store(out, model, data)
+    about = {"n_pictures": n_pictures, **how, "loss_per_epoch": losses}
+    return write_record(out, model, _of_network() | about | _captions_named(out), started)
 
 
 def _given(standard: torch.Tensor) -> torch.Tensor:
@@ -185,16 +249,21 @@ def _coarse(pictures: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _train(
-    out: Path, model: Any, loss_of: Callable[[Any, NDArray[np.int64]], torch.Tensor],
-    mean: NDArray[np.float32], scale: NDArray[np.float32], grade: Callable[[Path], dict[str, float]], *,
-    kind: str, n: int, epochs: int, batch_size: int, learning_rate: float, seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Train with AdamW, one cycle of the learning rate and an average of the weights; write and grade."""
+    model: Any,
+    loss_of: Loss,
+    *,
+    kind: str,
+    n: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> list[float]:
+    """Train with AdamW, one cycle of the learning rate and an average of the weights; return losses."""
     import torch
     from diffusers.training_utils import EMAModel
     from tqdm import tqdm
 
-    started = time.perf_counter()
     rng = np.random.default_rng([seed, 3])
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     per_epoch = n // batch_size
@@ -218,35 +287,47 @@ def _train(
         losses.append(round(total / per_epoch, 4))
         progress.set_postfix(loss=losses[-1])
     average.copy_to(model.parameters())
+    return losses
+
+
+def _store(out: Path, model: Any, data: Corpus) -> None:
+    import torch
+
     tensors = {
         k: v.half().contiguous() for k, v in model.state_dict().items() if not k.endswith("lm_head.weight")
     }
-    tensors |= {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}
-    write_weights(tensors, out)
-    about = {
-        "network_sha256": nano.record()["sha256"], "n_pictures": n, "epochs": epochs,
-        "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed, "loss_per_epoch": losses,
-    }  # fmt: skip
-    return write_record(out, model, about | grade(out), started)
+    mean, scale = data.standard()
+    write_weights(tensors | {"mean": torch.from_numpy(mean), "scale": torch.from_numpy(scale)}, out)
 
 
-def unseen(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return category and embedding of unseen pictures with one object."""
+def _of_network() -> dict[str, str]:
+    return {"network_sha256": nano.record()["sha256"]}
+
+
+def unseen(n: int) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
+    """Return category, embedding and pixels of unseen pictures with one object."""
     scenes = [s for s in training_scenes(4 * n, 0x756E) if len(s.things) == 1][:n]
-    category = np.array([grammar.CATEGORIES.index(s.things[0].category) for s in scenes])
-    return category, embed(np.stack([grammar.draw(s, 96) for s in scenes]))
+    pixels = np.stack([grammar.draw(s, 96) for s in scenes])
+    return categories_shown(scenes).argmax(1), embed(pixels), pixels
 
 
-def _pictures_named(path: Path) -> dict[str, float]:
-    """Say how often a picture generated from an unseen picture's embedding shows its object's category."""
-    category, embedding = unseen(500)
-    made = generate(embedding, path=path)
-    named = categories(network().module, np.stack([resize(p, 96) for p in made]))
-    again = embed(made)
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (embedding, again)]
+def _pictures_named(path: Path, data: Corpus, seed: int) -> dict[str, float]:
+    """Say how often a picture generated from an unseen picture's embedding shows its object's category.
+
+    The small network says so, which the pictures were trained to please, and a judge that took no part.
+    """
+    from neuroenc.simulation.judge import named, train_judge
+
+    category, embedding, pixels = unseen(500)
+    made, again = generate(embedding, path=path), np.stack([resize(p, SIDE) for p in pixels])
+    judge = train_judge(data.pixels, data.shown, seed=seed)
+    by_network = categories(network().module, np.stack([resize(p, 96) for p in made]))
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (embedding, embed(made))]
     found = (unit[1] @ unit[0].T).argmax(1) == np.arange(len(category))
     return {
-        "category_of_generated": float((named == category).mean()),
+        "category_of_generated": float((by_network == category).mean()),
+        "category_of_generated_by_a_judge": float((named(judge, made) == category).mean()),
+        "category_of_true_by_a_judge": float((named(judge, again) == category).mean()),
         "category_chance": 1 / len(grammar.CATEGORIES),
         "generated_retrieves_its_embedding_of_500": float(found.mean()),
     }
@@ -254,7 +335,7 @@ def _pictures_named(path: Path) -> dict[str, float]:
 
 def _captions_named(path: Path) -> dict[str, float]:
     """Say how often the caption of an unseen picture names its object's category."""
-    category, embedding = unseen(500)
+    category, embedding, _ = unseen(500)
     known = grammar.category_words()
     named = [
         bool(known[grammar.CATEGORIES[c]] & set(content_words(text)))
