@@ -112,11 +112,17 @@ def resample(
     n_stimuli : int, optional
         As in `permutation_p`.
     n, seed : int
+
+    Raises
+    ------
+    InputError
+        Names that are not one a row.
     """
-    fold = np.asarray(fold)
-    ids, unit = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
+    stimulus, fold = np.asarray(stimulus), np.asarray(fold)
+    paired(stimulus, stimulus, fold=fold, stretch=stretch)
+    ids, unit = np.unique(stimulus if stretch is None else np.asarray(stretch), return_inverse=True)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    by_fold = len(rows) > 1 and _tested_once(np.asarray(stimulus), rows)
+    by_fold = len(rows) > 1 and _tested_once(stimulus, rows)
     wide = widening(stimulus, rows, n_stimuli, together=True)
     rng = np.random.default_rng(seed)
     if by_fold:

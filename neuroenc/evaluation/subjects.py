@@ -30,7 +30,6 @@ def over_subjects(
     list of dict
         Rows whose metric has a value for each picture.
     """
-
     from scipy.stats import t as student  # loads for a second
 
     def key(r: dict[str, Any]) -> tuple[Any, ...]:
@@ -52,7 +51,8 @@ def over_subjects(
             some = rng.integers(len(size), size=(n_bootstraps, len(size)))
             errors.append((total[some].sum(1) / size[some].sum(1)).var())
         means, every = np.array([e.mean() for e in each]), np.concatenate(each)
-        half = student.ppf(0.975, len(each) - 1) * np.sqrt(max(means.var(ddof=1), np.mean(errors)) / len(each))
+        error = np.sqrt(max(means.var(ddof=1), np.mean(errors)) / len(each))
+        half = student.ppf(0.975, len(each) - 1) * error
         low, high = np.clip(means.mean() + half * np.array([-1, 1]), every.min(), every.max())
         rows.append({
             **r, "value": float(means.mean()), "low": float(low), "high": float(high), "n": len(each),

@@ -7,7 +7,7 @@ import xarray as xr
 from neuroenc.arrays import make_stimuli
 from neuroenc.evaluation.decoded import score_captions
 from neuroenc.evaluation.distance import bootstrap
-from neuroenc.evaluation.statistics import expansion, mean_limits, resample
+from neuroenc.evaluation.statistics import mean_limits, resample
 from neuroenc.evaluation.subjects import over_subjects
 
 WORDS = np.array(["a dog", "a cat", "a red car", "two birds", "an old boat", "the sea", "a house", "a man"])
