@@ -101,8 +101,8 @@ def two_versus_two(y: ArrayLike, prediction: ArrayLike, measure: Measure = "cosi
     if lost.any():
         raise InputError(
             f"{lost.any(1).sum()} of {len(lost)} stimuli lack values of {lost.any(0).sum()} of "
-            f"{lost.shape[1]} neuroids (NaN or infinite), first stimulus {lost.any(1).argmax()}. Leave out the "
-            "neuroids, or the stimuli."
+            f"{lost.shape[1]} neuroids (NaN or infinite), first stimulus {lost.any(1).argmax()}. Leave "
+            "out the neuroids, or the stimuli."
         )
     a, b = unit_rows(y, measure), unit_rows(prediction, measure)
     total = sum(float(won.sum(dtype=float)) for _, won in _wins(a, b))
