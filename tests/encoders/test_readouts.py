@@ -369,6 +369,7 @@ def test_delays_look_back_within_their_story():
         ([0.5], None, "whole numbers"),
         ([], None, "whole numbers"),
         ([1, 2, 1], None, "each once"),
+        ([1], [1, 1, 1, 2, np.nan, np.nan], r"no name for 2 of 6 samples \(NaN\)"),
         ([1], ["a"], r"groups has shape \(1,\), X 6 samples"),
     ],
 )
