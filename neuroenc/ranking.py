@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroenc.errors import InputError
+
 EQUAL = 1e-12  # products of the same numbers round to others, by where they stand in a matrix
 
 
@@ -21,6 +23,23 @@ def best(values: ArrayLike, axis: int | None = 0) -> Any:
     """
     v = np.asarray(values, np.float64)
     return np.where(np.isnan(v), -np.inf, v).argmax(axis)
+
+
+def square(similarity: ArrayLike) -> NDArray[np.float64]:
+    """Return similarities whose rows and columns belong together, (n, n).
+
+    Raises
+    ------
+    InputError
+        They are not square, or of nothing.
+    """
+    s = np.asarray(similarity, np.float64)
+    if s.ndim != 2 or s.shape[0] != s.shape[1] or not len(s):
+        raise InputError(
+            f"similarity has shape {s.shape}, expected (n, n): what belongs together stands on the diagonal. "
+            "Look for pictures of a larger pool by `Index.search`."
+        )
+    return s
 
 
 def ahead(similarity: ArrayLike, first: int = 0) -> NDArray[np.int64]:

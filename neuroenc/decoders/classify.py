@@ -236,7 +236,8 @@ def tabulate(responses: xr.Dataset, stimuli: xr.Dataset, options: config.Classif
     responses = responses.isel(presentation=labelled)
     X, start, stop = windows(responses, options)
     if options.standardise == "run":
-        X = within_runs(X, responses["run"].values)
+        session = np.char.add(responses["session"].values.astype(str), "/")  # each counts its runs anew
+        X = within_runs(X, np.char.add(session, responses["run"].values.astype(str)))
     ids, group = responses["stimulus_id"].values, responses["group"].values
     if options.repeats == "mean":
         group_of = dict(zip(ids.tolist(), group.tolist(), strict=True))
@@ -345,7 +346,7 @@ def _dataset(
     )  # fmt: skip
 
 
-def within_runs(values: Floats, run: Ints) -> Floats:
+def within_runs(values: Floats, run: NDArray[Any]) -> Floats:
     """Standardise each neuroid within each run; what does not vary there becomes 0; NaN stays."""
     out = np.empty(values.shape, np.float32)
     for r in np.unique(run):

@@ -18,6 +18,7 @@ from neuroenc.decoders.choice import HELD, Choice, choose_share, joined, mixture
 from neuroenc.decoders.samples import Sides, lay_out, samples_of
 from neuroenc.decoders.target import Target
 from neuroenc.devices import pick_device
+from neuroenc.encoders.build import warn_of_edge
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.encode import transductive
 from neuroenc.errors import InputError
@@ -228,6 +229,8 @@ def decode_fold(
     folds, n_times, test = splits.inner_folds(sides.inner), sides.n_times, sides.tested()
     if made is None:
         model = make(options, folds, n_times=n_times, checkpoint=checkpoint).fit(X, Y)
+        if isinstance(options, config.RidgeDecoding) and shuffle is None:
+            warn_of_edge(options.alphas, model.alpha_, model.best_score_, "components of the embeddings")
     else:
         target = Target.fit(Y, options.n_components)
         every, embeddings, folds = mixed(X, Y, folds, made)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroenc.errors import InputError
 from neuroenc.evaluation.identification import cosine as cosine  # offered here: `retrieval(cosine(a, b))`
 from neuroenc.evaluation.statistics import mean_limits, resample
-from neuroenc.ranking import ahead
+from neuroenc.ranking import ahead, square
 
 Floats = NDArray[np.float64]
 N_WAY = 300  # pictures, drawn at random, among which the literature retrieves
@@ -41,21 +41,17 @@ def hits(similarity: ArrayLike, k: int, n_way: int | None = None) -> Floats:
     Raises
     ------
     InputError
-        Fewer pictures than candidates, or none of these; no square matrix.
+        Fewer pictures than candidates; `k` or `n_way` that is no whole number of 1 or more; no square matrix.
     """
     from scipy.stats import hypergeom  # loads for a second
 
-    s = np.asarray(similarity, np.float64)
-    if s.ndim != 2 or s.shape[0] != s.shape[1]:
-        raise InputError(
-            f"similarity has shape {s.shape}, expected (n, n): what belongs together stands on the diagonal. "
-            "Look for pictures of a larger pool by `Index.search`."
-        )
+    s = square(similarity)
     n = s.shape[1]
+    for name, asked in (("k", k), ("n_way", n_way)):
+        if asked is not None and (asked < 1 or asked != int(asked)):
+            raise InputError(f"Invalid value for {name!r}: {asked!r}. Expected a whole number of 1 or more.")
     if n_way is not None and n_way > n:
         raise InputError(f"{n} pictures are too few for {n_way}-way retrieval. Ask for {n} or fewer.")
-    if n_way is not None and n_way < 1:
-        raise InputError(f"{n_way}-way retrieval has no candidate. Ask for one or more.")
     before = ahead(s)
     if n_way is None:
         return np.asarray(before < k, np.float64)
@@ -104,6 +100,10 @@ def retrieval(
         for k in (1, 5):
             found = hits(table, k, n_way)
             low, high = interval(found, unit, n_bootstraps=n_bootstraps, seed=seed)
+            # all found, or none: what n of n say of the next (Clopper & Pearson 1934)
+            if low == high and k < (n_way or n):
+                room = 1 - 0.025 ** (1 / (n if unit is None else len(np.unique(unit))))
+                low, high = max(0.0, low - room), min(1.0, high + room)
             out[f"{direction}_top{k}"] = {
                 "value": float(found.mean()), "low": low, "high": high, "chance": min(1.0, k / (n_way or n)),
             }  # fmt: skip

@@ -23,6 +23,7 @@ from neuroenc.evaluation.decoded import SENTENCES
 from neuroenc.evaluation.evaluate import together_at
 from neuroenc.evaluation.permutation import p_value
 from neuroenc.evaluation.scores import pearson_r
+from neuroenc.evaluation.statistics import expansion
 
 Floats = NDArray[Any]
 Embed = Callable[[Sequence[str]], Floats]
@@ -197,7 +198,9 @@ def score_sentences(
             ]
             each = [spearman(alike[:, d], measured[d]) for d in drawn]
             known = [np.nanmean(r) for r in each if np.isfinite(r).any()]
-            low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
+            if known:  # centred: pictures that are drawn twice lower every rho
+                drift = np.quantile(known - np.mean(known), [0.025, 0.975])
+                low, high = (value + expansion(len(units)) * drift).clip(-1, 1)
         rows.append({
             "what": column, "value": value, "low": float(low), "high": float(high),
             "null": float(np.mean(dealt)), "null_high": float(np.max(dealt)),

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from neuroenc import config
+from neuroenc.errors import InputWarning
+
+SOME = 0.01  # R2: what validation does not predict takes the largest alpha rightly
+
+
+def warn_of_edge(alphas: tuple[float, float, int], alpha: ArrayLike, score: ArrayLike, what: str) -> None:
+    """Warn where most targets that validation predicts have the largest alpha: a larger one may be better.
+
+    Parameters
+    ----------
+    alphas : (low, high, number)
+        log10 of the candidates, as in options.
+    alpha, score : arrays of one shape
+        What was chosen, and its validation R2; targets whose R2 is not above `SOME` do not count.
+    what : str
+        The targets are.
+    """
+    predicted = np.asarray(score) > SOME
+    largest = np.isclose(np.asarray(alpha)[predicted], 10.0 ** alphas[1])
+    if alphas[2] > 1 and largest.size and largest.mean() > 0.5:
+        warnings.warn(
+            f"The largest alpha, {10.0 ** alphas[1]:g}, was chosen for {largest.mean():.0%} of the "
+            f"{largest.size} {what} that validation predicts: a larger one may do better. Raise the second "
+            f"number of `alphas`, {alphas[1]:g}.", InputWarning, stacklevel=3,
+        )  # fmt: skip
 
 
 def make(

@@ -72,6 +72,10 @@ def delay(X: ArrayLike, delays: Sequence[int], groups: ArrayLike | None = None) 
     named = np.zeros(len(X)) if groups is None else np.asarray(groups)
     if named.shape != (len(X),):
         raise InputError(f"groups has shape {named.shape}, X {len(X)} samples; expected one each.")
+    if (named != named).any():
+        raise InputError(
+            f"groups has no name for {(named != named).sum()} of {len(named)} samples (NaN). Name their runs."
+        )
     begins = named[np.flatnonzero(np.concatenate([[True], named[1:] != named[:-1]]))]
     if len(set(begins.tolist())) < len(begins):
         twice = next(g for g in begins.tolist() if begins.tolist().count(g) > 1)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from neuroenc import __version__, config, ranking, splits
 from neuroenc.arrays import check, regions
 from neuroenc.config.encoders import FUSING, ROUTED, SETS, TOGETHER, TOKENS
-from neuroenc.encoders.build import make
+from neuroenc.encoders.build import make, warn_of_edge
 from neuroenc.encoders.design import Design, design, moments
 from neuroenc.encoders.inputs import folds_of
 from neuroenc.encoders.missing import ALL, Shown, by_stimulus, fittable
@@ -173,6 +173,10 @@ def encode(
                 needed=neuroids == ALL,
             )  # fmt: skip
             results.append(result)
+    if hasattr(options, "alphas"):
+        alpha, r2 = (np.concatenate(v) for v in ([r.alpha for r in results],
+                                                 [r.validation_r2.max(0) for r in results]))  # fmt: skip
+        warn_of_edge(options.alphas, alpha, r2, "neuroids")
     if options.name in ROUTED:
         used = _read_by(membership, results[0].target, len(names))
         names = [name for name, u in zip(names, used, strict=True) if u]

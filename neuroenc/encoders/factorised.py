@@ -24,7 +24,7 @@ from neuroenc import ranking
 from neuroenc.blocks import blocks
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorise import Factors, factorise
-from neuroenc.encoders.inputs import check_alphas, check_enough, check_fit, folds_of, in_parts
+from neuroenc.encoders.inputs import as_fitted, check_alphas, check_enough, check_fit, folds_of, in_parts
 from neuroenc.encoders.memory import AT_ONCE_BYTES, LEAST_ROWS, ROWS_BYTES, TARGETS_BYTES
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.ridge import RidgeCV
@@ -121,10 +121,10 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         self.mask_, self.feature_, self.intercept_ = map(np.concatenate, zip(*parts, strict=True))
 
     def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
+        """Predict, (n_samples, n_targets), of a single target (n_samples,) where y was so."""
         check_is_fitted(self)
         X = check_tokens(self, X)
-        return apply(X, self.mask_, self.feature_) + self.intercept_
+        return as_fitted(self, apply(X, self.mask_, self.feature_) + self.intercept_)
 
 
 def _factors(X: Design) -> Factors:
@@ -233,7 +233,8 @@ def alternate(
     level = np.nanmean(Y, 0, dtype=float)
     centred = (Y - level).astype(Y.dtype)
     lacks = np.isnan(Y).any(0)
-    first = s = (mask / np.linalg.norm(mask, axis=1, keepdims=True)).astype(np.float32)
+    length = np.linalg.norm(mask, axis=1, keepdims=True)  # 0 of a constant target, which stays so
+    first = s = (mask / np.where(length > 0, length, 1)).astype(np.float32)
     of_features = normal_equations(X, mean, s, centred, under_masks=True)
     for alpha in alphas:
         for _ in range(n_alternations):

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.encoders.inputs import DTYPES, check_enough, check_fit, folds_of
+from neuroenc.encoders.inputs import DTYPES, as_fitted, check_enough, check_fit, folds_of
 from neuroenc.encoders.memory import POOLED_BYTES
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import at_alphas
@@ -148,11 +148,11 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
             yield from zip(some[part], pooled, strict=True)
 
     def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
+        """Predict, (n_samples, n_targets), of a single target (n_samples,) where y was so."""
         check_is_fitted(self)
         X = check_tokens(self, X)
         out = np.empty((len(X), len(self.coef_)), self.dtype)
         for field, pooled in self._pooled(X, np.unique(self.field_, axis=0)):
             t = (self.field_ == field).all(1)
             out[:, t] = pooled @ self.coef_[t].T + self.intercept_[t]
-        return out
+        return as_fitted(self, out)

@@ -139,7 +139,7 @@ def check_fit(
     Parameters
     ----------
     estimator : estimator
-        Learns the number and names of the features.
+        Learns the number and names of the features, and whether y is of one target (`as_fitted`).
     X, y : array-like, DataArray, DataFrame or tensor
         y of 1 to `y_ndim` dimensions; NaN marks a missing value.
     ndim : int
@@ -168,6 +168,7 @@ def check_fit(
     X, y = join_rows(X, y)
     rows = check_features(estimator, X, ndim=ndim, dtype=dtype, reset=True, sets=sets)
     target = as_numbers(y, "y", dtype)
+    estimator._single = target.ndim == 1
     if not 1 <= target.ndim <= y_ndim:
         layouts = ("(n_samples,)", "(n_samples, n_targets)", "(n_samples, n_neuroids, n_time_bins)")
         raise InputError(f"y has shape {target.shape}. Expected {' or '.join(layouts[:y_ndim])}.")
@@ -186,6 +187,11 @@ def check_fit(
         if np.isnan(target).all():
             raise InputError(f"Input y contains NaN only: all {target.size} values are missing.")
     return rows, target
+
+
+def as_fitted(estimator: Any, predicted: NDArray[Any]) -> NDArray[Any]:
+    """Return predictions, (n_samples, n_targets), in the dimensions of y: (n_samples,) of a single target."""
+    return predicted[:, 0] if getattr(estimator, "_single", False) else predicted
 
 
 def check_options(estimator: Any) -> None:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders.factorise import read
-from neuroenc.encoders.inputs import Rows, check_features, check_fit, folds_of
+from neuroenc.encoders.inputs import Rows, as_fitted, check_features, check_fit, folds_of
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.pls_components import EXACT, OfColumns, OfRows, cross_products
 from neuroenc.errors import InputError
@@ -62,7 +62,6 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
             that all of them have.
         """
         X, y = check_fit(self, X, y)
-        self._single = y.ndim == 1
         Y = self._complete(y)
         folds = folds_of(self.cv, len(X), groups, y)
         products = cross_products(X, Y)
@@ -104,10 +103,10 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
         self.coef_, self._y_mean = found.loading.T @ rotation, found.y_mean
 
     def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
+        """Predict, (n_samples, n_targets), of a single target (n_samples,) where y was so."""
         check_is_fitted(self)
         X = check_features(self, X)
         out = np.empty((len(X), len(self.coef_)))
         for rows in blocks(len(X), max(1, BLOCK_BYTES // (8 * X.shape[1]))):
             out[rows] = (read(X, rows, EXACT) - self._x_mean) @ self.coef_.T + self._y_mean
-        return np.asarray(out[:, 0] if self._single else out)
+        return as_fitted(self, out)

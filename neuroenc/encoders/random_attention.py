@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.encoders.inputs import check_enough, check_fit
+from neuroenc.encoders.inputs import as_fitted, check_enough, check_fit
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import at_alphas
 from neuroenc.encoders.tokens import check_tokens, grid_of
@@ -145,7 +145,7 @@ class RandomAttentionCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
         return made
 
     def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
+        """Predict, (n_samples, n_targets), of a single target (n_samples,) where y was so."""
         check_is_fitted(self)
         routed = route(check_tokens(self, X), self.content_, self.place_)
-        return np.asarray(routed @ self.coef_.T + self.intercept_)
+        return as_fitted(self, routed @ self.coef_.T + self.intercept_)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import columns
 from neuroenc.encoders.design import moments
-from neuroenc.encoders.inputs import check_enough, check_fit, folds_of, in_parts
+from neuroenc.encoders.inputs import as_fitted, check_enough, check_fit, folds_of, in_parts
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.tokens import check_tokens
 from neuroenc.encoders.training import fingerprint, predict, train
@@ -110,12 +110,12 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
         return predict(self.module_, X, held, batch_size=self.batch_size, device=self.device)
 
     def predict(self, X: Any) -> Floats:
-        """Predict, (n_samples, n_targets)."""
+        """Predict, (n_samples, n_targets), of a single target (n_samples,) where y was so."""
         check_is_fitted(self)
         out = predict(self.module_, self._design(X), batch_size=self.batch_size, device=self.device)
         out *= self._deviation
         out += self._mean
-        return out
+        return as_fitted(self, out)
 
     def _design(self, X: Any) -> Scaled:
         return Scaled(check_tokens(self, X), self._centre, self._scale)

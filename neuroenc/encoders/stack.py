@@ -59,10 +59,11 @@ def stack_weights(
     InputError
         Shapes that do not match.
     """
-    if any(v.shape != truth.shape for v in validation):
+    odd = [v.shape for v in validation if v.shape != truth.shape or v.ndim != 2]
+    if odd:
         raise InputError(
-            f"Validation predictions of shape {validation[0].shape}, responses of {truth.shape}. Make both "
-            "of the same stimuli and neuroids."
+            f"Validation predictions of shape {odd[0]}, responses of {truth.shape}, expected both "
+            "(n_stimuli, n_targets). Make both of the same stimuli and neuroids."
         )
     n_members, n_targets = len(validation), truth.shape[1]
     place = np.arange(len(truth)) if stimulus is None else np.argsort(np.argsort(stimulus, kind="stable"))

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import columns
 from neuroenc.errors import InputError
-from neuroenc.evaluation.ceilings import spearman_brown
+from neuroenc.evaluation.ceilings import same_rows, spearman_brown
 from neuroenc.evaluation.scores import pearson_r
 from neuroenc.real import sum_groups
 
@@ -46,6 +46,7 @@ def reliability(
     ndarray of shape (n_splits, n_neuroids)
         Over the stimuli with a value in both halves; NaN where nothing is repeated.
     """
+    same_rows(response, stimulus=stimulus, repetition=repetition)
     numbers, at = np.unique(np.asarray(repetition), return_inverse=True)
     found = np.full((n_splits, response.shape[1]), np.nan)
     if len(numbers) < 2:

@@ -42,6 +42,11 @@ def _check(
             if single
             else "The captions are one text, expected a list of texts."
         )
+    for what, texts in (("caption", captions), ("reference", [r for row in references for r in row])):
+        if odd := [t for t in texts if not isinstance(t, str)]:
+            raise InputError(
+                f"{len(odd)} of {len(texts)} {what}s are no text, first {odd[0]!r}. Leave these pictures out."
+            )
     said = [words(c) for c in captions]
     known = [[w for w in (words(r) for r in row) if w] for row in references]
     without = [i for i, row in enumerate(known) if not row]

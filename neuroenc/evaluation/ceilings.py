@@ -45,9 +45,49 @@ def estimate_ncsnr(response: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float
         return np.asarray(np.sqrt(np.maximum(signal, 0) / noise))
 
 
+def same_rows(response: Any, **rows: ArrayLike) -> None:
+    """Refuse responses that are not (n_presentations, n_neuroids), or what is said of other rows.
+
+    Parameters
+    ----------
+    response : array
+        Also one that is read from a file.
+    **rows : arrays of shape (n_presentations,)
+        What is said of each row, by the name it goes by in errors.
+
+    Raises
+    ------
+    InputError
+        Naming what has another shape.
+    """
+    if len(response.shape) != 2:
+        raise InputError(
+            f"response has shape {tuple(response.shape)}, expected (n_presentations, n_neuroids). Put "
+            "time bins beside one another: response.reshape(len(response), -1)."
+        )
+    for name, values in rows.items():
+        if np.shape(values) != tuple(response.shape[:1]):
+            raise InputError(
+                f"{name} has shape {np.shape(values)}, expected {tuple(response.shape[:1])}: one for each "
+                "row of response."
+            )
+
+
+def _each(values: ArrayLike, name: str, n: int, low: float, high: float) -> Floats:
+    """Return one number a neuroid, within limits or NaN."""
+    found = np.asarray(values, np.float64)
+    odd = found[(found < low) | (found > high)]
+    if found.shape != (n,) or odd.size:
+        what = f"holds {odd[0]:g}" if odd.size else f"has shape {found.shape}"
+        limits = f"{low:g} or above" if np.isinf(high) else f"a share, at most {high:g},"
+        raise InputError(f"{name} {what}, expected {limits} for each of {n} neuroids, NaN where unknown.")
+    return found
+
+
 def _moments(response: ArrayLike, stimulus: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Repeats and mean of each stimulus, (n_stimuli, n_neuroids), and the variance within stimuli."""
     values = unmasked(response).astype(np.float64)
+    same_rows(values, stimulus=stimulus)
     inverse = np.unique(np.asarray(stimulus), return_inverse=True)[1]
     present = np.isfinite(values)
     values = np.where(present, values, 0)
@@ -204,6 +244,7 @@ def stack_trials(response: ArrayLike, stimulus: ArrayLike) -> tuple[NDArray[np.s
         NaN where a stimulus has fewer repeats.
     """
     values = unmasked(response).astype(np.float64)
+    same_rows(values, stimulus=stimulus)
     ids, inverse, count = np.unique(np.asarray(stimulus), return_inverse=True, return_counts=True)
     order = np.argsort(inverse, kind="stable")
     start = np.repeat(np.cumsum(count) - count, count)
@@ -239,12 +280,16 @@ def ceiling(
     Raises
     ------
     InputError
-        Another method.
+        Another method; arrays of other shapes; an ncsnr below 0, or a given ceiling that is no share.
     """
     if method not in METHODS:
         raise invalid("method", method, METHODS)
-    ncsnr = np.asarray(ncsnr, np.float64)
-    given = np.full(len(ncsnr), np.nan) if given is None else np.asarray(given, np.float64)
+    if isinstance(response, (list, tuple)) or hasattr(response, "iloc"):
+        response = np.asarray(response)
+    same_rows(response, stimulus=stimulus)
+    n = response.shape[1]
+    ncsnr = _each(ncsnr, "ncsnr", n, 0, np.inf)
+    given = np.full(n, np.nan) if given is None else _each(given, "given", n, -np.inf, 1)
     mapped = np.isfinite(ncsnr).any()
     parts = [
         _ceiling(

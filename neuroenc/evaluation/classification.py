@@ -78,7 +78,7 @@ def auc(scores: ArrayLike, positive: ArrayLike, weight: ArrayLike | None = None)
     ----------
     scores : array of shape (n,)
         A pair with a NaN counts as lost.
-    positive : bool array of shape (n,)
+    positive : bool array of shape (n,), or 0 and 1
     weight : array of shape (n_samples, n), optional
         How often each row counts in each bootstrap sample; None: once, in a single sample.
 
@@ -86,8 +86,19 @@ def auc(scores: ArrayLike, positive: ArrayLike, weight: ArrayLike | None = None)
     -------
     array of shape (n_samples,)
         NaN where one side is empty.
+
+    Raises
+    ------
+    InputError
+        Labels that are not true or false: -1 would be true.
     """
-    s, p = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    s, p = np.asarray(scores, np.float64), np.asarray(positive)
+    if s.ndim != 1 or p.shape != s.shape or not np.isin(p, (0, 1)).all():
+        raise InputError(
+            f"scores has shape {s.shape}, positive {p.shape} with {np.unique(p)[:3].tolist()}, expected (n,) "
+            "each, and positive true or false."
+        )
+    p = p.astype(bool)
     w = np.ones((1, len(s))) if weight is None else np.asarray(weight, np.float64)
     won = (s[p][:, None] > s[~p]) + 0.5 * (s[p][:, None] == s[~p])
     with np.errstate(invalid="ignore"):

@@ -292,9 +292,10 @@ def _row(
         value, found = float(each.mean()), mean_limits(each, samples)
     elif counts is not None:
         value = words.bleu(counts, order)
-        found = limits(
+        least, most = limits(
             samples, value, lambda k, weight: [words.bleu(c[None], order) for c in weight @ counts[k]]
         )
+        found = max(least, 0.0), min(most, 1.0)
     low, high = (None if np.isnan(v) else float(v) for v in found)
     return {
         "metric": metric, **about, "condition": condition, "value": value, "low": low, "high": high,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
 from neuroenc.errors import InputError, invalid
+from neuroenc.names import row_names, same_order
 from neuroenc.real import varies
 
 Distance = Literal["correlation", "euclidean", "crossnobis"]
@@ -63,10 +64,14 @@ def dissimilarity(patterns: ArrayLike, distance: Distance = "correlation") -> Fl
     Raises
     ------
     InputError
-        A pattern is not finite or, for the correlation distance, constant; fewer than two repeats.
+        Patterns of other dimensions; one that is not finite or, for the correlation distance, constant; fewer
+        than two repeats.
     """
     values = np.asarray(patterns)
-    n = len(values)
+    n = len(values) if values.ndim else 0
+    layout = "(n_stimuli, n_repeats, p)" if distance == "crossnobis" else "(n_stimuli, p)"
+    if values.ndim != (3 if distance == "crossnobis" else 2) or not values.size:
+        raise InputError(f"patterns has shape {values.shape}, expected {layout}, none of them 0.")
     values = values.astype(np.float64 if n <= DOUBLE else np.float32, copy=True)
     bad = np.flatnonzero(~usable(values, distance))
     if len(bad):
@@ -293,7 +298,8 @@ def compare(a: ArrayLike, b: ArrayLike, measure: Measure = "spearman") -> float:
     Parameters
     ----------
     a, b : arrays of shape (n, n) or (n (n - 1) / 2,)
-        NaN, and what is not the size of a triangle, is refused.
+        NaN, and what is not the size of a triangle, is refused; so are tables that name their stimuli in
+        another order.
     measure : {"spearman", "kendall", "pearson", "cosine", "whitened_cosine", "cka"}
 
     Raises
@@ -301,6 +307,7 @@ def compare(a: ArrayLike, b: ArrayLike, measure: Measure = "spearman") -> float:
     InputError
         Of other sizes, of fewer than four stimuli, or with a value that is not a number.
     """
+    same_order(b, np.array(row_names(a), str), "b")
     first, second = triangle(a), triangle(b)
     if len(first) != len(second):
         raise InputError(

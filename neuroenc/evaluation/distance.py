@@ -15,6 +15,7 @@ from neuroenc.errors import InputError
 from neuroenc.evaluation.evaluate import align
 from neuroenc.evaluation.identification import standardise_by
 from neuroenc.evaluation.scores import pearson_r
+from neuroenc.evaluation.statistics import expansion
 
 N_BINS = 4
 FEWEST = 3  # neuroids: of two, every pattern correlates by 1 or -1
@@ -148,7 +149,8 @@ def bootstrap(
 ) -> tuple[float | None, float | None, float | None]:
     """Give the mean of the first sample less that of the second, where there is one, and its interval.
 
-    Values, (n,), that belong to one unit, (n,), are drawn together.
+    Values, (n,), that belong to one unit, (n,), are drawn together. Of few units the samples of a mean lie
+    further from it by `expansion`, never beyond the values.
     """
     known = [(s[np.isfinite(s)], unit[np.isfinite(s)]) for s, unit in samples]
     if min(len(s) for s, _ in known) < 2:
@@ -162,7 +164,8 @@ def bootstrap(
         count, total = np.bincount(which), np.bincount(which, s)
         for cut in blocks(n, max(1, 2**22 // len(count))):
             some = rng.integers(len(count), size=(len(drawn[cut]), len(count)))
-            drawn[cut] += sign * total[some].sum(1) / count[some].sum(1)
+            found = s.mean() + expansion(len(count)) * (total[some].sum(1) / count[some].sum(1) - s.mean())
+            drawn[cut] += sign * found.clip(s.min(), s.max())
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(value), float(low), float(high)
 

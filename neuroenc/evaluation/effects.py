@@ -93,6 +93,19 @@ def hierarchical(values: Floats, samples: Floats, seed: int) -> Effect:
     )
 
 
+def pooled(values: Floats, samples: Floats, seed: int) -> Effect:
+    """Mean over two subjects or more: `random_effects` of fewer than ten, from there on `hierarchical`.
+
+    Parameters
+    ----------
+    values, samples, seed
+        As `hierarchical` takes them.
+    """
+    if len(values) < FEW:
+        return random_effects(values, spread(samples) ** 2)
+    return hierarchical(values, samples, seed)
+
+
 def same_fits(comparisons: Mapping[str, xr.Dataset]) -> None:
     """Refuse comparisons of subjects in other fits, or by another metric.
 
@@ -116,8 +129,7 @@ def same_fits(comparisons: Mapping[str, xr.Dataset]) -> None:
 def comparison_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[str, Any]]:
     """List the differences of a comparison by subject, region and rival, then those over subjects.
 
-    Subjects below `FEW` are a random effect (`random_effects`); from there on they are resampled
-    (`hierarchical`).
+    Those over subjects are of `pooled`.
 
     Parameters
     ----------
@@ -186,11 +198,7 @@ def _over_subjects(found: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
             if known.sum() < 2:
                 continue
             values, samples = values[known], samples[known]
-            few = len(values) < FEW
-            effect = (
-                random_effects(values, spread(samples) ** 2) if few
-                else hierarchical(values, samples, int(first.attrs["seed"]))
-            )  # fmt: skip
+            effect = pooled(values, samples, int(first.attrs["seed"]))
             effects.append(effect)
             delta = first.attrs["delta"]
             rows.append({

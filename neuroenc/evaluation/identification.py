@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks, columns
 from neuroenc.errors import InputError
-from neuroenc.ranking import ahead
+from neuroenc.ranking import ahead, square
 from neuroenc.real import varies
 
 SIMILARITY_BYTES = 2**29  # of the similarities that are held at a time
@@ -97,8 +97,13 @@ def top_k(similarity: ArrayLike, k: int) -> float:
         As `pattern_similarity` returns it. Of equal values the own counts as the last, behind it what is not
         a number.
     k : int
+
+    Raises
+    ------
+    InputError
+        No square matrix.
     """
-    return float((ahead(similarity) < k).mean())
+    return float((ahead(square(similarity)) < k).mean())
 
 
 class Patterns:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import blocks
-from neuroenc.errors import invalid
+from neuroenc.errors import InputError, invalid
 from neuroenc.evaluation.permutation import exchange, p_value, widening
 from neuroenc.evaluation.scores import paired
 from neuroenc.evaluation.statistics import resample
@@ -66,6 +66,14 @@ def unit_rows(values: ArrayLike, measure: Measure) -> Floats:
     return np.asarray(rows / np.where(size > 0, size, 1))
 
 
+def _patterns(y: ArrayLike, prediction: ArrayLike) -> tuple[Floats, Floats]:
+    """Return measured and predicted patterns, (n_stimuli, n_neuroids) each."""
+    y, prediction = paired(y, prediction)
+    if y.ndim != 2:
+        raise InputError(f"y has shape {y.shape}, expected (n_stimuli, n_neuroids).")
+    return y, prediction
+
+
 def two_versus_two(y: ArrayLike, prediction: ArrayLike, measure: Measure = "cosine") -> float:
     """Share of pairs of stimuli that are told apart: S_ii + S_jj > S_ij + S_ji; of equal sums half.
 
@@ -86,9 +94,16 @@ def two_versus_two(y: ArrayLike, prediction: ArrayLike, measure: Measure = "cosi
     Raises
     ------
     InputError
-        Arrays of other shapes; another measure.
+        Arrays of other shapes; another measure; values that are not finite, whose stimuli lose all pairs.
     """
-    y, prediction = paired(y, prediction)
+    y, prediction = _patterns(y, prediction)
+    lost = ~(np.isfinite(y) & np.isfinite(prediction))
+    if lost.any():
+        raise InputError(
+            f"{lost.any(1).sum()} of {len(lost)} stimuli lack values of {lost.any(0).sum()} of "
+            f"{lost.shape[1]} neuroids (NaN or infinite), first stimulus {lost.any(1).argmax()}. Leave "
+            "out the neuroids, or the stimuli."
+        )
     a, b = unit_rows(y, measure), unit_rows(prediction, measure)
     total = sum(float(won.sum(dtype=float)) for _, won in _wins(a, b))
     n_pairs = len(a) * (len(a) - 1) / 2
@@ -105,14 +120,14 @@ def picture_r(y: ArrayLike, prediction: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (n_stimuli,)
-        0 where a pattern is flat.
+        0 where a pattern is flat, NaN where a value is not finite.
 
     Raises
     ------
     InputError
         Arrays of other shapes.
     """
-    y, prediction = paired(y, prediction)
+    y, prediction = _patterns(y, prediction)
     a, b = unit_rows(y, "pearson"), unit_rows(prediction, "pearson")
     return np.einsum("ij,ij->i", a, b, dtype=np.float64)
 

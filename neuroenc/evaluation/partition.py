@@ -97,6 +97,7 @@ def commonality(r2: dict[tuple[str, ...], Floats]) -> dict[str, Floats]:
     missing = set(subsets(list(names))) - set(r2)
     if missing:
         raise InputError(f"R2 of {min(missing)} is missing. Score every subset of {names}.")
+    r2 = {spaces: np.asarray(score) for spaces, score in r2.items()}
     zero = np.zeros_like(next(iter(r2.values())))
     shares: dict[str, Floats] = {}
     for shared in subsets(list(names)):

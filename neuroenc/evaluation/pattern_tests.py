@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroenc.errors import InputError
-from neuroenc.evaluation.effects import FEW, Effect, hierarchical, random_effects, same_fits, spread
+from neuroenc.evaluation.effects import Effect, pooled, same_fits
 from neuroenc.evaluation.pairs import FEWEST, METRICS, resampled, scored
 from neuroenc.evaluation.permutation import EQUAL
 from neuroenc.evaluation.statistics import Resampling, fdr
@@ -73,10 +73,9 @@ def pattern_rows(found: Mapping[str, xr.Dataset], label: str) -> list[dict[str, 
     """List the patterns' scores by subject, region and fit, and whether a fit is the best of its region.
 
     A fit is held against each other one. Within a subject p is the share of paired bootstrap samples of
-    stimuli in which it is no better, (1 + number) / (1 + samples); over subjects it is that of
-    `random_effects`, or of `hierarchical` from ten on. That it beats all others is an intersection of tests:
-    its p is the largest of theirs. False discoveries are over regions and fits of a metric; all neuroids
-    together are a family of their own.
+    stimuli in which it is no better, (1 + number) / (1 + samples); over subjects it is that of `pooled`. That
+    it beats all others is an intersection of tests: its p is the largest of theirs. False discoveries are
+    over regions and fits of a metric; all neuroids together are a family of their own.
 
     Parameters
     ----------
@@ -168,8 +167,7 @@ def _values(s: xr.Dataset, metric: str, region: str) -> tuple[Floats, Floats]:
 def _effect(values: Floats, samples: Floats, seed: int) -> Effect:
     """Mean over subjects, (n_subjects,) and (n_subjects, n_samples); of one subject over its stimuli."""
     if len(values) > 1:
-        few = len(values) < FEW
-        return random_effects(values, spread(samples) ** 2) if few else hierarchical(values, samples, seed)
+        return pooled(values, samples, seed)
     low, high, less, more = np.quantile(samples[0], [0.025, 0.975, 0.05, 0.95]).tolist()
     p = float((1 + (samples[0] <= EQUAL).sum()) / (1 + samples.shape[1]))
     return Effect(float(values[0]), (low, high), (less, more), p, "paired bootstrap of one subject's stimuli")

@@ -123,8 +123,8 @@ def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple
     Parameters
     ----------
     r : array of shape (n_neuroids, …)
-    ceiling : array of the same shape
-        Share of explainable variance; r is divided by its square root.
+    ceiling : array of the same shape, or one for all
+        Share of explainable variance, at most 1; r is divided by its square root.
     threshold : float
         A ceiling below this, or of 0, says nothing about the model: the score is NaN. Nothing is clipped.
 
@@ -133,8 +133,20 @@ def normalised_r(r: ArrayLike, ceiling: ArrayLike, *, threshold: float) -> tuple
     normalised : ndarray of shape (n_neuroids, …)
     n_below : int
         Neuroids left out, those whose ceiling is unknown among them.
+
+    Raises
+    ------
+    InputError
+        Arrays of other shapes; a ceiling above 1, as of percent.
     """
     ceiling = np.asarray(ceiling, np.float64)
+    if ceiling.shape not in ((), np.shape(r)):
+        raise InputError(f"ceiling has shape {ceiling.shape}, r {np.shape(r)}, expected the same.")
+    if (ceiling > 1 + 1e-6).any():
+        raise InputError(
+            f"ceiling holds {np.nanmax(ceiling):g}, expected a share of variance, 0 to 1. Divide percent by "
+            "100."
+        )
     known = (ceiling >= threshold) & (ceiling > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         out = np.where(known, np.asarray(r, np.float64) / np.sqrt(np.where(known, ceiling, 1)), np.nan)

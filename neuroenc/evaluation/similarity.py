@@ -31,6 +31,7 @@ from neuroenc.evaluation.dissimilarity import (
     usable,
     whiten,
 )
+from neuroenc.evaluation.statistics import fold_weights
 
 Rows = NDArray[np.int64]
 HELD = 4 * 2**30  # bytes of triangles of regions held at a time: 21 of 10,000 stimuli
@@ -38,7 +39,7 @@ DRAWN = 200  # stimuli of a half sample at most: beyond, the interval is scaled
 RELIABLE = 1000  # stimuli by which the reliability of a subject is estimated at most
 DEFINITIONS = {
     "value": "agreement of the two dissimilarity matrices, the mean over subjects",
-    "low, high": "95 % interval: half samples of stimuli, and subjects drawn with replacement",
+    "low, high": "95 % interval: half samples of stimuli, and Student's t over subjects",
     "ceiling_low, ceiling_high": "over subjects: agreement of each with the mean of the others, and of all "
     "(Nili et al. 2014). Of one subject: agreement of the halves of its repeats, and by Spearman-Brown the "
     "root of the "
@@ -260,7 +261,7 @@ def _interval(
 
     The spread of a statistic over samples of n/2 of n stimuli, drawn without replacement, is that of the
     statistic itself; of m it is sqrt(m / (n - m)) of it. A bootstrap would draw stimuli twice, whose
-    distance is 0.
+    distance is 0. The mean over subjects has Student's t about it (`fold_weights`).
     """
     n, rng = len(rows), np.random.default_rng(options.seed)
     m = max(min(n // 2, DRAWN), FEWEST if n > FEWEST else n - 1)
@@ -273,10 +274,10 @@ def _interval(
         drawn = _values(brains, models, draws, options)
     for region in dict.fromkeys(s.part for s in brains):
         mine = np.array([i for i, s in enumerate(brains) if s.part == region])
-        who = rng.integers(len(mine), size=(len(draws), len(mine)))
         centre = drawn[:, :, mine].mean(0)
         spread = np.sqrt(m / (n - m)) * (drawn[:, :, mine] - centre) + whole[:, mine]
-        samples = np.take_along_axis(spread, who[:, None], 2).mean(2)
+        weight = fold_weights(rng, len(draws), len(mine)) if len(mine) > 1 else np.ones((1, 1))
+        samples = (spread * weight[:, None]).mean(2)
         low[region], high[region] = np.quantile(samples, [0.025, 0.975], axis=0)
     return low, high
 

@@ -5,7 +5,7 @@ Nothing here depends on the order of rows or neuroids, on their scale, or on how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -63,10 +63,14 @@ class Resampling(NamedTuple):
     by_fold: bool
     """Whether folds are the units"""
     wide: float
-    """`widening`, and of stretches `expansion`"""
+    """`widening`, and of stimuli `expansion`"""
 
     def of(self, of_folds: NDArray[np.float64], weighted: Weighted) -> NDArray[np.float64]:
-        """Return a statistic of each sample, (n_samples, n_neuroids), the mean over folds.
+        """Return value + wide (statistic of a sample - mean over samples), (n_samples, n_neuroids).
+
+        The value is that of all rows, the mean over folds. Samples of stimuli are centred on it, because a
+        statistic that is not linear is biased in them: r lies by r (1 - r²) / 2n lower, in every neuroid, so
+        that the mean of a region could lie outside its own interval.
 
         Parameters
         ----------
@@ -75,15 +79,15 @@ class Resampling(NamedTuple):
         weighted : callable
             From rows of a fold and their weights, (n_samples, n_rows), to (n_samples, n_neuroids).
         """
+        value = of_folds.mean(0)
         if self.by_fold:
             found = np.asarray(self.weight @ of_folds / self.weight.shape[1])
+            found -= value
         else:
             found = _mean_known([weighted(k, self.weight[:, self.unit[k]]) for k in self.rows])
-        if self.wide > 1:
-            middle = of_folds.mean(0)
-            found -= middle
-            found *= self.wide
-            found += middle
+            found -= _mean_known(found)
+        found *= self.wide
+        found += value
         return found
 
 
@@ -96,8 +100,8 @@ def resample(
     Where each stimulus is tested in one of several folds (runs, stories), the folds are what varies, because
     what is held out together is not independent: they are few, so that their weights are drawn such that the
     mean over folds has Student's t about it (`fold_weights`). Samples of several folds lie further from the
-    mean by `widening`, because the stimuli of one fold train the others; those of stretches or
-    groups, which are few, by `expansion`. Of a single unit there is no interval: its samples are NaN.
+    mean by `widening`, because the stimuli of one fold train the others; those of stimuli, stretches or
+    groups, which may be few, by `expansion`. Of a single unit there is no interval: its samples are NaN.
 
     Parameters
     ----------
@@ -108,17 +112,22 @@ def resample(
     n_stimuli : int, optional
         As in `permutation_p`.
     n, seed : int
+
+    Raises
+    ------
+    InputError
+        Names that are not one a row.
     """
-    fold = np.asarray(fold)
-    ids, unit = np.unique(np.asarray(stimulus if stretch is None else stretch), return_inverse=True)
+    stimulus, fold = np.asarray(stimulus), np.asarray(fold)
+    paired(stimulus, stimulus, fold=fold, stretch=stretch)
+    ids, unit = np.unique(stimulus if stretch is None else np.asarray(stretch), return_inverse=True)
     rows = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    by_fold = len(rows) > 1 and _tested_once(np.asarray(stimulus), rows)
+    by_fold = len(rows) > 1 and _tested_once(stimulus, rows)
     wide = widening(stimulus, rows, n_stimuli, together=True)
     rng = np.random.default_rng(seed)
     if by_fold:
         return Resampling(fold_weights(rng, n, len(rows)), unit, rows, by_fold, wide)
-    if stretch is not None:
-        wide *= expansion(len(ids))
+    wide *= expansion(len(ids))
     weight = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), n).astype(np.float64)
     if len(ids) == 1:  # each sample is all there is, and an interval would have no width
         weight[:] = np.nan
@@ -285,8 +294,8 @@ def bootstrap_r(
     return interval.clip(-1, 1), limits
 
 
-def _mean_known(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Mean over a list of arrays of what is finite in each; NaN where nothing is."""
+def _mean_known(values: Sequence[NDArray[np.float64]] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over arrays, or over the rows of one, of what is finite in each; NaN where nothing is."""
     total, count = np.zeros_like(values[0]), np.zeros_like(values[0])
     for v in values:
         here = np.isfinite(v)

@@ -13,12 +13,16 @@ KEYS = ("metric", "condition", "value", "low", "high", "n", "each", "unit")  # o
 def over_subjects(
     tables: Mapping[str, list[dict[str, Any]]], *, n_bootstraps: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Average over subjects; subjects are resampled, and within them pictures, those that are alike together.
+    """Average over subjects: mean ± t sqrt(max(s², mean of v) / n), Student's t of n - 1.
+
+    s² is the variance between subjects, v that of a subject's mean under bootstrap samples of pictures, those
+    that are alike together. Of few subjects a bootstrap is too narrow: of two, 95 % intervals held the truth
+    three times in four. Never beyond the values of the pictures.
 
     Parameters
     ----------
     tables : mapping
-        Subject to rows of `score_pictures` or `score_captions`.
+        Two subjects or more to rows of `score_pictures` or `score_captions`.
     n_bootstraps, seed
 
     Returns
@@ -26,6 +30,7 @@ def over_subjects(
     list of dict
         Rows whose metric has a value for each picture.
     """
+    from scipy.stats import t as student  # loads for a second
 
     def key(r: dict[str, Any]) -> tuple[Any, ...]:
         return r["metric"], r.get("network"), r.get("layer"), r["condition"]
@@ -41,15 +46,16 @@ def over_subjects(
         each = [np.array(f["each"], float) for f in found]
         units = [np.bincount(f["unit"]) for f in found]
         totals = [np.bincount(f["unit"], e) for f, e in zip(found, each, strict=True)]
-        drawn = np.zeros(n_bootstraps)
-        for who in rng.integers(len(each), size=(len(each), n_bootstraps)):  # a subject, and its pictures
-            for s, (size, total) in enumerate(zip(units, totals, strict=True)):
-                mine = who == s
-                some = rng.integers(len(size), size=(mine.sum(), len(size)))
-                drawn[mine] += total[some].sum(1) / size[some].sum(1)
-        low, high = np.quantile(drawn / len(each), [0.025, 0.975])
+        errors = []
+        for size, total in zip(units, totals, strict=True):
+            some = rng.integers(len(size), size=(n_bootstraps, len(size)))
+            errors.append((total[some].sum(1) / size[some].sum(1)).var())
+        means, every = np.array([e.mean() for e in each]), np.concatenate(each)
+        error = np.sqrt(max(means.var(ddof=1), np.mean(errors)) / len(each))
+        half = student.ppf(0.975, len(each) - 1) * error
+        low, high = np.clip(means.mean() + half * np.array([-1, 1]), every.min(), every.max())
         rows.append({
-            **r, "value": float(np.mean([e.mean() for e in each])), "low": float(low), "high": float(high),
-            "n": len(each), "each": None, "unit": None,
+            **r, "value": float(means.mean()), "low": float(low), "high": float(high), "n": len(each),
+            "each": None, "unit": None,
         })  # fmt: skip
     return rows

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import holds, regions
 from neuroenc.blocks import columns
 from neuroenc.errors import ContractError
-from neuroenc.evaluation.effects import FEW, hierarchical, random_effects, spread
+from neuroenc.evaluation.effects import pooled
 from neuroenc.evaluation.permutation import EQUAL
 from neuroenc.evaluation.statistics import CONSTANT, Resampling, fdr
 
@@ -147,7 +147,7 @@ def zone_rows(found: Mapping[str, xr.Dataset]) -> list[dict[str, Any]]:
     list of dict
         `COLUMNS`. `unique` is the mean over neuroids, with its 95 % interval; of `neuroids` that were
         fitted `in_zone` are decided for the space, and `undecided` for none. Subject `all`: a random effect
-        (`random_effects`; from ten on `hierarchical`), and counts over all.
+        (`effects.pooled`), and counts over all.
 
     Raises
     ------
@@ -196,8 +196,7 @@ def _over_subjects(
         own = [parts[s][key] for s in have]
         values = np.array([row["unique"] for row in own])
         samples = np.stack([_samples(found[s], *key) for s in have])
-        few = len(have) < FEW
-        effect = random_effects(values, spread(samples) ** 2) if few else hierarchical(values, samples, 0)
+        effect = pooled(values, samples, 0)
         counts = {k: sum(row[k] for row in own) for k in ("neuroids", "in_zone", "undecided")}
         rows.append({
             "subject": "all", "region": key[0], "space": key[1], "unique": effect.mean,

@@ -331,3 +331,17 @@ def test_a_missing_response_costs_its_run_nothing():
     expected = classify(responses.isel(presentation=kept), stimuli, split, options(standardise="run"))
     np.testing.assert_allclose(found["class_score"].values, expected["class_score"].values, atol=1e-5)
     assert np.isfinite(found["class_score"].values).all()
+
+
+def test_runs_are_those_of_their_session():
+    """Sessions count their runs from 1: what drifted between two sessions stayed in the runs of one number."""
+    responses, stimuli, split, _, _ = world(signal=1.0)
+    session = np.arange(N) // (N // 2)
+    responses["response"].values[session == 1] += 20
+    number = np.arange(N) // (N // RUNS)
+    named = responses.assign_coords(session=("presentation", session.astype(str)))
+    scores = [
+        classify(named.assign_coords(run=("presentation", run)), stimuli, split, options(standardise="run"))
+        for run in (number, number % (RUNS // 2))
+    ]
+    np.testing.assert_array_equal(scores[0]["class_score"].values, scores[1]["class_score"].values)

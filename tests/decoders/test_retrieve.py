@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import multivariate_normal
+from scipy.stats import binomtest, multivariate_normal
 
 from neuroenc.decoders import match, retrieve, scores
 from neuroenc.errors import InputError
@@ -41,7 +41,7 @@ def test_chance_and_ties():
         assert found[name]["value"] == pytest.approx(k / 50, abs=0.025)
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
     assert retrieve.hits(np.zeros((10, 10)), 1).sum() == 0
-    with pytest.raises(InputError, match="0-way retrieval has no candidate"):
+    with pytest.raises(InputError, match=r"'n_way': 0\. Expected a whole number of 1 or more"):
         retrieve.retrieval(np.eye(10), n_way=0)
     with pytest.raises(InputError, match=r"shape \(10, 12\), expected \(n, n\)"):
         retrieve.retrieval(np.eye(10, 12))
@@ -49,6 +49,31 @@ def test_chance_and_ties():
         cosine(np.eye(3), np.eye(4))
     with pytest.raises(InputError, match="10 pictures are too few for 300-way retrieval"):
         retrieve.hits(np.zeros((10, 10)), 1, 300)
+
+
+@pytest.mark.parametrize("how", [{"k": 0}, {"k": 1, "n_way": 2.5}])
+def test_what_is_no_number_of_candidates_is_refused(how):
+    with pytest.raises(InputError, match="Expected a whole number of 1 or more"):
+        retrieve.hits(np.eye(4), **how)
+
+
+def test_units_that_are_not_one_a_picture_are_refused():
+    with pytest.raises(InputError, match=r"shape \(6,\), expected \(5,\)"):
+        retrieve.retrieval(np.eye(5), unit=np.arange(6), n_bootstraps=10)
+
+
+def test_all_found_of_few_pictures_is_not_certain():
+    """Of 12 pictures that are all found the next may be missed: Clopper and Pearson's limits of 12 of 12."""
+    found = retrieve.retrieval(np.eye(12), n_bootstraps=50)
+    limits = binomtest(12, 12).proportion_ci(0.95, "exact")
+    top1 = found["brain_to_image_top1"]
+    assert (top1["low"], top1["high"]) == pytest.approx((limits.low, 1))
+    none = retrieve.retrieval(-np.eye(12), unit=np.arange(12) // 2, n_bootstraps=50)["brain_to_image_top1"]
+    assert (none["low"], none["high"]) == pytest.approx(
+        (0, binomtest(0, 6).proportion_ci(0.95, "exact").high)
+    )
+    sure = retrieve.retrieval(np.eye(4), n_bootstraps=50)["brain_to_image_top5"]
+    assert (sure["low"], sure["high"]) == (1, 1)
 
 
 def test_likelihood_is_that_of_a_gaussian():

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from neuroenc.config import Split, Stack
 from neuroenc.encoders.encode import encode, queries
 from neuroenc.encoders.stack import stack_predictions
 from neuroenc.encoders.store import predict_fits, save_fits
-from neuroenc.errors import ContractError, InputError, LeakError
+from neuroenc.errors import ContractError, InputError, InputWarning, LeakError
 from neuroenc.evaluation.evaluate import evaluate
 from tests.conftest import toy_responses
 
@@ -333,3 +334,16 @@ def test_queries_that_no_usable_neuroid_reads_are_left_out(toy, split, asks):
     assert np.isnan(predictions["prediction"].values).all(0).tolist() == [k == 3 for k in range(6)]
     grid = gridded(features)["feature"].values[:4]
     assert np.isfinite(fits[0].model.attention_maps(grid)).all()
+
+
+def test_a_grid_of_alphas_that_ends_too_early_is_a_warning(toy, split):
+    """Of a grid up to 0.1 each neuroid took 0.1; a wider grid, and noise, which wants the largest, say nothing."""
+    _, features, responses = toy
+    with pytest.warns(InputWarning, match=r"The largest alpha, 0.1, was chosen for 100% of the 12 neuroids"):
+        encode(responses, features, split, config.Ridge(alphas=(-3, -1, 3)))
+    noise = responses.copy(deep=True)
+    noise["response"].values[:] = np.random.default_rng(0).normal(size=noise["response"].shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        encode(responses, features, split, config.Ridge(alphas=(-1, 4, 8)))
+        encode(noise, features, split, config.Ridge(alphas=(-1, 4, 8)))

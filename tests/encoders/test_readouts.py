@@ -1,5 +1,7 @@
 """Readouts on a grid of tokens, held against simulations with a known answer."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from neuroenc.encoders.gaussian import GaussianFieldCV, fields, pooling
 from neuroenc.encoders.missing import correlation
 from neuroenc.encoders.pls import PLS
 from neuroenc.encoders.probing import EfficientProbing
+from neuroenc.encoders.random_attention import RandomAttentionCV
 from neuroenc.encoders.response_core import ResponseCore
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.semantic_transformer import SemanticTransformer
@@ -322,6 +325,35 @@ def test_refitting_to_the_same_rows_changes_nothing(model):
     np.testing.assert_allclose(model.refit(X, Y).predict(X), model.predict(X), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        FactorisedCV((1.0, 10.0), n_alternations=2), GaussianFieldCV((1.0, 10.0), n_positions=2),
+        RandomAttentionCV(n_queries=2), AttentionRouting(max_epochs=1), EfficientProbing(max_epochs=1),
+        SemanticTransformer(max_epochs=1), ResponseCore(max_epochs=1),
+    ],
+    ids=lambda m: type(m).__name__,
+)  # fmt: skip
+def test_predictions_have_the_dimensions_of_y(model, tmp_path):
+    """(n, 1) against a y of (n,) would be broadcast to (n, n)."""
+    X, Y, _ = localised(n=60)
+    assert model.fit(X, Y[:, :1]).predict(X[:5]).shape == (5, 1)
+    assert model.fit(X, Y[:, 0]).predict(X[:5]).shape == (5,)
+    save_model(model, tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").predict(X[:5]).shape == (5,)
+
+
+@pytest.mark.parametrize(
+    "model", [FactorisedCV((1.0, 10.0)), GaussianFieldCV(n_positions=2), RandomAttentionCV()]
+)
+def test_a_constant_target_is_predicted_as_it_is(model):
+    X, Y, _ = localised(n=60)
+    both = np.column_stack([np.full(60, 2.0), Y[:, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(model.fit(X, both).predict(X[:5])[:, 0], 2)
+
+
 def test_delays_look_back_within_their_story():
     X = np.arange(6.0)[:, None] + 1
     found = delay(X, [0, 1, 2], groups=[0, 0, 0, 1, 1, 1])
@@ -337,6 +369,7 @@ def test_delays_look_back_within_their_story():
         ([0.5], None, "whole numbers"),
         ([], None, "whole numbers"),
         ([1, 2, 1], None, "each once"),
+        ([1], [1, 1, 1, 2, np.nan, np.nan], r"no name for 2 of 6 samples \(NaN\)"),
         ([1], ["a"], r"groups has shape \(1,\), X 6 samples"),
     ],
 )

@@ -76,6 +76,10 @@ def test_shapes_must_match():
     validation, truth = members()
     with pytest.raises(InputError, match="Make both of the same stimuli"):
         stack_weights(validation, truth[:-1])
+    with pytest.raises(InputError, match=r"Validation predictions of shape \(199, 40\)"):
+        stack_weights([validation[0], validation[1][:-1]], truth)
+    with pytest.raises(InputError, match=r"expected both \(n_stimuli, n_targets\)"):
+        stack_weights(validation[:, :, 0], truth[:, 0])
 
 
 def test_equal_weights_are_the_mean_of_those_that_predict():

@@ -122,3 +122,12 @@ def test_references_are_lists_of_texts():
             of(["a cat sat"], ["a cat sat"])
         with pytest.raises(InputError, match="The captions are one text"):
             of("cats", [["a cat"]] * 4)
+
+
+@pytest.mark.parametrize(("captions", "references", "said"), [
+    ([None, "a cat"], [["a cat"]] * 2, "1 of 2 captions are no text, first None"),
+    (["a cat", "a dog"], [["a cat"], ["a dog", np.nan]], "1 of 3 references are no text, first nan"),
+])  # fmt: skip
+def test_what_is_no_text_is_refused(captions, references, said):
+    with pytest.raises(InputError, match=said):
+        metrics.rouge_l(captions, references)

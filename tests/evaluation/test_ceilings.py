@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from neuroenc.errors import InputError
@@ -156,6 +157,36 @@ def test_a_given_ceiling_is_of_one_row():
     np.testing.assert_allclose(once, given)
     twice = ceilings.ceiling(np.ones((4, 3)), ["a", "b", "a", "b"], "given", np.full(3, np.nan), given)
     np.testing.assert_allclose(twice, [0.25 / (0.25 + 0.5), 1, np.nan])  # ncsnr² 0.25
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"stimulus": np.repeat(np.arange(10), 2)}, r"stimulus has shape \(20,\), expected \(30,\)"),
+        ({"stimulus": np.repeat(np.arange(20), 3)}, r"stimulus has shape \(60,\), expected \(30,\)"),
+        ({"response": np.zeros((30, 2, 3))}, "Put time bins beside one another"),
+        ({"ncsnr": np.full(7, 0.5)}, r"ncsnr has shape \(7,\), expected 0 or above for each of 2 neuroids"),
+        ({"ncsnr": np.array([0.5, -0.5])}, "ncsnr holds -0.5, expected 0 or above"),
+        ({"given": np.array([80.0, 50.0])}, "given holds 80, expected a share, at most 1"),
+    ],
+)
+@pytest.mark.parametrize("method", ["ncsnr", "split_half", "given"])
+def test_what_does_not_belong_to_the_responses_is_refused(method, change, said):
+    """Presentations beyond a shorter list of stimuli were left out, and a ceiling in percent was 1.5."""
+    known = {
+        "response": np.random.default_rng(0).normal(size=(30, 2)),
+        "stimulus": np.repeat(np.arange(10), 3),
+    }
+    with pytest.raises(InputError, match=said):
+        ceilings.ceiling(**(known | {"method": method, "ncsnr": np.full(2, np.nan)} | change))
+
+
+def test_a_table_has_the_ceilings_of_its_array():
+    response, stimulus, _ = simulated(np.array([0.5, 1.0]), n_stimuli=20)
+    args = stimulus, "split_half", np.full(2, np.nan)
+    expected = ceilings.ceiling(response, *args)
+    for given in (pd.DataFrame(response), response.tolist()):
+        np.testing.assert_array_equal(ceilings.ceiling(given, *args), expected)
 
 
 def test_what_is_no_ceiling_is_refused_or_nan():

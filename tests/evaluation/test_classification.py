@@ -99,6 +99,12 @@ def test_intervals_over_folds_hold_the_true_accuracy(n_folds):
     assert low.min() >= 0 and high.max() <= 1
 
 
+@pytest.mark.parametrize("positive", [[-1, 1, 1], [0.2, 0.8, 0.0], ["0", "1", "1"], [0, 1]])
+def test_labels_that_are_not_true_or_false_are_refused(positive):
+    with pytest.raises(InputError, match="true or false"):
+        auc(np.array([0.1, 0.2, 0.3]), positive)
+
+
 def test_chance_and_p():
     assert chance([0, 0, 0, 1], [0, 0, 1, 1], 2) == {"uniform": 0.5, "majority": 0.75}
     assert p_value(0.5, np.array([0.4, 0.5, 0.6])) == 0.75

@@ -151,6 +151,22 @@ def test_p_of_a_film_is_no_less_than_that_of_its_shifts():
     assert [found[m].p for m in METRICS] == pytest.approx([1 / 24, 1 / 24], abs=0.02)
 
 
+def test_a_missing_value_is_refused_or_nan():
+    """A stimulus with a NaN lost all its pairs, and a neuroid of NaN made 2V2 0."""
+    y = np.random.default_rng(0).normal(size=(6, 4))
+    lacks = y.copy()
+    lacks[2, 1] = np.nan
+    for pair in ((lacks, y), (y, lacks)):
+        with pytest.raises(
+            InputError, match=r"1 of 6 stimuli lack values of 1 of 4 neuroids .* first stimulus 2"
+        ):
+            two_versus_two(*pair)
+        assert np.flatnonzero(np.isnan(picture_r(*pair))).tolist() == [2]
+    for score in (two_versus_two, picture_r):
+        with pytest.raises(InputError, match=r"expected \(n_stimuli, n_neuroids\)"):
+            score(y[:, 0], y[:, 0])
+
+
 def test_a_misspelt_measure_is_refused():
     with pytest.raises(InputError, match="did you mean 'cosine'"):
         two_versus_two(np.eye(4), np.eye(4), "cosin")

@@ -55,6 +55,14 @@ def test_normalised_never_turns_a_low_ceiling_into_a_perfect_score():
     np.testing.assert_allclose(found, [0.5, np.nan, np.nan, np.nan, 1.2])  # above 1 is not clipped
 
 
+@pytest.mark.parametrize(
+    ("ceiling", "said"), [([[0.4], [0.5]], "expected the same"), ([40, 50], "Divide percent")]
+)
+def test_what_is_no_ceiling_of_r_is_refused(ceiling, said):
+    with pytest.raises(InputError, match=said):
+        normalised_r([0.4, 0.5], ceiling, threshold=0.1)
+
+
 def test_normalised_by_no_ceiling_at_all_is_nan_whatever_the_threshold():
     found, below = normalised_r([0.4, 0.4], [0.0, 0.16], threshold=0)
     assert below == 1

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import rsatoolbox
 from scipy.spatial.distance import pdist, squareform
@@ -377,3 +378,19 @@ def test_what_is_no_distance_or_measure_is_refused():
         d.compare(np.corrcoef(X), squareform(a))
     rounded = squareform(a) + np.diag(np.full(8, 1e-12))
     assert d.compare(rounded, np.where(np.eye(8) > 0, np.nan, squareform(a))) == pytest.approx(1)
+
+
+def test_tables_that_name_stimuli_in_another_order_are_refused():
+    names = list("abcdef")
+    table = pd.DataFrame(1 - np.corrcoef(np.random.default_rng(0).normal(size=(6, 9))), names, names)
+    assert d.compare(table, table) == pytest.approx(1)
+    with pytest.raises(InputError, match="another order"):
+        d.compare(table, table.iloc[::-1, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "distance"), [((8,), "correlation"), ((8, 2, 3), "euclidean"), ((8, 3), "crossnobis")]
+)
+def test_patterns_of_other_dimensions_are_refused(shape, distance):
+    with pytest.raises(InputError, match=r"patterns has shape .* expected \(n_stimuli"):
+        d.dissimilarity(np.ones(shape), distance)
