@@ -20,22 +20,24 @@ from pydantic import AfterValidator, Field
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset, Section, parse
+from neuroenc.datasets.copied_rows import refuse_copied_rows
 from neuroenc.datasets.copies import merge_same
 from neuroenc.datasets.custom_neuroids import NEUROIDS, coordinates, join_neuroids, placed
 from neuroenc.datasets.custom_rows import (
     PRESENTATIONS,
     STIMULI,
     check_pictures,
-    parts,
+    part_names,
     read_columns,
     refuse_marks,
+    refuse_other_files,
     refuse_other_names,
     same_rows,
     unique_names,
     warn_of_order,
 )
 from neuroenc.datasets.epochs import read_epochs
-from neuroenc.datasets.images import read_responses, read_voxels
+from neuroenc.datasets.images import named_side, read_responses, read_voxels
 from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
@@ -47,11 +49,12 @@ from neuroenc.real import real32
 
 LICENCE = "yours"
 CITATION = "yours"
+EPOCHS = ("-epo.fif", "_epo.fif", "-epo.fif.gz", "_epo.fif.gz")  # as MNE calls them
 IMAGES = (".nii", ".nii.gz", ".gii")
 ARRAYS = (".npy", ".h5", ".hdf5")
 INSTEAD = {
     (".mat",): "Save it by MATLAB's -v7.3 as .h5 (presentations first), or as .npy",
-    (".fif", ".vhdr", ".eeg", ".set", ".edf", ".bdf", ".gdf", ".cnt", ".ds"):
+    (".fif", ".fif.gz", ".vhdr", ".eeg", ".set", ".edf", ".bdf", ".gdf", ".cnt", ".ds"):
     "Cut it into epochs by MNE, one for each presentation, and save these as …-epo.fif",
     (".parquet", ".feather", ".xlsx", ".xls", ".ods"): "Save it as CSV, a column for each neuroid",
     (".mgh", ".mgz"): "Save it as .nii.gz or .func.gii",
@@ -63,7 +66,7 @@ SCALED = re.compile(
     r"(?:micro|milli|nano|femto|pico|[u\u00b5\u03bcmnfp]) ?(?:v(?:olts?)?|t(?:eslas?)?)(?: ?/.*)?",
     re.IGNORECASE,
 )
-FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", "-epo.fif")
+FORMATS = (*IMAGES, *ARRAYS, ".csv", ".tsv", *EPOCHS[:1])
 
 
 File = Annotated[str, AfterValidator(relative)]
@@ -141,8 +144,26 @@ def describe(options: Dataset) -> tuple[Path, Description]:
     """
     root = existing(str(options.root), made_by="Set `dataset.root` to the folder with dataset.yaml.")
     path = _inside(root, "dataset.yaml", "docs/custom.md says what it holds.")
-    found = read_yaml(path)
-    return root, parse(Description, found, source=str(path))
+    about = parse(Description, read_yaml(path), source=str(path))
+    _refuse_twice(path, about)
+    return root, about
+
+
+def _refuse_twice(path: Path, about: Description) -> None:
+    """Refuse a file of responses, or of a region, under two names: a line was copied and left so."""
+    given: list[tuple[str, object, str, str]] = []
+    for subject, section in about.subjects.items():
+        sides = section.responses if isinstance(section.responses, dict) else {"": section.responses}
+        rows = (section.presentations, section.mask, section.neuroids)
+        given += [("responses", (f, *rows), f, f"{subject} {k}".strip()) for k, f in sides.items()]
+        given += [(f"a region of {subject}", f, f, region) for region, f in section.regions.items()]
+    first: dict[tuple[str, object], str] = {}
+    for what, key, file, name in given:
+        other = first.setdefault((what, key), name)
+        if other != name:
+            raise InputError(
+                f"{path} gives {other!r} and {name!r} one file as {what}: {file}. Give each its own."
+            )
 
 
 def stimuli_table(path: Path) -> Table:
@@ -196,6 +217,7 @@ def stimulus_set(
         if hash_ or place.lower().endswith((".h5", ".hdf5")):
             check_pictures(folder, key, table)
         else:
+            refuse_other_files(table, table.names("stimulus_id"), table.names("file"))
             columns["file"] = locate(folder, table.names("file")[rows])
             for file in dict.fromkeys(columns["file"].tolist()):
                 if ".zip/" not in file:
@@ -224,7 +246,7 @@ def design(table: Table) -> dict[str, NDArray[Any]]:
     columns: dict[str, NDArray[Any]] = {
         "split": table.choices("split", ("train", "test")) if "split" in table
         else np.full(len(table), "train"),
-        "group": parts(table, "group") if "group" in table else table.names("stimulus_id"),
+        "group": part_names(table, "group") if "group" in table else table.names("stimulus_id"),
     }  # fmt: skip
     columns |= {c: table.numbers(c, low=0) for c in ("onset", "duration") if c in table}
     for c in ("onset", "duration"):
@@ -238,7 +260,7 @@ def design(table: Table) -> dict[str, NDArray[Any]]:
             raise InputError(
                 f"{table.path} has films but no column 'onset': where in them the stimuli begin, in s."
             )
-        columns["film"] = parts(table, "film")
+        columns["film"] = part_names(table, "film")
     return columns
 
 
@@ -268,22 +290,27 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     place = {name: row for row, name in enumerate(every)}
     shown_as = {k: v[[place[i] for i in ids]] for k, v in design(stimuli).items()}
     files = section.responses if isinstance(section.responses, dict) else {"": section.responses}
-    if SCALED.fullmatch(about.units.strip()) and any(f.lower().endswith("-epo.fif") for f in files.values()):
+    if SCALED.fullmatch(about.units.strip()) and any(f.lower().endswith(EPOCHS) for f in files.values()):
         raise InputError(
             f"Invalid value for 'units' in {root / 'dataset.yaml'}: {about.units!r}. MNE's epochs are in V, "
             "T and T/m, whatever was recorded. Write that, or save the values you mean as .npy."
         )
     parts = [_side(root, side, name, subject, section, shown) for side, name in files.items()]
+    if len(parts) > 1 and np.array_equal(parts[0].values, parts[1].values, equal_nan=True):
+        raise InputError(
+            f"{' and '.join(files.values())} hold the same numbers. Was one hemisphere saved twice?"
+        )
     known = {"file": stimuli.text("file")[[place[i] for i in ids]]} if "file" in stimuli else {}
     for name, part in zip(files.values(), parts, strict=True):
         refuse_other_names(name, part.others, shown, known)
         known |= {f"{called} in {name}": v for called, v in part.others.items() if len(v) == n}
     response = np.concatenate([part.values for part in parts], 1)
+    refuse_copied_rows(" and ".join(files.values()), response, ids)
     return make_responses(
         response,
         presentation={
             "stimulus_id": ids, "split": shown_as["split"], "group": shown_as["group"],
-            "session": shown.names("session") if "session" in shown else np.full(n, "1"),
+            "session": part_names(shown, "session") if "session" in shown else np.full(n, "1"),
             "run": shown.integers("run") if "run" in shown else np.zeros(n, int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
             **{k: shown_as[k] for k in ("film", "onset") if "film" in shown_as},
@@ -324,7 +351,8 @@ def _side(root: Path, side: str, name: str, subject: str, section: Subject, show
             "must match one to one."
         )
     if hemisphere:
-        own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {"", hemisphere}
+        own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {""}
+        own = (own or {named_side(Path(name.partition("#")[0]).name)}) - {"", hemisphere}
         if own:
             raise InputError(f"{name} is of hemisphere {min(own)!r}, but stands under {side!r}. Swap them?")
         neuroids["neuroid_id"] = [f"{hemisphere}{i}" for i in neuroids["neuroid_id"]]
@@ -362,7 +390,7 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     neuroids, labels, time, ids = None, None, None, None
     others: dict[str, NDArray[np.str_]] = {}
     image = file.endswith(IMAGES)
-    if file.endswith("-epo.fif"):
+    if file.endswith(EPOCHS):
         values, neuroids, time, ids, others = read_epochs(path)
         labels = neuroids["neuroid_id"].tolist()
     elif image:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import NAMING, Table, read_table, refuse_index
+from neuroenc.datasets.reading import NAMING, NUMBER, Table, read_table, refuse_index
 from neuroenc.errors import InputError, InputWarning
 from neuroenc.hdf5 import open_hdf5, other_names, row_names
+from neuroenc.real import varies
 
 STEADY = 10  # rows; so many equal steps no response has
 # columns that are read, and the beginnings of such
@@ -25,6 +26,7 @@ ALIKE = 0.5  # of the names in either of two lists: so many stand in both where 
 MARKS = np.array([999, 9999, 99999, 32767, 32768, 1e20, 2**31, 9.96921e36, 3.4028235e38], np.float32)
 """Numbers that stand for missing ones, with either sign"""
 FAR = 0.2  # of such a mark, up to which all else must lie
+FEW = 0.5  # so many columns of whole numbers for each of fractions are not responses
 ORDERED = re.compile(
     r"(trial|event|row|presentation)(_?(ids?|idx|index|number|nr|no))?|index|onset|time|timestamp",
     re.IGNORECASE,
@@ -48,22 +50,25 @@ def unique_names(table: Table, column: str) -> NDArray[np.str_]:
     return names
 
 
-def parts(table: Table, column: str) -> NDArray[np.str_]:
-    """Return the names of what stimuli are parts of, a group or film.
+def part_names(table: Table, column: str) -> NDArray[np.str_]:
+    """Return the names of what stimuli or presentations are parts of: a group, film or session.
 
     Raises
     ------
     InputError
-        Two differ in case, blanks or the Unicode form of accents alone: a split would part what is one.
+        Two differ in case, blanks, the Unicode form of accents or that of numbers (1, 01, 1.0) alone: a
+        split would part what is one.
     """
     found = table.names(column)
     loosely: dict[str, str] = {}
     for name in np.unique(found).tolist():
-        other = loosely.setdefault("".join(unicodedata.normalize("NFC", name).casefold().split()), name)
+        plain = "".join(unicodedata.normalize("NFC", name).casefold().split())
+        plain = str(float(plain)) if NUMBER.fullmatch(plain) else plain
+        other = loosely.setdefault(plain, name)
         if other != name:
             raise InputError(
                 f"{table.path} has the {column}s {other!r} and {name!r}, which differ in case, blanks or the "
-                "Unicode form of accents alone. Write both alike, or give them names of their own."
+                "form of accents or numbers alone. Write both alike, or give them names of their own."
             )
     return found
 
@@ -109,12 +114,28 @@ def read_columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[st
                 f"Column {label!r} of {path} goes up or down evenly from row to row: a count or a time, no "
                 "response. Remove it."
             )
+    _refuse_codes(path, labels, values)
     if named := [c for c in labels if c.lower() in OF_TRIALS]:
         raise InputError(
             f"{path} has a column {named[0]!r} that names trials or stimuli and is no neuroid. Remove it, or "
             "call it otherwise if it is one."
         )
     return values, labels
+
+
+def _refuse_codes(path: Path, labels: list[str], values: NDArray[np.float64]) -> None:
+    """Refuse a column of whole numbers among columns of fractions: conditions, images, times in ms."""
+    if len(values) < STEADY:
+        return
+    with np.errstate(invalid="ignore"):
+        whole = (np.isnan(values) | (values == np.round(values))).all(0)
+    codes = np.flatnonzero(whole & varies(values))
+    if 0 < len(codes) <= FEW * (~whole).sum():
+        raise InputError(
+            f"Column {labels[codes[0]]!r} of {path} holds whole numbers alone, {int((~whole).sum())} others "
+            "fractions: it codes something and is no response. Remove it, or give the table of presentations "
+            "the same column."
+        )
 
 
 def same_rows(name: str, ids: NDArray[np.str_], shown: Table) -> None:
@@ -177,6 +198,29 @@ def check_pictures(path: Path, key: str, table: Table) -> None:
         return
     known = {c: np.char.strip(table.text(c)) for c in ("file", "label") if c in table}
     refuse_other_names(f"{path}#{key}", others, table, known)
+
+
+def refuse_other_files(table: Table, ids: NDArray[np.str_], files: NDArray[np.str_]) -> None:
+    """Refuse stimuli that have the names of the files, but each that of another one's.
+
+    Parameters
+    ----------
+    table : Table
+    ids, files : array of text
+        Of all its rows.
+
+    Raises
+    ------
+    InputError
+        Naming the first row.
+    """
+    here, there = _keys(ids), _keys(files)
+    if (here != there).any() and sorted(here) == sorted(there) and not _counts(ids):
+        k = int(np.flatnonzero(here != there)[0])
+        raise InputError(
+            f"Line {table.lines[k]} of {table.path} gives the stimulus {str(ids[k])!r} the file "
+            f"{str(files[k])!r}, which is called as another stimulus is. Was one column sorted by itself?"
+        )
 
 
 def refuse_marks(name: str, values: NDArray[np.float32]) -> None:

@@ -25,6 +25,11 @@ class Epochs(NamedTuple):
     """What else may name the epochs: their events, and columns of metadata."""
 
 
+def places(info: Any) -> NDArray[np.float32]:
+    """Return the places of the channels of MNE, which counts in m, (n_channels, 3), in mm."""
+    return np.array([1000 * c["loc"][:3] for c in info["chs"]], np.float32)
+
+
 def read_epochs(path: Path) -> Epochs:
     """Read epochs of MNE: channels with data that are not marked bad, one bin for each sample."""
     try:
@@ -37,7 +42,7 @@ def read_epochs(path: Path) -> Epochs:
     except Exception as error:  # noqa: BLE001  the reader has errors of every kind
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"Cannot read {path}: {reason}. Does it hold epochs of MNE?") from None
-    where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
+    where = places(epochs.info)
     table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
     about = pd.DataFrame() if epochs.metadata is None else epochs.metadata
     named = {str(c): np.char.strip(about[c].to_numpy().astype(str)) for c in about}

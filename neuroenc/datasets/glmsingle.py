@@ -38,9 +38,10 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses
 from neuroenc.blocks import blocks
 from neuroenc.config import Dataset
+from neuroenc.datasets.copied_rows import refuse_copied_rows
 from neuroenc.datasets.custom import design as columns_of
 from neuroenc.datasets.custom import stimuli_table, stimulus_set
-from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask
+from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask, read_region
 from neuroenc.datasets.reading import Table, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.datasets.unpickle import load_arrays
@@ -316,6 +317,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             f"No voxel inside the mask {options.mask!r} of {subject} has finite betas throughout."
         )
     values = values[:, keep]
+    refuse_copied_rows(f"The betas of {subject}", values, ids)
     training = side["split"] == "train"
     for name in np.unique(session):
         _standardise(values, session == name, training, f"Session {name} of {subject}")
@@ -429,7 +431,7 @@ def _space(folder: Path, fits: list[Fit], options: Dataset) -> Space:
     for path, image in images[1:]:
         if not np.allclose(image.affine, images[0][1].affine, atol=AFFINE_TOLERANCE):
             raise InputError(f"{path} has another affine than {images[0][0]}. Resample it to the betas.")
-    found = {name: read_mask(path) for name, path in masks.items()}
+    found = {n: (read_region if n in options.regions else read_mask)(path) for n, path in masks.items()}
     attrs: dict[str, Any] = {}
     if images:
         shape = next(iter(found.values())).shape

@@ -45,9 +45,9 @@ def cifti(path, names, order=slice(None)):
     return path.name
 
 
-def gifti(path, names):
+def gifti(path, names, values=VALUES):
     arrays = [nib.gifti.GiftiDataArray(v, datatype="NIFTI_TYPE_FLOAT32", meta={"Name": n})
-              for v, n in zip(VALUES, names, strict=True)]  # fmt: skip
+              for v, n in zip(values, names, strict=True)]  # fmt: skip
     nib.save(nib.GiftiImage(darrays=arrays), path)
     return path.name
 
@@ -94,9 +94,12 @@ def test_numbers_of_rows_are_no_names(read, tmp_path):
 
 def test_maps_of_the_hemispheres_are_in_one_order(read, tmp_path):
     names = ["beta_a", "beta_b", "beta_c", "beta_d"]
-    sides = {"left": gifti(tmp_path / "l.func.gii", names), "right": gifti(tmp_path / "r.func.gii", names)}
+    sides = {
+        "left": gifti(tmp_path / "l.func.gii", names),
+        "right": gifti(tmp_path / "r.func.gii", names, VALUES + 1),
+    }
     assert read(sides).shape == (4, 6)
-    gifti(tmp_path / "r.func.gii", [names[i] for i in OTHER])
+    gifti(tmp_path / "r.func.gii", [names[i] for i in OTHER], VALUES + 1)
     with pytest.raises(
         InputError, match=r"r.func.gii: its maps say 'beta_b' of row 0 .*in l.func.gii 'beta_a'"
     ):
