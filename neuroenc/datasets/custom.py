@@ -346,9 +346,15 @@ def _side(root: Path, side: str, name: str, subject: str, section: Subject, show
     part = _read(root, name, section, shown, hemisphere)
     neuroids = part.neuroids
     if len(part.values) != len(shown):
+        turned = part.values.shape[-1] == len(shown)
         raise InputError(
             f"{name} has {len(part.values)} presentations, {section.presentations} {len(shown)} rows; they "
             "must match one to one."
+            + (
+                " Its last axis has as many: was it written by MATLAB, or columns first? Turn it."
+                if turned
+                else ""
+            )
         )
     if hemisphere:
         own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {""}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc.datasets import trials
-from neuroenc.datasets.bids import Run, Shown, find_runs, read_events, whole
+from neuroenc.datasets.bids import Run, Shown, find_runs, in_volumes, read_events, whole
 from neuroenc.datasets.images import read_image, read_mask, read_values
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.files import atomic, existing, lock, remove
 
 HIGH_PASS = 1 / 128  # Hz
@@ -75,6 +76,12 @@ def convert(
         raise InputError(f"{out} holds a dataset.yaml already. Remove it, or choose another --out.")
     runs = find_runs(root, outputs, task, space, subjects)
     shown = {run.stem: read_events(run, film=choices.film) for run in runs}
+    if all(in_volumes(run, shown[run.stem]) for run in runs):
+        warnings.warn(
+            f"The events of all {len(runs)} runs begin at whole numbers and end early: {runs[0].events} at "
+            f"{shown[runs[0].stem].onset.max():g} s of {runs[0].n_volumes * runs[0].tr:g}. Are onsets in "
+            "volumes? Write seconds.", InputWarning, stacklevel=2,
+        )  # fmt: skip
     files = sorted({f for s in shown.values() for f in s.file.tolist()})
     pictures = _pictures(root, files)
     with lock(out / ".lock", passing=True) as free:
@@ -92,6 +99,13 @@ def _pictures(root: Path, files: list[str]) -> bool:
         raise InputError(
             f"{len(absent)} of {len(files)} stimuli are not in {root / 'stimuli'}, first {absent[0]!r}. Add "
             "them, or correct stim_file."
+        )
+    endings = {Path(f).suffix.lower() for f in files}
+    other = next((p for p in (root / "stimuli").rglob("*") if p.suffix.lower() in endings), None)
+    if absent and other is not None:
+        raise InputError(
+            f"None of {len(files)} stimuli is in {root / 'stimuli'}, first {absent[0]!r}, though there is "
+            f"{other.relative_to(root / 'stimuli').as_posix()!r}. Write stim_file as paths below that folder."
         )
     place = root.resolve()
     astray = [f for f in files if not (root / "stimuli" / f).resolve().is_relative_to(place)]

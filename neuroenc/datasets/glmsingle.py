@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask, re
 from neuroenc.datasets.reading import Table, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.datasets.unpickle import load_arrays
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.files import existing, sha256
 from neuroenc.hdf5 import numbers, open_hdf5
 from neuroenc.real import zscore
@@ -59,6 +60,7 @@ BEST = str(Dataset.model_fields["preparation"].default)
 ENDINGS = (".npy", ".hdf5")
 MAPS = ("R2", "HRFindex", "FRACvalue", "noisepool")
 PICTURES = ("pictures", "pictures.zip", "stimuli")
+LOST = 0.5  # share of a mask or region that may be without data
 SLAB = 2**28  # values of betas that are read at once
 
 
@@ -316,6 +318,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         raise InputError(
             f"No voxel inside the mask {options.mask!r} of {subject} has finite betas throughout."
         )
+    _warn_of_lost(subject, space, options, keep)
     values = values[:, keep]
     refuse_copied_rows(f"The betas of {subject}", values, ids)
     training = side["split"] == "train"
@@ -345,6 +348,19 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "source": json.dumps({str(f.betas.relative_to(root)): sha256(f.betas) for f in fits}),
         },
     )  # fmt: skip
+
+
+def _warn_of_lost(subject: str, space: Space, options: Dataset, keep: NDArray[np.bool_]) -> None:
+    """Warn of a mask, or a region, most of which has no data: betas have no affine to compare it with."""
+    whole = {options.mask: np.ones(len(keep), bool)} if options.mask != "brain" else {}
+    whole |= {name: space.coordinates[f"roi_{name}"] for name in options.regions}
+    for name, inside in whole.items():
+        lost = int((inside & ~keep).sum())
+        if lost > LOST * inside.sum():
+            warnings.warn(
+                f"{lost} of {int(inside.sum())} voxels of {name!r} of {subject} have no betas. Was it made "
+                "on another grid, or reoriented?", InputWarning, stacklevel=3,
+            )  # fmt: skip
 
 
 def _standardise(

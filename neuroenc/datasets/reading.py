@@ -301,6 +301,10 @@ def read_table(
     columns = list(header) or [_name(c) for c in next((cells for _, cells in rows if cells), [""])]
     if not any(columns):
         raise InputError(f"{path} is empty. A table begins with the names of its columns.")
+    if all(NUMBER.fullmatch(c) for c in columns) and not all(WHOLE.fullmatch(c) for c in columns):
+        raise InputError(
+            f"{path} begins with numbers, expected the names of its columns. Add them as first line."
+        )
     if len(columns) > 1:
         rows = ((line, row) for line, row in rows if row)  # a line without anything is no row
     blocks: list[NDArray[Any]] = []
@@ -390,7 +394,8 @@ def read_array(path: str | Path) -> NDArray[Any]:
     try:
         found = np.load(path, "r", allow_pickle=False)
     except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
-        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+        how = "Save numbers (`.astype(float)`)" if "Python objects" in str(error) else "Fetch it again"
+        raise InputError(f"Cannot read {path}: {reason(error)}. {how}.") from None
     if not isinstance(found, np.ndarray):
         raise InputError(
             f"{path} is an archive of arrays (.npz), expected one array (.npy). Save it by itself."

@@ -170,7 +170,7 @@ def _binned(
     names : list of str
         Of the channels.
     positions : ndarray of shape (n_channels, 3)
-        m.
+        mm.
     """
     import mne
 

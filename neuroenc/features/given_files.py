@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neuroenc.arrays import load
 from neuroenc.config import Model
 from neuroenc.datasets.reading import NAMING, Table, open_parquet, read_array, read_table, refuse_index
-from neuroenc.documents import read_object
+from neuroenc.documents import read_object, read_text
 from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
 from neuroenc.hdf5 import IDS, datasets, filled, numbers, of_matlab, open_hdf5, row_names
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SIDECAR = ".json"
 FORMATS = (".npy", ".h5", ".hdf5", ".nc", ".parquet", ".csv", ".tsv")
 STATED = ("model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing")
+LISTING = "file_names.txt"  # as thingsvision lists its pictures beside their features
 BESIDE = (IDS, "layer", "shape")  # what the JSON beside a file may say but for the contract
 
 
@@ -56,6 +57,8 @@ class Layer:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    by_file = False
+    """Whether its ids are files, with folders and endings that ids of stimuli may lack."""
 
     def __init__(self, path: Path, name: str, key: str = "") -> None:
         self.path, self.name, self.key = path, name, key
@@ -88,6 +91,14 @@ class OfNumpy(Layer):
         super().__init__(path, name)
         self.values = read_array(path)
         self.shape, self.dtype = self.values.shape, self.values.dtype
+        self.listing = path.with_name(LISTING)
+        self.by_file = IDS not in sidecar(path)[1] and self.listing.exists()
+
+    def ids(self) -> NDArray[np.str_] | None:
+        """Return the ids of all rows, or the files of which a list beside it says that they are these."""
+        if not self.by_file:
+            return super().ids()
+        return np.array([line for line in read_text(self.listing).splitlines() if line.strip()], dtype=str)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows."""

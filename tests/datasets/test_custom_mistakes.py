@@ -164,3 +164,28 @@ def test_arrays_of_hdf5_that_were_not_written_to_the_end_are_refused(tmp_path):
         found = written(fillvalue=marked)
         assert np.isnan(found[10:]).all()
         np.testing.assert_array_equal(found[:10], VALUES[:10])
+
+
+def test_tables_without_a_header_and_arrays_of_objects_say_so(read, tmp_path):
+    pd.DataFrame(np.vstack([VALUES, VALUES[:1]])).to_csv(tmp_path / "y.csv", index=False, header=False)
+    with pytest.raises(InputError, match=r"y.csv begins with numbers, expected the names of its columns"):
+        read("y.csv")  # one row too many, the first of which would be the header
+    pd.DataFrame(VALUES).to_csv(tmp_path / "y.csv", index=False)  # columns 0, 1, …
+    assert read("y.csv").sizes["neuroid"] == 12
+    np.save(tmp_path / "y.npy", VALUES.astype(object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"y.npy: .*Python objects.* Save numbers"):
+        read("y.npy")
+
+
+def test_places_of_neuroids_in_m_are_refused(read, tmp_path):
+    np.save(tmp_path / "y.npy", VALUES)
+    table = pd.DataFrame({"neuroid_id": range(12), "x": np.linspace(-0.07, 0.07, 12), "y": 0.1, "z": ""})
+    table.to_csv(tmp_path / "n.csv", index=False)
+    with pytest.raises(
+        InputError, match=r"n.csv places all neuroids within 0.1 of the origin. Are x, y and z"
+    ):
+        read("y.npy", neuroids="n.csv")
+    table.assign(x=1000 * table.x, y=100).to_csv(tmp_path / "n.csv", index=False)
+    assert read("y.npy", neuroids="n.csv")["x"].values[0] == -70
+    table.assign(x="", y="").to_csv(tmp_path / "n.csv", index=False)
+    assert np.isnan(read("y.npy", neuroids="n.csv")["x"].values).all()

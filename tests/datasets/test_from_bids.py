@@ -1,5 +1,6 @@
 import json
 import os
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from neuroenc.config import Dataset
 from neuroenc.datasets import custom, from_bids, trials
 from neuroenc.datasets.from_bids import Choices, convert
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 
 SPACES = {"volume": "T1w", "surface": "fsaverage5", "cifti": "fsLR:den-91k"}
 
@@ -312,3 +313,39 @@ def test_the_command(tmp_path):
     text = (tmp_path / "out/dataset.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)["subjects"]) == ["02"]
     assert '"confounds": ["trans_?"], "high_pass": 0.01' in text.splitlines()[0]
+
+
+def edit(root, change):
+    for path in root.glob("sub-*/**/*_events.tsv"):
+        change(pd.read_csv(path, sep="\t", keep_default_na=False)).to_csv(path, sep="\t", index=False)
+
+
+@pytest.mark.parametrize("name", ["stimuli/{}", "bids::stimuli/{}", "a\\{}"])
+def test_stimuli_that_are_called_otherwise_are_not_taken_for_undistributed_ones(tmp_path, name):
+    layout.build(tmp_path / "ds", kinds=("volume",))
+    edit(
+        tmp_path / "ds",
+        lambda t: t.assign(stim_file=[name.format(f) if f != "n/a" else f for f in t.stim_file]),
+    )
+    with pytest.raises(
+        InputError, match=r"None of 6 stimuli is in .*, though there is 'bild_ä\d.png'. Write"
+    ):
+        make(tmp_path / "ds", tmp_path / "out")
+
+
+def test_events_at_one_time_are_refused(tmp_path):
+    layout.build(tmp_path / "ds", kinds=("volume",))
+    edit(tmp_path / "ds", lambda t: pd.concat([t, t.iloc[2:3]]))
+    with pytest.raises(InputError, match=r"run-1_events.tsv, in lines 4 and 15, begin at .* told apart"):
+        make(tmp_path / "ds", tmp_path / "out")
+
+
+def test_onsets_that_count_volumes_are_warned_of(tmp_path):
+    layout.build(tmp_path / "ds", kinds=("volume",))
+    edit(tmp_path / "ds", lambda t: t.assign(onset=[*range(6, 150, 12), 5]))  # of 160 volumes of 2 s
+    with pytest.warns(InputWarning, match="all 2 runs begin at whole numbers .* at 138 s of 320. Are onsets"):
+        make(tmp_path / "ds", tmp_path / "out")
+    edit(tmp_path / "ds", lambda t: t.assign(onset=2 * t.onset))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        make(tmp_path / "ds", tmp_path / "other")
