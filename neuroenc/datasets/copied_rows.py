@@ -1,4 +1,4 @@
-"""Presentations whose responses are copies of one another, or one number throughout: no two trials are."""
+"""Rows that are copies of one another, or one number throughout, as no two trials of a brain are."""
 
 from __future__ import annotations
 
@@ -41,11 +41,8 @@ def refuse_copied_rows(name: str, values: NDArray[np.float32], stimulus_id: NDAr
         return
     flat, alike = _groups(rows, known)
     if len(flat) and _unusual(rows, known, flat):
-        raise InputError(
-            f"{name} holds {rows[flat[0], known[0]]:g} and nothing else in {len(flat)} presentations, first "
-            f"in row {flat[0]} (from 0). Was it filled to the end? Write NaN where nothing was recorded, or "
-            "leave these rows out."
-        )
+        said = _unfilled(name, rows[flat[0], known[0]], flat)
+        raise InputError(f"{said} Write NaN where nothing was recorded, or leave these rows out.")
     copied = [group for group in alike if _unusual(rows, known, group)]
     for group in copied:
         other = group[stimulus_id[group] != stimulus_id[group[0]]]
@@ -61,6 +58,30 @@ def refuse_copied_rows(name: str, values: NDArray[np.float32], stimulus_id: NDAr
             f"stimulus, first row {copied[0][1]} (from 0) of row {copied[0][0]}. Were repeats averaged? Keep "
             "one each: copies count as repeats without noise.", InputWarning, stacklevel=2,
         )  # fmt: skip
+
+
+def warn_of_flat_rows(name: str, rows: NDArray[np.floating]) -> None:
+    """Warn of rows of features that are one number throughout, where the others hardly hold it.
+
+    Parameters
+    ----------
+    name : str
+        Of the features.
+    rows : array of shape (n_stimuli, n_features)
+    """
+    known = np.flatnonzero(varies(rows))
+    if len(known) < LEAST:
+        return
+    flat = np.flatnonzero(rows[:, known].min(1) == rows[:, known].max(1))
+    if len(flat) and _unusual(rows, known, flat):
+        warnings.warn(_unfilled(name, rows[flat[0], known[0]], flat), InputWarning, stacklevel=2)
+
+
+def _unfilled(name: str, value: float, flat: NDArray[np.int64]) -> str:
+    return (
+        f"{name} holds {value:g} and nothing else in {len(flat)} rows, first row {flat[0]} (from 0). Was it "
+        "filled to the end?"
+    )
 
 
 def _groups(
@@ -81,7 +102,7 @@ def _groups(
     return np.array(flat, np.int64), [np.array(g) for g in alike.values() if len(g) > 1]
 
 
-def _unusual(rows: NDArray[np.float32], known: NDArray[np.int64], group: NDArray[np.int64]) -> bool:
+def _unusual(rows: NDArray[np.floating], known: NDArray[np.int64], group: NDArray[np.int64]) -> bool:
     """Say whether other presentations hardly have the values that a group of rows shares."""
     rest = np.setdiff1d(np.arange(len(rows)), group)
     rest = rest[:: max(1, len(rest) // COMPARED)]

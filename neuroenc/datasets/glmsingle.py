@@ -42,6 +42,7 @@ from neuroenc.config import Dataset
 from neuroenc.datasets.copied_rows import refuse_copied_rows
 from neuroenc.datasets.custom import design as columns_of
 from neuroenc.datasets.custom import stimuli_table, stimulus_set
+from neuroenc.datasets.custom_rows import STIMULI
 from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask, read_region
 from neuroenc.datasets.reading import Table, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
@@ -184,6 +185,7 @@ def _trials(root: Path, fit: Fit) -> tuple[NDArray[np.str_], NDArray[np.str_] | 
             f"row for each condition, in order) into {root}, or events.tsv of each run beside the betas."
         )
     rows = read_table(table, "stimulus_id")
+    rows.expect((*STIMULI[0], "condition"), STIMULI[1])
     names = rows.names("stimulus_id")
     if "condition" in rows:
         number = rows.integers("condition", 0)

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import BLOCK_BYTES
 from neuroenc.config import Model
+from neuroenc.datasets.copied_rows import warn_of_flat_rows
 from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.features.given_files import SIDECAR, STATED, Layer, divide, open_layers, sidecar
 from neuroenc.features.layers import features_of, same_tokens, side_by_side
@@ -249,6 +250,7 @@ class Given:
         for layer, rows in zip(self.layers, self.rows, strict=True):
             once, back = np.unique(rows[stimuli], return_inverse=True)
             values = layer.read(once)[back]
+            warn_of_flat_rows(str(layer.place), values.reshape(len(values), -1))
             found[layer.name] = _stored(values, halves=not self.projected)
         return found
 

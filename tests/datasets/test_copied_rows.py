@@ -39,7 +39,7 @@ def test_what_was_recorded_is_taken(values):
 def test_rows_that_were_never_filled_are_refused(values):
     values[25:] = 0
     values[:, 5] = 2
-    message = "y holds 0 and nothing else in 15 presentations, first in row 25"
+    message = "y holds 0 and nothing else in 15 rows, first row 25"
     with pytest.raises(InputError, match=message):
         check(values)
     with pytest.raises(InputError, match=message):

@@ -241,6 +241,18 @@ def test_presentations_that_say_that_they_were_sorted_are_warned_of(read, tmp_pa
         read("y.npy", {"row": ["b", "a", "c", "d"]})
 
 
+def test_runs_that_were_sorted_as_names_are_warned_of(read, tmp_path):
+    np.save(tmp_path / "y.npy", VALUES)
+    with pytest.warns(InputWarning, match=r"has the run '2' after '10', as names are sorted: are the resp"):
+        read("y.npy", {"run": [1, 10, 10, 2]})
+    with pytest.warns(InputWarning, match=r"the session 'ses-2' after 'ses-10'"):
+        read("y.npy", {"session": ["ses-1", "ses-10", "ses-2", "ses-2"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read("y.npy", {"session": ["b2", "a1", "a1", "a1"], "run": [1, 2, 10, 1]})
+        read("y.npy", {"session": ["01", "02", "10", "10"]})
+
+
 def test_neuroids_counted_from_1_in_another_order_are_refused(read, tmp_path):
     np.save(tmp_path / "y.npy", VALUES)
     read("y.npy")

@@ -252,6 +252,16 @@ def test_conditions_in_any_order_go_by_their_numbers(tmp_path, first):
             glmsingle.load_responses(options(tmp_path), "01")
 
 
+def test_a_column_that_is_nearly_called_condition_is_told(tmp_path):
+    layout.build(tmp_path)
+    table = tmp_path / "stimuli.csv"
+    head, *lines = table.read_text(encoding="utf-8").splitlines()
+    numbered = [f"{line},{k}" for k, line in enumerate(lines)]
+    table.write_text("\n".join([f"{head},Condition", *numbered[::-1]]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"has a column 'Condition' \(did you mean 'condition'\?\)"):
+        glmsingle.load_responses(options(tmp_path), "01")
+
+
 def test_a_design_in_hdf5_and_conditions_of_a_subject(tmp_path):
     order, _ = layout.build(tmp_path)
     place = tmp_path / "sub-01"

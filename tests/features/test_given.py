@@ -125,6 +125,14 @@ def test_an_order_is_trusted_only_without_ids_and_said_aloud(made, tmp_path):
     assert found.attrs["joined"] == "by order: x.npy names no stimuli"
 
 
+def test_rows_that_were_not_filled_are_warned_of(made, tmp_path):
+    values = np.tile(X, 2)
+    values[30:] = 0
+    np.save(tmp_path / "x.npy", values)
+    with pytest.warns(InputWarning, match=r"x.npy holds 0 and nothing else in 10 rows, first row 30"):
+        made("x.npy")
+
+
 @pytest.mark.parametrize("form", ["{}", "{}.jpg", "images/cat/{}.jpg", "C:\\images\\{}.png"])
 def test_rows_of_thingsvision_are_joined_by_its_list_of_files(made, tmp_path, form):
     np.save(tmp_path / "features.npy", X[OTHER])
