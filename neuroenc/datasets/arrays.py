@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.datasets.copied_rows import refuse_copied_rows
+from neuroenc.datasets.shifted_rows import warn_of_shift
 from neuroenc.errors import InputError
 from neuroenc.names import names, same_columns, same_order, texts
 from neuroenc.real import real32, unmasked
@@ -81,6 +82,7 @@ def from_arrays(
     first = np.sort(np.unique(ids, return_index=True)[1])
     same_order(response, ids, "response")
     refuse_copied_rows("response", values, ids)
+    warn_of_shift("response", values, ids)
     groups = ids if group is None else _rows("group", names(group, "group"), n)
     own = dict(zip(ids[first], groups[first], strict=True))
     parted = [i for i, g in zip(ids, groups, strict=True) if own[i] != g]

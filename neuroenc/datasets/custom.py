@@ -41,6 +41,7 @@ from neuroenc.datasets.images import named_side, read_responses, read_voxels
 from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.report import report_responses, report_stimuli
+from neuroenc.datasets.shifted_rows import warn_of_shift
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
@@ -305,7 +306,9 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         refuse_other_names(name, part.others, shown, known)
         known |= {f"{called} in {name}": v for called, v in part.others.items() if len(v) == n}
     response = np.concatenate([part.values for part in parts], 1)
-    refuse_copied_rows(" and ".join(files.values()), response, ids)
+    named = " and ".join(files.values())
+    refuse_copied_rows(named, response, ids)
+    warn_of_shift(named, response, ids)
     return make_responses(
         response,
         presentation={

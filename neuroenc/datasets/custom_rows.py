@@ -163,12 +163,12 @@ def warn_of_order(shown: Table) -> None:
     """Say where presentations are not in the order in which they were, by a column that tells."""
     for column in [c for c in ("session", "run") if c in shown]:
         names = list(dict.fromkeys(np.char.strip(shown.text(column)).tolist()))
-        numbers = [int(found[-1]) for name in names if (found := re.findall(r"\d+", name))]
+        numbers = [int(found[-1]) for name in names if (found := re.findall(r"\d+", name.removesuffix(".0")))]
         if len(numbers) == len(names) and names == sorted(names) and numbers != sorted(numbers):
             k = int(np.flatnonzero(np.diff(numbers) < 0)[0])
             warnings.warn(
-                f"{shown.path} has the {column} {names[k + 1]!r} after {names[k]!r}, as names are sorted: are "
-                "the responses in this order too? Sort both by number.", InputWarning, stacklevel=2,
+                f"{shown.path} has the {column} {names[k + 1]!r} after {names[k]!r}, as names are sorted: "
+                "are the responses in this order too? Sort both by number.", InputWarning, stacklevel=2,
             )  # fmt: skip
     for column in shown.columns:
         if not ORDERED.fullmatch(column):
