@@ -24,6 +24,7 @@ from tqdm import tqdm
 from neuroenc.datasets import trials
 from neuroenc.datasets.bids import Run, Shown, find_runs, in_volumes, read_events, whole
 from neuroenc.datasets.images import read_image, read_mask, read_values
+from neuroenc.datasets.late_events import explained, warn_of_late_events
 from neuroenc.errors import InputError, InputWarning
 from neuroenc.files import atomic, existing, lock, remove
 
@@ -182,6 +183,8 @@ def _subject(
             )
         ]  # fmt: skip
         parts = [np.load(p, "r", allow_pickle=False) for p in paths]
+        if not choices.film:
+            warn_of_late_events(f"sub-{subject}", [np.load(_lags(p)) for p in paths])
     table = pd.concat([t for t, _ in tables], ignore_index=True)
     with atomic(out / f"sub-{subject}_presentations.csv") as partial:
         table.to_csv(partial, index=False)
@@ -245,19 +248,26 @@ def _run(
 ) -> Path:  # fmt: skip
     """Work on a run unless that was done; return the file of its responses (n_presentations, n_units)."""
     path = out / ".runs" / f"{run.stem}_{_key(run, inside, choices)}.npy"
-    if path.exists():
+    if path.exists() and (choices.film or _lags(path).exists()):
         return path
     confounds, _ = trials.read_confounds(run.confounds, run.n_volumes, choices.confounds)
-    basis = trials.nuisance(confounds, run.tr, choices.high_pass)
+    basis, series = trials.nuisance(confounds, run.tr, choices.high_pass), _series(run, inside)
     if not choices.film:
         times = run.start + run.tr * np.arange(run.n_volumes)
         design = trials.regressors(shown.onset, shown.duration, times)
-        values = trials.separate(_series(run, inside), design, basis, run.events.name)
+        values = trials.separate(series, design, basis, run.events.name)
+        with atomic(_lags(path)) as partial, partial.open("wb") as file:
+            np.save(file, explained(series, shown.onset, shown.duration, times, basis), allow_pickle=False)
     else:
-        values = trials.cleaned(_series(run, inside), basis)[volumes]
+        values = trials.cleaned(series, basis)[volumes]
     with atomic(path) as partial, partial.open("wb") as file:
         np.save(file, values, allow_pickle=False)
     return path
+
+
+def _lags(path: Path) -> Path:
+    """Name the file that stands beside the responses of a run until all are written."""
+    return path.with_suffix(".lags.npy")
 
 
 def _key(run: Run, inside: NDArray[np.bool_] | None, choices: Choices) -> str:

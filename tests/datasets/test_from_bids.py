@@ -123,7 +123,7 @@ def test_a_call_that_broke_off_is_taken_up(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "separate", second_fails)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "ds", tmp_path / "out")
-    assert not (tmp_path / "out/dataset.yaml").exists() and len(list((tmp_path / "out/.runs").iterdir())) == 1
+    assert not (tmp_path / "out/dataset.yaml").exists() and len(list((tmp_path / "out/.runs").iterdir())) == 2
     make(tmp_path / "ds", tmp_path / "out")
     assert done == ["sub-01_ses-1_task-x_run-1_events.tsv", "broken", "sub-01_ses-1_task-x_run-2_events.tsv"]
     make(tmp_path / "ds", tmp_path / "whole")
@@ -349,3 +349,15 @@ def test_onsets_that_count_volumes_are_warned_of(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", InputWarning)
         make(tmp_path / "ds", tmp_path / "other")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(6, "6 s earlier"), (-5, "5 s later"), (0, None)])
+def test_events_that_the_runs_answer_to_at_another_time_are_warned_of(tmp_path, seconds, said):
+    layout.build(tmp_path / "ds", kinds=("volume",), noise=0.2)
+    edit(tmp_path / "ds", lambda t: t.assign(onset=t.onset + seconds))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        make(tmp_path / "ds", tmp_path / "out")
+    told = [str(w.message) for w in caught if issubclass(w.category, InputWarning)]
+    assert len(told) == (said is not None)
+    assert said is None or f"sub-01 answers to its events in all 2 runs as if they began {said}" in told[0]
