@@ -40,8 +40,8 @@ from neuroenc.datasets.epochs import read_epochs
 from neuroenc.datasets.images import named_side, read_responses, read_voxels
 from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import Table, read_array, read_table
+from neuroenc.datasets.repeats import warn_of_repeats
 from neuroenc.datasets.report import report_responses, report_stimuli
-from neuroenc.datasets.shifted_rows import warn_of_shift
 from neuroenc.documents import read_yaml
 from neuroenc.errors import InputError, invalid
 from neuroenc.files import existing, relative, sha256
@@ -307,13 +307,14 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         known |= {f"{called} in {name}": v for called, v in part.others.items() if len(v) == n}
     response = np.concatenate([part.values for part in parts], 1)
     named = " and ".join(files.values())
+    session = part_names(shown, "session") if "session" in shown else np.full(n, "1")
     refuse_copied_rows(named, response, ids)
-    warn_of_shift(named, response, ids)
+    warn_of_repeats(named, response, ids, session)
     return make_responses(
         response,
         presentation={
             "stimulus_id": ids, "split": shown_as["split"], "group": shown_as["group"],
-            "session": part_names(shown, "session") if "session" in shown else np.full(n, "1"),
+            "session": session,
             "run": shown.integers("run") if "run" in shown else np.zeros(n, int),
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
             **{k: shown_as[k] for k in ("film", "onset") if "film" in shown_as},

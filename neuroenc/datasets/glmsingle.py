@@ -45,8 +45,8 @@ from neuroenc.datasets.custom import stimuli_table, stimulus_set
 from neuroenc.datasets.custom_rows import STIMULI
 from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask, read_region
 from neuroenc.datasets.reading import Table, read_table
+from neuroenc.datasets.repeats import warn_of_repeats
 from neuroenc.datasets.report import report_responses, report_stimuli
-from neuroenc.datasets.shifted_rows import warn_of_shift
 from neuroenc.datasets.unpickle import load_arrays
 from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.files import existing, sha256
@@ -324,7 +324,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     _warn_of_lost(subject, space, options, keep)
     values = values[:, keep]
     refuse_copied_rows(f"The betas of {subject}", values, ids)
-    warn_of_shift(f"The betas of {subject}", values, ids)
+    warn_of_repeats(f"The betas of {subject}", values, ids, session)
     training = side["split"] == "train"
     for name in np.unique(session):
         _standardise(values, session == name, training, f"Session {name} of {subject}")
