@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -27,6 +28,7 @@ from neuroenc.datasets.custom_rows import (
     PRESENTATIONS,
     STIMULI,
     check_pictures,
+    names_rows,
     part_names,
     read_columns,
     refuse_marks,
@@ -43,7 +45,7 @@ from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.datasets.repeats import warn_of_repeats
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.documents import read_yaml
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.files import existing, relative, sha256
 from neuroenc.hdf5 import filled, numbers, of_matlab, open_hdf5, other_names, row_names
 from neuroenc.real import real32
@@ -304,6 +306,12 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
     known = {"file": stimuli.text("file")[[place[i] for i in ids]]} if "file" in stimuli else {}
     for name, part in zip(files.values(), parts, strict=True):
         refuse_other_names(name, part.others, shown, known)
+        if part.dropped and not names_rows(part.others, {"stimulus_id": ids} | known):
+            warnings.warn(
+                f"{name}: {len(part.dropped)} epochs were dropped, first number {part.dropped[0]} (from 0); "
+                f"nothing says which were kept. Are just these left out of {section.presentations}?",
+                InputWarning, stacklevel=2,
+            )  # fmt: skip
         known |= {f"{called} in {name}": v for called, v in part.others.items() if len(v) == n}
     response = np.concatenate([part.values for part in parts], 1)
     named = " and ".join(files.values())
@@ -340,6 +348,8 @@ class Part(NamedTuple):
     """Start and stop of the bins, where the file says."""
     others: dict[str, NDArray[np.str_]]
     """What the file calls its rows, but for `stimulus_id`."""
+    dropped: list[int]
+    """Presentations that the file says it leaves out, from 0, where it does not name its rows."""
 
 
 def _side(root: Path, side: str, name: str, subject: str, section: Subject, shown: Table) -> Part:
@@ -350,15 +360,14 @@ def _side(root: Path, side: str, name: str, subject: str, section: Subject, show
     part = _read(root, name, section, shown, hemisphere)
     neuroids = part.neuroids
     if len(part.values) != len(shown):
-        turned = part.values.shape[-1] == len(shown)
+        hint = ""
+        if part.values.shape[-1] == len(shown):
+            hint = " Its last axis has as many: was it written by MATLAB, or columns first? Turn it."
+        elif part.dropped:
+            hint = f" {len(part.dropped)} epochs were dropped, first number {part.dropped[0]} (from 0)."
         raise InputError(
             f"{name} has {len(part.values)} presentations, {section.presentations} {len(shown)} rows; they "
-            "must match one to one."
-            + (
-                " Its last axis has as many: was it written by MATLAB, or columns first? Turn it."
-                if turned
-                else ""
-            )
+            f"must match one to one.{hint}"
         )
     if hemisphere:
         own = set(neuroids.get("hemisphere", pd.Series(dtype=str)).dropna()) - {""}
@@ -398,10 +407,11 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
     path, file = _inside(root, file), file.lower()
     attrs: dict[str, Any] = {}
     neuroids, labels, time, ids = None, None, None, None
+    dropped: list[int] = []
     others: dict[str, NDArray[np.str_]] = {}
     image = file.endswith(IMAGES)
     if file.endswith(EPOCHS):
-        values, neuroids, time, ids, others = read_epochs(path)
+        values, neuroids, time, ids, others, dropped = read_epochs(path)
         labels = neuroids["neuroid_id"].tolist()
     elif image:
         mask = _inside(root, section.mask) if section.mask else None
@@ -453,7 +463,7 @@ def _read(root: Path, name: str, section: Subject, shown: Table, hemisphere: str
         neuroids = placed(neuroids, own, section.neuroids, name) if image else neuroids
     values = real32(values, name)
     refuse_marks(name, values)
-    return Part(values, neuroids, attrs, time, others if ids is None else {})
+    return Part(values, neuroids, attrs, time, *((others, dropped) if ids is None else ({}, [])))
 
 
 def _stored(file: h5py.File, key: str) -> NDArray[Any]:

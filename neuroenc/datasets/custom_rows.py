@@ -309,6 +309,14 @@ def refuse_other_names(
             )
 
 
+def names_rows(others: Mapping[str, NDArray[np.str_]], known: Mapping[str, NDArray[np.str_]]) -> bool:
+    """Say whether lists of a file name the same as some of what is known of its rows."""
+    return any(
+        len(given) == len(own) and _differ(given, own) is not None
+        for given in others.values() for own in known.values()
+    )  # fmt: skip
+
+
 def _last(called: str) -> str:
     """Return the name of a list without the groups and signs before it."""
     return re.split(r"[#/]", called)[-1]

@@ -189,3 +189,41 @@ def test_places_of_neuroids_in_m_are_refused(read, tmp_path):
     assert read("y.npy", neuroids="n.csv")["x"].values[0] == -70
     table.assign(x="", y="").to_csv(tmp_path / "n.csv", index=False)
     assert np.isnan(read("y.npy", neuroids="n.csv")["x"].values).all()
+
+
+def test_epochs_that_were_dropped_are_said_where_nothing_names_the_others(read, tmp_path):
+    number = {name: int(name[1:]) + 1 for name in IDS}
+
+    def write(events):
+        info = mne.create_info(12, 100.0, "eeg")
+        rows = np.column_stack([100 * np.arange(N + 1), np.zeros(N + 1, int), events])
+        values = np.insert(VALUES, 3, 9, 0)[:, :, None] * np.ones(5)
+        epochs = mne.EpochsArray(values, info, rows, verbose="error")
+        epochs.drop(3, reason="BLINK", verbose="error").save(
+            tmp_path / "s-epo.fif", overwrite=True, verbose="error"
+        )
+
+    write(np.insert([number[i] for i in IDS], 3, 5))  # of which the numbers are those of the stimuli
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        assert read("s-epo.fif").sizes["presentation"] == N
+    write(np.ones(N + 1, int))
+    with pytest.warns(InputWarning, match=r"1 epochs were dropped, first number 3 .* left out of trials.csv"):
+        read("s-epo.fif")
+    pd.DataFrame({"stimulus_id": [*IDS, "p0"]}).to_csv(tmp_path / "trials.csv", index=False)
+    with pytest.raises(
+        InputError, match=r"20 presentations, trials.csv 21 rows; .* first number 3 \(from 0\)"
+    ):
+        custom.load_responses(Dataset(name="custom", root=str(tmp_path)), "1")
+
+
+def test_what_was_turned_or_is_all_bad_says_so(read, tmp_path):
+    np.save(tmp_path / "y.npy", VALUES.T)
+    with pytest.raises(InputError, match=r"y.npy has 12 presentations, .* Its last axis has as many"):
+        read("y.npy")
+    info = mne.create_info(12, 100.0, "eeg")
+    info["bads"] = info.ch_names
+    epochs = mne.EpochsArray(VALUES[:, :, None] * np.ones(5), info, verbose="error")
+    epochs.save(tmp_path / "s-epo.fif", verbose="error")
+    with pytest.raises(InputError, match=r"s-epo.fif marks all its channels bad. Unmark those"):
+        read("s-epo.fif")
