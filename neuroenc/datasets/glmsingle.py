@@ -40,9 +40,9 @@ from neuroenc.arrays import make_responses
 from neuroenc.blocks import blocks
 from neuroenc.config import Dataset
 from neuroenc.datasets.copied_rows import refuse_copied_rows
-from neuroenc.datasets.custom import design as columns_of
-from neuroenc.datasets.custom import stimuli_table, stimulus_set
 from neuroenc.datasets.custom_rows import STIMULI
+from neuroenc.datasets.custom_stimuli import design as columns_of
+from neuroenc.datasets.custom_stimuli import stimuli_table, stimulus_set
 from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask, read_region
 from neuroenc.datasets.reading import Table, read_table
 from neuroenc.datasets.repeats import warn_of_repeats

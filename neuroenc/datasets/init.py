@@ -11,7 +11,8 @@ import numpy as np
 import yaml
 
 from neuroenc.config import parse
-from neuroenc.datasets.custom import IMAGES, Description
+from neuroenc.datasets.custom_description import Description
+from neuroenc.datasets.custom_files import IMAGES
 from neuroenc.datasets.films import ENDINGS as FILMS
 from neuroenc.datasets.images import named_side, read_image, read_mask
 from neuroenc.datasets.reading import Table, read_array, read_table
