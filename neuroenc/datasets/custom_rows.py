@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import NAMING, NUMBER, Table, read_table, refuse_index
+from neuroenc.datasets.reading import NAMING, NUMBER, Table, codes, read_table, refuse_index
 from neuroenc.errors import InputError, InputWarning
 from neuroenc.hdf5 import open_hdf5, other_names, row_names
-from neuroenc.real import varies
 
 STEADY = 10  # rows; so many equal steps no response has
 # columns that are read, and the beginnings of such
@@ -26,7 +25,6 @@ ALIKE = 0.5  # of the names in either of two lists: so many stand in both where 
 MARKS = np.array([999, 9999, 99999, 32767, 32768, 1e20, 2**31, 9.96921e36, 3.4028235e38], np.float32)
 """Numbers that stand for missing ones, with either sign"""
 FAR = 0.2  # of such a mark, up to which all else must lie
-FEW = 0.5  # so many columns of whole numbers for each of fractions are not responses
 ORDERED = re.compile(
     r"(trial|event|row|presentation)(_?(ids?|idx|index|number|nr|no))?|index|onset|time|timestamp",
     re.IGNORECASE,
@@ -125,16 +123,11 @@ def read_columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[st
 
 def _refuse_codes(path: Path, labels: list[str], values: NDArray[np.float64]) -> None:
     """Refuse a column of whole numbers among columns of fractions: conditions, images, times in ms."""
-    if len(values) < STEADY:
-        return
-    with np.errstate(invalid="ignore"):
-        whole = (np.isnan(values) | (values == np.round(values))).all(0)
-    codes = np.flatnonzero(whole & varies(values))
-    if 0 < len(codes) <= FEW * (~whole).sum():
+    found = codes(values)
+    if len(found):
         raise InputError(
-            f"Column {labels[codes[0]]!r} of {path} holds whole numbers alone, {int((~whole).sum())} others "
-            "fractions: it codes something and is no response. Remove it, or give the table of presentations "
-            "the same column."
+            f"Column {labels[found[0]]!r} of {path} holds whole numbers alone, most others fractions: it "
+            "codes something and is no response. Remove it, or give the table of presentations the same column."
         )
 
 

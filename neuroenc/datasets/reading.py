@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from neuroenc.documents import read_text
 from neuroenc.errors import InputError, reason, suggest
 from neuroenc.files import existing
+from neuroenc.real import varies
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -31,6 +32,8 @@ INDEX = re.compile(r"index|level_\d+|__index_level_\d+__")  # as pandas calls an
 NAMING = re.compile(r"(^|[\W_])([Ii]d|ID|[Ii]dx|[Ii]ndex)$|[a-z](Id|ID|Idx|Index)$")  # id, image_id, nsdId
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
+FEWEST = 10  # rows that show whether a column holds whole numbers alone
+FEW = 0.5  # columns of such for each of fractions, at most, that are not what the others are
 
 
 class Table:
@@ -380,6 +383,21 @@ def refuse_index(path: Path, name: str, column: NDArray[Any]) -> None:
             f"Column {name!r} of {path} names its rows; it holds no values. Call it 'stimulus_id' if it "
             "holds the ids, else remove it."
         )
+
+
+def codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the columns of whole numbers among columns of fractions, of which there are few.
+
+    Parameters
+    ----------
+    values : array of shape (n_rows, n_columns)
+        Of few rows nothing is said, nor of columns that do not vary.
+    """
+    if len(values) < FEWEST:
+        return np.array([], np.int64)
+    whole = (np.isnan(values) | (values == np.round(values))).all(0)
+    found = np.flatnonzero(whole & varies(values))
+    return found if len(found) <= FEW * (~whole).sum() else found[:0]
 
 
 def read_array(path: str | Path) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +16,18 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import load
 from neuroenc.config import Model
-from neuroenc.datasets.reading import NAMING, Table, open_parquet, read_array, read_table, refuse_index
+from neuroenc.datasets.reading import (
+    FEW,
+    NAMING,
+    Table,
+    codes,
+    open_parquet,
+    read_array,
+    read_table,
+    refuse_index,
+)
 from neuroenc.documents import read_object, read_text
-from neuroenc.errors import InputError, invalid, reason
+from neuroenc.errors import InputError, InputWarning, invalid, reason
 from neuroenc.files import existing
 from neuroenc.hdf5 import IDS, datasets, filled, numbers, of_matlab, open_hdf5, row_names
 
@@ -175,6 +185,7 @@ class OfTable(Layer):
         values = table.matrix(columns)
         for column, own in zip(columns, values.T, strict=True):
             refuse_index(path, column, own)
+        _warn_of_codes(path, [columns[k] for k in codes(values)])
         self.values = values.astype(np.float32)
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
@@ -204,6 +215,9 @@ class OfParquet(Layer):
                 )
             if "int" in str(kind):
                 refuse_index(path, column, file.read(columns=[column])[column].to_numpy())
+        counted = [c for c in columns if "int" in str(file.schema_arrow.field(c).type)]
+        if len(counted) <= FEW * (len(columns) - len(counted)):
+            _warn_of_codes(path, counted)
         self.dtype = np.dtype(np.float16 if {str(k) for k in kinds} == {"halffloat"} else np.float32)
         self.shape = (file.metadata.num_rows, len(columns))
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
@@ -243,6 +257,15 @@ class OfParquet(Layer):
         if wrong:
             raise InputError(f"{self.path} has the {IDS} {wrong[0]!r}, expected text or a whole number.")
         return np.array([str(v) for v in found], dtype=str)
+
+
+def _warn_of_codes(path: Path, columns: list[str]) -> None:
+    """Warn of columns that may be labels or numbers of the stimuli, in a table of features."""
+    if columns:
+        warnings.warn(
+            f"Column {columns[0]!r} of {path} holds whole numbers alone, most others fractions: is it a "
+            "feature? Remove it if it says which stimulus a row is, or of which class.", InputWarning, stacklevel=2,
+        )  # fmt: skip
 
 
 def _without_index(path: Path, schema: Any) -> list[str]:

@@ -125,6 +125,15 @@ def test_an_order_is_trusted_only_without_ids_and_said_aloud(made, tmp_path):
     assert found.attrs["joined"] == "by order: x.npy names no stimuli"
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_codes_among_features_are_warned_of(made, tmp_path, ending):
+    table = frame().assign(label=np.arange(N) % 3)
+    table.to_csv(tmp_path / "x.csv", index=False)
+    table.to_parquet(tmp_path / "x.parquet", index=False)
+    with pytest.warns(InputWarning, match=r"Column 'label' of .* whole numbers alone, .* is it a feature\?"):
+        assert made(f"x.{ending}").sizes["feature_index"] == 7
+
+
 def test_rows_that_were_not_filled_are_warned_of(made, tmp_path):
     values = np.tile(X, 2)
     values[30:] = 0
