@@ -127,7 +127,7 @@ def _refuse_codes(path: Path, labels: list[str], values: NDArray[np.float64]) ->
     if len(found):
         raise InputError(
             f"Column {labels[found[0]]!r} of {path} holds whole numbers alone, most others fractions: it "
-            "codes something and is no response. Remove it, or give the table of presentations the same column."
+            "codes something and is no response. Remove it, or give it to the table of presentations too."
         )
 
 

@@ -264,7 +264,8 @@ def _warn_of_codes(path: Path, columns: list[str]) -> None:
     if columns:
         warnings.warn(
             f"Column {columns[0]!r} of {path} holds whole numbers alone, most others fractions: is it a "
-            "feature? Remove it if it says which stimulus a row is, or of which class.", InputWarning, stacklevel=2,
+            "feature? Remove it if it says which stimulus a row is, or of which class.",
+            InputWarning, stacklevel=2,
         )  # fmt: skip
 
 
