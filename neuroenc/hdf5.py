@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from neuroenc.errors import InputError, invalid, reason
 from neuroenc.files import existing
 
 IDS = "stimulus_id"
+MISSING = ("_FillValue", "missing_value")  # attributes that mark missing values
 GROWTH = 200  # times what is stored that an array of more than 1 GiB may hold
 OBJECTS = 100_000  # groups and datasets of an HDF5, at most
 
@@ -52,7 +54,8 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
     ------
     InputError
         There is no such dataset; it holds text, records, references or a single value; it announces much more
-        than is stored; its values are packed (`scale_factor`, `add_offset`, `_Unsigned`).
+        than is stored, or parts of it were never written; its values are packed (`scale_factor`,
+        `add_offset`, `_Unsigned`).
     """
     found = file.get(key) if key else None
     if not isinstance(found, h5py.Dataset):
@@ -67,6 +70,7 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
             f"{file.filename}#{key} announces {found.nbytes} bytes of shape {found.shape} and holds "
             f"{stored}. Was it written to the end?"
         )
+    _refuse_unwritten(found, f"{file.filename}#{key}")
     if of_matlab(found) == "char":
         raise InputError(f"{file.filename}#{key} holds text of MATLAB, expected an array of numbers.")
     packed = [
@@ -80,6 +84,19 @@ def numbers(file: h5py.File, key: str) -> h5py.Dataset:
             "Store the numbers themselves."
         )
     return found
+
+
+def _refuse_unwritten(found: h5py.Dataset, name: str) -> None:
+    """Refuse an array of which parts were never written, unless these read as missing."""
+    if found.chunks is None or found.is_virtual or np.isnan(found.fillvalue):
+        return
+    expected = math.prod(-(-n // of) for n, of in zip(found.shape, found.chunks, strict=True))
+    written = found.id.get_num_chunks()
+    if written < expected and not any(found.fillvalue in _mark(found, k) for k in MISSING):
+        raise InputError(
+            f"{name} has {written} of its {expected} parts; the others were never written and would read as "
+            f"{found.fillvalue:g}. Was it written to the end? Write it again."
+        )
 
 
 def of_matlab(found: h5py.Dataset) -> str:
@@ -209,7 +226,7 @@ def filled(found: h5py.Dataset, index: Any = ...) -> NDArray[Any]:
     """
     values: NDArray[Any] = found[index]
     absent = np.zeros(values.shape, bool)
-    for name in ("_FillValue", "missing_value"):
+    for name in MISSING:
         absent |= np.isin(values, _mark(found, name))
     for name, beyond in (("valid_min", np.less), ("valid_max", np.greater)):
         for limit in _mark(found, name, 1):

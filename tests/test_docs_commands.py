@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from neuroenc.cli import app
 from neuroenc.config import Config, JointStudy, parse
-from neuroenc.datasets.custom import Description
+from neuroenc.datasets.custom_description import Description
 from tests.conftest import ROOT
 
 PAGES = [

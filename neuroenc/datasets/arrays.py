@@ -10,6 +10,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.arrays import make_responses, make_stimuli
+from neuroenc.datasets.copied_rows import refuse_copied_rows
+from neuroenc.datasets.repeats import warn_of_repeats
 from neuroenc.errors import InputError
 from neuroenc.names import names, same_columns, same_order, texts
 from neuroenc.real import real32, unmasked
@@ -79,6 +81,10 @@ def from_arrays(
     n, k = values.shape[:2]
     first = np.sort(np.unique(ids, return_index=True)[1])
     same_order(response, ids, "response")
+    sessions = np.full(n, "1") if session is None else names(session, "session")
+    _rows("session", sessions, n)
+    refuse_copied_rows("response", values, ids)
+    warn_of_repeats("response", values, ids, sessions)
     groups = ids if group is None else _rows("group", names(group, "group"), n)
     own = dict(zip(ids[first], groups[first], strict=True))
     parted = [i for i, g in zip(ids, groups, strict=True) if own[i] != g]
@@ -117,7 +123,7 @@ def from_arrays(
         values,
         presentation={
             "stimulus_id": ids, "split": split, "group": groups, "run": np.zeros(n, int),
-            "session": np.full(n, "1") if session is None else _rows("session", names(session, "session"), n),
+            "session": sessions,
             "repetition": pd.Series(ids).groupby(ids).cumcount().to_numpy(int),
         },
         neuroid=neuroid,

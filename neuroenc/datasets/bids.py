@@ -35,6 +35,8 @@ NATIVE = "func"  # fMRIPrep's name for the space whose files name none
 EMPTY = ("", "n/a")  # cells of stim_file
 LONGEST = 60.0  # s between volumes; longer ones are in ms
 OVERLAP = 0.5  # share of events that may last past the one after the next
+FILLED = 0.5  # share of a run that events fill, at least
+SLOW = 1.25  # s between volumes from which on seconds and volumes cannot be taken for each other
 SAME = 1e-3  # s by which two statements of the repetition time may differ
 
 
@@ -273,7 +275,8 @@ def read_events(run: Run, *, film: bool) -> Shown:
     Raises
     ------
     InputError
-        There is no such column, or it is empty; one begins outside the run; of a film, none lasts.
+        There is no such column, or it is empty; one begins outside the run, or two at one time; of a film,
+        none lasts.
     """
     table = read_table(run.events, "onset", "duration")
     if "stim_file" not in table:
@@ -291,11 +294,19 @@ def read_events(run: Run, *, film: bool) -> Shown:
         where = f"line {table.lines[row]} of {run.events}"
         if not 0 <= begin < length:
             raise InputError(
-                f"The event in {where} begins at {begin:g} s, the run lasts from 0 to {length:g} s."
+                f"The event in {where} begins at {begin:g} s, the run lasts from 0 to {length:g} s. "
+                "Onsets are s after the first volume that is stored. Correct it, or leave the event out."
             )
         if not lasts >= 0 or (film and lasts == 0):
             raise InputError(f"The event in {where} lasts {lasts:g} s, expected a duration.")
     order = np.argsort(onset, kind="stable")
+    again = np.flatnonzero(np.diff(onset[order]) < SAME)
+    if len(again):
+        both = order[again[0] : again[0] + 2]
+        raise InputError(
+            f"Two events of {run.events}, in lines {' and '.join(str(table.lines[k]) for k in rows[both])}, "
+            f"begin at {onset[both[0]]:g} s: their responses cannot be told apart. Name what was shown once."
+        )
     after = onset[order][2:]  # the event after the next
     past = (onset + duration)[order][: len(after)] > after + SAME
     if duration.max() > length or (len(past) and past.mean() > OVERLAP):
@@ -306,6 +317,13 @@ def read_events(run: Run, *, film: bool) -> Shown:
     for name in set(file[rows].tolist()):
         relative(name)
     return Shown(file[rows], onset, duration)
+
+
+def in_volumes(run: Run, shown: Shown) -> bool:
+    """Say whether onsets look like numbers of volumes: whole ones that would fill the run as these."""
+    end = float((shown.onset + shown.duration).max())
+    counted = bool((shown.onset == np.round(shown.onset)).all())
+    return counted and FILLED * run.n_volumes < end <= run.n_volumes and run.tr >= SLOW
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from neuroenc.datasets.custom_rows import unique_names
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError
 
+METRES = 0.25  # up to which coordinates of a head are in m
 FARTHEST = 1e6  # of a coordinate
 # columns that are read, and the beginnings of such
 NEUROIDS = (("neuroid_id", "hemisphere", "x", "y", "z", "vertex", "noise_ceiling", "ncsnr"), ("roi_",))
@@ -42,6 +43,13 @@ def join_neuroids(
     if "vertex" in table:
         found["vertex"] = table.integers("vertex", low=0)
     found |= {c: table.numbers(c, missing=True, low=-FARTHEST, high=FARTHEST) for c in "xyz" if c in table}
+    if found.keys() & set("xyz"):
+        farthest = max(np.nanmax(np.abs(found[c]), initial=0) for c in found.keys() & set("xyz"))
+        if 0 < farthest < METRES:
+            raise InputError(
+                f"{name} places all neuroids within {farthest:g} of the origin. Are x, y and z in m? Write "
+                "mm (of a volume the voxels, counted from 0)."
+            )
     for column, low, high in (("noise_ceiling", -np.inf, 1), ("ncsnr", 0, np.inf)):
         if column in table:
             found[column] = table.numbers(column, missing=True, low=low, high=high)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import NAMING, Table, read_table, refuse_index
+from neuroenc.datasets.reading import NAMING, NUMBER, Table, codes, read_table, refuse_index
 from neuroenc.errors import InputError, InputWarning
 from neuroenc.hdf5 import open_hdf5, other_names, row_names
 
@@ -48,22 +48,25 @@ def unique_names(table: Table, column: str) -> NDArray[np.str_]:
     return names
 
 
-def parts(table: Table, column: str) -> NDArray[np.str_]:
-    """Return the names of what stimuli are parts of, a group or film.
+def part_names(table: Table, column: str) -> NDArray[np.str_]:
+    """Return the names of what stimuli or presentations are parts of: a group, film or session.
 
     Raises
     ------
     InputError
-        Two differ in case, blanks or the Unicode form of accents alone: a split would part what is one.
+        Two differ in case, blanks, the Unicode form of accents or that of numbers (1, 01, 1.0) alone: a
+        split would part what is one.
     """
     found = table.names(column)
     loosely: dict[str, str] = {}
     for name in np.unique(found).tolist():
-        other = loosely.setdefault("".join(unicodedata.normalize("NFC", name).casefold().split()), name)
+        plain = "".join(unicodedata.normalize("NFC", name).casefold().split())
+        plain = str(float(plain)) if NUMBER.fullmatch(plain) else plain
+        other = loosely.setdefault(plain, name)
         if other != name:
             raise InputError(
                 f"{table.path} has the {column}s {other!r} and {name!r}, which differ in case, blanks or the "
-                "Unicode form of accents alone. Write both alike, or give them names of their own."
+                "form of accents or numbers alone. Write both alike, or give them names of their own."
             )
     return found
 
@@ -109,12 +112,23 @@ def read_columns(path: Path, shown: Table) -> tuple[NDArray[np.float64], list[st
                 f"Column {label!r} of {path} goes up or down evenly from row to row: a count or a time, no "
                 "response. Remove it."
             )
+    _refuse_codes(path, labels, values)
     if named := [c for c in labels if c.lower() in OF_TRIALS]:
         raise InputError(
             f"{path} has a column {named[0]!r} that names trials or stimuli and is no neuroid. Remove it, or "
             "call it otherwise if it is one."
         )
     return values, labels
+
+
+def _refuse_codes(path: Path, labels: list[str], values: NDArray[np.float64]) -> None:
+    """Refuse a column of whole numbers among columns of fractions: conditions, images, times in ms."""
+    found = codes(values)
+    if len(found):
+        raise InputError(
+            f"Column {labels[found[0]]!r} of {path} holds whole numbers alone, most others fractions: it "
+            "codes something and is no response. Remove it, or give it to the table of presentations too."
+        )
 
 
 def same_rows(name: str, ids: NDArray[np.str_], shown: Table) -> None:
@@ -140,6 +154,15 @@ def same_rows(name: str, ids: NDArray[np.str_], shown: Table) -> None:
 
 def warn_of_order(shown: Table) -> None:
     """Say where presentations are not in the order in which they were, by a column that tells."""
+    for column in [c for c in ("session", "run") if c in shown]:
+        names = list(dict.fromkeys(np.char.strip(shown.text(column)).tolist()))
+        numbers = [int(found[-1]) for name in names if (found := re.findall(r"\d+", name.removesuffix(".0")))]
+        if len(numbers) == len(names) and names == sorted(names) and numbers != sorted(numbers):
+            k = int(np.flatnonzero(np.diff(numbers) < 0)[0])
+            warnings.warn(
+                f"{shown.path} has the {column} {names[k + 1]!r} after {names[k]!r}, as names are sorted: "
+                "are the responses in this order too? Sort both by number.", InputWarning, stacklevel=2,
+            )  # fmt: skip
     for column in shown.columns:
         if not ORDERED.fullmatch(column):
             continue
@@ -177,6 +200,29 @@ def check_pictures(path: Path, key: str, table: Table) -> None:
         return
     known = {c: np.char.strip(table.text(c)) for c in ("file", "label") if c in table}
     refuse_other_names(f"{path}#{key}", others, table, known)
+
+
+def refuse_other_files(table: Table, ids: NDArray[np.str_], files: NDArray[np.str_]) -> None:
+    """Refuse stimuli that have the names of the files, but each that of another one's.
+
+    Parameters
+    ----------
+    table : Table
+    ids, files : array of text
+        Of all its rows.
+
+    Raises
+    ------
+    InputError
+        Naming the first row.
+    """
+    here, there = _keys(ids), _keys(files)
+    if (here != there).any() and sorted(here) == sorted(there) and not _counts(ids):
+        k = int(np.flatnonzero(here != there)[0])
+        raise InputError(
+            f"Line {table.lines[k]} of {table.path} gives the stimulus {str(ids[k])!r} the file "
+            f"{str(files[k])!r}, which is called as another stimulus is. Was one column sorted by itself?"
+        )
 
 
 def refuse_marks(name: str, values: NDArray[np.float32]) -> None:
@@ -254,6 +300,14 @@ def refuse_other_names(
                 f"called so, first {str(known['stimulus_id'][0])!r}. Give that table a column {column!r} "
                 "with these numbers, or leave them out if the rows are in its order."
             )
+
+
+def names_rows(others: Mapping[str, NDArray[np.str_]], known: Mapping[str, NDArray[np.str_]]) -> bool:
+    """Say whether lists of a file name the same as some of what is known of its rows."""
+    return any(
+        len(given) == len(own) and _differ(given, own) is not None
+        for given in others.values() for own in known.values()
+    )  # fmt: skip
 
 
 def _last(called: str) -> str:

@@ -23,6 +23,13 @@ class Epochs(NamedTuple):
     """Of its metadata"""
     others: dict[str, NDArray[np.str_]]
     """What else may name the epochs: their events, and columns of metadata."""
+    dropped: list[int]
+    """Which of the trials were dropped, from 0, as by an amplitude."""
+
+
+def places(info: Any) -> NDArray[np.float32]:
+    """Return the places of the channels of MNE, which counts in m, (n_channels, 3), in mm."""
+    return np.array([1000 * c["loc"][:3] for c in info["chs"]], np.float32)
 
 
 def read_epochs(path: Path) -> Epochs:
@@ -32,12 +39,17 @@ def read_epochs(path: Path) -> Epochs:
     except ImportError:
         raise InputError("Epochs (.fif) need the extra 'electrophysiology'. Install it.") from None
     try:
-        epochs = mne.read_epochs(path, verbose="error").pick("data", exclude="bads")
+        epochs = mne.read_epochs(path, verbose="error")
+        if set(epochs.ch_names) <= set(epochs.info["bads"]):
+            raise InputError(f"{path} marks all its channels bad. Unmark those that hold data.")
+        epochs = epochs.pick("data", exclude="bads")
         values = epochs.get_data(copy=False)
+    except InputError:
+        raise
     except Exception as error:  # noqa: BLE001  the reader has errors of every kind
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"Cannot read {path}: {reason}. Does it hold epochs of MNE?") from None
-    where = np.array([c["loc"][:3] for c in epochs.info["chs"]], np.float32)
+    where = places(epochs.info)
     table = pd.DataFrame({"neuroid_id": epochs.ch_names, **dict(zip("xyz", where.T, strict=True))})
     about = pd.DataFrame() if epochs.metadata is None else epochs.metadata
     named = {str(c): np.char.strip(about[c].to_numpy().astype(str)) for c in about}
@@ -46,4 +58,5 @@ def read_epochs(path: Path) -> Epochs:
     events = np.array([event[number] for number in epochs.events[:, 2].tolist()], dtype=str)
     time = {"start": epochs.times, "stop": epochs.times + 1 / epochs.info["sfreq"]}
     others = {"its events": events, **{f"its metadata#{c}": v for c, v in named.items()}}
-    return Epochs(values, table, time, ids, others)
+    meant = [why for why in epochs.drop_log if "IGNORED" not in why]  # the others are of other events
+    return Epochs(values, table, time, ids, others, [k for k, why in enumerate(meant) if why])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from neuroenc.datasets import trials
-from neuroenc.datasets.bids import Run, Shown, find_runs, read_events, whole
+from neuroenc.datasets.bids import Run, Shown, find_runs, in_volumes, read_events, whole
 from neuroenc.datasets.images import read_image, read_mask, read_values
-from neuroenc.errors import InputError
+from neuroenc.datasets.late_events import explained, warn_of_late_events
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.files import atomic, existing, lock, remove
 
 HIGH_PASS = 1 / 128  # Hz
@@ -75,6 +77,12 @@ def convert(
         raise InputError(f"{out} holds a dataset.yaml already. Remove it, or choose another --out.")
     runs = find_runs(root, outputs, task, space, subjects)
     shown = {run.stem: read_events(run, film=choices.film) for run in runs}
+    if all(in_volumes(run, shown[run.stem]) for run in runs):
+        warnings.warn(
+            f"The events of all {len(runs)} runs begin at whole numbers and end early: {runs[0].events} at "
+            f"{shown[runs[0].stem].onset.max():g} s of {runs[0].n_volumes * runs[0].tr:g}. Are onsets in "
+            "volumes? Write seconds.", InputWarning, stacklevel=2,
+        )  # fmt: skip
     files = sorted({f for s in shown.values() for f in s.file.tolist()})
     pictures = _pictures(root, files)
     with lock(out / ".lock", passing=True) as free:
@@ -92,6 +100,13 @@ def _pictures(root: Path, files: list[str]) -> bool:
         raise InputError(
             f"{len(absent)} of {len(files)} stimuli are not in {root / 'stimuli'}, first {absent[0]!r}. Add "
             "them, or correct stim_file."
+        )
+    endings = {Path(f).suffix.lower() for f in files}
+    other = next((p for p in (root / "stimuli").rglob("*") if p.suffix.lower() in endings), None)
+    if absent and other is not None:
+        raise InputError(
+            f"None of {len(files)} stimuli is in {root / 'stimuli'}, first {absent[0]!r}, though there is "
+            f"{other.relative_to(root / 'stimuli').as_posix()!r}. Write stim_file as paths below that folder."
         )
     place = root.resolve()
     astray = [f for f in files if not (root / "stimuli" / f).resolve().is_relative_to(place)]
@@ -168,6 +183,8 @@ def _subject(
             )
         ]  # fmt: skip
         parts = [np.load(p, "r", allow_pickle=False) for p in paths]
+        if not choices.film:
+            warn_of_late_events(f"sub-{subject}", [np.load(_lags(p)) for p in paths])
     table = pd.concat([t for t, _ in tables], ignore_index=True)
     with atomic(out / f"sub-{subject}_presentations.csv") as partial:
         table.to_csv(partial, index=False)
@@ -231,19 +248,26 @@ def _run(
 ) -> Path:  # fmt: skip
     """Work on a run unless that was done; return the file of its responses (n_presentations, n_units)."""
     path = out / ".runs" / f"{run.stem}_{_key(run, inside, choices)}.npy"
-    if path.exists():
+    if path.exists() and (choices.film or _lags(path).exists()):
         return path
     confounds, _ = trials.read_confounds(run.confounds, run.n_volumes, choices.confounds)
-    basis = trials.nuisance(confounds, run.tr, choices.high_pass)
+    basis, series = trials.nuisance(confounds, run.tr, choices.high_pass), _series(run, inside)
     if not choices.film:
         times = run.start + run.tr * np.arange(run.n_volumes)
         design = trials.regressors(shown.onset, shown.duration, times)
-        values = trials.separate(_series(run, inside), design, basis, run.events.name)
+        values = trials.separate(series, design, basis, run.events.name)
+        with atomic(_lags(path)) as partial, partial.open("wb") as file:
+            np.save(file, explained(series, shown.onset, shown.duration, times, basis), allow_pickle=False)
     else:
-        values = trials.cleaned(_series(run, inside), basis)[volumes]
+        values = trials.cleaned(series, basis)[volumes]
     with atomic(path) as partial, partial.open("wb") as file:
         np.save(file, values, allow_pickle=False)
     return path
+
+
+def _lags(path: Path) -> Path:
+    """Name the file that stands beside the responses of a run until all are written."""
+    return path.with_suffix(".lags.npy")
 
 
 def _key(run: Run, inside: NDArray[np.bool_] | None, choices: Choices) -> str:

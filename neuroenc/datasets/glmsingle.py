@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,13 +39,16 @@ from numpy.typing import NDArray
 from neuroenc.arrays import make_responses
 from neuroenc.blocks import blocks
 from neuroenc.config import Dataset
-from neuroenc.datasets.custom import design as columns_of
-from neuroenc.datasets.custom import stimuli_table, stimulus_set
-from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask
+from neuroenc.datasets.copied_rows import refuse_copied_rows
+from neuroenc.datasets.custom_rows import STIMULI
+from neuroenc.datasets.custom_stimuli import design as columns_of
+from neuroenc.datasets.custom_stimuli import stimuli_table, stimulus_set
+from neuroenc.datasets.images import AFFINE_TOLERANCE, read_image, read_mask, read_region
 from neuroenc.datasets.reading import Table, read_table
+from neuroenc.datasets.repeats import warn_of_repeats
 from neuroenc.datasets.report import report_responses, report_stimuli
 from neuroenc.datasets.unpickle import load_arrays
-from neuroenc.errors import InputError, invalid
+from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.files import existing, sha256
 from neuroenc.hdf5 import numbers, open_hdf5
 from neuroenc.real import zscore
@@ -58,6 +62,7 @@ BEST = str(Dataset.model_fields["preparation"].default)
 ENDINGS = (".npy", ".hdf5")
 MAPS = ("R2", "HRFindex", "FRACvalue", "noisepool")
 PICTURES = ("pictures", "pictures.zip", "stimuli")
+LOST = 0.5  # share of a mask or region that may be without data
 SLAB = 2**28  # values of betas that are read at once
 
 
@@ -181,6 +186,7 @@ def _trials(root: Path, fit: Fit) -> tuple[NDArray[np.str_], NDArray[np.str_] | 
             f"row for each condition, in order) into {root}, or events.tsv of each run beside the betas."
         )
     rows = read_table(table, "stimulus_id")
+    rows.expect((*STIMULI[0], "condition"), STIMULI[1])
     names = rows.names("stimulus_id")
     if "condition" in rows:
         number = rows.integers("condition", 0)
@@ -315,7 +321,10 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         raise InputError(
             f"No voxel inside the mask {options.mask!r} of {subject} has finite betas throughout."
         )
+    _warn_of_lost(subject, space, options, keep)
     values = values[:, keep]
+    refuse_copied_rows(f"The betas of {subject}", values, ids)
+    warn_of_repeats(f"The betas of {subject}", values, ids, session)
     training = side["split"] == "train"
     for name in np.unique(session):
         _standardise(values, session == name, training, f"Session {name} of {subject}")
@@ -343,6 +352,19 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
             "source": json.dumps({str(f.betas.relative_to(root)): sha256(f.betas) for f in fits}),
         },
     )  # fmt: skip
+
+
+def _warn_of_lost(subject: str, space: Space, options: Dataset, keep: NDArray[np.bool_]) -> None:
+    """Warn of a mask, or a region, most of which has no data: betas have no affine to compare it with."""
+    whole = {options.mask: np.ones(len(keep), bool)} if options.mask != "brain" else {}
+    whole |= {name: space.coordinates[f"roi_{name}"] for name in options.regions}
+    for name, inside in whole.items():
+        lost = int((inside & ~keep).sum())
+        if lost > LOST * inside.sum():
+            warnings.warn(
+                f"{lost} of {int(inside.sum())} voxels of {name!r} of {subject} have no betas. Was it made "
+                "on another grid, or reoriented?", InputWarning, stacklevel=3,
+            )  # fmt: skip
 
 
 def _standardise(
@@ -429,7 +451,7 @@ def _space(folder: Path, fits: list[Fit], options: Dataset) -> Space:
     for path, image in images[1:]:
         if not np.allclose(image.affine, images[0][1].affine, atol=AFFINE_TOLERANCE):
             raise InputError(f"{path} has another affine than {images[0][0]}. Resample it to the betas.")
-    found = {name: read_mask(path) for name, path in masks.items()}
+    found = {n: (read_region if n in options.regions else read_mask)(path) for n, path in masks.items()}
     attrs: dict[str, Any] = {}
     if images:
         shape = next(iter(found.values())).shape

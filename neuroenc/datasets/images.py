@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ from nibabel.arrayproxy import is_proxy
 from nibabel.dataobj_images import DataobjImage
 from numpy.typing import NDArray
 
-from neuroenc.errors import InputError, reason
+from neuroenc.errors import InputError, InputWarning, reason
 from neuroenc.files import existing
 
 AFFINE_TOLERANCE = 1e-3  # mm; headers hold single precision
@@ -24,7 +26,17 @@ WHOLE = 0.01  # how far a mask's values may lie from whole numbers: what resampl
 VALUES = {0, 1001, 1011, 2001, 2005, *range(2, 25)}
 NODE_INDEX = 2002
 SIDES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R", "CortexLeft": "L", "CortexRight": "R"}
+NAMED_SIDES = {
+    "L": re.compile(r"hemi-L|(^|[_./-])(lh|left)[_.-]|\.L\."),
+    "R": re.compile(r"hemi-R|(^|[_./-])(rh|right)[_.-]|\.R\."),
+}
 Places = tuple[pd.DataFrame, dict[str, Any]]
+
+
+def named_side(name: str) -> str:
+    """Return the hemisphere that the name of a file says, L or R; empty where it says none, or both."""
+    found = [side for side, named in NAMED_SIDES.items() if named.search(name)]
+    return found[0] if len(found) == 1 else ""
 
 
 class Read(NamedTuple):
@@ -128,6 +140,23 @@ def read_mask(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
     InputError
         It lies on another grid, has several volumes, or holds shares instead of whole numbers.
     """
+    return _numbers(path, like) > 0
+
+
+def read_region(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
+    """Read a region as `read_mask` does; of an atlas all labels are one region, which is warned of."""
+    data = _numbers(path, like)
+    labels = np.unique(data[data > 0])
+    if len(labels) > 1:
+        warnings.warn(
+            f"{path} holds {len(labels)} labels, {labels[0]:g} to {labels[-1]:g}: all of them are taken as "
+            "one region. For a parcel each, name the file as `dataset.atlas`.", InputWarning, stacklevel=2,
+        )  # fmt: skip
+    return np.asarray(data > 0)
+
+
+def _numbers(path: str | Path, like: Any) -> NDArray[np.float64]:
+    """Read the whole numbers of a mask on a grid."""
     image = read_image(path)
     data = read_whole(image, "mask", "Is it a map of shares? Threshold it first")
     if like is not None:
@@ -141,7 +170,7 @@ def read_mask(path: str | Path, like: Any = None) -> NDArray[np.bool_]:
                 f"{path} has another affine than {like.get_filename()}: its voxels lie elsewhere. "
                 "Resample it to the responses first."
             )
-    return np.asarray(data > 0)
+    return data
 
 
 def read_whole(image: Any, what: str, instead: str) -> NDArray[np.float64]:
@@ -241,7 +270,7 @@ def _places(image: Any, inside: NDArray[np.bool_], regions: dict[str, Path]) -> 
     table = pd.DataFrame({"neuroid_id": [f"{i}-{j}-{k}" for i, j, k in where]})
     table[["x", "y", "z"]] = where.astype("f4")
     for name, file in regions.items():
-        table[f"roi_{name}"] = read_mask(file, image)[inside]
+        table[f"roi_{name}"] = read_region(file, image)[inside]
     return table, {"grid_shape": np.array(inside.shape), "affine": np.asarray(image.affine).ravel()}
 
 

@@ -11,19 +11,16 @@ import numpy as np
 import yaml
 
 from neuroenc.config import parse
-from neuroenc.datasets.custom import IMAGES, Description
+from neuroenc.datasets.custom_description import Description
+from neuroenc.datasets.custom_files import IMAGES
 from neuroenc.datasets.films import ENDINGS as FILMS
-from neuroenc.datasets.images import read_image, read_mask
+from neuroenc.datasets.images import named_side, read_image, read_mask
 from neuroenc.datasets.reading import Table, read_array, read_table
 from neuroenc.errors import InputError
 from neuroenc.files import atomic, existing
 from neuroenc.hdf5 import datasets, of_matlab, open_hdf5
 
 SUBJECT = re.compile(r"(?:^|[_/-])sub(?:j|ject)?-?([A-Za-z0-9]+?)(?=[_./-]|$)")
-LEFT, RIGHT = (
-    re.compile(r"hemi-L|(^|[_.-])(lh|left)([_.-])"),
-    re.compile(r"hemi-R|(^|[_.-])(rh|right)([_.-])"),
-)
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", *FILMS)
 DESIGN = {"session", "run", "onset", "trial"}  # columns of presentations rather than of stimuli
 
@@ -213,8 +210,8 @@ def _subject(folder: Path, found: Contents, presented: list[tuple[str, Table]], 
     table, array = pairs[0]
     others = [a.name for n, a in pairs[1:] if n == table]
     lines = [f"  {_quoted(label or '01')}:", f"    presentations: {_quoted(table)} # {array.n} rows"]
-    sides = [[a.name for n, a in pairs if n == table and a.kind == "surface" and side.search(a.name)]
-             for side in (LEFT, RIGHT)]  # fmt: skip
+    sides = [[a.name for n, a in pairs if n == table and a.kind == "surface" and named_side(a.name) == side]
+             for side in "LR"]  # fmt: skip
     if array.kind == "surface" and all(sides):
         others = [o for o in others if o not in (sides[0][0], sides[1][0])]
         names = f"{{left: {_quoted(sides[0][0])}, right: {_quoted(sides[1][0])}}}"

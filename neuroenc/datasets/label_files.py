@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroenc.datasets.images import NODE_INDEX, SIDES, read_image, read_values, read_whole
+from neuroenc.datasets.images import NODE_INDEX, SIDES, named_side, read_image, read_values, read_whole
 from neuroenc.datasets.reading import read_table
 from neuroenc.documents import read_object, read_text
 from neuroenc.errors import InputError, reason
@@ -243,9 +243,8 @@ def read_surface(path: Path, side: str) -> Part:
         found = "lists vertices" if arrays else "holds no labels"
         raise InputError(f"{path} {found}, expected a label for each vertex (a .label.gii).")
     _one(path, len(arrays))
-    own = SIDES.get(
-        str((dict(arrays[0].meta) | dict(image.meta)).get("AnatomicalStructurePrimary", "")), side
-    )
+    own = SIDES.get(str((dict(arrays[0].meta) | dict(image.meta)).get("AnatomicalStructurePrimary", "")), "")
+    own = own or named_side(path.name) or side
     if own != side:
         raise InputError(f"{path} is of hemisphere {own!r}, expected {side!r}. Are the files swapped?")
     names = {int(k): v or "" for k, v in image.labeltable.get_labels_as_dict().items()}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from neuroenc.documents import read_text
 from neuroenc.errors import InputError, reason, suggest
 from neuroenc.files import existing
+from neuroenc.real import varies
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -31,6 +32,8 @@ INDEX = re.compile(r"index|level_\d+|__index_level_\d+__")  # as pandas calls an
 NAMING = re.compile(r"(^|[\W_])([Ii]d|ID|[Ii]dx|[Ii]ndex)$|[a-z](Id|ID|Idx|Index)$")  # id, image_id, nsdId
 COMMA = re.compile(r"[+-]?(\d+,\d+|,\d+)([eE][+-]?\d+)?", re.ASCII)
 BLOCK = 4096  # rows
+FEWEST = 10  # rows that show whether a column holds whole numbers alone
+FEW = 0.5  # columns of such for each of fractions, at most, that are not what the others are
 
 
 class Table:
@@ -301,6 +304,10 @@ def read_table(
     columns = list(header) or [_name(c) for c in next((cells for _, cells in rows if cells), [""])]
     if not any(columns):
         raise InputError(f"{path} is empty. A table begins with the names of its columns.")
+    if all(NUMBER.fullmatch(c) for c in columns) and not all(WHOLE.fullmatch(c) for c in columns):
+        raise InputError(
+            f"{path} begins with numbers, expected the names of its columns. Add them as first line."
+        )
     if len(columns) > 1:
         rows = ((line, row) for line, row in rows if row)  # a line without anything is no row
     blocks: list[NDArray[Any]] = []
@@ -378,6 +385,21 @@ def refuse_index(path: Path, name: str, column: NDArray[Any]) -> None:
         )
 
 
+def codes(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the columns of whole numbers among columns of fractions, of which there are few.
+
+    Parameters
+    ----------
+    values : array of shape (n_rows, n_columns)
+        Of few rows nothing is said, nor of columns that do not vary.
+    """
+    if len(values) < FEWEST:
+        return np.array([], np.int64)
+    whole = (np.isnan(values) | (values == np.round(values))).all(0)
+    found = np.flatnonzero(whole & varies(values))
+    return found if len(found) <= FEW * (~whole).sum() else found[:0]
+
+
 def read_array(path: str | Path) -> NDArray[Any]:
     """Map a .npy file of numbers into memory; pickled objects are refused.
 
@@ -390,7 +412,8 @@ def read_array(path: str | Path) -> NDArray[Any]:
     try:
         found = np.load(path, "r", allow_pickle=False)
     except Exception as error:  # noqa: BLE001  headers that lie raise errors of every kind
-        raise InputError(f"Cannot read {path}: {reason(error)}. Fetch it again.") from None
+        how = "Save numbers (`.astype(float)`)" if "Python objects" in str(error) else "Fetch it again"
+        raise InputError(f"Cannot read {path}: {reason(error)}. {how}.") from None
     if not isinstance(found, np.ndarray):
         raise InputError(
             f"{path} is an archive of arrays (.npz), expected one array (.npy). Save it by itself."

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.blocks import blocks
 from neuroenc.config import Dataset
+from neuroenc.datasets.epochs import places
 from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid, reason
@@ -161,7 +162,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
         values[:, channel] = (values[:, channel] - known.mean()) / (spread or np.nan)
     ids = shown["file"].map(lambda f: Path(f).stem).to_numpy(str)
     names, n = raw.ch_names, len(raw.ch_names)
-    position = np.array([c["loc"][:3] for c in raw.info["chs"]], np.float32)
+    position = places(raw.info)
     start = np.arange(values.shape[2]) * BIN + WINDOW[0]
     return make_responses(
         values,

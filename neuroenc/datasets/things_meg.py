@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from neuroenc.arrays import make_responses, make_stimuli
 from neuroenc.config import Dataset
+from neuroenc.datasets.epochs import places
 from neuroenc.datasets.pixels import locate
 from neuroenc.datasets.reading import read_table
 from neuroenc.errors import InputError, invalid
@@ -158,7 +159,7 @@ def load_responses(options: Dataset, subject: str) -> xr.Dataset:
 
 def _binned(
     path: Path, trials: pd.DataFrame, subject: str
-) -> tuple[NDArray[np.float32], pd.DataFrame, list[str], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32], pd.DataFrame, list[str], NDArray[np.float32]]:
     """Read a run: filtered, cut at the triggers, averaged in bins, scaled by what is before the onsets.
 
     Returns
@@ -169,7 +170,7 @@ def _binned(
     names : list of str
         Of the channels.
     positions : ndarray of shape (n_channels, 3)
-        m.
+        mm.
     """
     import mne
 
@@ -198,7 +199,7 @@ def _binned(
     spread = np.where(varies(recorded, 1)[:, None], before.std((0, 2), keepdims=True), np.nan)
     scaled = (binned - before.mean(2, keepdims=True)) / spread
     names = [n.partition("-")[0] for n in raw.ch_names]
-    return scaled.astype(np.float32), trials[shown], names, np.array([c["loc"][:3] for c in raw.info["chs"]])
+    return scaled.astype(np.float32), trials[shown], names, places(raw.info)
 
 
 def check_tree(options: Dataset, subjects: list[str]) -> list[str]:

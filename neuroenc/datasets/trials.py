@@ -105,12 +105,19 @@ def regressors(
     onset: NDArray[np.float64], duration: NDArray[np.float64], times: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Return the expected response to each trial at the times of the volumes, (n_volumes, n_trials)."""
+    return np.column_stack([
+        together(onset[i : i + 1], duration[i : i + 1], times) for i in range(len(onset))
+    ])  # fmt: skip
+
+
+def together(
+    onset: NDArray[np.float64], duration: NDArray[np.float64], times: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the expected response to all trials at the times of the volumes, (n_volumes,)."""
     from nilearn.glm.first_level import compute_regressor
 
-    return np.column_stack([
-        compute_regressor(np.array([[o], [d], [1.0]]), HRF, times)[0][:, 0]
-        for o, d in zip(onset, duration, strict=True)
-    ])  # fmt: skip
+    trials = np.stack([onset, duration, np.ones(len(onset))])
+    return np.asarray(compute_regressor(trials, HRF, times)[0][:, 0])
 
 
 def separate(

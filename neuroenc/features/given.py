@@ -12,6 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.blocks import BLOCK_BYTES
 from neuroenc.config import Model
+from neuroenc.datasets.copied_rows import warn_of_flat_rows
 from neuroenc.errors import InputError, InputWarning, invalid
 from neuroenc.features.given_files import SIDECAR, STATED, Layer, divide, open_layers, sidecar
 from neuroenc.features.layers import features_of, same_tokens, side_by_side
@@ -211,7 +213,7 @@ class Given:
 
     def __init__(self, model: Model, stimulus_id: NDArray[np.str_]) -> None:
         self.layers = chosen_layers(model)
-        ids = [layer.ids() for layer in self.layers]
+        ids = [_as_stimuli(layer, stimulus_id) for layer in self.layers]
         self.rows = [
             rows_of(str(layer.place), known, layer.shape[0], stimulus_id)
             for layer, known in zip(self.layers, ids, strict=True)
@@ -248,8 +250,20 @@ class Given:
         for layer, rows in zip(self.layers, self.rows, strict=True):
             once, back = np.unique(rows[stimuli], return_inverse=True)
             values = layer.read(once)[back]
+            warn_of_flat_rows(str(layer.place), values.reshape(len(values), -1))
             found[layer.name] = _stored(values, halves=not self.projected)
         return found
+
+
+def _as_stimuli(layer: Layer, stimulus_id: NDArray[np.str_]) -> NDArray[np.str_] | None:
+    """Return the ids of the rows; files as the stimuli are called, with folder and ending or without."""
+    ids = layer.ids()
+    if ids is None or not layer.by_file:
+        return ids
+    files = [PurePosixPath(i.strip().replace("\\", "/")) for i in ids.tolist()]
+    forms = [[str(f) for f in files], [f.name for f in files], [f.stem for f in files]]
+    wanted = set(stimulus_id.tolist())
+    return np.array(next((form for form in forms if wanted <= set(form)), forms[0]), dtype=str)
 
 
 def is_here(model: Model) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +16,18 @@ from numpy.typing import NDArray
 
 from neuroenc.arrays import load
 from neuroenc.config import Model
-from neuroenc.datasets.reading import NAMING, Table, open_parquet, read_array, read_table, refuse_index
-from neuroenc.documents import read_object
-from neuroenc.errors import InputError, invalid, reason
+from neuroenc.datasets.reading import (
+    FEW,
+    NAMING,
+    Table,
+    codes,
+    open_parquet,
+    read_array,
+    read_table,
+    refuse_index,
+)
+from neuroenc.documents import read_object, read_text
+from neuroenc.errors import InputError, InputWarning, invalid, reason
 from neuroenc.files import existing
 from neuroenc.hdf5 import IDS, datasets, filled, numbers, of_matlab, open_hdf5, row_names
 
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 SIDECAR = ".json"
 FORMATS = (".npy", ".h5", ".hdf5", ".nc", ".parquet", ".csv", ".tsv")
 STATED = ("model", "weights", "pooling", "normalisation", "pixel_range", "preprocessing")
+LISTING = "file_names.txt"  # as thingsvision lists its pictures beside their features
 BESIDE = (IDS, "layer", "shape")  # what the JSON beside a file may say but for the contract
 
 
@@ -56,6 +67,8 @@ class Layer:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    by_file = False
+    """Whether its ids are files, with folders and endings that ids of stimuli may lack."""
 
     def __init__(self, path: Path, name: str, key: str = "") -> None:
         self.path, self.name, self.key = path, name, key
@@ -88,6 +101,14 @@ class OfNumpy(Layer):
         super().__init__(path, name)
         self.values = read_array(path)
         self.shape, self.dtype = self.values.shape, self.values.dtype
+        self.listing = path.with_name(LISTING)
+        self.by_file = IDS not in sidecar(path)[1] and self.listing.exists()
+
+    def ids(self) -> NDArray[np.str_] | None:
+        """Return the ids of all rows, or the files of which a list beside it says that they are these."""
+        if not self.by_file:
+            return super().ids()
+        return np.array([line for line in read_text(self.listing).splitlines() if line.strip()], dtype=str)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read some rows."""
@@ -164,6 +185,7 @@ class OfTable(Layer):
         values = table.matrix(columns)
         for column, own in zip(columns, values.T, strict=True):
             refuse_index(path, column, own)
+        _warn_of_codes(path, [columns[k] for k in codes(values)])
         self.values = values.astype(np.float32)
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
@@ -193,6 +215,9 @@ class OfParquet(Layer):
                 )
             if "int" in str(kind):
                 refuse_index(path, column, file.read(columns=[column])[column].to_numpy())
+        counted = [c for c in columns if "int" in str(file.schema_arrow.field(c).type)]
+        if len(counted) <= FEW * (len(columns) - len(counted)):
+            _warn_of_codes(path, counted)
         self.dtype = np.dtype(np.float16 if {str(k) for k in kinds} == {"halffloat"} else np.float32)
         self.shape = (file.metadata.num_rows, len(columns))
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
@@ -232,6 +257,16 @@ class OfParquet(Layer):
         if wrong:
             raise InputError(f"{self.path} has the {IDS} {wrong[0]!r}, expected text or a whole number.")
         return np.array([str(v) for v in found], dtype=str)
+
+
+def _warn_of_codes(path: Path, columns: list[str]) -> None:
+    """Warn of columns that may be labels or numbers of the stimuli, in a table of features."""
+    if columns:
+        warnings.warn(
+            f"Column {columns[0]!r} of {path} holds whole numbers alone, most others fractions: is it a "
+            "feature? Remove it if it says which stimulus a row is, or of which class.",
+            InputWarning, stacklevel=2,
+        )  # fmt: skip
 
 
 def _without_index(path: Path, schema: Any) -> list[str]:

@@ -50,8 +50,8 @@ def folder(tmp_path):
     np.save(tmp_path / "epochs.npy", RNG.standard_normal((N, 6, 7)))
     pd.DataFrame({"neuroid_id": [f"e{i}" for i in range(6)], "hemisphere": ["L"] * 3 + ["R"] * 3,
                   "roi_V1": [1, 0, 0, 0, 0, 1], "noise_ceiling": 0.5}).to_csv(tmp_path / "neuroids.csv", index=False)  # fmt: skip
-    for side in ("left", "right"):
-        arrays = [nib.gifti.GiftiDataArray(flat[i], datatype="NIFTI_TYPE_FLOAT32") for i in range(N)]
+    for side, values in (("left", flat), ("right", flat + 1)):
+        arrays = [nib.gifti.GiftiDataArray(values[i], datatype="NIFTI_TYPE_FLOAT32") for i in range(N)]
         nib.save(nib.gifti.GiftiImage(darrays=arrays), tmp_path / f"{side}.func.gii")
     axes = (nib.cifti2.ScalarAxis([f"t{i}" for i in range(N)]),
             nib.cifti2.BrainModelAxis.from_surface(np.arange(6), 6, "CortexLeft"))  # fmt: skip
@@ -86,7 +86,7 @@ def options(folder):
 def test_every_format_gives_the_same_responses(folder, subject, tmp_path):
     root, _, flat = folder
     found = custom.load_responses(options(root), subject)
-    expected = np.concatenate([flat, flat], 1) if subject == "gifti" else flat
+    expected = np.concatenate([flat, flat + 1], 1) if subject == "gifti" else flat
     np.testing.assert_allclose(found["response"].values, expected, rtol=1e-5, atol=1e-6)
     assert found["stimulus_id"].values.tolist() == IDS * 2
     assert found["repetition"].values.tolist() == [0] * 4 + [1] * 4
@@ -222,7 +222,7 @@ def test_epochs_of_real_electrodes(grid):
     np.testing.assert_allclose(found["start"].values, epochs.times)
     where = epochs.info["chs"][epochs.ch_names.index("G20")]["loc"][:3]
     row = names.index("G20")
-    np.testing.assert_allclose([found[a].values[row] for a in "xyz"], where, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose([found[a].values[row] for a in "xyz"], 1000 * where, rtol=1e-5)  # mm
     assert np.isfinite(found["x"].values).all()
 
 

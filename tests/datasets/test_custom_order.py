@@ -45,9 +45,9 @@ def cifti(path, names, order=slice(None)):
     return path.name
 
 
-def gifti(path, names):
+def gifti(path, names, values=VALUES):
     arrays = [nib.gifti.GiftiDataArray(v, datatype="NIFTI_TYPE_FLOAT32", meta={"Name": n})
-              for v, n in zip(VALUES, names, strict=True)]  # fmt: skip
+              for v, n in zip(values, names, strict=True)]  # fmt: skip
     nib.save(nib.GiftiImage(darrays=arrays), path)
     return path.name
 
@@ -94,9 +94,12 @@ def test_numbers_of_rows_are_no_names(read, tmp_path):
 
 def test_maps_of_the_hemispheres_are_in_one_order(read, tmp_path):
     names = ["beta_a", "beta_b", "beta_c", "beta_d"]
-    sides = {"left": gifti(tmp_path / "l.func.gii", names), "right": gifti(tmp_path / "r.func.gii", names)}
+    sides = {
+        "left": gifti(tmp_path / "l.func.gii", names),
+        "right": gifti(tmp_path / "r.func.gii", names, VALUES + 1),
+    }
     assert read(sides).shape == (4, 6)
-    gifti(tmp_path / "r.func.gii", [names[i] for i in OTHER])
+    gifti(tmp_path / "r.func.gii", [names[i] for i in OTHER], VALUES + 1)
     with pytest.raises(
         InputError, match=r"r.func.gii: its maps say 'beta_b' of row 0 .*in l.func.gii 'beta_a'"
     ):
@@ -236,6 +239,18 @@ def test_presentations_that_say_that_they_were_sorted_are_warned_of(read, tmp_pa
         warnings.simplefilter("error")
         read("y.npy", {"trial": [1, 2, 3, 1]})  # of two runs
         read("y.npy", {"row": ["b", "a", "c", "d"]})
+
+
+def test_runs_that_were_sorted_as_names_are_warned_of(read, tmp_path):
+    np.save(tmp_path / "y.npy", VALUES)
+    with pytest.warns(InputWarning, match=r"has the run '2' after '10', as names are sorted: are the resp"):
+        read("y.npy", {"run": [1, 10, 10, 2]})
+    with pytest.warns(InputWarning, match=r"the session 'ses-2' after 'ses-10'"):
+        read("y.npy", {"session": ["ses-1", "ses-10", "ses-2", "ses-2"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read("y.npy", {"session": ["b2", "a1", "a1", "a1"], "run": [1, 2, 10, 1]})
+        read("y.npy", {"session": ["01", "02", "10", "10"]})
 
 
 def test_neuroids_counted_from_1_in_another_order_are_refused(read, tmp_path):

@@ -52,7 +52,7 @@ def rows(header, *cells):
 def test_words_and_zeros_stay_and_blanks_around_names_go(read):
     stimuli, responses = read(
         rows("stimulus_id, group ,caption,caption_2", "A,null,", "NA,None, two ", "null,nan,x", "1,NA,n/a"),
-        rows("stimulus_id,session,run", "01,1", "01,1.0", " 1 ,2", "1,2"),
+        rows("stimulus_id,session,run", "01,1", "01,1.0", " 2 ,2", "2,2"),
     )
     assert stimuli["stimulus_id"].values.tolist() == IDS
     assert stimuli["group"].values.tolist() == ["A", "NA", "null", "1"]
@@ -62,7 +62,7 @@ def test_words_and_zeros_stay_and_blanks_around_names_go(read):
         ["nan", "x"],
         ["NA", "n/a"],
     ]
-    assert responses["session"].values.tolist() == ["01", "01", "1", "1"]
+    assert responses["session"].values.tolist() == ["01", "01", "2", "2"]
     assert responses["run"].values.tolist() == [1, 1, 2, 2]
     assert responses["group"].values.tolist() == ["A", "NA", "null", "1"]
 

@@ -1,5 +1,6 @@
 import json
 import os
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from neuroenc.config import Dataset
 from neuroenc.datasets import custom, from_bids, trials
 from neuroenc.datasets.from_bids import Choices, convert
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 
 SPACES = {"volume": "T1w", "surface": "fsaverage5", "cifti": "fsLR:den-91k"}
 
@@ -122,7 +123,7 @@ def test_a_call_that_broke_off_is_taken_up(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "separate", second_fails)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "ds", tmp_path / "out")
-    assert not (tmp_path / "out/dataset.yaml").exists() and len(list((tmp_path / "out/.runs").iterdir())) == 1
+    assert not (tmp_path / "out/dataset.yaml").exists() and len(list((tmp_path / "out/.runs").iterdir())) == 2
     make(tmp_path / "ds", tmp_path / "out")
     assert done == ["sub-01_ses-1_task-x_run-1_events.tsv", "broken", "sub-01_ses-1_task-x_run-2_events.tsv"]
     make(tmp_path / "ds", tmp_path / "whole")
@@ -312,3 +313,51 @@ def test_the_command(tmp_path):
     text = (tmp_path / "out/dataset.yaml").read_text(encoding="utf-8")
     assert list(yaml.safe_load(text)["subjects"]) == ["02"]
     assert '"confounds": ["trans_?"], "high_pass": 0.01' in text.splitlines()[0]
+
+
+def edit(root, change):
+    for path in root.glob("sub-*/**/*_events.tsv"):
+        change(pd.read_csv(path, sep="\t", keep_default_na=False)).to_csv(path, sep="\t", index=False)
+
+
+@pytest.mark.parametrize("name", ["stimuli/{}", "bids::stimuli/{}", "a\\{}"])
+def test_stimuli_that_are_called_otherwise_are_not_taken_for_undistributed_ones(tmp_path, name):
+    layout.build(tmp_path / "ds", kinds=("volume",))
+    edit(
+        tmp_path / "ds",
+        lambda t: t.assign(stim_file=[name.format(f) if f != "n/a" else f for f in t.stim_file]),
+    )
+    with pytest.raises(
+        InputError, match=r"None of 6 stimuli is in .*, though there is 'bild_ä\d.png'. Write"
+    ):
+        make(tmp_path / "ds", tmp_path / "out")
+
+
+def test_events_at_one_time_are_refused(tmp_path):
+    layout.build(tmp_path / "ds", kinds=("volume",))
+    edit(tmp_path / "ds", lambda t: pd.concat([t, t.iloc[2:3]]))
+    with pytest.raises(InputError, match=r"run-1_events.tsv, in lines 4 and 15, begin at .* told apart"):
+        make(tmp_path / "ds", tmp_path / "out")
+
+
+def test_onsets_that_count_volumes_are_warned_of(tmp_path):
+    layout.build(tmp_path / "ds", kinds=("volume",))
+    edit(tmp_path / "ds", lambda t: t.assign(onset=[*range(6, 150, 12), 5]))  # of 160 volumes of 2 s
+    with pytest.warns(InputWarning, match="all 2 runs begin at whole numbers .* at 138 s of 320. Are onsets"):
+        make(tmp_path / "ds", tmp_path / "out")
+    edit(tmp_path / "ds", lambda t: t.assign(onset=2 * t.onset))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        make(tmp_path / "ds", tmp_path / "other")
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(6, "6 s earlier"), (-5, "5 s later"), (0, None)])
+def test_events_that_the_runs_answer_to_at_another_time_are_warned_of(tmp_path, seconds, said):
+    layout.build(tmp_path / "ds", kinds=("volume",), noise=0.2)
+    edit(tmp_path / "ds", lambda t: t.assign(onset=t.onset + seconds))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        make(tmp_path / "ds", tmp_path / "out")
+    told = [str(w.message) for w in caught if issubclass(w.category, InputWarning)]
+    assert len(told) == (said is not None)
+    assert said is None or f"sub-01 answers to its events in all 2 runs as if they began {said}" in told[0]

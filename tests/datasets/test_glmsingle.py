@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import h5py
 import nibabel as nib
@@ -9,7 +10,7 @@ from layouts import glmsingle as layout
 from neuroenc.arrays import load, save
 from neuroenc.config import Dataset
 from neuroenc.datasets import glmsingle
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 
 TEST = (4, 5)  # conditions
 
@@ -251,6 +252,16 @@ def test_conditions_in_any_order_go_by_their_numbers(tmp_path, first):
             glmsingle.load_responses(options(tmp_path), "01")
 
 
+def test_a_column_that_is_nearly_called_condition_is_told(tmp_path):
+    layout.build(tmp_path)
+    table = tmp_path / "stimuli.csv"
+    head, *lines = table.read_text(encoding="utf-8").splitlines()
+    numbered = [f"{line},{k}" for k, line in enumerate(lines)]
+    table.write_text("\n".join([f"{head},Condition", *numbered[::-1]]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"has a column 'Condition' \(did you mean 'condition'\?\)"):
+        glmsingle.load_responses(options(tmp_path), "01")
+
+
 def test_a_design_in_hdf5_and_conditions_of_a_subject(tmp_path):
     order, _ = layout.build(tmp_path)
     place = tmp_path / "sub-01"
@@ -272,3 +283,14 @@ def test_a_design_in_hdf5_and_conditions_of_a_subject(tmp_path):
     (place / "conditions.csv").write_text("stimulus_id\n" + "\n".join(names[:5]) + "\nelse\n")
     with pytest.raises(InputError, match=r"1 stimuli that were shown are not in .*stimuli.csv, first 'else'"):
         glmsingle.load_responses(options(tmp_path), "01")
+
+
+def test_a_region_of_which_most_has_no_betas_is_warned_of(tmp_path):
+    _, betas = layout.build(tmp_path)
+    betas[1, 1:] = np.nan
+    layout.write(tmp_path / "sub-01", layout.outputs(betas, np.random.default_rng(0)), hdf5=False)
+    with pytest.warns(InputWarning, match=r"2 of 2 voxels of 'V1' of 01 have no betas. Was it made on"):
+        glmsingle.load_responses(options(tmp_path, regions=["V1"]), "01")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        glmsingle.load_responses(options(tmp_path, mask="brainmask"), "01")

@@ -91,8 +91,8 @@ def test_hdf5_hemispheres_and_neuroids(folder, tmp_path):
     assert read(folder, "01")["neuroid_id"].values.tolist() == [f"01_{c}" for c in "abcde"]
     (folder / "dataset.yaml").unlink()
     (folder / "all.h5").unlink()
-    for side in ("lh", "rh"):
-        arrays = [nib.gifti.GiftiDataArray(v, datatype="NIFTI_TYPE_FLOAT32") for v in flat]
+    for side, values in (("lh", flat), ("rh", flat + 1)):
+        arrays = [nib.gifti.GiftiDataArray(v, datatype="NIFTI_TYPE_FLOAT32") for v in values]
         nib.save(nib.gifti.GiftiImage(darrays=arrays), folder / f"{side}.betas.func.gii")
     assert 'responses: {left: "lh.betas.func.gii", right: "rh.betas.func.gii"}' in init(folder)
     assert read(folder, "01")["hemisphere"].values.tolist() == ["L"] * 5 + ["R"] * 5

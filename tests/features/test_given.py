@@ -125,6 +125,38 @@ def test_an_order_is_trusted_only_without_ids_and_said_aloud(made, tmp_path):
     assert found.attrs["joined"] == "by order: x.npy names no stimuli"
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_codes_among_features_are_warned_of(made, tmp_path, ending):
+    table = frame().assign(label=np.arange(N) % 3)
+    table.to_csv(tmp_path / "x.csv", index=False)
+    table.to_parquet(tmp_path / "x.parquet", index=False)
+    with pytest.warns(InputWarning, match=r"Column 'label' of .* whole numbers alone, .* is it a feature\?"):
+        assert made(f"x.{ending}").sizes["feature_index"] == 7
+
+
+def test_rows_that_were_not_filled_are_warned_of(made, tmp_path):
+    values = np.tile(X, 2)
+    values[30:] = 0
+    np.save(tmp_path / "x.npy", values)
+    with pytest.warns(InputWarning, match=r"x.npy holds 0 and nothing else in 10 rows, first row 30"):
+        made("x.npy")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.jpg", "images/cat/{}.jpg", "C:\\images\\{}.png"])
+def test_rows_of_thingsvision_are_joined_by_its_list_of_files(made, tmp_path, form):
+    np.save(tmp_path / "features.npy", X[OTHER])
+    listing = tmp_path / "file_names.txt"
+    listing.write_text("\n".join(form.format(i) for i in IDS[OTHER]) + "\n", encoding="utf-8")
+    found = made("features.npy")
+    np.testing.assert_array_equal(found["feature"].values, X)
+    assert found.attrs["joined"] == "by stimulus_id"
+    listing.write_text("\n".join(f"x{i}.jpg" for i in range(N)), encoding="utf-8")
+    with pytest.raises(InputError, match=r"features.npy lacks 40 of 40 stimuli, .* first 'x0.jpg'"):
+        made("features.npy")
+    (tmp_path / "features.json").write_text(json.dumps({"stimulus_id": IDS[OTHER].tolist()}))
+    np.testing.assert_array_equal(made("features.npy")["feature"].values, X)
+
+
 def test_texts_that_are_no_names_of_rows_are_passed_over(made, tmp_path):
     """Labels that rows share, or of something else, are no ids."""
     labels, words = np.array([b"cat", b"dog"] * (N // 2)), np.array([b"a", b"b", b"c"])
