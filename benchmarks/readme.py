@@ -122,7 +122,7 @@ def drawn() -> str:
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     p, c = small.record(small.PICTURES), small.record(small.CAPTIONS)
     lines.append(
-        f"\nMeans over two simulated subjects, 120 test pictures each; intervals resample subjects and pictures; two-way "
+        f"\nMeans over two simulated subjects, 120 test pictures each; intervals are Student's t over the two; two-way "
         f"chance is 0.5. `nano` gave the embedding and favours what it sees. The picture decoder ({p['parameters']:,} "
         f"parameters, trained in {p['seconds'] / 60:.0f} minutes on 2 cores) draws the right category for "
         f"{p['category_of_generated']:.2f} of unseen pictures from their true embedding, by the eye of the network it "
