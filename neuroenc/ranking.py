@@ -42,6 +42,22 @@ def square(similarity: ArrayLike) -> NDArray[np.float64]:
     return s
 
 
+def copies(similarity: ArrayLike) -> int:
+    """Count the columns that equal another one but for rounding: what they are of cannot be told apart.
+
+    Parameters
+    ----------
+    similarity : array of shape (n_rows, n)
+    """
+    s = np.asarray(similarity, np.float64)
+    s = s[:, np.isfinite(s).all(0)]
+    if not s.size:
+        return 0
+    s = s[:, np.argsort(s.sum(0), kind="stable")]  # copies have one sum
+    same = np.abs(np.diff(s, axis=1)).max(0) <= 1e-9 * np.abs(s).max()
+    return int((np.append(same, False) | np.append(False, same)).sum())
+
+
 def ahead(similarity: ArrayLike, first: int = 0) -> NDArray[np.int64]:
     """Count the columns that stand before each row's own.
 

@@ -330,7 +330,7 @@ class LesionFinder:
             error = usual.std(ddof=1) * np.sqrt(1 / len(own) + 1 / len(usual))
             z[region] = float((own.mean() - usual.mean()) / error)
         lowest = min(z, key=z.__getitem__)
-        return Found(lowest, z, float(1 - (1 - norm.cdf(z[lowest])) ** len(z)))
+        return Found(lowest, z, float(-np.expm1(len(z) * np.log1p(-norm.cdf(z[lowest])))))
 
 
 def try_lesions(

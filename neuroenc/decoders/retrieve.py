@@ -7,15 +7,16 @@ is ranked): their "image retrieval" is image_to_brain here, and their "brain ret
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.evaluation.identification import cosine as cosine  # offered here: `retrieval(cosine(a, b))`
 from neuroenc.evaluation.statistics import mean_limits, resample
-from neuroenc.ranking import ahead, square
+from neuroenc.ranking import ahead, copies, square
 
 Floats = NDArray[np.float64]
 N_WAY = 300  # pictures, drawn at random, among which the literature retrieves
@@ -93,8 +94,14 @@ def retrieval(
     dict
         Metric, e.g. brain_to_image_top1 -> value, low, high (95 %), chance.
     """
-    s = np.asarray(similarity)
+    s = square(similarity)
     n = len(s)
+    if twice := copies(s):
+        warnings.warn(
+            f"{twice} of {n} pictures have the embedding of another one: they are never told apart, so that "
+            "chance and the highest score are lower. Keep each once, e.g. the mean of its presentations.",
+            InputWarning, stacklevel=2,
+        )  # fmt: skip
     out = {}
     for direction, table in (("brain_to_image", s), ("image_to_brain", s.T)):
         for k in (1, 5):

@@ -26,6 +26,7 @@ from neuroenc.encoders.inputs import (
     check_features,
     check_fit,
     folds_of,
+    join_rows,
 )
 from neuroenc.encoders.missing import Smoother, fill
 from neuroenc.errors import InputError
@@ -114,6 +115,7 @@ class BandedRidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             An alpha is not above 0; bands do not name every column; as `RidgeCV`.
         """
         check_alphas(self.alphas)
+        groups = join_rows(X, groups, "groups")[1]
         X, y = check_fit(self, X, y, dtype=self.dtype)
         dtype = X.dtype
         n, p = X.shape

@@ -24,7 +24,15 @@ from neuroenc import ranking
 from neuroenc.blocks import blocks
 from neuroenc.encoders.design import Design
 from neuroenc.encoders.factorise import Factors, factorise
-from neuroenc.encoders.inputs import as_fitted, check_alphas, check_enough, check_fit, folds_of, in_parts
+from neuroenc.encoders.inputs import (
+    as_fitted,
+    check_alphas,
+    check_enough,
+    check_fit,
+    folds_of,
+    in_parts,
+    join_rows,
+)
 from neuroenc.encoders.memory import AT_ONCE_BYTES, LEAST_ROWS, ROWS_BYTES, TARGETS_BYTES
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.ridge import RidgeCV
@@ -77,6 +85,7 @@ class FactorisedCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ig
         groups : array of shape (n_samples,), optional
         """
         alphas = check_alphas(self.alphas)
+        groups = join_rows(X, groups, "groups")[1]
         X, y = check_fit(self, X, y, ndim=3, dtype=np.float32)
         X = in_parts(X)
         self.n_tokens_, self.n_channels_ = X.shape[1:]

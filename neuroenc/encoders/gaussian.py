@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.encoders.inputs import DTYPES, as_fitted, check_enough, check_fit, folds_of
+from neuroenc.encoders.inputs import DTYPES, as_fitted, check_enough, check_fit, folds_of, join_rows
 from neuroenc.encoders.memory import POOLED_BYTES
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import at_alphas
@@ -107,6 +107,7 @@ class GaussianFieldCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type:
         InputError
             Tokens that are no square grid.
         """
+        groups = join_rows(X, groups, "groups")[1]
         X, Y = check_fit(self, X, y, ndim=3, dtype=self.dtype)
         self.n_tokens_, self.n_channels_ = X.shape[1:]
         self._side = side_of(self.n_tokens_)

@@ -29,8 +29,8 @@ DTYPES = ("float32", "float64", None)
 LABELS = "the coordinate 'stimulus_id', or the index of the rows"
 
 
-def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
-    """Put the rows of y in the order of X where both have labels.
+def join_rows(X: Any, y: Any, name: str = "y") -> tuple[Any, Any]:
+    """Put the rows of y, or what else `name` says, in the order of X where both have labels.
 
     Of a DataArray the dimension of the coordinate `stimulus_id` is that of the rows, else the one that X and
     y share, else the first. Its labels are `stimulus_id` where both have it, else the index of the rows, or
@@ -46,7 +46,7 @@ def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
     """
     X, y = _rows_first(X), _rows_first(y)
     if isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray):
-        X, y = _shared_first(X, y)
+        X, y = _shared_first(X, y, name)
     pair = _common_labels(_labels(X), _labels(y))
     if pair is None or pair[0].equals(pair[1]):
         return X, y
@@ -55,21 +55,22 @@ def join_rows(X: Any, y: Any) -> tuple[Any, Any]:
         if not (a.isin(b).all() and b.isin(a).all()):
             return X, y
         raise InputError(
-            "The rows of X or y are merely numbered, and the index of the other has these numbers in another "
-            "order: whether they were shuffled together cannot be told. Give both one index, or arrays."
+            f"The rows of X or {name} are merely numbered, and the index of the other has these numbers "
+            "in another order: whether they were shuffled together cannot be told. Give both one index, or "
+            "arrays."
         )
-    for name, own, other, others in (("X", a, "y", b), ("y", b, "X", a)):
+    for what, own, other, others in (("X", a, name, b), (name, b, "X", a)):
         alone = own[~own.isin(others)]
         if len(alone):
             raise InputError(
-                f"{len(alone)} of {len(own)} labels of {name} are not among those of {other}, first "
+                f"{len(alone)} of {len(own)} labels of {what} are not among those of {other}, first "
                 f"{alone[0]!r}. Rows are joined by labels ({LABELS}): select the same ones, or drop them to "
                 "go by order."
             )
         if not own.is_unique:
             twice = own[own.duplicated()][0]
             raise InputError(
-                f"The label {twice!r} stands {(own == twice).sum()} times in {name}, in another order than "
+                f"The label {twice!r} stands {(own == twice).sum()} times in {what}, in another order than "
                 f"in {other}: rows cannot be joined by labels. Average repeats, or put both in one order."
             )
     order = b.get_indexer(a)
@@ -82,7 +83,7 @@ def _rows_first(values: Any) -> Any:
     return values if named is None or named.ndim != 1 else values.transpose(named.dims[0], ...)
 
 
-def _shared_first(X: xr.DataArray, y: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+def _shared_first(X: xr.DataArray, y: xr.DataArray, name: str) -> tuple[xr.DataArray, xr.DataArray]:
     """Bring the dimension that both have to the front; a `stimulus_id` has put it there."""
     shared = [d for d in X.dims if d in y.dims]
     named = ["stimulus_id" in v.coords and v["stimulus_id"].ndim == 1 for v in (X, y)]
@@ -94,7 +95,7 @@ def _shared_first(X: xr.DataArray, y: xr.DataArray) -> tuple[xr.DataArray, xr.Da
         first = (X if named[0] else y).dims[0]
     else:
         raise InputError(
-            f"X and y share the dimensions {', '.join(map(str, shared))} and begin with different ones: "
+            f"X and {name} share the dimensions {', '.join(map(str, shared))} and begin with different ones: "
             "which holds the rows cannot be told. Put it first in both."
         )
     return X if named[0] else X.transpose(first, ...), y if named[1] else y.transpose(first, ...)

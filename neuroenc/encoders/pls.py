@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import BLOCK_BYTES, blocks, columns
 from neuroenc.encoders.factorise import read
-from neuroenc.encoders.inputs import Rows, as_fitted, check_features, check_fit, folds_of
+from neuroenc.encoders.inputs import Rows, as_fitted, check_features, check_fit, folds_of, join_rows
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.pls_components import EXACT, OfColumns, OfRows, cross_products
 from neuroenc.errors import InputError
@@ -61,6 +61,7 @@ class PLS(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc
             As `RidgeCV`; y lacks values: all targets are decomposed together, and would be fitted to the rows
             that all of them have.
         """
+        groups = join_rows(X, groups, "groups")[1]
         X, y = check_fit(self, X, y)
         Y = self._complete(y)
         folds = folds_of(self.cv, len(X), groups, y)

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import BLOCK_BYTES, blocks
-from neuroenc.encoders.inputs import as_fitted, check_enough, check_fit
+from neuroenc.encoders.inputs import as_fitted, check_enough, check_fit, join_rows
 from neuroenc.encoders.ridge import RidgeCV
 from neuroenc.encoders.solvers import at_alphas
 from neuroenc.encoders.tokens import check_tokens, grid_of
@@ -126,6 +126,7 @@ class RandomAttentionCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # typ
             NaN marks a missing value.
         groups : array of shape (n_samples,), optional
         """
+        groups = join_rows(X, groups, "groups")[1]
         X, Y = check_fit(self, X, y, ndim=3, dtype=np.float32, sets=True)
         self.n_tokens_, self.n_channels_ = X.shape[1:]
         self.content_, self.place_ = draw(self.n_queries, self.n_tokens_, self.n_channels_, self.seed)

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroenc.blocks import columns
 from neuroenc.encoders.design import moments
-from neuroenc.encoders.inputs import as_fitted, check_enough, check_fit, folds_of, in_parts
+from neuroenc.encoders.inputs import as_fitted, check_enough, check_fit, folds_of, in_parts, join_rows
 from neuroenc.encoders.missing import r2
 from neuroenc.encoders.tokens import check_tokens
 from neuroenc.encoders.training import fingerprint, predict, train
@@ -62,6 +62,7 @@ class TrainedReadout(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: 
             Tokens that are no square grid where one is needed; a checkpoint of another model, of other
             regions or data; the GPU out of memory.
         """
+        groups = join_rows(X, groups, "groups")[1]
         X, Y = check_fit(self, X, y, ndim=3, dtype=np.float32, sets=self.sets)
         Y = Y.reshape(len(Y), -1)
         fitted, held = folds_of(self.cv, len(X), groups, Y)[0]

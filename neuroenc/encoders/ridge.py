@@ -136,6 +136,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[
         check_options(self)
         alphas = check_alphas(self.alphas)
         X, y = join_rows(X, y)
+        groups = join_rows(X, groups, "groups")[1]
         self._template = _template(y)
         X, y, keep = self._checked(X, y)
         n, p = X.shape

@@ -1,10 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import binomtest, multivariate_normal
 
 from neuroenc.decoders import match, retrieve, scores
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, InputWarning
 from neuroenc.evaluation.identification import cosine
 
 RNG = np.random.default_rng(0)
@@ -74,6 +76,18 @@ def test_all_found_of_few_pictures_is_not_certain():
     )
     sure = retrieve.retrieval(np.eye(4), n_bootstraps=50)["brain_to_image_top5"]
     assert (sure["low"], sure["high"]) == (1, 1)
+
+
+def test_pictures_that_stand_twice_are_warned_of():
+    """Single presentations as rows: of each picture the copy counts against it, and a perfect decoder finds none."""
+    true = np.repeat(RNG.normal(size=(10, 6)), 2, axis=0)
+    with pytest.warns(InputWarning, match="20 of 20 pictures have the embedding of another one"):
+        found = retrieve.retrieval(cosine(true + 0.1 * RNG.normal(size=true.shape), true), n_bootstraps=10)
+    assert found["brain_to_image_top1"]["value"] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        retrieve.retrieval(cosine(true[::2], true[::2]), n_bootstraps=10)
+        retrieve.retrieval(np.full((4, 4), np.nan), n_bootstraps=10)
 
 
 def test_likelihood_is_that_of_a_gaussian():

@@ -6,9 +6,10 @@ import pytest
 import scipy.sparse
 import torch
 import xarray as xr
+from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, LeaveOneOut, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, LeaveOneOut, StratifiedKFold
 
 from neuroenc.decoders.network import BrainNetwork
 from neuroenc.decoders.prior import DiffusionPrior
@@ -88,6 +89,27 @@ def test_labels_are_an_index_too_and_decide_what_is_a_row():
     np.testing.assert_allclose(RidgeCV().fit(same, again).coef_, expected, atol=1e-12)  # one order
     with pytest.raises(InputError, match="'s00' stands 2 times in X"):
         RidgeCV().fit(same, again[::-1])
+
+
+@pytest.mark.parametrize("model", [m for m in (*FLAT, *TOKENS) if not isinstance(m, RidgeDecoder)], ids=named)
+def test_groups_are_joined_by_labels(model):
+    """Runs of a table in another order than the features were taken by their place: folds parted them."""
+    X, Y = data()
+    ids = np.array([f"s{i:02d}" for i in range(N)])
+    run, order = np.repeat(np.arange(8), 5), np.random.default_rng(1).permutation(N)
+    columns = ("token", "channel") if model in TOKENS else ("feature",)
+    x = labelled(shaped(model, X), ids, columns=columns)
+    seen = []
+
+    class Folds(GroupKFold):
+        def split(self, X, y=None, groups=None):
+            seen.append(np.asarray(groups))
+            return super().split(X, y, groups)
+
+    clone(model).set_params(cv=Folds(2)).fit(x, Y, groups=pd.Series(run[order], ids[order]))
+    np.testing.assert_array_equal(seen[0], run)
+    with pytest.raises(InputError, match="labels of X are not among those of groups"):
+        clone(model).set_params(cv=Folds(2)).fit(x, Y, groups=pd.Series(run[1:], ids[1:]))
 
 
 def test_tables_are_joined_by_their_index():
