@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroenc.datasets.pixels import n_pictures
-from neuroenc.datasets.reading import NAMING, NUMBER, Table, codes, read_table, refuse_index
+from neuroenc.datasets.reading import NAMING, WHOLE, Table, codes, read_table, refuse_index
 from neuroenc.errors import InputError, InputWarning
 from neuroenc.hdf5 import open_hdf5, other_names, row_names
 
@@ -30,6 +30,7 @@ ORDERED = re.compile(
     re.IGNORECASE,
 )
 """Columns that say in which order presentations were"""
+DIGITS = 18  # of the number in a name
 BACK = 0.25  # share of steps that may go against that order
 COARSER = {"session", "ses", "run", "block", "subject", "sub", "participant", "day"}
 OF_TRIALS = {*PRESENTATIONS, *STIMULI[0], "subject", "trial", "trial_type", "repetition", "block", "time"}
@@ -61,7 +62,7 @@ def part_names(table: Table, column: str) -> NDArray[np.str_]:
     loosely: dict[str, str] = {}
     for name in np.unique(found).tolist():
         plain = "".join(unicodedata.normalize("NFC", name).casefold().split())
-        plain = str(float(plain)) if NUMBER.fullmatch(plain) else plain
+        plain = plain.partition(".")[0].lstrip("0") if WHOLE.fullmatch(plain) else plain
         other = loosely.setdefault(plain, name)
         if other != name:
             raise InputError(
@@ -156,7 +157,11 @@ def warn_of_order(shown: Table) -> None:
     """Say where presentations are not in the order in which they were, by a column that tells."""
     for column in [c for c in ("session", "run") if c in shown]:
         names = list(dict.fromkeys(np.char.strip(shown.text(column)).tolist()))
-        numbers = [int(found[-1]) for name in names if (found := re.findall(r"\d+", name.removesuffix(".0")))]
+        numbers = [
+            int(found[-1][-DIGITS:])
+            for name in names
+            if (found := re.findall(r"\d+", name.removesuffix(".0")))
+        ]
         if len(numbers) == len(names) and names == sorted(names) and numbers != sorted(numbers):
             k = int(np.flatnonzero(np.diff(numbers) < 0)[0])
             warnings.warn(

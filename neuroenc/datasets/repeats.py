@@ -11,7 +11,7 @@ from neuroenc.errors import InputWarning
 from neuroenc.real import varies
 
 FARTHEST = 3  # rows
-LEAST = 20  # pairs of presentations
+LEAST = 12  # pairs of presentations
 PAIRS, COLUMNS = 5000, 500  # that are compared, at most
 CLEAR = 6.0  # standard errors
 LOST = 1 / 3  # share of the likeness within sessions that must be there across them

@@ -252,6 +252,15 @@ def test_conditions_in_any_order_go_by_their_numbers(tmp_path, first):
             glmsingle.load_responses(options(tmp_path), "01")
 
 
+def test_an_order_that_is_not_that_of_the_design_is_refused(tmp_path):
+    layout.build(tmp_path)
+    path = tmp_path / "sub-01/DESIGNINFO.npy"
+    info = np.load(path, allow_pickle=True).item()
+    np.save(path, info | {"stimorder": np.roll(info["stimorder"], 1)})
+    with pytest.raises(InputError, match="other conditions in `stimorder` than in `design`"):
+        glmsingle.load_responses(options(tmp_path), "01")
+
+
 def test_a_column_that_is_nearly_called_condition_is_told(tmp_path):
     layout.build(tmp_path)
     table = tmp_path / "stimuli.csv"
