@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.errors import InputError, InputWarning
 from neuroenc.evaluation.identification import cosine as cosine  # offered here: `retrieval(cosine(a, b))`
-from neuroenc.evaluation.statistics import mean_limits, resample
+from neuroenc.evaluation.statistics import mean_limits, resample, widened
 from neuroenc.ranking import ahead, copies, square
 
 Floats = NDArray[np.float64]
@@ -107,10 +107,8 @@ def retrieval(
         for k in (1, 5):
             found = hits(table, k, n_way)
             low, high = interval(found, unit, n_bootstraps=n_bootstraps, seed=seed)
-            # all found, or none: what n of n say of the next (Clopper & Pearson 1934)
-            if low == high and k < (n_way or n):
-                room = 1 - 0.025 ** (1 / (n if unit is None else len(np.unique(unit))))
-                low, high = max(0.0, low - room), min(1.0, high + room)
+            if k < (n_way or n):
+                low, high = widened(low, high, n if unit is None else len(np.unique(unit)))
             out[f"{direction}_top{k}"] = {
                 "value": float(found.mean()), "low": low, "high": high, "chance": min(1.0, k / (n_way or n)),
             }  # fmt: skip

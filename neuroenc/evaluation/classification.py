@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroenc.errors import InputError
 from neuroenc.evaluation.permutation import p_value
-from neuroenc.evaluation.statistics import resample
+from neuroenc.evaluation.statistics import resample, widened
 from neuroenc.files import without_nan
 
 Floats = NDArray[np.float64]
@@ -179,6 +179,7 @@ def over_folds(
             found = _resampled(s, label, fold, np.asarray(group), kept, m, n_bootstraps, seed)
             if (known := np.isfinite(found)).any():
                 low, high = np.quantile(found[known], [0.025, 0.975]).clip(0, 1)
+                low, high = widened(low, high, len(np.unique(np.asarray(group)[kept])))
         out[m] |= {"low": float(low), "high": float(high)}
     return out
 

@@ -168,6 +168,15 @@ def mean_limits(values: ArrayLike, samples: Resampling) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def widened(low: float, high: float, n_units: int) -> tuple[float, float]:
+    """Limits of a share, 0 to 1, where those of a bootstrap have no width: all units succeed, or none.
+
+    0.025^(1 / n) to 1, and 0 to 1 - 0.025^(1 / n): what n of n say of the next (Clopper & Pearson 1934).
+    """
+    room = 1 - 0.025 ** (1 / n_units) if high - low < 1e-9 else 0.0  # but for rounding
+    return max(0.0, low - room), min(1.0, high + room)
+
+
 def expansion(n_units: int) -> float:
     """Return how much wider than the percentiles of a bootstrap the interval of few units is.
 

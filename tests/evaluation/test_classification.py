@@ -105,6 +105,14 @@ def test_labels_that_are_not_true_or_false_are_refused(positive):
         auc(np.array([0.1, 0.2, 0.3]), positive)
 
 
+@pytest.mark.parametrize("n_folds", [1, 4])
+def test_a_classifier_that_is_always_right_is_not_certain(n_folds):
+    label, fold = np.arange(16) % 2, np.arange(16) // (16 // n_folds)
+    found = over_folds(np.eye(2)[label], label, fold, np.arange(16) // 2, n_bootstraps=50)
+    for measure in found.values():
+        assert (measure["low"], measure["high"]) == pytest.approx((0.025 ** (1 / 8), 1))
+
+
 def test_chance_and_p():
     assert chance([0, 0, 0, 1], [0, 0, 1, 1], 2) == {"uniform": 0.5, "majority": 0.75}
     assert p_value(0.5, np.array([0.4, 0.5, 0.6])) == 0.75
