@@ -96,7 +96,7 @@ def part(config: Config) -> Part:
         f"{e.threshold:g} have none. "
         "Neither is clipped.",
         f"Intervals hold 95 % of {plural(e.n_bootstraps, 'bootstrap sample')} of the test stimuli "
-        f"[@hesterberg2015]{drawn}. "
+        f"[@hesterberg2015], centred on the score and widened to Student's t{drawn}. "
         f"The one-sided p of a neuroid is from {plural(e.n_permutations, 'permutation')} of the "
         f"responses to the test stimuli within a fold{shifted} and never zero [@phipson2010]; "
         "over several folds the null is widened, because folds share stimuli. Neuroids are "
