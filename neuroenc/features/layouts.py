@@ -8,6 +8,7 @@ grow with the picture are class and register tokens.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -334,6 +335,56 @@ def _leading(n: list[int], area: float) -> int | None:
     p = (area * n[0] - n[1]) / (area - 1)
     square = area == 2 or all(math.isqrt(int(k - p)) ** 2 == k - p for k in n if k >= p)
     return int(p) if square and 0 <= p <= n[0] and p.is_integer() else None
+
+
+class _Found(Exception):  # noqa: N818  no error: what was looked for has come by
+    pass
+
+
+def lead(source: Source, n_tokens: int, prefix: int, device: str) -> bool:
+    """Tell whether the tokens that stand for no place come first, as `Layout.prefix` says.
+
+    It is measured where the network first has so many tokens, before any attention between them: a change in
+    one corner of the picture changes the tokens of that corner alone.
+
+    Parameters
+    ----------
+    source : Source
+        Of pictures.
+    n_tokens : int
+        Of the layer, all.
+    prefix : int
+        How many of them stand for no place.
+    device : str
+    """
+    import torch
+
+    picture = np.random.default_rng(0).integers(0, 256, source.example.shape, np.uint8)
+    ((key, pixels),) = ((k, v) for k, v in source.prepare([picture] * 3).items() if v.ndim == 4)
+    height, width = (max(side // 8, 1) for side in pixels.shape[-2:])
+    pixels[1, :, :height, :width] += 1
+    pixels[2, :, -height:, -width:] += 1
+    tokens: list[Any] = []
+
+    def look(_module: Any, _inputs: Any, output: Any) -> None:
+        made = first_tensor(output)
+        if made is not None and tuple(made.shape[:2]) == (3, n_tokens) and made.ndim == 3:
+            tokens.append(made.clone())
+            raise _Found
+
+    handles = [module.register_forward_hook(look) for module in source.module.modules()]
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(), suppress(_Found):
+            source.forward({key: pixels.to(device)})
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not tokens:
+        return True
+    first, last = ((tokens[0][k] != tokens[0][0]).any(-1).nonzero().flatten().tolist() for k in (1, 2))
+    if not first or not last or n_tokens in (len(first), len(last)):
+        return True  # they have met already
+    return first[0] >= prefix and last[-1] == n_tokens - 1
 
 
 def thirds(source: Source, name: str, axis: int, device: str) -> bool:

@@ -26,6 +26,21 @@ def net():
                               torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3))
     return net, transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
+class Registers(torch.nn.Module):
+    def __init__(self, last):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.more = torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Parameter(torch.randn(1, 3, 8))
+        self.join, self.mix = torch.nn.Identity(), torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.last = last
+
+    def forward(self, pictures):
+        tokens = self.patch(pictures).flatten(2).transpose(1, 2)
+        both = [tokens, self.more.expand(len(tokens), -1, -1)]
+        return self.mix(self.join(torch.cat(both if self.last else both[::-1], 1)))
+
+def first(): return Registers(False), net()[1]
+def last(): return Registers(True), net()[1]
 def alone(): return net()[0]
 def text(): return net()[0], "resize"
 def fails(): raise ValueError("no such file")
@@ -156,3 +171,20 @@ def test_pictures_that_stay_of_several_sizes_run_apart(package, monkeypatch):
     found = describe(several, own("kept"))["feature"].values
     for k, picture in enumerate(several):
         np.testing.assert_allclose(found[k], describe([picture], own("kept"))["feature"].values[0], atol=1e-6)
+
+
+def test_tokens_that_stand_for_no_place_are_left_out_where_they_lead_alone(package):
+    """Where they come last, as YOLOS and some registers do, the first patches were left out in their stead."""
+    import my_nets
+
+    net, transform = my_nets.first()
+    with torch.no_grad():
+        tokens = net.eval()(torch.stack([transform(Image.fromarray(p)) for p in PICTURES]))
+    found = describe(PICTURES, own("first", layers=["mix"], pooling="mean"))["feature"].values
+    np.testing.assert_allclose(found, tokens[:, 3:].mean(1), atol=1e-5)
+    for pooling in ("mean", "grid:2"):
+        with pytest.raises(
+            InputError, match=r"3 of the 19 tokens of layer 'mix' stand for no place, and not all"
+        ):
+            describe(PICTURES, own("last", layers=["mix"], pooling=pooling))
+    assert describe(PICTURES, own("last", layers=["mix"], pooling="tokens"))["feature"].shape == (5, 19, 8)
