@@ -8,7 +8,6 @@ grow with the picture are class and register tokens.
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -337,10 +336,6 @@ def _leading(n: list[int], area: float) -> int | None:
     return int(p) if square and 0 <= p <= n[0] and p.is_integer() else None
 
 
-class _Found(Exception):  # noqa: N818  no error: what was looked for has come by
-    pass
-
-
 def lead(source: Source, n_tokens: int, prefix: int, device: str) -> bool:
     """Tell whether the tokens that stand for no place come first, as `Layout.prefix` says.
 
@@ -368,13 +363,12 @@ def lead(source: Source, n_tokens: int, prefix: int, device: str) -> bool:
 
     def look(_module: Any, _inputs: Any, output: Any) -> None:
         made = first_tensor(output)
-        if made is not None and tuple(made.shape[:2]) == (3, n_tokens) and made.ndim == 3:
+        if not tokens and made is not None and made.ndim == 3 and made.shape[:2] == (3, n_tokens):
             tokens.append(made.clone())
-            raise _Found
 
     handles = [module.register_forward_hook(look) for module in source.module.modules()]
     try:
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(), suppress(_Found):
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
             source.forward({key: pixels.to(device)})
     finally:
         for handle in handles:

@@ -77,6 +77,8 @@ class Network:
         self.most_tokens = TOKENS
         self.n_words = self.model.window or 0  # to which texts are filled up where tokens are kept
         self.pad = self._pad()
+        if self.model.extractor == "module":
+            own.check_alone(self, self.source, str(self.model.module))
 
     def _place(self, layer: str, known: list[str]) -> str:
         """Return the module whose output a layer is."""

@@ -39,6 +39,28 @@ class Registers(torch.nn.Module):
         both = [tokens, self.more.expand(len(tokens), -1, -1)]
         return self.mix(self.join(torch.cat(both if self.last else both[::-1], 1)))
 
+class State(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.out, self.before = torch.nn.Conv2d(3, 4, 5), torch.nn.Identity(), 0
+
+    def forward(self, pictures):
+        self.before = self.layer(pictures).mean() + self.before / 2
+        return self.out(self.layer(pictures) + self.before)
+
+def state(): return State(), net()[1]
+def batch_statistics():
+    norm = torch.nn.BatchNorm2d(4, track_running_stats=False)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), norm, torch.nn.Identity()), net()[1]
+def crops(): return net()[0], transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
+def breaks():
+    class Small(torch.nn.Conv2d):
+        def forward(self, pictures):
+            if len(pictures) == 1:
+                raise RuntimeError("I want two")
+            return super().forward(pictures)
+    return torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity(), Small(3, 4, 5)), net()[1]
+
 def first(): return Registers(False), net()[1]
 def last(): return Registers(True), net()[1]
 def alone(): return net()[0]
@@ -188,3 +210,21 @@ def test_tokens_that_stand_for_no_place_are_left_out_where_they_lead_alone(packa
         ):
             describe(PICTURES, own("last", layers=["mix"], pooling=pooling))
     assert describe(PICTURES, own("last", layers=["mix"], pooling="tokens"))["feature"].shape == (5, 19, 8)
+
+
+@pytest.mark.parametrize(
+    ("function", "layer", "message"),
+    [
+        (
+            "batch_statistics",
+            "2",
+            r"Layer '2' of my_nets:batch_statistics gives a picture other values beside",
+        ),
+        ("state", "out", r"Layer 'out' of my_nets:state gives a picture other values beside or after others"),
+        ("crops", "2", r"The transform of my_nets:crops makes other tensors of the same picture each time"),
+        ("breaks", "2", r"my_nets:breaks fails on 1 x 3 x 32 x \d+: RuntimeError: I want two"),
+    ],
+)
+def test_features_of_a_picture_are_of_it_alone(package, function, layer, message):
+    with pytest.raises(InputError, match=message):
+        describe(PICTURES, own(function, layers=[layer]))
