@@ -130,8 +130,8 @@ def check_alone(
         most = ALIKE * np.abs(values).max()
         if any(np.abs(other[layer][0] - values[0]).max() > most for other in later):
             raise InputError(
-                f"Layer {layer!r} of {name} gives a picture other values beside or after others: statistics over "
-                "the batch, or a state that is kept. Use running statistics; reset the state in `forward`."
+                f"Layer {layer!r} of {name} gives a picture other values beside or after others: it takes "
+                "statistics over the batch or keeps a state. Use running statistics, or reset it in `forward`."
             )
 
 
