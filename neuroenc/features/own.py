@@ -131,7 +131,7 @@ def check_alone(
         if any(np.abs(other[layer][0] - values[0]).max() > most for other in later):
             raise InputError(
                 f"Layer {layer!r} of {name} gives a picture other values beside or after others: it takes "
-                "statistics over the batch or keeps a state. Use running statistics, or reset it in `forward`."
+                "statistics over the batch or keeps a state. Use running ones; reset it in `forward`."
             )
 
 
