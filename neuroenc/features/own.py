@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +86,8 @@ def from_module(model: Model, _path: Path | None) -> Source:
 
     example = np.zeros((*tensor(np.zeros(BLANK, np.uint8)).shape[1:], 3), np.uint8)
     contract = {"normalisation": "its own", "pixel_range": "its own", "preprocessing": _words(transform)}
+    if code := _code(module, transform, str(model.module)):
+        contract["preprocessing"] += f"; code {code}"
 
     def forward(batch: Batch) -> Any:
         try:
@@ -161,6 +165,18 @@ def _words(transform: Callable[..., Any]) -> str:
     """Describe a transform without addresses, which differ from run to run."""
     text = getattr(transform, "__qualname__", None) or repr(transform)
     return re.sub(r" at 0x[0-9a-f]+", "", " ".join(text.split()))
+
+
+def _code(module: Any, transform: Any, name: str) -> str:
+    """Tell code of one's own apart, of the layers and of the transform: SHA-256 of its text; "" of none."""
+    package = name.partition(":")[0].partition(".")[0]
+    kinds = {type(part) for part in (*module.modules(), transform, *getattr(transform, "transforms", ()))}
+    texts = []
+    for kind in (*kinds, transform):
+        if getattr(kind, "__module__", "").partition(".")[0] == package and hasattr(kind, "__qualname__"):
+            with suppress(OSError):  # of code without a file
+                texts.append(inspect.getsource(kind))
+    return hashlib.sha256("".join(sorted(texts)).encode()).hexdigest() if texts else ""
 
 
 def weights_of(module: Any) -> str:

@@ -1,6 +1,8 @@
 """A network of one's own: the function is called only where the environment allows it, and layers go by name."""
 
+import importlib
 import json
+import linecache
 import sys
 import textwrap
 
@@ -228,3 +230,23 @@ def test_tokens_that_stand_for_no_place_are_left_out_where_they_lead_alone(packa
 def test_features_of_a_picture_are_of_it_alone(package, function, layer, message):
     with pytest.raises(InputError, match=message):
         describe(PICTURES, own(function, layers=[layer]))
+
+
+def test_other_code_of_the_same_name_is_another_contract(package, tmp_path):
+    """Blocks of features that a killed run left are gone on from by the same contract alone."""
+
+    def contract(function):
+        for name in [n for n in sys.modules if n == "my_nets"]:
+            del sys.modules[name]
+        return describe(PICTURES, own(function, layers=["mix" if function == "first" else "2"])).attrs
+
+    before, plain = contract("first"), contract("net")
+    code = (tmp_path / "my_nets.py").read_text()
+    (tmp_path / "my_nets.py").write_text(
+        code.replace("return self.mix(self.join(", "return self.mix(2 * self.join(")
+    )
+    linecache.clearcache()
+    importlib.invalidate_caches()
+    assert contract("first")["weights"] == before["weights"]
+    assert contract("first")["preprocessing"] != before["preprocessing"]
+    assert contract("net") == plain and "code" not in plain["preprocessing"]
