@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from neuroenc.errors import InputError
+from neuroenc.errors import InputError, reason
 
 if TYPE_CHECKING:
     from neuroenc.features.source import Alike, Batch
+
+
+# what a folder says of its preprocessor, alone or beside its tokenizer
+SETTINGS = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 
 
 def library() -> Any:
@@ -21,6 +26,38 @@ def library() -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
+
+
+def preprocessor(path: Path | None, auto: str, default: str) -> Any:
+    """Read what prepares pictures, films or sounds for a network.
+
+    Parameters
+    ----------
+    path : path or None
+        Folder of the network; None: the default of its type.
+    auto : str
+        Class that reads it, "AutoImageProcessor", …
+    default : str
+        Class that has the defaults.
+
+    Raises
+    ------
+    InputError
+        The folder has none, or a broken one: what suits its weights cannot be told.
+    """
+    transformers = library()
+    if path is None:
+        return getattr(transformers, default)()
+    there = [name for name in SETTINGS if (path / name).exists()]
+    if not there:
+        usual = SETTINGS["Video" in default]
+        raise InputError(f"There is no {usual} in {path}. Fetch it beside config.json.")
+    try:
+        return getattr(transformers, auto).from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # noqa: BLE001  each kind has errors of its own
+        raise InputError(f"Cannot read {there[0]} in {path}: {reason(error)}. Fetch it again.") from None
 
 
 def stated(preprocessing: str) -> dict[str, str]:

@@ -119,7 +119,9 @@ def from_transformers(model: Model, path: Path | None) -> Source:
     tokenizer = _Tokenizer(path, kind, min(most, default=None), from_end=bool(model.context))
     tokenise = _tokenise_own if model.pooling.startswith("own") else _tokenise
     texts = partial(tokenise, tokenizer=tokenizer, length=LENGTHS.get(kind))
-    processor: Any = _processor(path, picture) if "image" in reads else None
+    processor: Any = None
+    if "image" in reads:
+        processor = common.preprocessor(path, "AutoImageProcessor", picture)
     size = getattr(getattr(config, "vision_config", config), "image_size", 224)
     size = getattr(getattr(config, "image_config", None), "image_size", size)
     pixels = np.zeros((*size, 3) if isinstance(size, (list, tuple)) else (size, size, 3), np.uint8)
@@ -162,7 +164,7 @@ def describe(kind: str, half: str | None, options: dict[str, Any]) -> dict[str, 
     seen = f"{tower.image_size} px RGB"
     made = {"input": seen if half == "image" else f"{seen} and {text}", "tokens": f"{side} x {side}"}
     if kind in PICTURES:
-        processor = _processor(None, PICTURES[kind][0])
+        processor = common.preprocessor(None, "AutoImageProcessor", PICTURES[kind][0])
         pairs = list(zip(processor.image_mean, processor.image_std, strict=True))
         low, high = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
         geometry = common.pictures(processor)["preprocessing"].removeprefix("RGB, ")
@@ -389,14 +391,3 @@ def _feed(
         return common.alike([w | s for w, s in zip(texts(list(words)), seen, strict=True)])
 
     return prepare
-
-
-def _processor(path: Path | None, default: str) -> Any:
-    transformers = common.library()
-    if path is not None and (path / "preprocessor_config.json").exists():
-        return transformers.AutoImageProcessor.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
-    if not default:
-        raise InputError(f"There is no preprocessor_config.json in {path}. Fetch it beside config.json.")
-    return getattr(transformers, default)()

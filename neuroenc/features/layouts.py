@@ -336,6 +336,51 @@ def _leading(n: list[int], area: float) -> int | None:
     return int(p) if square and 0 <= p <= n[0] and p.is_integer() else None
 
 
+def lead(source: Source, n_tokens: int, prefix: int, device: str) -> bool:
+    """Tell whether the tokens that stand for no place come first, as `Layout.prefix` says.
+
+    It is measured where the network first has so many tokens, before any attention between them: a change in
+    one corner of the picture changes the tokens of that corner alone.
+
+    Parameters
+    ----------
+    source : Source
+        Of pictures.
+    n_tokens : int
+        Of the layer, all.
+    prefix : int
+        How many of them stand for no place.
+    device : str
+    """
+    import torch
+
+    picture = np.random.default_rng(0).integers(0, 256, source.example.shape, np.uint8)
+    ((key, pixels),) = ((k, v) for k, v in source.prepare([picture] * 3).items() if v.ndim == 4)
+    height, width = (max(side // 8, 1) for side in pixels.shape[-2:])
+    pixels[1, :, :height, :width] += 1
+    pixels[2, :, -height:, -width:] += 1
+    tokens: list[Any] = []
+
+    def look(_module: Any, _inputs: Any, output: Any) -> None:
+        made = first_tensor(output)
+        if not tokens and made is not None and made.ndim == 3 and made.shape[:2] == (3, n_tokens):
+            tokens.append(made.clone())
+
+    handles = [module.register_forward_hook(look) for module in source.module.modules()]
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            source.forward({key: pixels.to(device)})
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not tokens:
+        return True
+    first, last = ((tokens[0][k] != tokens[0][0]).any(-1).nonzero().flatten().tolist() for k in (1, 2))
+    if not first or not last or n_tokens in (len(first), len(last)):
+        return True  # they have met already
+    return first[0] >= prefix and last[-1] == n_tokens - 1
+
+
 def thirds(source: Source, name: str, axis: int, device: str) -> bool:
     """Tell whether the channels of a layer are queries, keys and values, one after the other.
 

@@ -13,6 +13,9 @@ from neuroenc.files import existing, sha256
 if TYPE_CHECKING:
     import torch
 
+# where trainings keep the weights, as timm and torchvision look for them: the running mean comes first
+KEPT = ("state_dict_ema", "model_ema", "state_dict", "model")
+
 
 def weights_of(model: Model, entry: registry.Entry | None) -> tuple[str, int, Path | None]:
     """Return what the contract says of the weights, the seed, and where they are if they are."""
@@ -96,13 +99,14 @@ def load(module: Any, path: Path, *, prefix: str = "") -> None:
             # some published checkpoints keep the options of their command line beside the tensors
             with torch.serialization.safe_globals([argparse.Namespace]):
                 state = torch.load(path, map_location="cpu", weights_only=True)
-            for key in ("state_dict", "model"):
-                state = state.get(key, state) if isinstance(state.get(key, 0), dict) else state
+            kept = next((key for key in KEPT if isinstance(state.get(key), dict)), None)
+            state = state[kept] if kept else state
         state = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     except Exception as error:  # noqa: BLE001  each format has errors of its own
         raise InputError(f"Cannot read the checkpoint {path}: {reason(error)}. Fetch it again.") from None
     if not all(isinstance(name, str) for name in state):
         raise InputError(f"The checkpoint {path} holds no tensors by name. Is it of this network?")
+    state.pop("n_averaged", None)  # of torch's running mean of weights
     for wrapper in ("module.", "_orig_mod."):  # of training on several devices, of compilation
         if state and all(k.startswith(wrapper) for k in state):
             state = {k.removeprefix(wrapper): v for k, v in state.items()}
@@ -135,8 +139,9 @@ def _resized(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Ten
         from timm.layers import resample_abs_pos_embed
 
         if state["pos_embed"].shape != module.pos_embed.shape:
+            prefix = 0 if getattr(module, "no_embed_class", False) else module.num_prefix_tokens
             state["pos_embed"] = resample_abs_pos_embed(
-                state["pos_embed"], module.patch_embed.grid_size, num_prefix_tokens=module.num_prefix_tokens
+                state["pos_embed"], module.patch_embed.grid_size, num_prefix_tokens=prefix
             )
     elif "encoder.pos_embedding" in state and hasattr(module, "image_size"):
         from torchvision.models.vision_transformer import interpolate_embeddings

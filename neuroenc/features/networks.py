@@ -77,6 +77,8 @@ class Network:
         self.most_tokens = TOKENS
         self.n_words = self.model.window or 0  # to which texts are filled up where tokens are kept
         self.pad = self._pad()
+        if self.model.extractor == "module":
+            own.check_alone(self, self.source, str(self.model.module))
 
     def _place(self, layer: str, known: list[str]) -> str:
         """Return the module whose output a layer is."""
@@ -134,14 +136,8 @@ class Network:
         }
         for layer, name in self.places.items():
             part = layer.partition(":")[2]
-            if (
-                model.pooling.startswith("grid")
-                and len(runs[0].shapes[name]) == 3
-                and _rearranged(self.module)
-            ):
-                raise InputError(
-                    f"The tokens of layer {layer!r} do not stand in the order of the picture. Pool by 'mean'."
-                )
+            if self.reads == "image" and len(runs[0].shapes[name]) == 3:
+                self._check_places(layer, runs[0].shapes[name][1], told[name].prefix or 0)
             if not part:
                 continue
             if part not in PARTS:
@@ -158,6 +154,21 @@ class Network:
                     f"{layer!r} cannot be taken. Take all of {name!r}."
                 )
         return told
+
+    def _check_places(self, layer: str, n_tokens: int, prefix: int) -> None:
+        """Refuse to pool tokens of a picture that do not stand where that takes them to stand."""
+        pooling = self.model.pooling
+        if pooling.startswith("grid") and _rearranged(self.module):
+            raise InputError(
+                f"The tokens of layer {layer!r} do not stand in the order of the picture. Pool by 'mean'."
+            )
+        if not (prefix and pooling.startswith(("mean", "grid"))):
+            return
+        if not layouts.lead(self.source, n_tokens, prefix, self.device):
+            raise InputError(
+                f"{prefix} of the {n_tokens} tokens of layer {layer!r} stand for no place, and not all of "
+                "them lead: 'mean' and 'grid' cannot tell them from the picture's. Pool by 'tokens' or 'cls'."
+            )
 
     @property
     def reads(self) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from neuroenc.config import Model
@@ -18,9 +21,10 @@ from neuroenc.errors import InputError, reason
 from neuroenc.features.source import Source
 
 if TYPE_CHECKING:
-    from neuroenc.features.source import Alike
+    from neuroenc.features.source import Alike, Batch
 
 ALLOW = "NEUROENC_ALLOW_CODE"
+ALIKE = 0.01  # of the largest value: what rounding in half precision may change
 BLANK = (256, 256, 3)  # the picture by which the transform shows what it makes
 
 
@@ -82,7 +86,57 @@ def from_module(model: Model, _path: Path | None) -> Source:
 
     example = np.zeros((*tensor(np.zeros(BLANK, np.uint8)).shape[1:], 3), np.uint8)
     contract = {"normalisation": "its own", "pixel_range": "its own", "preprocessing": _words(transform)}
-    return Source(module, alike, lambda batch: module(batch["image"]), "image", example, contract, [])
+    if code := _code(module, transform, str(model.module)):
+        contract["preprocessing"] += f"; code {code}"
+
+    def forward(batch: Batch) -> Any:
+        try:
+            return module(batch["image"])
+        except InputError:  # of a layer
+            raise
+        except Exception as error:  # noqa: BLE001  of the user's own code
+            shape = " x ".join(map(str, batch["image"].shape))
+            raise InputError(f"The network of {model.module} fails on {shape}: {_said(error)}.") from None
+
+    return Source(module, alike, forward, "image", example, contract, [])
+
+
+def check_alone(
+    run: Callable[[list[Any]], dict[str, NDArray[np.float32]]], source: Source, name: str
+) -> None:
+    """Refuse what gives a picture other values beside others, after others, or each time.
+
+    Parameters
+    ----------
+    run : callable
+        From pictures to layers.
+    source : Source
+    name : str
+        Of the function, for messages.
+
+    Raises
+    ------
+    InputError
+        The transform draws lots; the network takes statistics over the batch, or keeps a state.
+    """
+    import torch
+
+    noise = np.random.default_rng(0).integers(0, 64, (2, *BLANK), np.uint8)
+    pictures = [noise[0], 255 - noise[1]]  # dark and bright
+    once, again = (source.alike(pictures) for _ in range(2))
+    if not all(torch.equal(a["image"], b["image"]) for (_, a), (_, b) in zip(once, again, strict=False)):
+        raise InputError(
+            f"The transform of {name} makes other tensors of the same picture each time. Return the one for "
+            "evaluation, without random crops, flips or noise."
+        )
+    first, *later = (run(pictures), run(pictures), run(pictures[:1]))
+    for layer, values in first.items():
+        most = ALIKE * np.abs(values).max()
+        if any(np.abs(other[layer][0] - values[0]).max() > most for other in later):
+            raise InputError(
+                f"Layer {layer!r} of {name} gives a picture other values beside or after others: it takes "
+                "statistics over the batch or keeps a state. Use running ones; reset it in `forward`."
+            )
 
 
 def _call(name: str) -> Any:
@@ -111,6 +165,18 @@ def _words(transform: Callable[..., Any]) -> str:
     """Describe a transform without addresses, which differ from run to run."""
     text = getattr(transform, "__qualname__", None) or repr(transform)
     return re.sub(r" at 0x[0-9a-f]+", "", " ".join(text.split()))
+
+
+def _code(module: Any, transform: Any, name: str) -> str:
+    """Tell code of one's own apart, of the layers and of the transform: SHA-256 of its text; "" of none."""
+    package = name.partition(":")[0].partition(".")[0]
+    kinds = {type(part) for part in (*module.modules(), transform, *getattr(transform, "transforms", ()))}
+    texts = []
+    for kind in (*kinds, transform):
+        if getattr(kind, "__module__", "").partition(".")[0] == package and hasattr(kind, "__qualname__"):
+            with suppress(OSError):  # of code without a file
+                texts.append(inspect.getsource(kind))
+    return hashlib.sha256("".join(sorted(texts)).encode()).hexdigest() if texts else ""
 
 
 def weights_of(module: Any) -> str:

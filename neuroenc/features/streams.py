@@ -64,7 +64,7 @@ def _of_sounds(module: Any, config: Any, path: Path | None) -> Source:
     import torch
 
     kind = config.model_type
-    extractor = _preprocessor(path, "AutoFeatureExtractor", EXTRACTORS[kind], ("preprocessor_config.json",))
+    extractor = common.preprocessor(path, "AutoFeatureExtractor", EXTRACTORS[kind])
     rate = extractor.sampling_rate
     encoder = module.encoder if kind == "whisper" else module
 
@@ -113,9 +113,8 @@ def _windows(n: int, config: Any) -> int:
 def _of_clips(module: Any, config: Any, path: Path | None) -> Source:
     kind = config.model_type
     default, key, count = CLIPS[kind]
-    files = ("video_preprocessor_config.json", "preprocessor_config.json")
     auto = "AutoVideoProcessor" if kind == "vjepa2" else "AutoImageProcessor"
-    processor = _preprocessor(path, auto, default, files)
+    processor = common.preprocessor(path, auto, default)
     n = getattr(config, count)
 
     def batch_of(clip: Clip) -> Batch:
@@ -140,18 +139,3 @@ def _of_clips(module: Any, config: Any, path: Path | None) -> Source:
         of_frames(np.zeros((n, side, side, 3), np.uint8), float(n)), contract,
         ["encoder"] if kind == "vjepa2" else [],
     )  # fmt: skip
-
-
-def _preprocessor(path: Path | None, auto: str, default: str, files: tuple[str, ...]) -> Any:
-    """Read the preprocessor of a folder, or make the default one where there is none."""
-    transformers = common.library()
-    if path is None:
-        return getattr(transformers, default)()
-    if not any((path / file).exists() for file in files):
-        raise InputError(f"There is no {files[0]} in {path}. Fetch it beside config.json.")
-    try:
-        return getattr(transformers, auto).from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # noqa: BLE001  each kind has errors of its own
-        raise InputError(f"Cannot read {files[0]} in {path}: {reason(error)}. Fetch it again.") from None

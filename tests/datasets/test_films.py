@@ -1,5 +1,7 @@
 import gc
 import multiprocessing
+from fractions import Fraction
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,7 +13,7 @@ from neuroenc import config, splits
 from neuroenc.arrays import load
 from neuroenc.config import Dataset, Model, Split
 from neuroenc.datasets import custom
-from neuroenc.datasets.films import Film, open_film
+from neuroenc.datasets.films import Film, as_shown, open_film
 from neuroenc.datasets.pixels import read_pixels
 from neuroenc.encoders.encode import encode
 from neuroenc.errors import InputError
@@ -164,3 +166,91 @@ def test_readers_that_are_forked_open_films_of_their_own(folder, tmp_path):
     extract(stimuli, model, tmp_path / "two.nc", workers=2)
     one, two = (load(tmp_path / f"{name}.nc", "features")["feature"].values for name in ("one", "two"))
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("codec", "options", "ending", "lag"),
+    [
+        ("libx264", {"x264-params": "open-gop=1:bframes=3"}, "mp4", 0),
+        ("libx264", {"x264-params": "open-gop=1:bframes=3"}, "mkv", 0),
+        ("mpeg4", {"bf": "3"}, "mp4", 0),
+        ("mpeg4", {"bf": "3"}, "avi", 0),
+        ("libx264", {"live": "1"}, "mkv", 0),
+        ("libx264", {}, "mkv", 5),
+    ],
+)
+def test_frames_before_a_key_frame_that_is_decoded_first(tmp_path, codec, options, ending, lag):
+    """Key frames are found by when they are decoded; frames that are shown before may be decoded after."""
+    path = tmp_path / f"a.{ending}"
+    with av.open(str(path), "w", options={k: v for k, v in options.items() if k == "live"}) as container:
+        stream = container.add_stream(codec, rate=RATE, options=options)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.gop_size, stream.bit_rate = "yuv420p", 12, 4_000_000
+        for number in range(60):
+            picture = np.full((64, 64, 3), level(number), np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number + lag * RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    film = Film(path)
+    assert film.duration == pytest.approx(6, abs=0.01)
+    for number in np.random.default_rng(0).permutation(60):
+        assert grey(film.frame(number / RATE + 0.05)) == pytest.approx(level(number), abs=4), number
+
+
+def coloured(path, *, turn=None, pixel=None):
+    """Write a film of four colours, clockwise red, green, white, blue; 96 x 64."""
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[:32, :48, 0] = picture[:32, 48:, 1] = picture[32:, :48, 2] = 255
+    picture[32:, 48:] = 255
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 96, 64, "yuv420p", 4_000_000
+        if turn is not None:
+            stream.set_display_rotation(turn)
+        if pixel is not None:
+            stream.codec_context.sample_aspect_ratio = pixel
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return Film(path)
+
+
+@pytest.mark.parametrize(("turn", "corners"), [(None, "RGBW"), (-90, "BRWG"), (90, "GWRB"), (180, "WBGR")])
+def test_films_are_shown_as_they_are_turned(tmp_path, turn, corners):
+    """Telephones store films as the sensor lies, with the angle by which players turn them, anticlockwise."""
+    seen = coloured(tmp_path / "a.mp4", turn=turn).frame(0.1)
+    assert seen.shape == ((96, 64, 3) if abs(turn or 0) == 90 else (64, 96, 3))
+    names = {(1, 0, 0): "R", (0, 1, 0): "G", (0, 0, 1): "B", (1, 1, 1): "W"}
+    found = [names[tuple((seen[y, x] > 128).astype(int).tolist())] for y in (8, -8) for x in (8, -8)]
+    assert "".join(found) == corners
+
+
+def test_a_mirrored_film_is_mirrored():
+    frame = SimpleNamespace(
+        width=4,
+        side_data={"DISPLAYMATRIX": np.array([-1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], np.int32)},
+        to_ndarray=lambda **_: np.arange(24, dtype=np.uint8).reshape(2, 4, 3),
+    )
+    assert as_shown(frame, None)[:, :, 0].tolist() == [[9, 6, 3, 0], [21, 18, 15, 12]]
+
+
+def test_pixels_that_are_no_squares_are_drawn_as_wide_as_they_are(tmp_path):
+    seen = coloured(tmp_path / "a.mkv", pixel=Fraction(4, 3)).frame(0.1)
+    assert seen.shape == (64, 128, 3)
+    assert (seen[8, 56] > 128).tolist() == [True, False, False]
+    assert (seen[8, 72] > 128).tolist() == [False, True, False]
+
+
+def test_frames_that_do_not_say_when_they_are_shown(tmp_path):
+    path = tmp_path / "a.avi"  # which has times of decoding alone
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(60):
+            picture = np.full((64, 64, 3), level(number), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(InputError, match=r"a\.avi does not say when its frames are shown.*a-new\.mp4"):
+        Film(path).frame(3.0)

@@ -127,6 +127,28 @@ def test_a_half_of_a_joint_network(kind, half, layer, reads, tmp_path):
         Network(Model(**spec, layers=[other]))
 
 
+def test_pictures_are_prepared_as_the_folder_says(tmp_path):
+    """Since version 5 transformers writes what prepares pictures into `processor_config.json` too."""
+    module = make_folder(tmp_path, "clip")
+    own = transformers.CLIPImageProcessor(
+        size={"height": 32, "width": 32}, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    (tmp_path / "preprocessor_config.json").unlink()
+    layer = "vision_model.encoder.layers.1"
+    about = {"extractor": "transformers", "network": str(tmp_path), "layers": [layer], "pooling": "tokens"}
+    spec = Model(**about, options={"half": "image"})
+    with pytest.raises(InputError, match=r"There is no preprocessor_config\.json in .* Fetch it beside"):
+        Network(spec)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    transformers.CLIPProcessor(image_processor=own, tokenizer=tokenizer).save_pretrained(tmp_path)
+    found = Network(spec)
+    with torch.no_grad():
+        shown = own(images=PIXELS, return_tensors="pt")["pixel_values"]
+        wanted = module.vision_model(shown, output_hidden_states=True).hidden_states[2]
+    np.testing.assert_allclose(found(PIXELS)[layer], wanted, atol=1e-5)
+    assert found.contract["normalisation"] == "mean (0.5, 0.5, 0.5), std (0.5, 0.5, 0.5)"
+
+
 def test_trained_and_untrained_twin(tmp_path):
     make_folder(tmp_path / "bert", "bert")
     spec = {"extractor": "transformers", "network": str(tmp_path / "bert"), "layers": ["encoder.layer.1"]}

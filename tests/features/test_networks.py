@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -92,6 +93,34 @@ def test_checkpoint_is_loaded_and_its_hash_recorded(tmp_path):
     np.testing.assert_array_equal(loaded(PIXELS)["layer1"], source(PIXELS)["layer1"])
     other = network(weights=str(tmp_path / "net.pt"))
     np.testing.assert_array_equal(other(PIXELS)["layer1"], source(PIXELS)["layer1"])
+
+
+@pytest.mark.parametrize(("key", "prefix"), [("state_dict_ema", ""), ("model_ema", "module.")])
+def test_of_a_training_the_running_mean_of_the_weights_is_read(tmp_path, key, prefix):
+    last, mean = (network(weights=f"random:{s}").module.state_dict() for s in (1, 2))
+    kept = {f"{prefix}{k}": v for k, v in mean.items()} | ({"n_averaged": torch.tensor(9)} if prefix else {})
+    torch.save({"state_dict": last, key: kept, "epoch": 3}, tmp_path / "last.pth")
+    found = network(weights=str(tmp_path / "last.pth"))(PIXELS)["layer1"]
+    np.testing.assert_array_equal(found, network(weights="random:2")(PIXELS)["layer1"])
+
+
+@pytest.mark.parametrize("options", [{}, {"no_embed_class": True}])
+def test_positions_are_resized_as_timm_does(tmp_path, options):
+    about = {"network": "test_vit", "layers": ["blocks.1"], "options": options, "pooling": "tokens"}
+    small = network(**about).module.state_dict() | {"pos_embed": torch.randn(1, 101 - bool(options), 64)}
+    save_file(small, tmp_path / "vit.safetensors")
+    found = network(**about, weights=str(tmp_path / "vit.safetensors"), input_size=192)
+    net = timm.create_model("test_vit", img_size=192, **options)
+    timm.models.load_checkpoint(
+        net,
+        str(tmp_path / "vit.safetensors"),
+        filter_fn=timm.models.vision_transformer.checkpoint_filter_fn,
+    )
+    blocks = torch.nn.Sequential(net.blocks[0], net.blocks[1])
+    with torch.no_grad():
+        seen = net.eval().patch_embed(found.source.prepare(PIXELS)["image"])
+        wanted = blocks(net.norm_pre(net._pos_embed(seen)))
+    np.testing.assert_allclose(found(PIXELS)["blocks.1"], wanted, atol=1e-5)
 
 
 def test_frozen_and_in_eval_mode():

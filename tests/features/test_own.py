@@ -1,6 +1,8 @@
 """A network of one's own: the function is called only where the environment allows it, and layers go by name."""
 
+import importlib
 import json
+import linecache
 import sys
 import textwrap
 
@@ -26,6 +28,43 @@ def net():
                               torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3))
     return net, transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
+class Registers(torch.nn.Module):
+    def __init__(self, last):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patch, self.more = torch.nn.Conv2d(3, 8, 8, 8), torch.nn.Parameter(torch.randn(1, 3, 8))
+        self.join, self.mix = torch.nn.Identity(), torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.last = last
+
+    def forward(self, pictures):
+        tokens = self.patch(pictures).flatten(2).transpose(1, 2)
+        both = [tokens, self.more.expand(len(tokens), -1, -1)]
+        return self.mix(self.join(torch.cat(both if self.last else both[::-1], 1)))
+
+class State(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.out, self.before = torch.nn.Conv2d(3, 4, 5), torch.nn.Identity(), 0
+
+    def forward(self, pictures):
+        self.before = self.layer(pictures).mean() + self.before / 2
+        return self.out(self.layer(pictures) + self.before)
+
+def state(): return State(), net()[1]
+def batch_statistics():
+    norm = torch.nn.BatchNorm2d(4, track_running_stats=False)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), norm, torch.nn.Identity()), net()[1]
+def crops(): return net()[0], transforms.Compose([transforms.RandomResizedCrop(32), transforms.ToTensor()])
+def breaks():
+    class Small(torch.nn.Conv2d):
+        def forward(self, pictures):
+            if len(pictures) == 1:
+                raise RuntimeError("I want two")
+            return super().forward(pictures)
+    return torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity(), Small(3, 4, 5)), net()[1]
+
+def first(): return Registers(False), net()[1]
+def last(): return Registers(True), net()[1]
 def alone(): return net()[0]
 def text(): return net()[0], "resize"
 def fails(): raise ValueError("no such file")
@@ -156,3 +195,58 @@ def test_pictures_that_stay_of_several_sizes_run_apart(package, monkeypatch):
     found = describe(several, own("kept"))["feature"].values
     for k, picture in enumerate(several):
         np.testing.assert_allclose(found[k], describe([picture], own("kept"))["feature"].values[0], atol=1e-6)
+
+
+def test_tokens_that_stand_for_no_place_are_left_out_where_they_lead_alone(package):
+    """Where they come last, as YOLOS and some registers do, the first patches were left out in their stead."""
+    import my_nets
+
+    net, transform = my_nets.first()
+    with torch.no_grad():
+        tokens = net.eval()(torch.stack([transform(Image.fromarray(p)) for p in PICTURES]))
+    found = describe(PICTURES, own("first", layers=["mix"], pooling="mean"))["feature"].values
+    np.testing.assert_allclose(found, tokens[:, 3:].mean(1), atol=1e-5)
+    for pooling in ("mean", "grid:2"):
+        with pytest.raises(
+            InputError, match=r"3 of the 19 tokens of layer 'mix' stand for no place, and not all"
+        ):
+            describe(PICTURES, own("last", layers=["mix"], pooling=pooling))
+    assert describe(PICTURES, own("last", layers=["mix"], pooling="tokens"))["feature"].shape == (5, 19, 8)
+
+
+@pytest.mark.parametrize(
+    ("function", "layer", "message"),
+    [
+        (
+            "batch_statistics",
+            "2",
+            r"Layer '2' of my_nets:batch_statistics gives a picture other values beside",
+        ),
+        ("state", "out", r"Layer 'out' of my_nets:state gives a picture other values beside or after others"),
+        ("crops", "2", r"The transform of my_nets:crops makes other tensors of the same picture each time"),
+        ("breaks", "2", r"my_nets:breaks fails on 1 x 3 x 32 x \d+: RuntimeError: I want two"),
+    ],
+)
+def test_features_of_a_picture_are_of_it_alone(package, function, layer, message):
+    with pytest.raises(InputError, match=message):
+        describe(PICTURES, own(function, layers=[layer]))
+
+
+def test_other_code_of_the_same_name_is_another_contract(package, tmp_path):
+    """Blocks of features that a killed run left are gone on from by the same contract alone."""
+
+    def contract(function):
+        for name in [n for n in sys.modules if n == "my_nets"]:
+            del sys.modules[name]
+        return describe(PICTURES, own(function, layers=["mix" if function == "first" else "2"])).attrs
+
+    before, plain = contract("first"), contract("net")
+    code = (tmp_path / "my_nets.py").read_text()
+    (tmp_path / "my_nets.py").write_text(
+        code.replace("return self.mix(self.join(", "return self.mix(2 * self.join(")
+    )
+    linecache.clearcache()
+    importlib.invalidate_caches()
+    assert contract("first")["weights"] == before["weights"]
+    assert contract("first")["preprocessing"] != before["preprocessing"]
+    assert contract("net") == plain and "code" not in plain["preprocessing"]
