@@ -342,6 +342,10 @@ def _takes(
         _refuse(key, name, f"is {found!r}", f"{wanted!r}", instead)
     if (model.weights or "").startswith("random:"):
         _refuse(key, name, f"has the weights {model.weights!r}", "trained ones", "Leave models.*.weights out")
+    own = {e.published for e in registry.ENTRIES.values() if f"{e.extractor}/{e.network}" == wanted}
+    if model.tag and model.tag not in own:  # of one shape, and of another space
+        _refuse(key, name, f"has the weights {model.tag!r}", " or ".join(map(repr, sorted(own))),
+                f"Use those, or leave it out{more}")  # fmt: skip
     if model.projection:
         _refuse(key, name, f"is projected ({model.projection!r})", "no projection", "Leave it out")
     if model.view:

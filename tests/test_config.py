@@ -358,6 +358,11 @@ def test_braces_of_environment_variables_are_expanded(monkeypatch):
         (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"generator": "unclip"}}, "expected 'open_clip/ViT-H-14'"),
         (DRAWN | {"models": SMALL["models"] | {"nano": {"network": "nano", "layers": ["visual"], "weights": "random:1"}}},
          "'random:1', expected trained"),
+        (DRAWN | {"models": SMALL["models"] | {"nano": {
+            "extractor": "open_clip", "network": "ViT-L-14-quickgelu", "tag": "metaclip_400m", "pooling": "tokens",
+            "weights": "l14.pt", "layers": ["visual.ln_post"]}},
+            "reconstruction": DRAWN["reconstruction"] | {"generator": "versatile"}},
+         "has the weights 'metaclip_400m', expected 'openai'"),
         (DRAWN | {"models": SMALL["models"] | {"nano": {"network": "nano"}}}, "'visual' alone"),
         (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"judges": ["table"]}}, "reads no pictures"),
         (DRAWN | {"reconstruction": DRAWN["reconstruction"] | {"closed_loop": ["table"]}}, "'reconstruction.closed_loop'"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from neuroenc.config import Model
 from neuroenc.devices import pick_device
-from neuroenc.errors import InputError, NeuroencError, invalid
+from neuroenc.errors import InputError, NeuroencError, invalid, reason
 from neuroenc.features import filling, layouts, own, pooling, preprocessing, registry
 from neuroenc.features.items import HEARD_AND_SEEN
 from neuroenc.features.layers import filled, together
@@ -77,6 +77,8 @@ class Network:
         self.most_tokens = TOKENS
         self.n_words = self.model.window or 0  # to which texts are filled up where tokens are kept
         self.pad = self._pad()
+        if self.reads == "text" and self.model.pooling == "cls":
+            self._check_first()
         if self.model.extractor == "module":
             own.check_alone(self, self.source, str(self.model.module))
 
@@ -103,6 +105,18 @@ class Network:
             for batch in filling.probes(example, pad)
         )
         return pad if all(np.array_equal(one[layer], other[layer]) for layer in one) else None
+
+    def _check_first(self) -> None:
+        """Refuse the first token of a network that reads from left to right: it knows of no other word."""
+        batch = self.source.prepare([self.source.example] * 2)
+        ids = batch["input_ids" if "input_ids" in batch else "text"]
+        ids[1, 1:] = ids[1, 1:].flip(0)
+        for layer, values in self._run({k: v.to(self.device) for k, v in batch.items()}, seed=0)[0].items():
+            if np.array_equal(values[0], values[1]):
+                raise InputError(
+                    f"The first token of layer {layer!r} is the same whatever words follow: "
+                    f"{self.model.network!r} reads from left to right. Pool by 'last' or 'mean'."
+                )
 
     def _layouts(self, entry: registry.Entry | None) -> dict[str, layouts.Layout]:
         """Tell how each layer is read, before any stimulus is."""
@@ -299,7 +313,7 @@ class Network:
             with torch.random.fork_rng(devices=gpu), torch.inference_mode():
                 torch.manual_seed(seed)
                 before = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpu)]
-                self.source.forward(batch)
+                self._forward(batch)
                 after = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpu)]
         finally:
             for handle in handles:
@@ -310,6 +324,18 @@ class Network:
                 f"Layer {lacking[0]!r} was not run on {self.device}. Choose the layer around it."
             )
         return made, not all(map(torch.equal, before, after))
+
+    def _forward(self, batch: Batch) -> None:
+        try:
+            self.source.forward(batch)
+        except InputError:  # of a layer
+            raise
+        except Exception as error:  # each library, and code of one's own, has errors of its own
+            shapes = ", ".join(f"{k} {' x '.join(map(str, v.shape))}" for k, v in batch.items())
+            raise NeuroencError(
+                f"{self.model.network!r} fails on {shapes}: {type(error).__name__}: {reason(error)}. Choose "
+                "another network, options, or stimuli that it takes."
+            ) from error
 
     def _part(self, output: torch.Tensor, layer: str) -> torch.Tensor:
         """Take queries, keys or values where they are asked for."""

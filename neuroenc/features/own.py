@@ -21,7 +21,7 @@ from neuroenc.errors import InputError, reason
 from neuroenc.features.source import Source
 
 if TYPE_CHECKING:
-    from neuroenc.features.source import Alike, Batch
+    from neuroenc.features.source import Alike
 
 ALLOW = "NEUROENC_ALLOW_CODE"
 ALIKE = 0.01  # of the largest value: what rounding in half precision may change
@@ -88,17 +88,7 @@ def from_module(model: Model, _path: Path | None) -> Source:
     contract = {"normalisation": "its own", "pixel_range": "its own", "preprocessing": _words(transform)}
     if code := _code(module, transform, str(model.module)):
         contract["preprocessing"] += f"; code {code}"
-
-    def forward(batch: Batch) -> Any:
-        try:
-            return module(batch["image"])
-        except InputError:  # of a layer
-            raise
-        except Exception as error:  # noqa: BLE001  of the user's own code
-            shape = " x ".join(map(str, batch["image"].shape))
-            raise InputError(f"The network of {model.module} fails on {shape}: {_said(error)}.") from None
-
-    return Source(module, alike, forward, "image", example, contract, [])
+    return Source(module, alike, lambda batch: module(batch["image"]), "image", example, contract, [])
 
 
 def check_alone(

@@ -179,13 +179,17 @@ def test_broken_folders_are_explained(tmp_path):
 
 def test_the_text_tower_of_open_clip_is_encode_text():
     layers = ["ln_final", "transformer.resblocks.0"]
-    found = Network(Model(network="nano-text", layers=layers, pooling="cls"))
+    found = Network(Model(network="nano-text", layers=layers, pooling="last"))
     ((_, batch),) = prepared = found.source.alike(["a red cat", "a blue cat"])
     caught = {}
     found.module.ln_final.register_forward_hook(lambda m, i, o: caught.update(out=o))
     with torch.no_grad():
         found.module.encode_text(batch["text"])
-    np.testing.assert_allclose(found.run(prepared)["ln_final"], caught["out"][:, 0].numpy(), atol=1e-6)
+    last = (batch["text"] != 0).sum(1) - 1  # texts are filled up with 0
+    wanted = caught["out"][[0, 1], last]
+    np.testing.assert_allclose(found.run(prepared)["ln_final"], wanted, atol=1e-6)
+    with pytest.raises(InputError, match=r"The first token of layer '.*' is the same whatever words"):
+        Network(Model(network="nano-text", layers=layers, pooling="cls"))
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,31 @@ def test_a_word_in_context_is_what_a_pass_of_its_text_gives(kind, pooling, tmp_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("pooling", ["mean", "last", "own:last", "cls"])
+def test_the_first_token_is_refused_where_it_knows_of_no_other(kind, tmp_path):
+    """Its features were those of one word, or one and the same for all texts."""
+    module = make(tmp_path / kind, kind)
+    spec = spec_of(tmp_path / kind, kind, pooling="cls")
+    if "bert" not in kind:
+        with pytest.raises(
+            InputError, match=r"The first token of layer '.*' is the same whatever words follow"
+        ):
+            Network(spec)
+        return
+    (layer,) = spec.layers
+    caught = {}
+    network = Network(spec)
+    module.get_submodule(layer).register_forward_hook(
+        lambda _m, _i, out: caught.update(x=out if hasattr(out, "ndim") else out[0])
+    )
+    with torch.no_grad():
+        module(network.source.prepare([" ".join(STORY[:5])])["input_ids"])
+    np.testing.assert_allclose(network([" ".join(STORY[:5])])[layer], caught["x"][:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [(k, p) for p in ("mean", "last", "own:last", "cls") for k in KINDS if p != "cls" or "bert" in k],
+)
 def test_batches_of_any_size_give_the_same(kind, pooling, tmp_path):
     make(tmp_path / kind, kind)
     network = Network(spec_of(tmp_path / kind, kind, context=9, pooling=pooling))
