@@ -16,6 +16,8 @@ LEAST = 8  # neuroids (and time bins) that vary; fewer may agree by chance
 USUAL = 0.05  # share of the other presentations that may have the same: silent or counted units do
 COMPARED = 200  # other presentations
 BLOCK = 1024  # presentations
+Others = tuple[NDArray[np.int64], NDArray[np.floating]]
+"""Numbers of some rows, and their values"""
 
 
 def refuse_copied_rows(name: str, values: NDArray[np.float32], stimulus_id: NDArray[np.str_]) -> None:
@@ -40,10 +42,11 @@ def refuse_copied_rows(name: str, values: NDArray[np.float32], stimulus_id: NDAr
     if len(known) < LEAST:
         return
     flat, alike = _groups(rows, known)
-    if len(flat) and _unusual(rows, known, flat):
+    others = _others(rows, known)
+    if len(flat) and _unusual(rows[flat[0], known], flat, others):
         said = _unfilled(name, rows[flat[0], known[0]], flat)
         raise InputError(f"{said} Write NaN where nothing was recorded, or leave these rows out.")
-    copied = [group for group in alike if _unusual(rows, known, group)]
+    copied = [group for group in alike if _unusual(rows[group[0], known], group, others)]
     for group in copied:
         other = group[stimulus_id[group] != stimulus_id[group[0]]]
         if len(other):
@@ -73,7 +76,7 @@ def warn_of_flat_rows(name: str, rows: NDArray[np.floating]) -> None:
     if len(known) < LEAST:
         return
     flat = np.flatnonzero(rows[:, known].min(1) == rows[:, known].max(1))
-    if len(flat) and _unusual(rows, known, flat):
+    if len(flat) and _unusual(rows[flat[0], known], flat, _others(rows, known)):
         warnings.warn(_unfilled(name, rows[flat[0], known[0]], flat), InputWarning, stacklevel=2)
 
 
@@ -102,11 +105,16 @@ def _groups(
     return np.array(flat, np.int64), [np.array(g) for g in alike.values() if len(g) > 1]
 
 
-def _unusual(rows: NDArray[np.floating], known: NDArray[np.int64], group: NDArray[np.int64]) -> bool:
-    """Say whether other presentations hardly have the values that a group of rows shares."""
-    rest = np.setdiff1d(np.arange(len(rows)), group)
-    rest = rest[:: max(1, len(rest) // COMPARED)]
-    row = rows[group[0], known]
-    there = ~np.isnan(row)
-    same = rows[np.ix_(rest, known[there])] == row[there]
-    return bool(there.sum() >= LEAST and same.size and same.mean() < USUAL)
+def _others(rows: NDArray[np.floating], known: NDArray[np.int64]) -> Others:
+    """Return some rows, with which a group is compared."""
+    some = np.arange(0, len(rows), max(1, len(rows) // COMPARED))
+    return some, rows[np.ix_(some, known)]
+
+
+def _unusual(row: NDArray[np.floating], group: NDArray[np.int64], others: Others) -> bool:
+    """Say whether rows that are not of the group hardly have the values that it shares."""
+    some, values = others
+    there, rest = ~np.isnan(row), ~np.isin(some, group)
+    same = values[rest] == row
+    n_same, n = int(same.sum()), int(rest.sum() * there.sum())  # a missing value equals nothing
+    return bool(there.sum() >= LEAST and n and n_same / n < USUAL)
